@@ -1,0 +1,259 @@
+"""J, the objective of semi-supervised learning with deep generative models, term by term, in nats.
+
+Kingma et al. 2014 (arXiv 1406.5298, equations 6 to 9), with N = N_l + N_u training images:
+
+    -L(x, y) = E_q(z|x,y) [ log p(x|y,z) + log p(y) + log p(z) - log q(z|x,y) ]       labelled
+    -U(x)    = Σ_y q(y|x) ( -L(x, y) ) + H(q(y|x))                                   unlabelled
+    J        = Σ_labelled L + Σ_unlabelled U + α · mean_labelled( -log q(y|x) ),     α = 0.1 N
+
+Each step draws a labelled and an unlabelled batch and has one loss,
+
+    J / N  ≈  N_l/N · mean L  +  N_u/N · mean U  +  α/N · mean( -log q(y|x) ),
+
+an unbiased estimate, because each batch is a uniformly drawn subset and the ELBO's one sample of z is too. In
+these units a labelled image's -log q(y|x) weighs α / N_l against its own L: 50 for 100 labels among 50,000.
+
+Pyro does the sums: `TraceEnum_ELBO` runs the guide with y enumerated, (classes, batch), replays the model, and
+adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms that are shown are the very
+numbers that the loss was made of.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+import torch.nn.functional as F
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from inference.schedules import KLWeight
+from models import SemiSupervisedModel
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Posterior consistency: q(y | x) is to be the same for a shifted, turned and scaled x'.
+
+        λ · mean_unlabelled( 1[max_y q(y|x) >= confidence] · Σ_y -q(y|x) log q(y|x') ),   q(y|x) held fixed
+
+    Sajjadi et al. 2016 (arXiv 1606.04586); with a threshold, Xie et al. 2019 (arXiv 1904.12848). Not part of the
+    generative story: compare with the same recipe without the generative terms.
+
+    Attributes:
+        weight: λ, in nats of J / N per nat of cross-entropy.
+        confidence: Images whose most probable class is less probable than this do not take part.
+
+    Raises:
+        ValueError: If the weight is not positive or the confidence is outside [0, 1).
+    """
+
+    weight: float = 200.0
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"consistency.weight: expected a positive number; got {self.weight}.")
+        if not 0 <= self.confidence < 1:
+            raise ValueError(f"consistency.confidence: expected a probability in [0, 1); got {self.confidence}.")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many labelled and unlabelled training images there are: N_l and N_u."""
+
+    num_labelled: int
+    num_unlabelled: int
+
+    @property
+    def total(self) -> int:
+        """N = N_l + N_u."""
+        return self.num_labelled + self.num_unlabelled
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What one step sees.
+
+    Attributes:
+        labelled: Images whose class is known, (labelled batch, channels, height, width).
+        y: Their classes, (labelled batch,).
+        unlabelled: Images whose class is not known, (batch, channels, height, width).
+        transformed: The unlabelled images, each shifted, turned and scaled by itself; for `Consistency`.
+    """
+
+    labelled: Tensor
+    y: Tensor
+    unlabelled: Tensor
+    transformed: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """J / N and the options that help with few labels; each is off unless chosen.
+
+    Attributes:
+        alpha: α in units of N, the number of training images: 0.1 is the paper's α = 0.1 N. A labelled image's
+            -log q(y|x) weighs alpha · N / N_l against its own L.
+        labelled_weight: w, the weight of Σ_labelled L in J; 1 is the paper's.
+        kl_weight: β, the weight of KL(q(z|x,y) || p(z)) over training; the constant 1 is the paper's.
+        consistency: Posterior consistency on unlabelled images, or None.
+        generative: Whether L and U take part. Without them the classifier is trained alone: the baselines.
+
+    Raises:
+        ValueError: If alpha or labelled_weight is negative, or nothing is left to train.
+    """
+
+    alpha: float = 0.1
+    labelled_weight: float = 1.0
+    kl_weight: KLWeight = field(default_factory=KLWeight)
+    consistency: Consistency | None = None
+    generative: bool = True
+
+    def __post_init__(self) -> None:
+        if self.alpha < 0:
+            raise ValueError(f"alpha: expected a number of at least 0, in units of N; got {self.alpha}.")
+        if self.labelled_weight < 0:
+            raise ValueError(f"labelled_weight: expected a number of at least 0; got {self.labelled_weight}.")
+        if not (self.generative or self.alpha or self.consistency):
+            raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")
+
+    def weight_per_labelled_image(self, sizes: Sizes) -> float:
+        """Return α / N_l: what one labelled image's -log q(y|x) weighs against its own L."""
+        return self.alpha * sizes.total / sizes.num_labelled if sizes.num_labelled else 0.0
+
+    def __call__(
+        self, model: SemiSupervisedModel, seen: Observations, sizes: Sizes, progress: float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return an estimate of J / N and its terms.
+
+        Args:
+            model: The model, whose parameters receive the gradient.
+            seen: The step's images.
+            sizes: N_l and N_u.
+            progress: The share of training that is done, for the schedule of the KL weight.
+
+        Returns:
+            J / N, a scalar to be minimised, and its named terms in nats per image, detached.
+        """
+        weights = _ScaleLatents(self.kl_weight(progress))
+        loss = seen.y.new_zeros((), dtype=torch.get_default_dtype())
+        terms: dict[str, Tensor] = {}
+
+        if self.generative and len(seen.labelled):
+            # L(x, y), y observed
+            bound = _BoundWithTraces(Trace_ELBO())
+            labelled = bound(model, weights, seen.labelled, seen.y) / len(seen.labelled)
+            loss = loss + self.labelled_weight * sizes.num_labelled / sizes.total * labelled
+            terms |= {f"labelled/{name}": value for name, value in bound.terms().items()}
+
+        q_y = None
+        if self.generative and len(seen.unlabelled):
+            # U(x), y summed over
+            bound = _BoundWithTraces(TraceEnum_ELBO(max_plate_nesting=1))
+            unlabelled = bound(model, weights, seen.unlabelled) / len(seen.unlabelled)
+            loss = loss + sizes.num_unlabelled / sizes.total * unlabelled
+            terms |= {f"unlabelled/{name}": value for name, value in bound.terms().items()}
+            q_y = bound.classifier()
+
+        if self.alpha and len(seen.labelled):
+            # -log q(y | x)
+            classification = F.cross_entropy(model.classify(seen.labelled).logits, seen.y)
+            loss = loss + self.alpha * classification
+            terms["classification"] = classification.detach()
+
+        if self.consistency is not None and len(seen.unlabelled):
+            if seen.transformed is None:
+                raise ValueError("augmentation: expected one, since consistency compares q(y|x) with q(y|x'); got None.")
+            with torch.no_grad():
+                q_y = model.classify(seen.unlabelled).probs if q_y is None else q_y
+            # -Σ_y q(y | x) log q(y | x')
+            cross_entropy = -(q_y * model.classify(seen.transformed).logits).sum(-1)  # (batch,)
+            confident = q_y.amax(-1) >= self.consistency.confidence
+            consistency = (cross_entropy * confident).mean()
+            loss = loss + self.consistency.weight * consistency
+            terms["consistency"] = consistency.detach()
+
+        return loss, terms
+
+
+class _ScaleLatents(Messenger):
+    """Weigh log p(z) and log q(z), that is, the KL divergence of every latent variable but the class."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
+        if message["name"] != "y" and not message["is_observed"]:
+            message["scale"] = message["scale"] * self.weight
+
+
+class _BoundWithTraces:
+    """An ELBO of Pyro's, negated and differentiable, that keeps the traces it was computed from."""
+
+    def __init__(self, elbo: Trace_ELBO | TraceEnum_ELBO) -> None:
+        self.elbo = elbo
+        self.model_trace = self.guide_trace = Trace()
+        compute_traces = elbo._get_trace
+
+        def keep(*arguments: Any) -> tuple[Trace, Trace]:  # noqa: ANN401
+            self.model_trace, self.guide_trace = compute_traces(*arguments)
+            return self.model_trace, self.guide_trace
+
+        elbo._get_trace = keep
+
+    def __call__(self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor) -> Tensor:
+        scaled: AbstractContextManager[object] = weights if weights.weight != 1 else nullcontext()
+        # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
+        with pyro.settings.context(module_local_params=True), scaled:
+            return self.elbo.differentiable_loss(model.model, model.guide, *batch)
+
+    def classifier(self) -> Tensor:
+        """Return q(y|x), (batch, classes), as it was when y was enumerated; without gradient."""
+        return self.guide_trace.nodes["y"]["fn"].probs.detach()
+
+    def terms(self) -> dict[str, Tensor]:
+        """Return the batch's mean terms, each without the schedule's weight.
+
+        With y enumerated every expectation is the sum over y, weighted by q(y|x):
+
+            reconstruction   E[ -log p(x|y,z) ]
+            kl               E[ log q(z|x,y) - log p(z) ], over all latent variables but the class
+            class            E[ -log p(y) ] - H(q(y|x))
+            negative_elbo    their sum, L or U
+            entropy          H(q(y|x)), where y is not observed
+        """
+        with torch.no_grad():
+            model_sites = _latent_and_observed(self.model_trace.nodes)
+            guide_sites = _latent_and_observed(self.guide_trace.nodes)
+            log_q_y = guide_sites.get("y")  # (classes, batch) where y is enumerated
+            q_y = log_q_y.exp() if log_q_y is not None else torch.ones(())
+
+            def expectation(log_prob: Tensor) -> Tensor:
+                weighted = q_y * log_prob
+                return (weighted.sum(0) if log_q_y is not None else weighted).mean()
+
+            reconstruction = -expectation(model_sites["x"])
+            latents = [name for name in guide_sites if name != "y"]
+            kl = sum((expectation(guide_sites[name] - model_sites[name]) for name in latents), torch.zeros(()))
+            cross_entropy = -expectation(model_sites["y"])
+            terms = {"reconstruction": reconstruction, "kl": kl, "class": cross_entropy}
+            if log_q_y is not None:
+                terms["entropy"] = -expectation(log_q_y)
+                terms["class"] = cross_entropy - terms["entropy"]
+            terms["negative_elbo"] = reconstruction + kl + terms["class"]
+            return terms
+
+
+def _latent_and_observed(nodes: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the unweighted log-density of every sample site but the plate's."""
+    return {
+        name: site["unscaled_log_prob"]
+        for name, site in nodes.items()
+        if site["type"] == "sample" and "unscaled_log_prob" in site and name != "images"
+    }

@@ -1,0 +1,7 @@
+"""What is believed about images and their classes: Pyro programs, priors, likelihoods, networks."""
+
+from models import likelihoods, networks, priors
+from models.base import SemiSupervisedModel
+from models.m2 import M2
+
+__all__ = ["M2", "SemiSupervisedModel", "likelihoods", "networks", "priors"]

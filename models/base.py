@@ -1,0 +1,155 @@
+"""What a model is, and how to write one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.poutine.runtime import effectful
+from torch import Tensor, nn
+
+from models.likelihoods import Likelihood
+from models.networks import ImageShape
+from models.priors import Prior
+
+
+class SemiSupervisedModel(nn.Module, ABC):
+    """A story of images x, classes y and latent variables z, as two Pyro programs and what is asked of them.
+
+    To write a model:
+
+    1. Inherit from `SemiSupervisedModel` in a file of its own. Store every constructor argument under its own
+       name: run folders describe a model by them.
+    2. Write `model(x, y=None)` and `guide(x, y=None)` with `self.begin(x, y)` as their first line and the density
+       above each line. Images stand in ``pyro.plate("images", len(x))``; the site of the class is called "y", is
+       observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide where it is not;
+       the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under enumeration, or has
+       more dimensions to the left when several samples are drawn at once.
+    3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them.
+    4. Add it to `models/__init__.py` and to the list in `tests/test_models.py`, whose contract tests then hold
+       for it. Training, evaluation, figures and the command line need no edit: if they do, the interface is
+       wrong.
+
+    A model knows nothing of devices, learning rates, batch sizes or estimators.
+
+    Attributes:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes y may take.
+        prior: p(z) or p(z | y).
+        likelihood: p(x | ·), given the decoder's output.
+    """
+
+    image_shape: ImageShape
+    num_classes: int
+    prior: Prior
+    likelihood: Likelihood
+
+    @abstractmethod
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """The story, as a Pyro program.
+
+        Args:
+            x: Images (batch, channels, height, width), pixels in [0, 1].
+            y: Classes (batch,) where they are known, integers in [0, classes).
+        """
+
+    @abstractmethod
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """The approximate posterior, as a Pyro program; arguments as of `model`."""
+
+    @abstractmethod
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """Return q(y | x), batch_shape (batch,), for images (batch, channels, height, width)."""
+
+    @abstractmethod
+    def posterior(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """Return q(z | x, y), event_shape (latent,), for images and classes that broadcast with them."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts."""
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the mean of q(z | x, y), (batch, latent); without y at the most probable class."""
+        self.check_batch(x, y)
+        return self.posterior(x, self._class_of(x, y)).mean
+
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the mean of p(x | y, z) at the z that `encode` finds, (batch, channels, height, width)."""
+        self.check_batch(x, y)
+        y = self._class_of(x, y)
+        return self.decode(self.posterior(x, y).mean, y).mean
+
+    def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return each image's style in every class, (classes, batch, channels, height, width).
+
+        The mean of p(x | y', z) for every class y', at the mean z of q(z | x, y): Kingma et al. 2014, figure 1.
+        """
+        z = self.encode(x, y)
+        classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
+        return self.decode(z.expand(self.num_classes, *z.shape), classes).mean
+
+    def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
+        """Return images of given classes: the mean of p(x | y, z), z drawn from the prior.
+
+        Args:
+            y: Classes (batch,).
+            num_samples: How many images of each.
+
+        Returns:
+            (num_samples, batch, channels, height, width).
+        """
+        y = y.expand(num_samples, *y.shape)  # (samples, batch)
+        prior = self.prior(y)
+        # p(z | y) has y's shape already, p(z) has none.
+        z = prior.sample() if prior.batch_shape else prior.sample(y.shape)  # (samples, batch, latent)
+        return self.decode(z, y).mean
+
+    def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
+        return self.classify(x).logits.argmax(-1) if y is None else y
+
+    def check_batch(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Refuse a batch that is not one, in one sentence.
+
+        Raises:
+            TypeError: If x is not of floats or y not of integers.
+            ValueError: If x is not (batch, *image_shape) or y does not fit it.
+        """
+        if not x.is_floating_point():
+            raise TypeError(f"x: expected floating-point pixels in [0, 1]; got {x.dtype}.")
+        if x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.image_shape):
+            expected = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"x: expected images of shape (batch, {expected}); got {tuple(x.shape)}.")
+        if y is None:
+            return
+        if y.dtype != torch.int64:
+            raise TypeError(f"y: expected classes as integers (torch.int64); got {y.dtype}.")
+        if y.dim() < 1 or y.shape[-1] not in (1, len(x)):
+            raise ValueError(f"y: expected one class for each of the {len(x)} images; got shape {tuple(y.shape)}.")
+        # A look at the values makes a GPU wait: only where Pyro looks at values too.
+        if pyro.settings.get("validate_distributions_pyro") and not ((y >= 0) & (y < self.num_classes)).all():
+            raise ValueError(
+                f"y: expected classes from 0 to {self.num_classes - 1}; got values from {y.min()} to {y.max()} "
+                "(leave y out for unlabelled images)."
+            )
+
+    def begin(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Check the batch and show the parameters to Pyro: the first line of `model` and `guide`.
+
+        `pyro.infer.SVI` trains the parameters that it sees in "param" messages. `pyro.module` would send them, but
+        also enter them in the global parameter store under a fixed name, so that a second model in the same
+        process would silently never train. Here the message carries this model's own tensors, and no store.
+        """
+        self.check_batch(x, y)
+        if pyro.settings.get("module_local_params"):
+            return  # whoever runs the program optimises `parameters()` directly
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                shown = parameter.view_as(parameter)
+                shown.unconstrained = _constant(parameter)  # type: ignore[attr-defined]
+                effectful(_constant(shown), type="param")(name=name)
+
+
+def _constant(value: Tensor) -> Callable[..., Tensor]:
+    return lambda *args, **kwargs: value

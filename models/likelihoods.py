@@ -1,0 +1,224 @@
+"""Likelihoods p(x | ·): a decoder's output in, the distribution of an image out.
+
+A likelihood is a module whose `forward(parameters)` returns a Pyro distribution with
+``event_shape == (channels, height, width)``. To write one: inherit from `Likelihood`, say how many parameters a
+pixel takes, return the distribution from `forward`, and say in `check` which pixels have a density.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor, nn
+
+PIXEL_LEVELS = 256
+
+
+def bounded(log_scale: Tensor, bound: float = 6.0) -> Tensor:
+    """Keep a log-scale within (-bound, bound): bound · tanh(log_scale / bound), the identity near zero."""
+    return bound * torch.tanh(log_scale / bound)
+
+
+class Likelihood(nn.Module, ABC):
+    """The distribution of an image given the decoder's output.
+
+    Attributes:
+        parameters_per_pixel: How many numbers the decoder gives for each pixel and channel.
+        is_discrete: Whether log p(x) is the logarithm of a probability (bits per dimension then need no
+            correction for the size of a grey level) rather than of a density on [0, 1].
+    """
+
+    parameters_per_pixel: int = 1
+    is_discrete: bool = False
+
+    @abstractmethod
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return p(x | ·).
+
+        Args:
+            parameters: (..., parameters_per_pixel · channels, height, width), the decoder's output.
+
+        Returns:
+            A distribution with event_shape (channels, height, width).
+        """
+
+    def check(self, pixels: Tensor) -> None:
+        """Refuse pixels that have no density here, in one sentence, before any training.
+
+        Args:
+            pixels: Any number of pixels as the model will see them.
+
+        Raises:
+            ValueError: If a pixel lies outside the support.
+        """
+        low, high = pixels.min().item(), pixels.max().item()
+        if not (low >= 0 and high <= 1):  # written so that NaN is refused too
+            raise ValueError(f"pixels: expected values in [0, 1]; got values in [{low:.4g}, {high:.4g}].")
+
+
+class Bernoulli(Likelihood):
+    """Black and white pixels: p(x | ·) = Π σ(l)^x σ(-l)^(1-x), for x in {0, 1} and the decoder's logits l.
+
+    The pixel model of Kingma et al. 2014 (arXiv 1406.5298), for images that are binarised (``binarise=True``).
+    """
+
+    is_discrete = True
+
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return Bernoulli(logits=parameters)."""
+        return dist.Bernoulli(logits=parameters).to_event(3)
+
+    def check(self, pixels: Tensor) -> None:
+        """Refuse pixels that are neither 0 nor 1; see `Likelihood.check`."""
+        super().check(pixels)
+        grey = (pixels != 0) & (pixels != 1)
+        if grey.any():
+            raise ValueError(
+                f"likelihood: Bernoulli expected pixels that are 0 or 1; got grey pixels such as {pixels[grey][0]:.3g}. "
+                "Binarise the data (binarise=True), or choose the likelihood ContinuousBernoulli."
+            )
+
+
+class _ContinuousBernoulli(TorchDistribution):
+    """The continuous Bernoulli by its logits, exact where the common form by probabilities saturates.
+
+    log p(x) = x l - softplus(l) + log C(l),    C(l) = l / tanh(l / 2),    C(0) = 2.
+    """
+
+    arg_constraints = {"logits": constraints.real}
+    support = constraints.unit_interval
+    has_rsample = True
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        self.logits = logits
+        super().__init__(logits.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_ContinuousBernoulli":  # noqa: ANN401
+        return _ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        near_zero = self.logits.abs() < 0.02
+        # The quotient l / tanh(l / 2) is 0 / 0 at zero, in value and gradient; its series 2 + l² / 6 is not.
+        far = torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+        log_normaliser = torch.where(
+            near_zero,
+            math.log(2) + self.logits.square() / 12,
+            (far / torch.tanh(far / 2)).log(),
+        )
+        return value * self.logits - F.softplus(self.logits) + log_normaliser
+
+    @property
+    def mean(self) -> Tensor:
+        """σ(l) / (2 σ(l) - 1) + 1 / (2 artanh(1 - 2 σ(l))) = 1/2 + (coth(l / 2) - 2 / l) / 2."""
+        near_zero = self.logits.abs() < 0.02
+        far = torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+        return 0.5 + torch.where(near_zero, self.logits / 12, (1 / torch.tanh(far / 2) - 2 / far) / 2)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
+        shape = self._extended_shape(sample_shape)
+        uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
+        near_zero = self.logits.abs() < 0.02
+        far = torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+        # Invert F(x) = (e^(l x) - 1) / (e^l - 1); by symmetry only for l < 0, where nothing overflows.
+        quantile = torch.where(far > 0, 1 - uniform, uniform)
+        x = torch.log1p(quantile * torch.expm1(-far.abs())) / -far.abs()
+        x = torch.where(far > 0, 1 - x, x)
+        return torch.where(near_zero, uniform, x).clamp(0, 1)
+
+
+class ContinuousBernoulli(Likelihood):
+    """Grey or colour pixels in [0, 1]: p(x | ·) = Π C(l) σ(l)^x σ(-l)^(1-x), C the normaliser.
+
+    The density that "binary cross-entropy on grey pixels" leaves out the normaliser of: Loaiza-Ganem and
+    Cunningham 2019, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders",
+    arXiv 1907.06845.
+    """
+
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return the continuous Bernoulli with logits=parameters."""
+        return _ContinuousBernoulli(parameters).to_event(3)
+
+
+class Gaussian(Likelihood):
+    """Pixels as real numbers: p(x | ·) = N(x; μ, σ²), μ from the decoder, one learned σ for all pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(-1.5))
+
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return Normal(parameters, σ)."""
+        return dist.Normal(parameters, bounded(self.log_scale).exp()).to_event(3)
+
+
+class _DiscretizedLogistic(TorchDistribution):
+    """A logistic distribution collected into the 256 grey levels k / 255; the outer two take the tails."""
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    support = constraints.unit_interval
+
+    def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = loc, scale
+        super().__init__(loc.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "_DiscretizedLogistic":  # noqa: ANN401
+        return _DiscretizedLogistic(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        half = 0.5 / (PIXEL_LEVELS - 1)
+        above = (value - self.loc + half) / self.scale
+        below = (value - self.loc - half) / self.scale
+        # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^(a - b)): no difference of two numbers that are nearly the same.
+        width = 2 * half / self.scale
+        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-width))
+        lowest, highest = value < half, value > 1 - half
+        return torch.where(lowest, F.logsigmoid(above), torch.where(highest, F.logsigmoid(-below), inside))
+
+    @property
+    def mean(self) -> Tensor:
+        """The logistic's location, within the pixels' range."""
+        return self.loc.clamp(0, 1)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
+        with torch.no_grad():
+            shape = self._extended_shape(sample_shape)
+            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+            logistic = self.loc + self.scale * torch.logit(uniform, eps=1e-7)
+            return (logistic.clamp(0, 1) * (PIXEL_LEVELS - 1)).round() / (PIXEL_LEVELS - 1)
+
+
+class DiscretizedLogistic(Likelihood):
+    """8-bit pixels: P(x = k / 255 | ·) = σ((x + 1/510 - μ) / s) - σ((x - 1/510 - μ) / s), tails at the ends.
+
+    Location μ and scale s of every pixel and channel come from the decoder. The 256 probabilities sum to one,
+    so that -log p(x) is a number of nats, and bits per dimension need no correction. Kingma et al. 2016,
+    "Improving variational inference with inverse autoregressive flow", arXiv 1606.04934.
+    """
+
+    parameters_per_pixel = 2
+    is_discrete = True
+
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return the discretised logistic; the first half of the channels are locations, the second log-scales."""
+        loc, log_scale = parameters.chunk(2, dim=-3)
+        # Zero outputs mean the middle of the range and a scale of about a tenth of it.
+        return _DiscretizedLogistic(loc + 0.5, bounded(log_scale - 2).exp()).to_event(3)
+
+    def check(self, pixels: Tensor) -> None:
+        """Refuse pixels that are not one of the 256 levels k / 255; see `Likelihood.check`."""
+        super().check(pixels)
+        levels = pixels * (PIXEL_LEVELS - 1)
+        between = (levels - levels.round()).abs() > 1e-3
+        if between.any():
+            raise ValueError(
+                "likelihood: DiscretizedLogistic expected 8-bit pixels, multiples of 1/255; "
+                f"got {pixels[between][0]:.6g}."
+            )

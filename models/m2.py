@@ -1,0 +1,121 @@
+"""M2: the class and the style of an image, and the image given both."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.base import SemiSupervisedModel
+from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.networks import MLP, ImageShape, Networks
+from models.priors import ClassPrior, Prior, StandardNormal
+
+
+class M2(SemiSupervisedModel):
+    """The generative semi-supervised model M2 of Kingma et al. 2014, arXiv 1406.5298.
+
+    The story:
+
+        y ~ p(y)            the class: observed, or summed over
+        z ~ p(z)            the style; or p(z | y), with a prior that looks at the class
+        x ~ p(x | y, z)     the image
+
+    The guide:
+
+        y ~ q(y | x)        the classifier
+        z ~ q(z | x, y)     = N(μ(x, y), diag σ²(x, y))
+
+    Its ELBO is -L(x, y) where the class is given and -U(x) where it is not:
+
+        -L(x, y) = E_q(z|x,y) [ log p(x|y,z) + log p(y) + log p(z) - log q(z|x,y) ]
+        -U(x)    = Σ_y q(y|x) ( -L(x, y) ) + H(q(y|x))
+
+    Example:
+        >>> import torch
+        >>> from models import M2, priors
+        >>> m2 = M2(image_shape=(1, 28, 28), num_classes=10, prior=priors.GaussianMixture(latent_dim=50))
+        >>> m2.classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
+            Bernoulli is for binarised images.
+        networks: The networks of q(z | x, y) and p(x | y, z); the paper's MLP where they are not given.
+        classifier: The networks of q(y | x); `networks` where they are not given.
+        class_prior: p(y); uniform where it is not given.
+
+    Raises:
+        ValueError: If a size is not positive, or the class prior is for another number of classes.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        classifier: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior if prior is not None else StandardNormal()
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP()
+        self.classifier = classifier if classifier is not None else self.networks
+        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
+        if self.class_prior.num_classes != num_classes:
+            raise ValueError(
+                f"class_prior: expected one for {num_classes} classes; got one for {self.class_prior.num_classes}."
+            )
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        latent_dim = self.prior.latent_dim
+        self.y_encoder = self.classifier.encoder(image_shape, num_classes)
+        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes)
+        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
+        self.prior.attach(num_classes, image_shape, self.posterior)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(y) p(z | y) p(x | y, z); see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # p(y)
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            # p(z | y)
+            z = pyro.sample("z", self.prior(y))
+            # p(x | y, z)
+            pyro.sample("x", self.decode(z, y), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(y | x) q(z | x, y); see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            if y is None:
+                # q(y | x)
+                y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
+            # q(z | x, y)
+            pyro.sample("z", self.posterior(x, y))
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | x); see `SemiSupervisedModel.classify`."""
+        return dist.Categorical(logits=self.y_encoder(x))
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | x, y); see `SemiSupervisedModel.posterior`."""
+        loc, log_scale = self.z_encoder(x, y).chunk(2, dim=-1)  # (classes, batch, latent) if y is enumerated
+        return dist.Normal(loc, bounded(log_scale).exp()).to_event(1)
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z); see `SemiSupervisedModel.decode`."""
+        return self.likelihood(self.decoder(z, y))

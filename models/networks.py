@@ -1,0 +1,307 @@
+"""Networks: how x, y and z are joined, and broadcast when y is enumerated.
+
+A `Networks` object is a recipe: it makes the encoders (an image, and perhaps a class, to a vector) and the
+decoders (a vector, and perhaps a class, to an image) of a model. Swap it with one argument:
+``M2(..., networks=networks.Convolutional(channels=(32, 64)))``.
+
+The class enters by an embedding that is added to the first dense layer's pre-activation,
+
+    W [v; onehot(y)] + b  =  W_v v + b + E[y],
+
+which is the same map as concatenating a one-hot vector; but when y is enumerated, shape (classes, 1), the
+image's share W_v v is computed once, (batch, hidden), instead of once per class, and broadcast in the sum.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+ImageShape = tuple[int, int, int]
+
+SMALLEST_IMAGE = 8
+
+
+class Network(nn.Module, ABC):
+    """A network whose inside may run in reduced precision and whose output is in full precision.
+
+    Densities need all their digits, matrix products do not: with `compute_dtype` set (training does so),
+    autocast reigns inside the network only, and what leaves it is float again.
+    """
+
+    compute_dtype: torch.dtype | None = None
+
+    def forward(self, inputs: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map the inputs, and the class if the network takes one, to float outputs."""
+        if self.compute_dtype is None:
+            return self.compute(inputs, y)
+        with torch.autocast(inputs.device.type, dtype=self.compute_dtype):
+            outputs = self.compute(inputs, y)
+        return outputs.float()
+
+    @abstractmethod
+    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+        """Map the inputs to the outputs, in whatever precision is in force."""
+
+
+class Networks(ABC):
+    """The recipe for the networks of a model.
+
+    To write one: inherit, make encoders and decoders that accept any leading dimensions in z and y (under
+    enumeration z is (classes, batch, latent), y is (classes, 1)), and flatten them before layers that want
+    exactly one batch dimension.
+    """
+
+    @abstractmethod
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0) -> Network:
+        """Make a network from x (batch, channels, height, width), and y if num_classes > 0, to vectors.
+
+        Args:
+            image_shape: Channels, height and width.
+            num_outputs: Size of the vector that comes out.
+            num_classes: How many classes y may take; 0 for a network that does not look at y.
+
+        Returns:
+            A network whose output is (..., batch, num_outputs).
+        """
+
+    @abstractmethod
+    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+        """Make a network from z (..., batch, num_inputs), and y if num_classes > 0, to (..., batch, *image_shape)."""
+
+
+class _FirstLayer(nn.Module):
+    """The first dense layer, where the class is added: W_v v + b + E[y]."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_inputs, num_outputs)
+        self.embedding = nn.Embedding(num_classes, num_outputs) if num_classes else None
+        if self.embedding is not None:
+            # As if the one-hot vector had been concatenated: the same range as the other weights.
+            bound = (num_inputs + num_classes) ** -0.5
+            nn.init.uniform_(self.linear.weight, -bound, bound)
+            nn.init.uniform_(self.embedding.weight, -bound, bound)
+
+    def forward(self, vector: Tensor, y: Tensor | None) -> Tensor:
+        hidden = self.linear(vector)  # (..., batch, hidden)
+        if self.embedding is None:
+            return hidden
+        if y is None:
+            raise ValueError("y: expected a class for a network that is conditioned on the class; got None.")
+        # Under autocast the linear layer answers in bfloat16; an embedding in float32 would widen it again.
+        return hidden + self.embedding(y).to(hidden.dtype)  # (classes, batch, hidden) if y is (classes, 1)
+
+
+class _Activated(nn.Module):
+    """[Batch norm,] activation[, dropout] of a pre-activation with any leading dimensions."""
+
+    def __init__(self, size: int, activation: type[nn.Module], batch_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(size) if batch_norm else None
+        self.activation = activation()
+        self.dropout = nn.Dropout(dropout) if dropout else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if self.norm is not None:
+            # BatchNorm1d would take dimension 1 for the channels: with (classes, batch, hidden), the wrong one.
+            hidden = self.norm(hidden.flatten(end_dim=-2)).view(hidden.shape)
+        hidden = self.activation(hidden)
+        return hidden if self.dropout is None else self.dropout(hidden)
+
+
+class _Perceptron(nn.Module):
+    """Dense layers; the class enters the first one."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        num_classes: int,
+        activation: type[nn.Module],
+        batch_norm: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.first = _FirstLayer(sizes[0], sizes[1], num_classes)
+        self.rest = nn.Sequential()
+        for size, next_size in zip(sizes[1:-1], sizes[2:], strict=True):
+            self.rest.append(_Activated(size, activation, batch_norm, dropout))
+            self.rest.append(nn.Linear(size, next_size))
+
+    def forward(self, vector: Tensor, y: Tensor | None) -> Tensor:
+        return self.rest(self.first(vector, y))
+
+
+class _MLPEncoder(Network):
+    def __init__(self, perceptron: _Perceptron) -> None:
+        super().__init__()
+        self.perceptron = perceptron
+
+    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+        return self.perceptron(inputs.flatten(start_dim=-3), y)
+
+
+class _MLPDecoder(Network):
+    def __init__(self, perceptron: _Perceptron, image_shape: ImageShape) -> None:
+        super().__init__()
+        self.perceptron = perceptron
+        self.image_shape = image_shape
+
+    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+        return self.perceptron(inputs, y).unflatten(-1, self.image_shape)
+
+
+@dataclass(frozen=True)
+class MLP(Networks):
+    """Multilayer perceptrons, as in Kingma et al. 2014 (arXiv 1406.5298): one layer of 500 softplus units.
+
+    Attributes:
+        hidden: Sizes of the hidden layers, any number of them.
+        activation: The non-linearity's class.
+        batch_norm: Normalise each hidden layer over the batch (and over the classes that are summed over).
+        dropout: Probability with which a hidden unit is dropped in training.
+
+    Raises:
+        ValueError: If there is no hidden layer, a size is not positive, or dropout is outside [0, 1).
+    """
+
+    hidden: tuple[int, ...] = (500,)
+    activation: type[nn.Module] = nn.Softplus
+    batch_norm: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden: expected one or more positive layer sizes; got {self.hidden}.")
+        _check_dropout(self.dropout)
+
+    def _perceptron(self, num_inputs: int, num_outputs: int, num_classes: int) -> _Perceptron:
+        sizes = (num_inputs, *self.hidden, num_outputs)
+        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout)
+
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0) -> Network:
+        """See `Networks.encoder`."""
+        channels, height, width = image_shape
+        return _MLPEncoder(self._perceptron(channels * height * width, num_outputs, num_classes))
+
+    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+        """See `Networks.decoder`."""
+        channels, height, width = image_shape
+        return _MLPDecoder(self._perceptron(num_inputs, channels * height * width, num_classes), image_shape)
+
+
+class _ConvolutionalEncoder(Network):
+    """Strided convolutions of the image alone, once for all classes; the class enters the dense layer on top."""
+
+    def __init__(self, convolutions: nn.Sequential, perceptron: _Perceptron) -> None:
+        super().__init__()
+        self.convolutions = convolutions
+        self.perceptron = perceptron
+
+    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+        leading = inputs.shape[:-3]
+        features = self.convolutions(inputs.flatten(end_dim=-4))  # (images, channels, height / 4, width / 4)
+        return self.perceptron(features.flatten(start_dim=1).unflatten(0, leading), y)
+
+
+class _ConvolutionalDecoder(Network):
+    """A dense layer where the class enters, then upsampling and convolutions up to the image's size."""
+
+    def __init__(self, perceptron: _Perceptron, seed_shape: ImageShape, convolutions: nn.Sequential) -> None:
+        super().__init__()
+        self.perceptron = perceptron
+        self.seed_shape = seed_shape
+        self.convolutions = convolutions
+
+    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+        seed = self.perceptron(inputs, y)  # (..., batch, channels · height / 4 · width / 4)
+        # Convolutions want exactly one batch dimension: (classes · batch, channels, height, width).
+        images = self.convolutions(seed.flatten(end_dim=-2).unflatten(-1, self.seed_shape))
+        return images.unflatten(0, seed.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Convolutional(Networks):
+    """Convolutions with stride 2 down, upsampling and convolutions up; any image from 8×8, 1 or 3 channels.
+
+    Attributes:
+        channels: Channels after each halving of the image.
+        hidden: Size of the dense layer where the class enters.
+        activation: The non-linearity's class.
+        batch_norm: Normalise each hidden layer over the batch.
+        dropout: Probability with which a unit of the dense layer is dropped in training.
+
+    Raises:
+        ValueError: If there are no channels, a size is not positive, dropout is outside [0, 1), or (when a
+            network is made) the image is smaller than 8×8 or does not have 1 or 3 channels.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    hidden: int = 256
+    activation: type[nn.Module] = nn.ReLU
+    batch_norm: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"channels: expected one or more positive numbers; got {self.channels}.")
+        if self.hidden < 1:
+            raise ValueError(f"hidden: expected a positive layer size; got {self.hidden}.")
+        _check_dropout(self.dropout)
+
+    def _sizes(self, image_shape: ImageShape) -> list[tuple[int, int]]:
+        """Return height and width before and after each halving, the image's own first."""
+        channels, height, width = image_shape
+        if min(height, width) < SMALLEST_IMAGE:
+            raise ValueError(
+                f"image_shape: Convolutional expected images of at least {SMALLEST_IMAGE}×{SMALLEST_IMAGE} pixels; "
+                f"got {height}×{width}."
+            )
+        sizes = [(height, width)]
+        for _ in self.channels:
+            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        return sizes
+
+    def _block(self, convolution: nn.Module, num_channels: int) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(num_channels)] if self.batch_norm else []
+        return [convolution, *norm, self.activation()]
+
+    def _perceptron(self, sizes: Sequence[int], num_classes: int) -> _Perceptron:
+        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout)
+
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0) -> Network:
+        """See `Networks.encoder`."""
+        height, width = self._sizes(image_shape)[-1]
+        convolutions = nn.Sequential()
+        previous = image_shape[0]
+        for channels in self.channels:
+            convolution = nn.Conv2d(previous, channels, kernel_size=3, stride=2, padding=1)
+            convolutions.extend(self._block(convolution, channels))
+            previous = channels
+        features = previous * height * width
+        return _ConvolutionalEncoder(convolutions, self._perceptron((features, self.hidden, num_outputs), num_classes))
+
+    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+        """See `Networks.decoder`."""
+        *larger, seed_size = self._sizes(image_shape)
+        seed_shape = (self.channels[-1], *seed_size)
+        perceptron = self._perceptron(
+            (num_inputs, self.hidden, seed_shape[0] * seed_shape[1] * seed_shape[2]), num_classes
+        )
+        convolutions = nn.Sequential(self.activation())
+        outputs = [*reversed(self.channels[:-1]), image_shape[0]]
+        previous = self.channels[-1]
+        for size, channels in zip(reversed(larger), outputs, strict=True):
+            convolutions.append(nn.Upsample(size=size))
+            convolution = nn.Conv2d(previous, channels, kernel_size=3, padding=1)
+            last = size == larger[0]
+            convolutions.extend([convolution] if last else self._block(convolution, channels))
+            previous = channels
+        return _ConvolutionalDecoder(perceptron, seed_shape, convolutions)
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: expected a probability in [0, 1); got {dropout}.")

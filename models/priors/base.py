@@ -1,0 +1,83 @@
+"""What a prior is, and how to write one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+Posterior = Callable[[Tensor, Tensor], TorchDistribution]
+
+
+class Prior(nn.Module, ABC):
+    """A prior p(z) or p(z | y): a module whose `forward(y=None)` returns a Pyro distribution.
+
+    To write a prior:
+
+    1. Inherit from `Prior` in a file of its own; take `latent_dim` and set it as an attribute.
+    2. Return from `forward` a distribution with ``event_shape == (latent_dim,)``. A prior p(z) ignores y and
+       has batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape
+       whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
+       returns the mixture over the classes.
+    3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
+    4. Add it to `models/priors/__init__.py` and to the list in `tests/test_priors.py`, whose contract tests
+       then hold for it: it samples what it scores, its density integrates to one, every parameter learns.
+
+    Attributes:
+        latent_dim: The dimension of z.
+    """
+
+    latent_dim: int
+
+    @abstractmethod
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Return p(z | y), or p(z).
+
+        Args:
+            y: Classes, integers of any shape.
+
+        Returns:
+            A distribution with event_shape (latent_dim,) and a batch_shape that broadcasts with y's shape.
+        """
+
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:  # noqa: B027
+        """Tell the prior about its model. The model calls it once; most priors have no use for it.
+
+        Args:
+            num_classes: How many classes y may take.
+            image_shape: Channels, height and width of x.
+            posterior: The model's own q(z | x, y), for a prior that is made of posteriors. Keep it in
+                ``self.__dict__``, outside the registry of sub-modules, or its parameters are saved twice.
+        """
+
+
+def check_latent_dim(latent_dim: int, at_least: int = 1) -> None:
+    """Raise ValueError unless latent_dim is an integer of at least the given size."""
+    if latent_dim < at_least:
+        raise ValueError(f"latent_dim: expected an integer of at least {at_least}; got {latent_dim}.")
+
+
+def check_components(num_components: int) -> None:
+    """Raise ValueError unless num_components is positive."""
+    if num_components < 1:
+        raise ValueError(f"num_components: expected a positive integer; got {num_components}.")
+
+
+def mixture(logits: Tensor, loc: Tensor, scale: Tensor) -> TorchDistribution:
+    """Return the mixture Σ_k softmax(logits)_k N(loc_k, diag scale_k²).
+
+    Args:
+        logits: (..., components), broadcast over the leading dimensions of loc.
+        loc: (..., components, latent).
+        scale: (..., components, latent).
+    """
+    # Without expand the mixture scores, but cannot be sampled, where logits lack the leading dimensions.
+    weights = dist.Categorical(logits=logits.expand(loc.shape[:-1]))
+    return dist.MixtureSameFamily(weights, dist.Normal(loc, scale).to_event(1))
+
+
+def spread(*shape: int) -> Tensor:
+    """Return component means drawn from N(0, I): where the posteriors of an untrained encoder will meet them."""
+    return torch.randn(*shape)

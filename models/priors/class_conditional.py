@@ -1,0 +1,60 @@
+"""p(z | y): one Gaussian, or a mixture, for each class."""
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from models.likelihoods import bounded
+from models.priors.base import Posterior, Prior, check_components, check_latent_dim, mixture, spread
+
+
+class ClassConditional(Prior):
+    """A prior for each class: p(z | y) = Σ_k w_yk N(z; μ_yk, diag σ_yk²), all learned.
+
+    With one component per class it is the Gaussian-mixture VAE in which the class chooses the component (Shu
+    2016; Ghosh et al. 2019, arXiv 1806.00081). Without y: the mixture over the classes, in equal parts.
+
+    Args:
+        latent_dim: The dimension of z.
+        num_components: How many Gaussians for each class.
+        num_classes: How many classes; taken from the model where it is not given.
+
+    Raises:
+        ValueError: If a size is not positive, or the model has another number of classes.
+    """
+
+    def __init__(self, latent_dim: int = 50, num_components: int = 1, num_classes: int | None = None) -> None:
+        super().__init__()
+        check_latent_dim(latent_dim)
+        check_components(num_components)
+        self.latent_dim = latent_dim
+        self.num_components = num_components
+        self.num_classes = num_classes
+        if num_classes is not None:
+            self._make_parameters(num_classes)
+
+    def _make_parameters(self, num_classes: int) -> None:
+        self.logits = nn.Parameter(torch.zeros(num_classes, self.num_components))
+        self.loc = nn.Parameter(spread(num_classes, self.num_components, self.latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(num_classes, self.num_components, self.latent_dim))
+        # One component has weight one whatever its logit: nothing to learn.
+        self.logits.requires_grad_(self.num_components > 1)
+
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+        """Take the number of classes from the model; see `Prior.attach`."""
+        if self.num_classes is None:
+            self.num_classes = num_classes
+            self._make_parameters(num_classes)
+        if self.num_classes != num_classes:
+            raise ValueError(f"prior: expected one for {num_classes} classes; got one for {self.num_classes}.")
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Return p(z | y); see `Prior.forward`."""
+        scale = bounded(self.log_scale).exp()
+        if y is None:
+            logits = self.logits.log_softmax(-1).flatten()  # (classes · components,): equal parts
+            return mixture(logits, self.loc.flatten(end_dim=1), scale.flatten(end_dim=1))
+        if self.num_components == 1:
+            return dist.Normal(self.loc[y, 0], scale[y, 0]).to_event(1)
+        return mixture(self.logits[y], self.loc[y], scale[y])

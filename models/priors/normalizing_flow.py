@@ -1,0 +1,50 @@
+"""p(z) of a normalising flow: z = f(ε), ε ~ N(0, I)."""
+
+import pyro.distributions as dist
+import pyro.distributions.transforms as transforms
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from models.priors.base import Prior, check_latent_dim
+
+
+class NormalizingFlow(Prior):
+    """A flow prior: log p(z) = log N(f⁻¹(z); 0, I) + log |det ∂f⁻¹ / ∂z|.
+
+    f is a chain of affine coupling layers (Dinh et al. 2017, "Density estimation using Real NVP", arXiv
+    1605.08803; Pyro's `affine_coupling`) with the dimensions reversed between them.
+
+    Args:
+        latent_dim: The dimension of z, at least 2: a coupling layer needs two halves.
+        num_layers: How many coupling layers.
+        hidden: Size of the hidden layer in each.
+
+    Raises:
+        ValueError: If latent_dim is below 2, or another size is not positive.
+    """
+
+    zero: Tensor
+
+    def __init__(self, latent_dim: int = 50, num_layers: int = 4, hidden: int = 100) -> None:
+        super().__init__()
+        check_latent_dim(latent_dim, at_least=2)
+        if num_layers < 1 or hidden < 1:
+            raise ValueError(
+                f"num_layers, hidden: expected positive integers; got {num_layers} and {hidden}."
+            )
+        self.latent_dim = latent_dim
+        self.num_layers = num_layers
+        self.hidden = hidden
+        self.layers = nn.ModuleList(
+            transforms.affine_coupling(latent_dim, hidden_dims=[hidden]) for _ in range(num_layers)
+        )
+        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.register_buffer("reverse", torch.arange(latent_dim).flip(0), persistent=False)
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Return the transformed N(0, I); see `Prior.forward`."""
+        normal = dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
+        # Each half leads in turn, or the first half of z would stay Gaussian.
+        chain = [step for layer in self.layers for step in (layer, transforms.Permute(self.reverse))]
+        return dist.TransformedDistribution(normal, chain)

@@ -1,0 +1,22 @@
+"""Every test: float64, a fixed seed, Pyro's validation on, no store left behind; warnings are errors (setup.cfg)."""
+
+import os
+
+# A laptop's cores are few and the tensors here are small: threads would only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pyro
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _every_test():
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    pyro.clear_param_store()
+    with pyro.validation_enabled():
+        yield
+    torch.set_default_dtype(dtype)
+    assert len(pyro.get_param_store()) == 0, "a test left parameters in Pyro's global store"
