@@ -224,7 +224,7 @@ class _ConvolutionalDecoder(Network):
 
 @dataclass(frozen=True)
 class Convolutional(Networks):
-    """Convolutions with stride 2 down, upsampling and convolutions up; any image from 8×8, 1 or 3 channels.
+    """Convolutions with stride 2 down, upsampling and convolutions up; any image from 8×8.
 
     Attributes:
         channels: Channels after each halving of the image.
@@ -235,7 +235,7 @@ class Convolutional(Networks):
 
     Raises:
         ValueError: If there are no channels, a size is not positive, dropout is outside [0, 1), or (when a
-            network is made) the image is smaller than 8×8 or does not have 1 or 3 channels.
+            network is made) the image is smaller than 8×8.
     """
 
     channels: tuple[int, ...] = (32, 64)

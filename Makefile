@@ -1,0 +1,35 @@
+# make demo and make test do all the set-up on a fresh machine. PIP_OPTIONS reaches pip, for a CPU-only install:
+#   make install PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_OPTIONS ?=
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test benchmark notebook
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch first: with its pinned build in place, nothing else asks for another.
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[test]'
+	touch $(INSTALLED)
+
+demo: install
+	$(BIN)/ssvae fit
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+
+benchmark: install
+	$(BIN)/python -m benchmarks
+
+notebook: install
+	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[notebook]'
+	$(BIN)/jupyter lab notebooks

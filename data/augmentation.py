@@ -1,0 +1,86 @@
+"""Small random turns, scalings and shifts of images."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Turn, scale and shift each image by itself, at random.
+
+    An image is turned by U(-degrees, degrees), scaled by U(1 - scale, 1 + scale) about its centre and shifted
+    by U(-shift, shift) times its width and its height, all in one bilinear resampling; beyond the border its edge pixels
+    go on. Randomness comes from torch's global generator on the images' device.
+
+    Args:
+        degrees: largest angle, in degrees, from 0 to 180.
+        scale: largest relative change of size, at least 0 and below 1.
+        shift: largest shift, as a share of the image's sides, from 0 to 1; 0.07 is 2 pixels of 28.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> Augmentation(degrees=0.0, scale=0.0, shift=0.1)(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    degrees: float = 15.0
+    scale: float = 0.1
+    shift: float = 0.07
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.degrees <= 180:
+            raise ValueError(f"degrees: expected an angle from 0 to 180, got {self.degrees}.")
+        if not 0 <= self.scale < 1:
+            raise ValueError(f"scale: expected a number of at least 0 and below 1, got {self.scale}.")
+        if not 0 <= self.shift <= 1:
+            raise ValueError(f"shift: expected a share of the image's sides, from 0 to 1, got {self.shift}.")
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the images, each changed by itself.
+
+        Args:
+            pixels: floats in [0, 1] of shape (B, C, H, W).
+
+        Returns:
+            Floats (B, C, H, W), whole multiples of 1/255 in [0, 1]; `pixels` itself if there is nothing to
+            change.
+
+        Raises:
+            ValueError: if `pixels` is not a batch of floating-point images.
+        """
+        if pixels.dim() != 4 or not pixels.is_floating_point():
+            raise ValueError(
+                f"pixels: expected floats of shape (B, C, H, W), "
+                f"got {pixels.dtype} of shape {tuple(pixels.shape)}."
+            )
+        if self.degrees == self.scale == self.shift == 0 or len(pixels) == 0:
+            return pixels
+        uniform = torch.rand(4, len(pixels), dtype=pixels.dtype, device=pixels.device) * 2 - 1
+        angles = uniform[0] * math.radians(self.degrees)
+        height, width = pixels.shape[2:]
+        shifts = self.shift * uniform[2:].T * pixels.new_tensor([width, height])  # (B, 2), in pixels
+        return _resample(pixels, angles, 1 + self.scale * uniform[1], shifts)
+
+
+def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
+    """Turn by `angles` (B,) in radians against the clock, scale by (B,), then shift (B, 2) right and down."""
+    height, width = pixels.shape[2:]
+    # An output pixel is looked up where it came from: p_in = R(-angle) (p_out - shift) / scale, y pointing
+    # down.
+    cosine, sine = angles.cos() / scales, angles.sin() / scales
+    turn = torch.stack([cosine, -sine, sine, cosine], dim=1).view(-1, 2, 2)  # (B, 2, 2), in pixels
+    origin = -turn @ shifts.unsqueeze(2)  # (B, 2, 1), in pixels
+    # affine_grid counts in half-widths and half-heights; without the change of unit, images that are not
+    # square shear.
+    unit = pixels.new_tensor([width / 2, height / 2])
+    theta = torch.cat([turn * unit, origin], dim=2) / unit.unsqueeze(1)  # (B, 2, 3)
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)  # (B, H, W, 2)
+    sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # An 8-bit likelihood gives mass to the multiples of 1/255 only, so that is where the pixels must lie.
+    return (sampled * 255).round().clamp(0, 255) / 255

@@ -1,0 +1,72 @@
+"""Scikit-learn's small handwritten digits, which need no download."""
+
+import numpy as np
+import torch
+
+from data.images import ImageData
+from data.labels import check_count, draw_labels, split
+
+
+class Digits(ImageData):
+    """1797 handwritten digits of 8×8 grey pixels, part of scikit-learn.
+
+    The 17 grey values v = 0 … 16 are stored as round(255 v / 16).
+
+    Args:
+        num_labels: how many training images keep their label; None for all, 0 for none.
+        num_validation: images set apart for validation; they do not depend on `seed`.
+        num_test: images set apart for testing; they depend on no other argument.
+        balanced: whether every class keeps equally many labels, rather than its share.
+        seed: which images keep their label.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+
+    Raises:
+        TypeError: if a number or the seed is not an integer.
+        ValueError: if there are not as many images or labels as asked for.
+
+    References:
+        Alpaydin & Kaynak (1998), "Optical recognition of handwritten digits", UCI machine learning
+        repository.
+    """
+
+    def __init__(
+        self,
+        num_labels: int | None = 100,
+        *,
+        num_validation: int = 200,
+        num_test: int = 400,
+        balanced: bool = True,
+        seed: int = 0,
+        binarise: bool = False,
+    ) -> None:
+        check_count("num_labels", num_labels or 0)
+        check_count("num_validation", num_validation)
+        check_count("num_test", num_test)
+        check_count("seed", seed)
+        # Imported here since scikit-learn takes a second to import.
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        levels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+        images = torch.from_numpy(levels).unsqueeze(1)  # (1797, 1, 8, 8)
+        labels = torch.from_numpy(bunch.target.astype(np.int64))
+        kept, test = split(labels, num_test, 10, argument="num_test")
+        train, validation = (
+            kept[part] for part in split(labels[kept], num_validation, 10, argument="num_validation")
+        )
+        super().__init__(
+            "Digits",
+            images[train],
+            draw_labels(labels[train], num_labels, 10, balanced=balanced, seed=seed),
+            class_names=[str(digit) for digit in range(10)],
+            validation_images=images[validation],
+            validation_labels=labels[validation],
+            test_images=images[test],
+            test_labels=labels[test],
+            binarise=binarise,
+        )
+        self.num_labels = num_labels
+        self.num_validation = num_validation
+        self.num_test = num_test
+        self.balanced = balanced
+        self.seed = seed

@@ -1,0 +1,365 @@
+"""Images in folders, or listed in a table."""
+
+import csv as comma_separated
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.images import ImageData
+from data.labels import check_count, draw_labels, split
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_SMALLEST_SIDE = 8
+_EXIF_ORIENTATION = 0x0112
+
+
+class ImageFolder(ImageData):
+    """Your own images: a sub-folder for each class, or a table of files and labels.
+
+    `root` holds one sub-folder of images per class, named after it, and if there are any a sub-folder
+    `unlabelled` of images whose class is not known. Or else `csv` names a table of rows `file,label`, files
+    relative to `root`, where an empty label means not known; a first row `file,label` is taken as its
+    heading. Hidden files and files that are not images are passed over. Classes are in alphabetical order, in
+    numerical order if all are numbers.
+
+    Test and validation images are drawn from the labelled ones, each class in proportion, the same ones
+    whatever the seed. The other labelled images are for training, where `num_labels` of them keep their
+    label.
+
+    Files are turned as their EXIF data says; transparent parts are laid on white; 16-bit grey becomes 8-bit;
+    of an animation the first frame is taken.
+
+    Args:
+        root: the folder.
+        num_labels: how many training images keep their label; None for all that have one, 0 for none.
+        csv: path of the table; None for a sub-folder for each class.
+        size: height and width in pixels to bring images to, the short side by resampling, the long side by
+            cutting both ends; None if all images have one size.
+        channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, else 3.
+        validation_fraction: share of the labelled images set apart for validation, at least 0 and below 1.
+        test_fraction: share of the labelled images set apart for testing, at least 0 and below 1.
+        balanced: whether every class keeps equally many labels, rather than its share; of no effect if
+            `num_labels` is None.
+        seed: which images keep their label.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+
+    Raises:
+        FileNotFoundError: if `root`, `csv` or a file listed there does not exist.
+        TypeError: if a number is not an integer.
+        ValueError: if the folder, the table, an image or an argument is not as stated above.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        num_labels: int | None = None,
+        *,
+        csv: str | None = None,
+        size: int | None = None,
+        channels: int | None = None,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        balanced: bool = False,
+        seed: int = 0,
+        binarise: bool = False,
+    ) -> None:
+        check_count("num_labels", num_labels or 0)
+        check_count("seed", seed)
+        _check_format(size, channels)
+        _check_fractions(validation_fraction, test_fraction)
+        folder = Path(root)
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"root: expected a folder of images, got {str(root)!r}, which does not exist."
+            )
+        if not folder.is_dir():
+            raise ValueError(f"root: expected a folder of images, got {str(root)!r}, which is a file.")
+        entries = _in_folders(folder) if csv is None else _in_table(folder, Path(csv))
+        class_names = _in_order({entry.class_name for entry in entries if entry.class_name is not None})
+        num_classes = len(class_names)
+        labels = torch.tensor(
+            [-1 if entry.class_name is None else class_names.index(entry.class_name) for entry in entries]
+        )
+        num_known = int((labels >= 0).sum())
+        kept, test = split(labels, round(test_fraction * num_known), num_classes, argument="test_fraction")
+        train, validation = (
+            kept[part]
+            for part in split(
+                labels[kept],
+                round(validation_fraction * num_known),
+                num_classes,
+                argument="validation_fraction",
+            )
+        )
+        train_labels = draw_labels(labels[train], num_labels, num_classes, balanced=balanced, seed=seed)
+        image_shape = _common_shape([_header(entry.path) for entry in entries], size, channels)
+
+        def read(index: Tensor) -> Tensor:
+            return _read_images([entries[i].path for i in index.tolist()], image_shape)
+
+        super().__init__(
+            folder.resolve().name,
+            read(train),
+            train_labels,
+            class_names=class_names,
+            validation_images=read(validation),
+            validation_labels=labels[validation],
+            test_images=read(test),
+            test_labels=labels[test],
+            binarise=binarise,
+        )
+        self.root = str(root)
+        self.num_labels = num_labels
+        self.csv = None if csv is None else str(csv)
+        self.size = size
+        self.channels = channels
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+        self.balanced = balanced
+        self.seed = seed
+
+
+def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> Tensor:
+    """Read one image as a trained model needs it.
+
+    Args:
+        path: an image file.
+        image_shape: channels (1 or 3), height and width of the model's images; an image of another size is
+            resampled and its long side cut at both ends.
+
+    Returns:
+        uint8 image (C, H, W).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an image that can be read, or is smaller than 8×8.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path: expected an image file, got {str(path)!r}, which is not a file.")
+    _header(Path(path))
+    return _read_images([Path(path)], image_shape)[0]
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """List the image files that a path stands for.
+
+    Args:
+        path: an image file, or a folder of images, in which hidden files and files that are not images are
+            passed over.
+
+    Returns:
+        The file itself, or the images in the folder in alphabetical order.
+
+    Raises:
+        FileNotFoundError: if there is neither a file nor a folder of this name.
+        ValueError: if the folder holds no images.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"path: expected an image file or a folder of images, got {str(path)!r}, which does not exist."
+        )
+    files = _images_in(path)
+    if not files:
+        raise ValueError(f"path: expected images in the folder {str(path)!r}, got none.")
+    return files
+
+
+class _Entry(NamedTuple):
+    path: Path
+    class_name: str | None
+
+
+class _Header(NamedTuple):
+    height: int
+    width: int
+    is_grey: bool
+
+
+def _check_format(size: int | None, channels: int | None) -> None:
+    if size is not None:
+        check_count("size", size)
+        if size < _SMALLEST_SIDE:
+            raise ValueError(f"size: expected at least {_SMALLEST_SIDE} pixels, got {size}.")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels: expected 1 (grey), 3 (RGB) or None, got {channels!r}.")
+
+
+def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    for argument, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{argument}: expected a number of at least 0 and below 1, got {fraction}.")
+    if sum(fractions.values()) >= 1:
+        raise ValueError(
+            f"validation_fraction: expected validation_fraction + test_fraction below 1, got "
+            f"{validation_fraction} + {test_fraction}."
+        )
+
+
+def _in_folders(root: Path) -> list[_Entry]:
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    entries = []
+    for folder in folders:
+        files = _images_in(folder)
+        if folder.name == "unlabelled":
+            entries += [_Entry(file, None) for file in files]
+        elif files:
+            entries += [_Entry(file, folder.name) for file in files]
+        else:
+            raise ValueError(f"root: expected images in every class's folder, got none in {str(folder)!r}.")
+    if all(entry.class_name is None for entry in entries):
+        raise ValueError(f"root: expected a sub-folder of images for each class in {str(root)!r}, got none.")
+    return entries
+
+
+def _images_in(folder: Path) -> list[Path]:
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
+
+
+def _in_table(root: Path, table: Path) -> list[_Entry]:
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"csv: expected a table of files and labels, got {str(table)!r}, which is not a file."
+        )
+    entries: dict[Path, _Entry] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            rows = comma_separated.reader(lines)
+            numbered = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
+    except (UnicodeDecodeError, comma_separated.Error) as error:
+        raise ValueError(
+            f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}, got: {error}."
+        ) from error
+    for position, (line, row) in enumerate(numbered):
+        if position == 0 and [cell.lower() for cell in row] == ["file", "label"]:
+            continue
+        if len(row) != 2:
+            raise ValueError(f"csv: expected a row `file,label` in line {line}, got {','.join(row)!r}.")
+        path = root / row[0]
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"csv: expected a file in {str(root)!r} in line {line}, got {row[0]!r}, which is not there "
+                f"(a heading would read `file,label`)."
+            )
+        # A file in two rows could be among both the training and the test images.
+        if path in entries:
+            raise ValueError(f"csv: expected each file once, got {row[0]!r} again in line {line}.")
+        entries[path] = _Entry(path, row[1] or None)
+    if all(entry.class_name is None for entry in entries.values()):
+        raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}, got none.")
+    return sorted(entries.values(), key=lambda entry: entry.path)
+
+
+def _in_order(class_names: set[str]) -> list[str]:
+    if all(name.isdecimal() for name in class_names):
+        return sorted(class_names, key=lambda name: (int(name), name))
+    return sorted(class_names)
+
+
+def _common_shape(headers: Sequence[_Header], size: int | None, channels: int | None) -> tuple[int, int, int]:
+    if channels is None:
+        channels = 1 if all(header.is_grey for header in headers) else 3
+    if size is not None:
+        return channels, size, size
+    sizes = Counter((header.height, header.width) for header in headers)
+    if len(sizes) > 1:
+        found = ", ".join(f"{height}×{width} ({count})" for (height, width), count in sizes.most_common(4))
+        raise ValueError(
+            f"size: expected images of one size, got {len(sizes)} sizes: {found}"
+            f"{' …' if len(sizes) > 4 else ''}; "
+            f"size={min(min(sides) for sides in sizes)} would bring them to the shortest side there is."
+        )
+    return channels, *next(iter(sizes))
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[Image]":
+    """Open an image; whatever is wrong with the file becomes one sentence that names it."""
+    # Imported here to keep `import data` light.
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # Pillow warns of oddities that it reads past, such as broken EXIF data.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as image:
+                yield image
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ValueError(
+                f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, "
+                f"got a larger one."
+            ) from error
+        # Everything: on a damaged file Pillow raises whatever its parser stumbles upon.
+        except Exception as error:
+            raise ValueError(
+                f"{str(path)!r}: expected an image file, got one that cannot be read "
+                f"({type(error).__name__})."
+            ) from error
+
+
+def _header(path: Path) -> _Header:
+    """Size and colour of an image, without reading its pixels."""
+    with _opened(path) as image:
+        width, height = image.size
+        mode = image.mode
+        if image.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8):
+            width, height = height, width
+        palette = (image.getpalette() or []) if mode == "P" else []
+    if min(height, width) < _SMALLEST_SIDE:
+        raise ValueError(
+            f"{str(path)!r}: expected an image of at least {_SMALLEST_SIDE}×{_SMALLEST_SIDE} pixels, "
+            f"got {height}×{width}."
+        )
+    if mode == "F":
+        raise ValueError(f"{str(path)!r}: expected 8 or 16 bits per pixel, got floating-point pixels.")
+    is_grey = mode in ("1", "L", "LA", "La", "I") or mode.startswith("I;16")
+    if mode == "P":
+        is_grey = palette[0::3] == palette[1::3] == palette[2::3]
+    return _Header(height, width, is_grey)
+
+
+def _read_images(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
+    """Read files into one uint8 tensor (N, C, H, W)."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = image_shape
+    images = torch.empty(len(paths), *image_shape, dtype=torch.uint8)
+    for row, path in enumerate(paths):
+        with _opened(path) as image:
+            plain = _plain(image, channels)
+            # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never
+            # overshoots.
+            fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BILINEAR)
+            array = np.array(fitted).reshape(height, width, channels)
+        images[row] = torch.from_numpy(array).permute(2, 0, 1)
+    return images
+
+
+def _plain(image: "Image", channels: int) -> "Image":
+    """An upright 8-bit grey or RGB image without transparency."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "I" or upright.mode.startswith("I;16"):
+        # Pillow's own conversion cuts values above 255 off.
+        values = np.asarray(upright).clip(0, 65535)
+        upright = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    if upright.has_transparency_data:
+        opaque = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    return upright.convert("L" if channels == 1 else "RGB")

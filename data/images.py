@@ -1,0 +1,206 @@
+"""Images, and which labels are known."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ImageData:
+    """Images, and which labels are known.
+
+    The classes of unlabelled training images are nowhere in this object: their labels are -1, as in
+    `sklearn.semi_supervised`. Validation and test images are labelled; either set may be empty.
+
+    Args:
+        name: what the data is called in printed lines.
+        train_images: uint8 images (N, C, H, W), of 1 channel (grey) or 3 (RGB).
+        train_labels: int64 classes (N,), -1 where not known. All may be -1; where any class is known, each
+            is.
+        class_names: one name for each of the K classes.
+        validation_images: uint8 images (N_v, C, H, W), or None for no validation images.
+        validation_labels: int64 classes (N_v,), or None.
+        test_images: uint8 images (N_t, C, H, W), or None for no test images.
+        test_labels: int64 classes (N_t,), or None.
+        binarise: whether `observe` draws each pixel from a Bernoulli distribution with the pixel's value as
+            its probability (dynamic binarisation), which a Bernoulli likelihood needs of grey images.
+
+    Raises:
+        TypeError: if images are not uint8 tensors or labels not int64 tensors.
+        ValueError: if shapes, sizes or label values do not fit together.
+
+    References:
+        Salakhutdinov & Murray (2008), "On the quantitative analysis of deep belief networks" (binarisation).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        train_images: Tensor,
+        train_labels: Tensor,
+        *,
+        class_names: Sequence[str],
+        validation_images: Tensor | None = None,
+        validation_labels: Tensor | None = None,
+        test_images: Tensor | None = None,
+        test_labels: Tensor | None = None,
+        binarise: bool = False,
+    ) -> None:
+        _check_class_names(class_names)
+        num_classes = len(class_names)
+        _check_part("train", train_images, train_labels, num_classes, lowest_label=-1)
+        if len(train_images) == 0:
+            raise ValueError("train_images: expected at least one image, got none.")
+        _check_every_class_known(train_labels, class_names)
+        image_shape = train_images.shape[1:]
+        validation = _part_or_empty("validation", validation_images, validation_labels, image_shape)
+        test = _part_or_empty("test", test_images, test_labels, image_shape)
+        for part, (images, labels) in {"validation": validation, "test": test}.items():
+            _check_part(part, images, labels, num_classes, lowest_label=0)
+            if images.shape[1:] != image_shape:
+                raise ValueError(
+                    f"{part}_images: expected images of shape {tuple(image_shape)} as in train_images, "
+                    f"got {tuple(images.shape[1:])}."
+                )
+        self.name = name
+        self.train_images = train_images
+        self.train_labels = train_labels
+        self.validation_images, self.validation_labels = validation
+        self.test_images, self.test_labels = test
+        self.class_names = tuple(class_names)
+        self.binarise = binarise
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def num_labelled(self) -> int:
+        """Number of training images whose class is known."""
+        return int((self.train_labels >= 0).sum())
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Number of training images whose class is not known."""
+        return int((self.train_labels < 0).sum())
+
+    @property
+    def labelled_index(self) -> Tensor:
+        """Ascending int64 indices (num_labelled,) of the labelled training images."""
+        return (self.train_labels >= 0).nonzero().squeeze(1)
+
+    @property
+    def unlabelled_index(self) -> Tensor:
+        """Ascending int64 indices (num_unlabelled,) of the unlabelled training images."""
+        return (self.train_labels < 0).nonzero().squeeze(1)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Turn 8-bit images into numbers.
+
+        Args:
+            images: uint8 tensor of any shape.
+
+        Returns:
+            images / 255 in [0, 1], in torch's default floating-point type, on the same device.
+
+        Raises:
+            TypeError: if `images` is not a uint8 tensor.
+        """
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+            raise TypeError(f"images: expected a uint8 tensor, got {describe(images)}.")
+        return images.to(torch.get_default_dtype()) / 255
+
+    def observe(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """What a model sees of pixels: themselves, or if `binarise` a fresh draw of zeros and ones.
+
+        Args:
+            pixels: floats in [0, 1] of any shape.
+            generator: where the draw takes its randomness from; None for torch's global generator.
+
+        Returns:
+            Floats of the same shape.
+        """
+        return torch.bernoulli(pixels, generator=generator) if self.binarise else pixels
+
+    def summary(self) -> str:
+        """One line: how many images and labels there are, and of what kind."""
+        channels, height, width = self.image_shape
+        return (
+            f"{self.name}: {len(self.train_images)} training images ({self.num_labelled} labelled, "
+            f"{self.num_unlabelled} unlabelled), {len(self.validation_images)} validation, "
+            f"{len(self.test_images)} test, {self.num_classes} classes, {channels}×{height}×{width} pixels"
+            + (", binarised at every batch" if self.binarise else "")
+        )
+
+
+def describe(value: object) -> str:
+    """Say in a few words what a value is, for an error message.
+
+    Args:
+        value: what the caller passed.
+
+    Returns:
+        The type and shape of a tensor or array; of anything else, the name of its type.
+    """
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"a numpy array of {value.dtype} and shape {value.shape}"
+    return type(value).__name__
+
+
+def _check_class_names(class_names: Sequence[str]) -> None:
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"class_names: expected a sequence of strings, got {class_names!r}.")
+    if len(class_names) == 0 or len(set(class_names)) < len(class_names):
+        raise ValueError(f"class_names: expected one or more different names, got {tuple(class_names)}.")
+
+
+def _check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, lowest_label: int) -> None:
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        raise TypeError(f"{part}_images: expected a uint8 tensor, got {describe(images)}.")
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        raise TypeError(f"{part}_labels: expected an int64 tensor, got {describe(labels)}.")
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[1:]:
+        raise ValueError(
+            f"{part}_images: expected shape (N, C, H, W) with 1 or 3 channels, got {tuple(images.shape)}."
+        )
+    if labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{part}_labels: expected shape ({len(images)},), one label for each image, "
+            f"got {tuple(labels.shape)}."
+        )
+    if len(labels) and not lowest_label <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"{part}_labels: expected labels from {lowest_label} to {num_classes - 1}, "
+            f"got labels from {int(labels.min())} to {int(labels.max())}."
+        )
+
+
+def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -> None:
+    counts = torch.bincount(train_labels[train_labels >= 0], minlength=len(class_names)).tolist()
+    if any(counts) and 0 in counts:
+        label = counts.index(0)
+        raise ValueError(
+            f"train_labels: expected a label of every class (or of none at all), "
+            f"got none of class {label} ({class_names[label]!r})."
+        )
+
+
+def _part_or_empty(
+    part: str, images: Tensor | None, labels: Tensor | None, image_shape: torch.Size
+) -> tuple[Tensor, Tensor]:
+    if images is None and labels is None:
+        return torch.empty(0, *image_shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+    if images is None or labels is None:
+        given, absent = ("labels", "images") if images is None else ("images", "labels")
+        raise ValueError(f"{part}_{absent}: expected a tensor as {part}_{given} is given, got None.")
+    return images, labels

@@ -1,0 +1,149 @@
+"""Which labels are known: drawing the labelled images, and setting validation and test images apart."""
+
+import torch
+from torch import Tensor
+
+# Not the label seed: every draw of labels is judged on the same validation and test images. (arXiv:1406.5298)
+_SPLIT_SEED = 14065298
+
+
+def draw_labels(
+    labels: Tensor, num_labels: int | None, num_classes: int, *, balanced: bool, seed: int
+) -> Tensor:
+    """Keep `num_labels` of the known labels and hide the others.
+
+    With one seed, the labels drawn for a smaller balanced `num_labels` are among those drawn for a larger
+    one. The global random state is neither read nor changed.
+
+    Args:
+        labels: int64 classes (N,), -1 where the class is not known to begin with.
+        num_labels: how many labels to keep; None keeps all, 0 none.
+        num_classes: number of classes K; known labels are in 0 … K - 1.
+        balanced: whether every class keeps num_labels / K labels; otherwise each class keeps its share of the
+            known labels, by largest remainder, and at least one.
+        seed: which draw.
+
+    Returns:
+        int64 classes (N,), in new memory, -1 where the class is hidden or not known.
+
+    Raises:
+        TypeError: if `num_labels` or `seed` is not an integer.
+        ValueError: if the known labels cannot give the draw that is asked for.
+    """
+    check_count("seed", seed)
+    if num_labels is None:
+        return labels.clone()
+    check_count("num_labels", num_labels)
+    if num_labels == 0:
+        return torch.full_like(labels, -1)
+    available = _class_counts(labels, num_classes)
+    if num_labels > sum(available):
+        raise ValueError(f"num_labels: expected at most the {sum(available)} known labels, got {num_labels}.")
+    if num_labels < num_classes:
+        raise ValueError(
+            f"num_labels: expected at least one label for each of the {num_classes} classes (or 0 for none), "
+            f"got {num_labels}."
+        )
+    if 0 in available:
+        raise ValueError(
+            f"num_labels: expected a known label of every class, got none of class {available.index(0)}."
+        )
+    if balanced:
+        share = num_labels // num_classes
+        if num_labels % num_classes:
+            raise ValueError(
+                f"num_labels: expected a multiple of the {num_classes} classes as balanced=True, "
+                f"got {num_labels}."
+            )
+        if min(available) < share:
+            raise ValueError(
+                f"num_labels: expected at least {share} known labels of every class as balanced=True and "
+                f"num_labels={num_labels}, got {min(available)} of class {available.index(min(available))}."
+            )
+        counts = [share] * num_classes
+    else:
+        counts = _proportional_counts(available, num_labels, lower=[1] * num_classes, upper=available)
+    drawn = torch.full_like(labels, -1)
+    chosen = _choose(labels, counts, seed)
+    drawn[chosen] = labels[chosen]
+    return drawn
+
+
+def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str) -> tuple[Tensor, Tensor]:
+    """Set labelled images apart, each class in proportion to its labels, the same ones at every call.
+
+    At least one labelled image of every class stays, and so do all unlabelled ones.
+
+    Args:
+        labels: int64 classes (N,), -1 where the class is not known.
+        num_held_out: how many images to set apart.
+        num_classes: number of classes K.
+        argument: the name under which the caller knows `num_held_out`, for error messages.
+
+    Returns:
+        Ascending int64 indices of the images that stay and of those set apart.
+
+    Raises:
+        TypeError: if `num_held_out` is not an integer.
+        ValueError: if it is negative or leaves a class without a label.
+    """
+    check_count(argument, num_held_out)
+    available = _class_counts(labels, num_classes)
+    spare = [max(count - 1, 0) for count in available]
+    if num_held_out > sum(spare):
+        raise ValueError(
+            f"{argument}: expected at most {sum(spare)} images, so that one labelled image of each class "
+            f"stays for training, got {num_held_out}."
+        )
+    counts = _proportional_counts(available, num_held_out, lower=[0] * num_classes, upper=spare)
+    is_held_out = torch.zeros(len(labels), dtype=torch.bool)
+    is_held_out[_choose(labels, counts, _SPLIT_SEED)] = True
+    return (~is_held_out).nonzero().squeeze(1), is_held_out.nonzero().squeeze(1)
+
+
+def check_count(argument: str, value: int) -> None:
+    """Raise unless `value` is an integer of at least 0.
+
+    Args:
+        argument: the name of the value in the error message.
+        value: what the caller passed.
+
+    Raises:
+        TypeError: if `value` is not an integer.
+        ValueError: if it is negative.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{argument}: expected an integer, got {value!r}.")
+    if value < 0:
+        raise ValueError(f"{argument}: expected 0 or more, got {value}.")
+
+
+def _class_counts(labels: Tensor, num_classes: int) -> list[int]:
+    counts: list[int] = torch.bincount(labels[labels >= 0], minlength=num_classes).tolist()
+    return counts
+
+
+def _choose(labels: Tensor, counts: list[int], seed: int) -> Tensor:
+    """Draw `counts[k]` indices of each class k, without replacement."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    return torch.cat([order[labels[order] == label][:count] for label, count in enumerate(counts)])
+
+
+def _proportional_counts(available: list[int], total: int, lower: list[int], upper: list[int]) -> list[int]:
+    """Share `total` among the classes in proportion to `available`, by largest remainder within bounds."""
+    if total == 0:
+        return [0] * len(available)
+    whole = sum(available)
+    classes = range(len(available))
+    counts = [min(max(total * available[k] // whole, lower[k]), upper[k]) for k in classes]
+
+    # In integers, so that ties fall alike on every machine.
+    def lack(k: int) -> int:
+        return total * available[k] - counts[k] * whole
+
+    while sum(counts) < total:
+        counts[max((k for k in classes if counts[k] < upper[k]), key=lack)] += 1
+    while sum(counts) > total:
+        counts[min((k for k in classes if counts[k] > lower[k]), key=lack)] -= 1
+    return counts

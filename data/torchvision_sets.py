@@ -1,0 +1,281 @@
+"""MNIST, Fashion-MNIST and SVHN, read through torchvision."""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from data.images import ImageData
+from data.labels import check_count, draw_labels, split
+
+
+class _TorchvisionSet(ImageData):
+    """An official training set, from which validation images are set apart, and its official test set."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        files: Sequence[str],
+        read: Callable[[ModuleType, str, bool, bool], tuple[Tensor, Tensor]],
+        *,
+        num_labels: int | None,
+        num_validation: int,
+        balanced: bool,
+        seed: int,
+        root: str | None,
+        download: bool,
+        binarise: bool,
+    ) -> None:
+        check_count("num_labels", num_labels or 0)
+        check_count("num_validation", num_validation)
+        check_count("seed", seed)
+        folder = Path(root or os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae")
+        datasets = import_torchvision_datasets()
+        try:
+            images, labels = read(datasets, str(folder), True, download)
+            test_images, test_labels = read(datasets, str(folder), False, download)
+        except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            raise _reading_error(name, folder, files, error) from error
+        train, validation = split(labels, num_validation, len(class_names), argument="num_validation")
+        super().__init__(
+            name,
+            images[train],
+            draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed),
+            class_names=class_names,
+            validation_images=images[validation],
+            validation_labels=labels[validation],
+            test_images=test_images.contiguous(),
+            test_labels=test_labels,
+            binarise=binarise,
+        )
+        self.num_labels = num_labels
+        self.num_validation = num_validation
+        self.balanced = balanced
+        self.seed = seed
+        self.root = root
+        self.download = download
+
+
+class MNIST(_TorchvisionSet):
+    """Handwritten digits: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
+
+    Args:
+        num_labels: how many training images keep their label; None for all, 0 for none.
+        num_validation: training images set apart for validation; they do not depend on `seed`.
+        balanced: whether every class keeps equally many labels, rather than its share.
+        seed: which images keep their label.
+        root: folder that holds `MNIST/raw`; None for the environment variable SSVAE_DATA, else
+            ~/.cache/ssvae.
+        download: whether files that `root` lacks are downloaded.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+
+    Raises:
+        FileNotFoundError: if files are missing and cannot be downloaded.
+        TypeError: if a number or the seed is not an integer.
+        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+
+    References:
+        LeCun, Bottou, Bengio & Haffner (1998), "Gradient-based learning applied to document recognition".
+    """
+
+    def __init__(
+        self,
+        num_labels: int | None = 100,
+        *,
+        num_validation: int = 10_000,
+        balanced: bool = True,
+        seed: int = 0,
+        root: str | None = None,
+        download: bool = True,
+        binarise: bool = False,
+    ) -> None:
+        super().__init__(
+            "MNIST",
+            [str(digit) for digit in range(10)],
+            _idx_files("MNIST"),
+            _read_mnist,
+            num_labels=num_labels,
+            num_validation=num_validation,
+            balanced=balanced,
+            seed=seed,
+            root=root,
+            download=download,
+            binarise=binarise,
+        )
+
+
+class FashionMNIST(_TorchvisionSet):
+    """Articles of clothing: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
+
+    Args:
+        num_labels: how many training images keep their label; None for all, 0 for none.
+        num_validation: training images set apart for validation; they do not depend on `seed`.
+        balanced: whether every class keeps equally many labels, rather than its share.
+        seed: which images keep their label.
+        root: folder that holds `FashionMNIST/raw`; None for the environment variable SSVAE_DATA, else
+            ~/.cache/ssvae.
+        download: whether files that `root` lacks are downloaded.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+
+    Raises:
+        FileNotFoundError: if files are missing and cannot be downloaded.
+        TypeError: if a number or the seed is not an integer.
+        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+
+    References:
+        Xiao, Rasul & Vollgraf (2017), "Fashion-MNIST", arXiv:1708.07747.
+    """
+
+    def __init__(
+        self,
+        num_labels: int | None = 100,
+        *,
+        num_validation: int = 10_000,
+        balanced: bool = True,
+        seed: int = 0,
+        root: str | None = None,
+        download: bool = True,
+        binarise: bool = False,
+    ) -> None:
+        super().__init__(
+            "FashionMNIST",
+            [
+                "T-shirt",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ],
+            _idx_files("FashionMNIST"),
+            _read_fashion_mnist,
+            num_labels=num_labels,
+            num_validation=num_validation,
+            balanced=balanced,
+            seed=seed,
+            root=root,
+            download=download,
+            binarise=binarise,
+        )
+
+
+class SVHN(_TorchvisionSet):
+    """Street-view house numbers: 73257 for training and validation, 26032 for testing, of 32×32 RGB pixels.
+
+    Args:
+        num_labels: how many training images keep their label; None for all, 0 for none.
+        num_validation: training images set apart for validation; they do not depend on `seed`.
+        balanced: whether every class keeps equally many labels, rather than its share.
+        seed: which images keep their label.
+        root: folder that holds `train_32x32.mat` and `test_32x32.mat`; None for the environment variable
+            SSVAE_DATA, else ~/.cache/ssvae.
+        download: whether files that `root` lacks are downloaded.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+
+    Raises:
+        FileNotFoundError: if files are missing and cannot be downloaded.
+        TypeError: if a number or the seed is not an integer.
+        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+
+    References:
+        Netzer, Wang, Coates, Bissacco, Wu & Ng (2011), "Reading digits in natural images with unsupervised
+        feature learning".
+    """
+
+    def __init__(
+        self,
+        num_labels: int | None = 1000,
+        *,
+        num_validation: int = 7257,
+        balanced: bool = True,
+        seed: int = 0,
+        root: str | None = None,
+        download: bool = True,
+        binarise: bool = False,
+    ) -> None:
+        super().__init__(
+            "SVHN",
+            [str(digit) for digit in range(10)],
+            ["train_32x32.mat", "test_32x32.mat"],
+            _read_svhn,
+            num_labels=num_labels,
+            num_validation=num_validation,
+            balanced=balanced,
+            seed=seed,
+            root=root,
+            download=download,
+            binarise=binarise,
+        )
+
+
+def _read_mnist(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+    found = datasets.MNIST(root, train=train, download=download)
+    return found.data.unsqueeze(1), found.targets  # (N, 1, 28, 28), (N,)
+
+
+def _read_fashion_mnist(
+    datasets: ModuleType, root: str, train: bool, download: bool
+) -> tuple[Tensor, Tensor]:
+    found = datasets.FashionMNIST(root, train=train, download=download)
+    return found.data.unsqueeze(1), found.targets  # (N, 1, 28, 28), (N,)
+
+
+def _read_svhn(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+    found = datasets.SVHN(root, split="train" if train else "test", download=download)
+    return torch.from_numpy(found.data), torch.from_numpy(found.labels)  # (N, 3, 32, 32), (N,)
+
+
+def _idx_files(name: str) -> list[str]:
+    return [
+        f"{name}/raw/{part}-{content}-ubyte"
+        for part in ("train", "t10k")
+        for content in ("images-idx3", "labels-idx1")
+    ]
+
+
+def _reading_error(name: str, folder: Path, files: Sequence[str], error: Exception) -> Exception:
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        return FileNotFoundError(
+            f"root: expected the files of {name} in {str(folder)!r}, or a network to download them, "
+            f"got neither ({type(error).__name__}); put {', '.join(missing)} there, "
+            f"or point root or $SSVAE_DATA to a folder that holds them."
+        )
+    reason = str(error).strip().split("\n")[0]
+    return ValueError(f"root: expected undamaged files of {name} in {str(folder)!r}, got: {reason}")
+
+
+def import_torchvision_datasets() -> ModuleType:
+    """Import `torchvision.datasets`, also where torchvision's compiled operators do not fit this torch.
+
+    After one call every other `import torchvision` in the program succeeds as well.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: if torchvision is not installed.
+    """
+    try:
+        return importlib.import_module("torchvision.datasets")
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+    # With torch and torchvision built for different devices, the operators for detecting boxes cannot be
+    # loaded, and torchvision stops at describing those two. Reading images needs neither: that they are
+    # declared is enough.
+    for operator in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, operator):
+            torch.library.define(
+                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+    return importlib.import_module("torchvision.datasets")

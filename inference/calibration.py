@@ -1,0 +1,132 @@
+"""How good probabilities are: accuracy, negative log-likelihood, calibration error, Brier score."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+NUM_BINS = 15
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What N predicted probabilities p(y | x_n) and the true classes y_n say of each other.
+
+        accuracy = 1/N Σ_n 1[argmax_y p(y|x_n) = y_n]
+        nll      = 1/N Σ_n -log p(y_n|x_n)
+        ece      = Σ_b |B_b|/N · |acc(B_b) - conf(B_b)|,   15 bins of equal width
+        brier    = 1/N Σ_n Σ_y (p(y|x_n) - 1[y = y_n])²
+
+    Brier 1950, "Verification of forecasts expressed in terms of probability"; expected calibration error
+    as in Guo et al. 2017, arXiv 1706.04599.
+
+    Attributes:
+        accuracy: Share of the images whose most probable class is the true one.
+        nll: Negative log-likelihood of the true classes, in nats per image; 0 is perfect. A probability of
+            zero counts as 2e-308, the smallest normal number: one sure mistake does not make it infinite.
+        ece: Expected calibration error, from 0 to 1; 0 is perfect.
+        brier: Brier score, from 0 (perfect) to 2.
+    """
+
+    accuracy: float
+    nll: float
+    ece: float
+    brier: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the numbers by their names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Predictions sorted into bins of equal width by their confidence, max_y p(y|x).
+
+    Attributes:
+        confidence: Mean confidence in each bin, (bins,); 0 where a bin is empty.
+        accuracy: Share of right predictions in each bin, (bins,); 0 where a bin is empty.
+        count: How many predictions are in each bin, (bins,), integers.
+    """
+
+    confidence: Tensor
+    accuracy: Tensor
+    count: Tensor
+
+    @property
+    def ece(self) -> float:
+        """Σ_b |B_b|/N · |acc(B_b) - conf(B_b)|, the expected calibration error (Guo et al. 2017)."""
+        gap = (self.accuracy - self.confidence).abs()
+        return float((self.count * gap).sum() / self.count.sum())
+
+
+def reliability_bins(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> ReliabilityBins:
+    """Sort predictions into the bins ((b - 1) / num_bins, b / num_bins] of confidence, as Guo et al. 2017 do.
+
+    The bins of torchmetrics are closed at the left, so that there a confidence of exactly 1, which p(y|x)
+    often reaches, has a sixteenth bin to itself; here it is in the last one.
+
+    Args:
+        probabilities: p(y|x), (N, classes).
+        labels: True classes (N,), integers.
+        num_bins: How many bins.
+
+    Raises:
+        ValueError: If num_bins is not positive; see `calibrate` for the others.
+    """
+    if num_bins < 1:
+        raise ValueError(f"num_bins: expected a positive number; got {num_bins}.")
+    _check(probabilities, labels)
+    probabilities, labels = probabilities.cpu().double(), labels.cpu()
+    confidence, prediction = probabilities.max(-1)
+    edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)[1:-1]
+    bins = torch.bucketize(confidence, edges)
+    count = torch.bincount(bins, minlength=num_bins)
+    at_least_one = count.clamp(min=1)
+    right = (prediction == labels).double()
+    return ReliabilityBins(
+        confidence=torch.bincount(bins, confidence, minlength=num_bins) / at_least_one,
+        accuracy=torch.bincount(bins, right, minlength=num_bins) / at_least_one,
+        count=count,
+    )
+
+
+def calibrate(probabilities: Tensor, labels: Tensor) -> Calibration:
+    """Compare predicted probabilities with the true classes; see `Calibration` for the formulas.
+
+    Args:
+        probabilities: p(y|x), (N, classes), any number of classes.
+        labels: True classes (N,), integers in [0, classes).
+
+    Raises:
+        ValueError: If there are no predictions, shapes or classes do not fit, or rows are not probabilities.
+    """
+    bins = reliability_bins(probabilities, labels)
+    probabilities, labels = probabilities.cpu().double(), labels.cpu()
+    of_the_truth = probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # (N,)
+    truth = torch.nn.functional.one_hot(labels, probabilities.shape[-1])  # (N, classes)
+    return Calibration(
+        accuracy=(probabilities.argmax(-1) == labels).double().mean().item(),
+        nll=-of_the_truth.clamp(min=torch.finfo(torch.float64).tiny).log().mean().item(),
+        ece=bins.ece,
+        brier=(probabilities - truth).square().sum(-1).mean().item(),
+    )
+
+
+def _check(probabilities: Tensor, labels: Tensor) -> None:
+    if probabilities.dim() != 2 or 0 in probabilities.shape:
+        raise ValueError(
+            f"probabilities: expected shape (images, classes), none zero; got {tuple(probabilities.shape)}."
+        )
+    num_images, num_classes = probabilities.shape
+    if labels.shape != (num_images,):
+        raise ValueError(
+            f"labels: expected one class for each of {num_images} images; got {tuple(labels.shape)}."
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels: expected classes from 0 to {num_classes - 1}; got {labels.min()} to {labels.max()}."
+        )
+    sums = probabilities.sum(-1)
+    # Written so that NaN, which is neither, is refused as well.
+    if not ((probabilities >= 0).all() and ((sums - 1).abs() < 1e-3).all()):
+        raise ValueError("probabilities: expected rows that are not negative and sum to 1; got others.")

@@ -1,0 +1,381 @@
+"""Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the ELBO's terms.
+
+A model is asked only for its two Pyro programs, `model` and `guide`, and for `classify`. So whatever trains
+can be evaluated, and nothing here has to be told how many latent variables there are.
+
+    w_s = p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
+    p(x, y) ≈ 1/S Σ_s w_s                 for each class y
+    p(x)    = Σ_y p(x, y)                 a sum, not a sample
+    p(y|x)  = p(x, y) / p(x)
+
+Burda, Grosse and Salakhutdinov 2015, arXiv 1509.00519. The logarithm of an unbiased estimate is too small on
+average: log p(x) is bounded from below, the more tightly the larger S is; with S = 1 and y weighted by q(y|x)
+it is the ELBO.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import TraceEnum_ELBO
+from pyro.poutine import Trace
+from torch import Tensor
+
+from data import ImageData
+from inference.calibration import Calibration, calibrate
+from inference.objective import _BoundWithTraces
+from models import SemiSupervisedModel
+from models.likelihoods import PIXEL_LEVELS, Likelihood
+from models.networks import ImageShape
+
+__all__ = [
+    "Calibration",
+    "Evaluation",
+    "ImportanceEstimate",
+    "bits_per_dimension",
+    "calibrate",
+    "class_probabilities",
+    "device_of",
+    "evaluate",
+    "evaluating",
+    "importance_sampling",
+    "log_weights",
+    "predict_probabilities",
+    "seeded",
+]
+
+# Pixels computed at once, over images, classes and samples. On a CPU 2 MiB in float32, which with the copies
+# on the way is some 50 MiB for an MLP and 300 for convolutions; an accelerator wants more work at a time.
+_PIXELS_AT_ONCE = 2**19
+_PIXELS_AT_ONCE_ON_ACCELERATORS = 2**22
+
+
+@dataclass(frozen=True)
+class ImportanceEstimate:
+    """What importance sampling says of a batch of images; in nats, float64, on the CPU.
+
+    Attributes:
+        log_joint: Estimates of log p(x, y), (batch, classes).
+    """
+
+    log_joint: Tensor
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Estimates of log p(x) = log Σ_y p(x, y), (batch,)."""
+        return self.log_joint.logsumexp(-1)
+
+    @property
+    def posterior(self) -> Tensor:
+        """Estimates of p(y|x) = p(x, y) / Σ_y p(x, y), (batch, classes)."""
+        return self.log_joint.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a model after it has met the test images.
+
+    Attributes:
+        classifier: Of q(y|x), on all test images.
+        posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them.
+        log_likelihood: Mean of log p(x) over those images, in nats per image; a lower bound in expectation. A
+            probability's logarithm where the likelihood is discrete, a density's otherwise.
+        log_likelihood_error: Its standard error over images; NaN where there is only one.
+        bits_per_dimension: The same in bits per pixel and channel; see `bits_per_dimension`.
+        elbo: Mean of -U(x) over the same images, one sample of z for each class, in nats per image.
+        terms: Its terms, in nats per image; see `inference.objective`.
+        num_samples: S, importance samples for each class.
+        seed: Of the choice of images, of the binarisation and of the samples.
+        probabilities: q(y|x), (test images, classes).
+        labels: Their classes, (test images,).
+        posterior_probabilities: p(y|x), (likelihood images, classes).
+        posterior_labels: Their classes, (likelihood images,).
+    """
+
+    classifier: Calibration
+    posterior: Calibration
+    log_likelihood: float
+    log_likelihood_error: float
+    bits_per_dimension: float
+    elbo: float
+    terms: dict[str, float]
+    num_samples: int
+    seed: int
+    probabilities: Tensor
+    labels: Tensor
+    posterior_probabilities: Tensor
+    posterior_labels: Tensor
+
+    @property
+    def num_images(self) -> int:
+        """How many test images q(y|x) was asked for."""
+        return len(self.labels)
+
+    @property
+    def num_likelihood_images(self) -> int:
+        """How many of them importance sampling looked at."""
+        return len(self.posterior_labels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the arrays in plain numbers; None where a number is not defined."""
+        error = self.log_likelihood_error
+        return {
+            "num_images": self.num_images,
+            "num_likelihood_images": self.num_likelihood_images,
+            "num_samples": self.num_samples,
+            "seed": self.seed,
+            "classifier": self.classifier.to_dict(),
+            "posterior": self.posterior.to_dict(),
+            "log_likelihood": self.log_likelihood,
+            "log_likelihood_error": None if math.isnan(error) else error,
+            "bits_per_dimension": self.bits_per_dimension,
+            "elbo": self.elbo,
+            "terms": dict(self.terms),
+        }
+
+
+def evaluate(
+    model: SemiSupervisedModel,
+    data: ImageData,
+    *,
+    num_samples: int = 100,
+    num_images: int | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Meet the test images: accuracy and calibration, log p(x), p(y|x), the ELBO and its terms.
+
+    q(y|x) sees every test image, in grey; the likelihood sees what a model sees in training, so binarised
+    (once, by the seed) where the data are. The model keeps its training mode and torch its random state.
+
+    Args:
+        model: The model, on any device.
+        data: The images.
+        num_samples: S, importance samples for each class.
+        num_images: How many test images the likelihood is computed for, the first of a random order that
+            depends on the seed; None for all.
+        seed: Of that order, of the binarisation and of the samples.
+
+    Raises:
+        ValueError: If there are no test images, num_samples or num_images is less than 1, num_images is more
+            than there are, or the likelihood has no density for the pixels.
+    """
+    num_test_images = len(data.test_images)
+    if num_test_images == 0:
+        raise ValueError("test_images: expected at least one image to evaluate on; got none.")
+    _check_num_samples(num_samples)
+    num_images = num_test_images if num_images is None else num_images
+    if not 1 <= num_images <= num_test_images:
+        raise ValueError(
+            f"num_images: expected 1 to {num_test_images}, the number of test images; got {num_images}."
+        )
+    probabilities = predict_probabilities(model, data, data.test_images)
+    labels = data.test_labels.cpu()
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
+    with seeded(seed):
+        estimate, terms = _observe(model, data, data.test_images.cpu()[chosen], num_samples, generator)
+    log_evidence, posterior = estimate.log_evidence, estimate.posterior
+    log_likelihood = log_evidence.mean().item()
+    return Evaluation(
+        classifier=calibrate(probabilities, labels),
+        posterior=calibrate(posterior, labels[chosen]),
+        log_likelihood=log_likelihood,
+        log_likelihood_error=(log_evidence.std() / num_images**0.5).item() if num_images > 1 else math.nan,
+        bits_per_dimension=bits_per_dimension(log_likelihood, model.image_shape, model.likelihood),
+        elbo=-terms["negative_elbo"],
+        terms=terms,
+        num_samples=num_samples,
+        seed=seed,
+        probabilities=probabilities,
+        labels=labels,
+        posterior_probabilities=posterior,
+        posterior_labels=labels[chosen],
+    )
+
+
+def predict_probabilities(model: SemiSupervisedModel, data: ImageData, images: Tensor) -> Tensor:
+    """Return q(y|x) for 8-bit images in grey or colour, not binarised; float64, on the CPU.
+
+    Args:
+        model: The model, on any device.
+        data: Whose `pixels` turns bytes into numbers.
+        images: uint8 (N, channels, height, width).
+
+    Returns:
+        (N, classes).
+    """
+    chunks = torch.split(images, _images_at_once(model))
+    return torch.cat([class_probabilities(model, data.pixels(chunk)) for chunk in chunks])
+
+
+def class_probabilities(model: SemiSupervisedModel, pixels: Tensor) -> Tensor:
+    """Return q(y|x) for images (N, channels, height, width) in [0, 1]; (N, classes), float64, on the CPU."""
+    with evaluating(model):
+        chunks = torch.split(pixels, _images_at_once(model))
+        logits = [model.classify(chunk.to(device_of(model))).logits.cpu() for chunk in chunks]
+    # In float64 a probability that is nearly 1 keeps a distance to it, and one that is nearly 0 is not yet 0.
+    return torch.cat(logits).double().softmax(-1)
+
+
+def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> ImportanceEstimate:
+    """Estimate log p(x, y) for every class by importance sampling from q(z | x, y).
+
+        log p(x, y) ≈ log 1/S Σ_s p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
+
+    Burda et al. 2015, arXiv 1509.00519. Runs in chunks, over images and over samples.
+
+    Args:
+        model: The model, on any device.
+        x: Images (batch, channels, height, width) as the model is to see them: binarised where it wants that.
+        num_samples: S, for each class.
+
+    Raises:
+        ValueError: If num_samples is less than 1.
+    """
+    _check_num_samples(num_samples)
+    device, num_classes = device_of(model), model.num_classes
+    y = torch.arange(num_classes, device=device).unsqueeze(-1)  # (classes, 1)
+    samples_at_once = min(num_samples, _images_at_once(model, copies=num_classes))
+    images_at_once = _images_at_once(model, copies=num_classes * samples_at_once)
+    log_joint = []
+    for images in torch.split(x.to(device), images_at_once):
+        log_w = torch.cat(
+            [
+                log_weights(model, images, y, min(samples_at_once, num_samples - done)).cpu().double()
+                for done in range(0, num_samples, samples_at_once)
+            ]
+        )  # (samples, classes, batch)
+        log_joint.append((log_w.logsumexp(0) - math.log(num_samples)).T)  # (batch, classes)
+    return ImportanceEstimate(torch.cat(log_joint))
+
+
+def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor, num_samples: int) -> Tensor:
+    """Return log w = log p(x, y, z) - log q(z | x, y) for samples z of the guide.
+
+    The samples stand in a plate of their own, left of the classes: every latent variable is drawn anew for
+    each sample, also one that does not depend on y; what a network makes of x and y alone is computed once.
+
+    Args:
+        model: The model.
+        x: Images (batch, channels, height, width), on the model's device.
+        y: Classes that broadcast with the batch: (batch,), or (classes, 1) for every class of every image.
+        num_samples: S.
+
+    Returns:
+        (samples, batch), or (samples, classes, batch); in nats.
+    """
+    samples = pyro.plate("samples", num_samples, dim=-1 - y.dim())
+    # The parameters are not asked for: a model then shows none of them to Pyro's store.
+    with evaluating(model), pyro.settings.context(module_local_params=True):
+        with samples:
+            guide = poutine.trace(model.guide).get_trace(x, y)
+        with samples:
+            story = poutine.trace(poutine.replay(model.model, guide)).get_trace(x, y)
+    latents = [name for name, site in _sites(guide).items() if not site["is_observed"]]
+    log_p = _log_prob(story, list(_sites(story)))
+    log_q = _log_prob(guide, latents)
+    return log_p - log_q
+
+
+def bits_per_dimension(log_evidence: float, image_shape: ImageShape, likelihood: Likelihood) -> float:
+    """Return how many bits an image costs for each of its D = channels · height · width numbers.
+
+        discrete likelihood:   -log p(x) / (D ln 2)
+        density on [0, 1]:     -(log p(x) - D ln 256) / (D ln 2)
+
+    A density has no cost in bits until pixels have a size. 8-bit pixels are cells of width 1/256 in [0, 1];
+    the probability of a cell is about density · 1/256, which takes ln 256 from log p(x), or adds 8 bits, for
+    each dimension. It is an approximation: a density may be narrow and high at the levels themselves, where
+    the data are, and then seem to cost less than any code does. `DiscretizedLogistic` needs no such
+    correction. With `Bernoulli` the bits are of binarised pixels: not to be compared with 8-bit ones.
+
+    Args:
+        log_evidence: log p(x) of an image, or its mean over images, in nats.
+        image_shape: Channels, height and width.
+        likelihood: Whose `is_discrete` says which of the two it is.
+    """
+    dimensions = math.prod(image_shape)
+    log_cell = 0.0 if likelihood.is_discrete else -math.log(PIXEL_LEVELS)
+    return -(log_evidence / dimensions + log_cell) / math.log(2)
+
+
+def device_of(model: SemiSupervisedModel) -> torch.device:
+    """Return where the model is; the CPU for one without parameters."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+@contextmanager
+def evaluating(model: SemiSupervisedModel) -> Iterator[None]:
+    """Switch gradients, dropout and the like off for a while; every part's mode comes back afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed for a while; torch's random state, also of every GPU, comes back afterwards."""
+    # A list of all GPUs: without one torch warns where there are many.
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        torch.manual_seed(seed)
+        yield
+
+
+def _observe(
+    model: SemiSupervisedModel, data: ImageData, images: Tensor, num_samples: int, generator: torch.Generator
+) -> tuple[ImportanceEstimate, dict[str, float]]:
+    """Estimate log p(x, y) and the mean terms of the ELBO for the same observations."""
+    log_joint: list[Tensor] = []
+    terms: dict[str, float] = {}
+    # These chunks do not depend on S, so that a seed's binarisation does not either.
+    for chunk in torch.split(images, _images_at_once(model, copies=model.num_classes)):
+        x = data.observe(data.pixels(chunk), generator)
+        model.likelihood.check(x)
+        # Pyro's checks look at every value: worth it once, on the first images.
+        with pyro.validation_enabled(not log_joint):
+            for name, value in _elbo_terms(model, x.to(device_of(model))).items():
+                terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
+            log_joint.append(importance_sampling(model, x, num_samples).log_joint)
+    return ImportanceEstimate(torch.cat(log_joint)), terms
+
+
+def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
+    """Return the mean terms of U(x), by the very sums that training minimises."""
+    elbo = TraceEnum_ELBO(max_plate_nesting=1)
+    bound = _BoundWithTraces(elbo)
+    with evaluating(model), pyro.settings.context(module_local_params=True):
+        # Not bound(model, ...), which insists on a gradient.
+        elbo.loss(model.model, model.guide, x)
+    return {name: value.item() for name, value in bound.terms().items()}
+
+
+def _sites(trace: Trace) -> dict[str, Any]:
+    """Return the sample sites of a trace, without its plates."""
+    nodes = poutine.util.prune_subsample_sites(trace).nodes
+    return {name: site for name, site in nodes.items() if site["type"] == "sample"}
+
+
+def _log_prob(trace: Trace, names: list[str]) -> Tensor:
+    trace.compute_log_prob(lambda name, site: name in names)
+    return sum((trace.nodes[name]["log_prob"] for name in names), torch.zeros(()))
+
+
+def _images_at_once(model: SemiSupervisedModel, copies: int = 1) -> int:
+    pixels = _PIXELS_AT_ONCE if device_of(model).type == "cpu" else _PIXELS_AT_ONCE_ON_ACCELERATORS
+    return max(1, pixels // (copies * math.prod(model.image_shape)))
+
+
+def _check_num_samples(num_samples: int) -> None:
+    if num_samples < 1:
+        raise ValueError(f"num_samples: expected at least 1; got {num_samples}.")

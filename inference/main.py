@@ -1,0 +1,49 @@
+"""The command `ssvae`: finds the subcommand, and loads what it needs only then, so that --help answers at once."""
+
+import sys
+from difflib import get_close_matches
+
+USAGE = """\
+usage: ssvae COMMAND [OPTIONS]        (ssvae COMMAND --help lists the options of one)
+
+Semi-supervised variational autoencoders in Pyro.
+
+  fit       train a model; without options: M2 on the bundled digits, 100 labels
+  evaluate  accuracy, calibration and log-likelihood of a run, on the test images
+  generate  pictures of a run: class samples, analogies, reconstructions, latent map
+  classify  one line (CSV) per image: file, class, probability of each class
+
+  ssvae fit
+  ssvae fit --data MNIST --data.num_labels 100
+  ssvae fit --data MNIST --model.prior GaussianMixture --model.prior.num_components 20
+  ssvae fit --resume runs/NAME
+  ssvae evaluate runs/NAME
+  ssvae generate runs/NAME
+  ssvae classify runs/NAME a.png b.png folder/
+"""
+
+COMMANDS = ("fit", "evaluate", "generate", "classify")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words after `ssvae`; those of the process where they are not given.
+
+    Returns:
+        The exit status: 0, or 1 for a failure, or 2 for a command that cannot be understood.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if arguments else 2
+    command, *options = arguments
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        print(f"ssvae: command: expected one of {', '.join(COMMANDS)}; got {command!r}.{hint}", file=sys.stderr)
+        return 2
+    from inference.cli import run_command
+
+    return run_command(command, options)

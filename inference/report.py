@@ -1,0 +1,204 @@
+"""report.md, evaluation.json and figures/: what a run leaves for a person to look at."""
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from data import ImageData
+from inference import figures
+from inference.calibration import Calibration
+from inference.evaluation import Evaluation
+from inference.files import write_atomically
+from inference.objective import Sizes
+from inference.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN_IMAGES = 10
+_MAPPED_IMAGES = 2000
+
+
+def summary(run: Run) -> str:
+    """Return what is about to be trained, in a few lines: data, objective, effective alpha, labels used."""
+    assert run.data is not None
+    assert run.recipe is not None
+    data, recipe = run.data, run.recipe
+    objective = recipe.objective
+    sizes = Sizes(data.num_labelled, data.num_unlabelled)
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    lines = [
+        data.summary(),
+        f"{type(run.model).__name__}: prior {type(run.model.prior).__name__}, likelihood "
+        f"{type(run.model.likelihood).__name__}, {parameters:,} parameters",
+    ]
+    if data.num_labelled:
+        lines.append(
+            f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:g}: a labelled image's -log q(y|x) weighs "
+            f"{objective.weight_per_labelled_image(sizes):.4g} against its own L"
+        )
+    if objective.kl_weight.start != objective.kl_weight.end:
+        schedule = objective.kl_weight
+        lines.append(f"KL weight: {schedule.start:g} to {schedule.end:g} over {schedule.until:.0%} of the steps")
+    if objective.consistency is not None:
+        lines.append(
+            f"consistency: weight {objective.consistency.weight:g}, where the most probable class has at least "
+            f"{objective.consistency.confidence:g}"
+        )
+    use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
+    lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")
+    lines.append(f"run folder: {run.folder}")
+    return "\n".join(lines)
+
+
+def accuracy_table(run: Run) -> str:
+    """Return the Markdown table of the model beside its baselines, on the test images."""
+    assert run.evaluation is not None
+    rows = [
+        "| classifier | accuracy | NLL (nats) | ECE | training (s) |",
+        "|---|---|---|---|---|",
+        _row(f"{type(run.model).__name__}, q(y\\|x)", run.evaluation.classifier, run.seconds["model"]),
+    ]
+    rows += [
+        _row(f"baseline: {name}", calibration, run.seconds[name]) for name, calibration in run.baselines.items()
+    ]
+    return "\n".join(rows)
+
+
+def _row(name: str, calibration: Calibration, seconds: float) -> str:
+    return (
+        f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} | {seconds:.0f} |"
+    )
+
+
+def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
+    """Return an evaluation as lines of Markdown."""
+    posterior = evaluation.posterior
+    return [
+        "| on the test images | images | accuracy | NLL (nats) | ECE | Brier |",
+        "|---|---|---|---|---|---|",
+        _calibration_row("q(y\\|x), the classifier", evaluation.classifier, evaluation.num_images),
+        _calibration_row(
+            f"p(y\\|x), {evaluation.num_samples} importance samples", posterior, evaluation.num_likelihood_images
+        ),
+        "",
+        f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
+        f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} importance "
+        f"samples for each class, mean and standard error over {evaluation.num_likelihood_images} images"
+        + (", binarised once" if data.binarise else ""),
+        f"- ELBO {evaluation.elbo:.2f} nats: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in evaluation.terms.items() if name != "negative_elbo"),
+    ]
+
+
+def _calibration_row(name: str, calibration: Calibration, num_images: int) -> str:
+    return (
+        f"| {name} | {num_images} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} "
+        f"| {calibration.brier:.3f} |"
+    )
+
+
+def write_report(run: Run) -> None:
+    """Write report.md, evaluation.json and the pictures of a run into its folder."""
+    assert run.data is not None
+    assert run.recipe is not None
+    pictures = save_pictures(run, run.folder / "figures", num_samples=_SHOWN_IMAGES)
+    last = run.history[-1]
+    parts = [f"# {run.folder.name}"]
+    if run.evaluation is not None:
+        parts += ["## Result", accuracy_table(run)]
+        if run.baselines:
+            parts.append(
+                "Last epoch. The baselines are the same classifier on the same labels, steps and augmentation, with the "
+                "generative terms off; what the generative story adds is the difference."
+            )
+        parts += ["## Evaluation", "\n".join(evaluation_lines(run.evaluation, run.data))]
+    parts += ["## Data and recipe", "\n".join(f"- {line}" for line in summary(run).split("\n"))]
+    parts += [
+        f"- {last['epoch']:.0f} epochs, {last['step']:.0f} steps of {run.recipe.batch_size} unlabelled images; seed "
+        f"{run.recipe.seed}\n- {hardware()}\n- every option: config.yaml; every epoch: metrics.csv"
+    ]
+    terms = {name: value for name, value in last.items() if name not in ("epoch", "step", "seconds")}
+    parts += ["## Terms of J at the last epoch (nats per image)", _terms_table(terms)]
+    parts += ["## Pictures", "\n\n".join(f"![{path.stem}](figures/{path.name})" for path in pictures)]
+    if run.evaluation is not None:
+        baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
+        result = {**run.evaluation.to_dict(), "baselines": baselines, "seconds": run.seconds}
+        write_atomically(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+    write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")
+
+
+def _terms_table(terms: dict[str, float]) -> str:
+    return "\n".join(["| term | value |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in terms.items())])
+
+
+def hardware() -> str:
+    """Return the machine in words: processor count and architecture, or the GPU's name, and torch's version."""
+    if torch.cuda.is_available():
+        where = torch.cuda.get_device_name()
+    else:
+        where = f"{os.cpu_count()} {platform.machine()} cores, {torch.get_num_threads()} threads"
+    return f"{where}; torch {torch.__version__}"
+
+
+def save_pictures(
+    run: Run, folder: Path, *, num_samples: int = _SHOWN_IMAGES, tsne: bool = False, seed: int = 0
+) -> list[Path]:
+    """Draw a run's pictures and write them into a folder.
+
+    Args:
+        run: The run, with its data.
+        folder: Where to, made if it does not exist.
+        num_samples: How many samples of each class.
+        tsne: Whether to map the latent space by t-SNE too; it is slow.
+        seed: Of the samples, and of which images are shown.
+
+    Returns:
+        The pictures' paths.
+    """
+    assert run.data is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    model, data = run.model, run.data
+    images, labels = data.test_images, data.test_labels
+    if not len(images):
+        images, labels = data.train_images, data.train_labels
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        order = torch.randperm(len(images))
+        shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
+        mapped = order[:_MAPPED_IMAGES]
+        drawn: dict[str, Figure] = {
+            "class_samples": figures.class_samples(model, num_samples, data.class_names),
+            "analogies": figures.analogies(model, shown, data.class_names),
+            "reconstructions": figures.reconstructions(model, shown),
+            "latent_map": figures.latent_map(
+                model, data.pixels(images[mapped]), labels[mapped], data.class_names
+            ),
+        }
+        if tsne:
+            drawn["latent_map_tsne"] = figures.latent_map(
+                model, data.pixels(images[mapped]), labels[mapped], data.class_names, tsne=True
+            )
+    if run.evaluation is not None:
+        evaluation = run.evaluation
+        drawn["confusion_matrix"] = figures.confusion_matrix(
+            evaluation.labels, evaluation.probabilities.argmax(-1), data.class_names
+        )
+        drawn["reliability"] = figures.reliability_diagram(
+            {
+                "q(y|x)": (evaluation.probabilities, evaluation.labels),
+                "p(y|x)": (evaluation.posterior_probabilities, evaluation.posterior_labels),
+            }
+        )
+    if run.history:
+        drawn["training_curves"] = figures.training_curves(run.history)
+    paths = []
+    for name, figure in drawn.items():
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=120)
+        paths.append(path)
+    return paths

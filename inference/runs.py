@@ -1,0 +1,274 @@
+"""Runs: training a model with its baselines, and the folder that is left of it."""
+
+import copy
+import sys
+import time
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from data import ImageData
+from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
+from inference.description import build, build_options, describe, holds_arrays
+from inference.calibration import Calibration, calibrate
+from inference.evaluation import Evaluation, evaluate, predict_probabilities
+from inference.files import write_atomically
+from inference.objective import Objective
+from inference.training import Recipe, Row, train
+from models import SemiSupervisedModel
+
+REPORT_IMAGES = 1000
+"""How many test images the report's importance sampling looks at; `ssvae evaluate` takes all."""
+
+_DEFAULT_EPOCHS = 50
+_CHECKED_IMAGES = 1000
+
+
+@dataclass
+class Run:
+    """A trained model and the folder it was trained in.
+
+    Attributes:
+        folder: config.yaml, metrics.csv, checkpoints/, tensorboard/, baselines/, figures/, report.md.
+        model: The model with its trained weights.
+        class_names: The names of the classes.
+        data: The images; None where the run was loaded for its model alone.
+        recipe: How it was trained; None likewise.
+        history: A row of terms of J and validation accuracy for every epoch noted.
+        evaluation: On the test images; None where there are none.
+        baselines: Of the same classifier trained without the generative terms, on the same test images.
+        seconds: Wall time of training, of the model and of each baseline.
+    """
+
+    folder: Path
+    model: SemiSupervisedModel
+    class_names: tuple[str, ...]
+    data: ImageData | None = None
+    recipe: Recipe | None = None
+    history: list[Row] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    baselines: dict[str, Calibration] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def fit(
+    model: SemiSupervisedModel,
+    data: ImageData,
+    *,
+    folder: str | None = None,
+    baselines: bool = True,
+    **recipe: Any,  # noqa: ANN401
+) -> Run:
+    """Train a model and its baselines, evaluate them on the test images, and write a run folder.
+
+    Args:
+        model: The model, trained in place; it holds the last epoch's weights afterwards.
+        data: The images.
+        folder: The run folder, which must not exist; runs/<time>-<data>-<model> where it is not given.
+        baselines: Whether to train, with the generative terms off, the same classifier on the same labels, steps
+            and augmentation (supervised), and where consistency is used with consistency alone.
+        **recipe: The fields of `Recipe`: max_epochs (50 where no limit is given), batch_size, learning_rate,
+            objective, augmentation, trainer, seed, …
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: If an option is unknown or does not fit, or the model does not fit the data.
+        FileExistsError: If the run folder exists.
+        FloatingPointError: If the loss is no longer finite.
+    """
+    options = _recipe(recipe)
+    _check_fit(model, data)
+    target = _new_folder(folder, f"{data.name}-{type(model).__name__}")
+    _write_config(target, model, data, options, baselines)
+    start = {"state_dict": model.state_dict(), STORY: {"model": describe(model)}}
+    AtomicCheckpointIO().save_checkpoint(start, _initial(target))
+    return _train_and_evaluate(target, model, data, options, baselines)
+
+
+def resume(folder: str) -> Run:
+    """Go on with a run that was interrupted, from the last epoch that was saved.
+
+    On a CPU it ends with the same weights, bit for bit, as if it had never been interrupted.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If its files are damaged, or it was trained on arrays in memory.
+    """
+    target = Path(folder)
+    config = _read_config(target)
+    data = _build_data(config, target)
+    recipe = build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
+    start = read_checkpoint(_initial(target))
+    model = _load_state(build(start[STORY]["model"]), start["state_dict"], _initial(target))
+    return _train_and_evaluate(target, model, data, recipe, config["baselines"])
+
+
+def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Run:
+    """Load a run's model, and its data if wanted.
+
+    Args:
+        folder: The run folder.
+        with_data: Whether to load the images too.
+        checkpoint: "last", or "best" for the epoch of the highest validation accuracy.
+
+    Returns:
+        The run, not evaluated.
+
+    Raises:
+        FileNotFoundError: If there is no such run, or it has not saved an epoch yet.
+        ValueError: If a file is damaged, or the data were arrays in memory and are wanted.
+    """
+    target = Path(folder)
+    config = _read_config(target)
+    path = target / "checkpoints" / f"{checkpoint}.ckpt"
+    saved = read_checkpoint(path)
+    model = _load_state(build(saved[STORY]["model"]), saved["state_dict"], path)
+    run = Run(target, model, tuple(saved[STORY]["class_names"]), history=saved[STORY]["history"])
+    run.seconds["model"] = saved[STORY]["seconds"]
+    if with_data:
+        run.data = _build_data(config, target)
+        run.recipe = build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
+    return run
+
+
+def baseline_objectives(objective: Objective) -> dict[str, Objective]:
+    """Return the objectives of the baselines: the classifier's terms without the generative ones."""
+    if not objective.generative:
+        return {}
+    # A classifier that is trained on nothing is no baseline: where alpha is 0, the supervised one gets the default.
+    supervised = replace(objective, generative=False, consistency=None, alpha=objective.alpha or Objective().alpha)
+    found = {"supervised": supervised}
+    if objective.consistency is not None:
+        found["consistency alone"] = replace(objective, generative=False)
+    return found
+
+
+def _train_and_evaluate(
+    folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool
+) -> Run:
+    from inference.report import summary, write_report
+
+    run = Run(folder, model, data.class_names, data, recipe)
+    print(summary(run), flush=True)
+    untrained = copy.deepcopy(model)
+    untrained.load_state_dict(_state(read_checkpoint(_initial(folder))["state_dict"]))
+    interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
+    run.history = train(model, data, recipe, folder, interactive)
+    run.seconds["model"] = run.history[-1]["seconds"]
+    if baselines and data.num_labelled:
+        for name, objective in baseline_objectives(recipe.objective).items():
+            print(f"baseline: {name}", flush=True)
+            baseline = copy.deepcopy(untrained)
+            rows = train(
+                baseline,
+                data,
+                replace(recipe, objective=objective),
+                folder / "baselines" / name.replace(" ", "_"),
+                interactive,
+            )
+            run.seconds[name] = rows[-1]["seconds"]
+            if len(data.test_images):
+                probabilities = predict_probabilities(baseline, data, data.test_images)
+                run.baselines[name] = calibrate(probabilities, data.test_labels)
+    if len(data.test_images):
+        run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
+    write_report(run)
+    return run
+
+
+def _recipe(options: dict[str, Any]) -> Recipe:
+    for name in options:
+        if name not in _recipe_names():
+            near = get_close_matches(name, _recipe_names(), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{name}: expected an option of fit or Recipe; got an unknown one.{hint}")
+    if options.get("max_epochs") is None and options.get("max_steps") is None:
+        options = {**options, "max_epochs": _DEFAULT_EPOCHS}
+    return Recipe(**options)
+
+
+def _recipe_names() -> list[str]:
+    return [each.name for each in fields(Recipe)]
+
+
+def _check_fit(model: SemiSupervisedModel, data: ImageData) -> None:
+    if tuple(model.image_shape) != tuple(data.image_shape):
+        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
+    if model.num_classes != data.num_classes:
+        raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
+    with torch.random.fork_rng():
+        model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
+
+
+def _new_folder(folder: str | None, name: str) -> Path:
+    target = Path(folder) if folder is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    if folder is None and target.exists():
+        target = target.with_name(f"{target.name}-{time.time_ns() % 10**6:06d}")
+    if target.exists():
+        raise FileExistsError(
+            f"folder: expected a run folder that does not exist yet; {target} exists, and is never overwritten "
+            f"(ssvae fit --resume {target} goes on with it)."
+        )
+    target.mkdir(parents=True)
+    return target
+
+
+def _initial(folder: Path) -> Path:
+    return folder / "checkpoints" / "initial.ckpt"
+
+
+def _write_config(
+    folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool
+) -> None:
+    config = {"data": describe(data), "model": describe(model), **describe(recipe), "baselines": baselines}
+    if holds_arrays(data):
+        config["data"] = None
+    # The command line takes these two from the data.
+    for name in ("image_shape", "num_classes"):
+        config["model"]["init_args"].pop(name, None)
+    write_atomically(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"run: expected a run folder with a config.yaml; {folder} is none.")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"run: {path} cannot be read as YAML.") from error
+    if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
+        raise ValueError(f"run: {path} is not the configuration of a run.")
+    return config
+
+
+def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
+    if config["data"] is None:
+        raise ValueError(f"run: {folder} was trained on arrays in memory, which only the program that had them has.")
+    data: ImageData = build(config["data"])
+    return data
+
+
+def _state(state: dict[str, Any]) -> dict[str, Any]:
+    """Take Lightning's prefix off the names of a model's parameters."""
+    return {name.removeprefix("model."): value for name, value in state.items()}
+
+
+def _load_state(model: SemiSupervisedModel, state: dict[str, Any], path: Path) -> SemiSupervisedModel:
+    try:
+        model.load_state_dict(_state(state))
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
+    return model

@@ -1,0 +1,384 @@
+"""Training: the Lightning module, and what happens at each step and each epoch."""
+
+import inference.environment  # noqa: F401  # isort: skip  (before lightning)
+
+import csv
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as lightning
+import pyro
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.progress import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import Precision
+from torch import Tensor, nn
+
+from data import Augmentation, Batches, ImageData
+from data.batches import Batch
+from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
+from inference.description import describe
+from inference.calibration import calibrate
+from inference.evaluation import predict_probabilities
+from inference.files import write_atomically
+from inference.objective import Objective, Observations, Sizes
+from models import SemiSupervisedModel
+from models.networks import Network
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """What Lightning's Trainer is given.
+
+    Attributes:
+        accelerator: "auto", "cpu", "gpu", "mps", …
+        devices: How many devices, or "auto".
+        strategy: "auto", "ddp", …
+        precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32.
+        gradient_clip: The largest norm of the gradient; None for no clipping.
+        progress_bar: Whether to draw one.
+
+    Raises:
+        ValueError: If the gradient clip is not positive.
+    """
+
+    accelerator: str = "auto"
+    devices: int | Literal["auto"] = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    gradient_clip: float | None = None
+    progress_bar: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("32-true", "bf16-mixed"):
+            raise ValueError(f"trainer.precision: expected '32-true' or 'bf16-mixed'; got {self.precision!r}.")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise ValueError(f"trainer.gradient_clip: expected a positive number or None; got {self.gradient_clip}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a model is trained, beside the model and the data.
+
+    Attributes:
+        objective: J and its options.
+        augmentation: How labelled images, and the x' of consistency, are shifted, turned and scaled; or None.
+        max_epochs: Passes over the unlabelled images, at most; None for no limit but max_steps.
+        max_steps: Optimiser steps, at most, rounded up to whole epochs; None for no limit but max_epochs. A budget
+            in steps suits small and large data sets alike.
+        batch_size: Unlabelled images in a step.
+        labelled_batch_size: Labelled images in a step; None for all, at most 100.
+        learning_rate: Adam's, or the highest one of the cycle.
+        one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv
+            1708.07120) rather than staying constant.
+        early_stopping: Stop after so many epochs in which the validation accuracy did not rise; None for never.
+        seed: Of the batches, the binarisation, the augmentation, the samples of z.
+        trainer: Device, precision, gradient clipping.
+
+    Raises:
+        ValueError: If a number is not positive, there is no limit to training, or consistency has no augmentation.
+    """
+
+    objective: Objective = field(default_factory=Objective)
+    augmentation: Augmentation | None = None
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int = 200
+    labelled_batch_size: int | None = None
+    learning_rate: float = 3e-4
+    one_cycle: bool = False
+    early_stopping: int | None = None
+    seed: int = 0
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
+
+    def epochs(self, steps_per_epoch: int) -> int:
+        """Return how many whole epochs the two limits allow."""
+        limits = [self.max_epochs] if self.max_epochs is not None else []
+        if self.max_steps is not None:
+            limits.append(-(-self.max_steps // steps_per_epoch))
+        return min(limits)
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "learning_rate", "early_stopping"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected a positive number; got {value}.")
+        if self.max_epochs is None and self.max_steps is None:
+            raise ValueError("max_epochs: expected a number of epochs, or max_steps a number of steps; got neither.")
+        if self.objective.consistency is not None and self.augmentation is None:
+            raise ValueError(
+                "augmentation: expected one, since consistency compares q(y|x) with q(y|x') for a transformed x'; "
+                "got None."
+            )
+
+
+class NetworkPrecision(Precision):
+    """bf16-mixed with autocast inside the networks only, so that densities and sums stay in float32."""
+
+    precision = "bf16-mixed"
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """Tell every network of the model to run in bfloat16."""
+        set_compute_dtype(module, torch.bfloat16)
+        return module
+
+
+def set_compute_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
+    """Set the precision inside every `Network` of a model; None for full precision."""
+    for part in module.modules():
+        if isinstance(part, Network):
+            part.compute_dtype = dtype
+
+
+class Training(lightning.LightningModule):
+    """One loss, one optimiser step, both kinds of image in every step."""
+
+    def __init__(
+        self, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path, print_lines: bool
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.print_lines = print_lines
+        self.model = model
+        self.data = data
+        self.recipe = recipe
+        self.sizes = Sizes(data.num_labelled, data.num_unlabelled)
+        self.batches = Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
+        objective = recipe.objective
+        epochs = recipe.epochs(len(self.batches))
+        # Small data have many short epochs: a row, a validation and a checkpoint after each hundredth of them. What
+        # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
+        self.every = max(1, epochs // 100)
+        self.epochs = epochs - epochs % self.every
+        self.needs_unlabelled = objective.generative or objective.consistency is not None
+        self.history: list[Row] = []
+        self.seconds = 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._images = data.train_images
+        self._labels = data.train_labels
+
+    def train_dataloader(self) -> Batches:
+        """Return the index batches of an epoch."""
+        return self.batches
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401
+        """Adam, and the one cycle if it was chosen."""
+        rate = self.recipe.learning_rate
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
+        if not self.recipe.one_cycle:
+            return optimizer
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps there are from the first epoch to the last."""
+        return len(self.batches) * self.epochs
+
+    def on_fit_start(self) -> None:
+        """Put the images, as bytes, where the model is."""
+        self._images = self.data.train_images.to(self.device)
+        self._labels = self.data.train_labels.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Start each epoch from a state that depends on the seed and the epoch alone.
+
+        That is what lets a run that was killed and resumed end with the same weights, bit for bit.
+        """
+        self.batches.set_epoch(self.current_epoch)
+        torch.manual_seed(hash((self.recipe.seed, self.current_epoch)) % 2**31)
+        self._started = time.perf_counter()
+
+    def observations(self, batch: Batch) -> Observations:
+        """Turn indices into pixels: transformed if so chosen, then binarised if so chosen."""
+        pixels, observe, augment = self.data.pixels, self.data.observe, self.recipe.augmentation
+        labelled = pixels(self._images[batch.labelled])
+        unlabelled = pixels(self._images[batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0]])
+        transformed = None
+        if augment is not None:
+            labelled = augment(labelled)
+            if self.recipe.objective.consistency is not None:
+                transformed = observe(augment(unlabelled))
+        return Observations(observe(labelled), self._labels[batch.labelled], observe(unlabelled), transformed)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the step's estimate of J / N."""
+        # Pyro's checks look at every value: worth it once, on the first batch.
+        with pyro.validation_enabled(self.global_step == 0):
+            progress = self.global_step / self.total_steps
+            loss, terms = self.recipe.objective(self.model, self.observations(batch), self.sizes, progress)
+        if not torch.isfinite(loss):
+            culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
+            self._stop_at(f"the term {culprits[0]!r}" if culprits else "J / N")
+        for name, value in {"loss": loss.detach(), **terms}.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch's mean terms and the validation accuracy; refuse to save weights that are not finite."""
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            self._stop_at("a parameter")
+        self.seconds += time.perf_counter() - self._started
+        if (self.current_epoch + 1) % self.every:
+            return
+        steps = self.global_step - (int(self.history[-1]["step"]) if self.history else 0)
+        row: Row = {"epoch": self.current_epoch + 1, "step": self.global_step, "seconds": self.seconds}
+        row |= {name: total.item() / steps for name, total in self._sums.items()}
+        self._sums = {}
+        row["kl_weight"] = self.recipe.objective.kl_weight(self.global_step / self.total_steps)
+        row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        if len(self.data.validation_images):
+            probabilities = predict_probabilities(self.model, self.data, self.data.validation_images)
+            calibration = calibrate(probabilities, self.data.validation_labels)
+            row |= {"validation_accuracy": calibration.accuracy, "validation_nll": calibration.nll}
+        self.history.append(row)
+        shown = ("loss", "validation_accuracy")
+        self.log_dict({name: row[name] for name in shown if name in row}, prog_bar=True)
+        self.log_dict({name: value for name, value in row.items() if name not in (*shown, "epoch", "step")})
+
+        if self.trainer.is_global_zero:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Write metrics.csv anew, whole; print about twenty lines in all where there is no progress bar."""
+        table = io.StringIO()
+        writer = csv.DictWriter(table, fieldnames=list(self.history[-1]))
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_atomically(self.folder / "metrics.csv", table.getvalue())
+        row, epoch = self.history[-1], self.current_epoch + 1
+        if self.print_lines and ((epoch // self.every) % max(1, self.epochs // self.every // 20) == 0 or epoch == self.epochs):
+            accuracy = f", validation accuracy {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
+            print(f"epoch {epoch}/{self.epochs}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
+
+    def _stop_at(self, culprit: str) -> None:
+        raise FloatingPointError(
+            f"loss: {culprit} is not finite at step {self.global_step + 1}, epoch {self.current_epoch + 1}; training "
+            "stopped, and the last checkpoint is from before. A lower learning rate or --trainer.gradient_clip may help."
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say which model the checkpoint is of, and how training went so far."""
+        checkpoint[STORY] = {
+            "model": describe(self.model),
+            "class_names": list(self.data.class_names),
+            "history": self.history,
+            "seconds": self.seconds,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint was written."""
+        self.history = list(checkpoint[STORY]["history"])
+        self.seconds = checkpoint[STORY]["seconds"]
+
+
+def train(
+    model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path, interactive: bool = True
+) -> list[Row]:
+    """Train a model in place, from the start or from the last checkpoint in the folder.
+
+    Args:
+        model: The model; it holds the last epoch's weights afterwards.
+        data: The images.
+        recipe: How to train.
+        folder: Where checkpoints and TensorBoard's events go: checkpoints/last.ckpt after every epoch, and
+            checkpoints/best.ckpt, of the highest validation accuracy, where there are validation images.
+        interactive: Whether a progress bar can be drawn; lines are printed otherwise.
+
+    Returns:
+        A row of terms and accuracies for every epoch.
+
+    Raises:
+        FloatingPointError: If the loss or a parameter is no longer finite; the checkpoints are from before.
+        ValueError: If the checkpoint in the folder is of another model.
+    """
+    options = recipe.trainer
+    bar = options.progress_bar and interactive
+    training = Training(model, data, recipe, folder, print_lines=options.progress_bar and not interactive)
+    checkpoints = folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    if last.exists():
+        check_same_model(read_checkpoint(last), model, last)
+    has_validation = len(data.validation_images) > 0
+    callbacks: list[Callback] = [_checkpoint(checkpoints, "last", None, training.every)]
+    if has_validation:
+        callbacks.append(_checkpoint(checkpoints, "best", "validation_accuracy", training.every))
+    if recipe.early_stopping is not None:
+        if not has_validation:
+            raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
+        callbacks.append(EarlyStopping("validation_accuracy", patience=recipe.early_stopping, mode="max"))
+    if bar:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if options.precision == "bf16-mixed":
+        plugins.append(NetworkPrecision())
+    with _quiet(), torch.random.fork_rng():
+        trainer = lightning.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=options.strategy,
+            plugins=plugins,
+            gradient_clip_val=options.gradient_clip,
+            max_epochs=training.epochs,
+            callbacks=callbacks,
+            logger=TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
+            default_root_dir=folder,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            log_every_n_steps=10**9,
+            num_sanity_val_steps=0,
+        )
+        try:
+            trainer.fit(training, ckpt_path=last if last.exists() else None, weights_only=True)
+        finally:
+            set_compute_dtype(model, None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return training.history
+
+
+def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, path: Path) -> None:
+    """Raise ValueError unless a checkpoint is of a model with the same story, networks and sizes."""
+    theirs, ours = checkpoint[STORY]["model"], describe(model)
+    if theirs == ours:
+        return
+    differing = [
+        name for name, value in ours["init_args"].items() if theirs.get("init_args", {}).get(name) != value
+    ] or ["class_path"]
+    raise ValueError(f"checkpoint: {path} is of another model: its {differing[0]} differs from the one given.")
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None, every: int) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder,
+        every_n_epochs=every,
+        filename=name,
+        monitor=monitor,
+        mode="max",
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice about devices and data loaders, which does not apply here, from the user."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)

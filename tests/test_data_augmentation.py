@@ -1,0 +1,124 @@
+import math
+
+import pytest
+import torch
+
+from data import Augmentation
+from data.augmentation import _resample
+
+
+def eight_bit(*shape):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, shape, generator=generator).to(torch.get_default_dtype()) / 255
+
+
+def resample(pixels, degrees=0.0, scale=1.0, shift=(0.0, 0.0)):
+    number = len(pixels)
+    return _resample(
+        pixels,
+        torch.full((number,), math.radians(degrees), dtype=pixels.dtype),
+        torch.full((number,), scale, dtype=pixels.dtype),
+        torch.tensor(shift, dtype=pixels.dtype).expand(number, 2),
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 28, 28), (3, 3, 32, 32), (2, 1, 8, 11)])
+def test_no_change_is_the_identity_exactly(shape):
+    pixels = eight_bit(*shape)
+    assert torch.equal(Augmentation(degrees=0.0, scale=0.0, shift=0.0)(pixels), pixels)
+    assert torch.equal(resample(pixels), pixels)
+
+
+@pytest.mark.parametrize(("right", "down"), [(1, 0), (0, 2), (-2, 1), (3, -3)])
+def test_a_shift_by_whole_pixels_is_a_roll(right, down):
+    pixels = eight_bit(2, 1, 12, 15)
+    rolled = torch.roll(pixels, (down, right), dims=(2, 3))
+    shifted = resample(pixels, shift=(right, down))
+    assert torch.equal(shifted[..., 3:-3, 3:-3], rolled[..., 3:-3, 3:-3])
+
+
+def test_beyond_the_border_its_pixels_go_on():
+    pixels = eight_bit(1, 1, 8, 8)
+    shifted = resample(pixels, shift=(2.0, 0.0))
+    assert torch.equal(shifted[..., :3], pixels[..., :1].expand(1, 1, 8, 3))
+
+
+@pytest.mark.parametrize("quarters", [-1, 1, 2])
+def test_quarter_turns_are_rot90(quarters):
+    pixels = eight_bit(3, 3, 10, 10)
+    turned = resample(pixels, degrees=90.0 * quarters)
+    assert torch.equal(turned, torch.rot90(pixels, quarters, dims=(2, 3)))
+
+
+def test_a_turn_of_an_image_that_is_not_square_does_not_shear_it():
+    pixels = eight_bit(1, 1, 8, 14)
+    # The 8×8 in the middle turns as if it were alone.
+    middle = resample(pixels, degrees=90.0)[..., 3:11]
+    assert torch.equal(middle, torch.rot90(pixels[..., 3:11], 1, dims=(2, 3)))
+
+
+def test_scaling_by_two_doubles_lengths_about_the_centre():
+    pixels = torch.zeros(1, 1, 16, 16)
+    pixels[..., 6:10, 6:10] = 1.0
+    bright = (resample(pixels, scale=2.0)[0, 0] > 0.5).nonzero()
+    assert bright.min(0).values.tolist() == [4, 4]
+    assert bright.max(0).values.tolist() == [11, 11]
+
+
+def test_each_image_is_changed_by_itself_and_stays_8_bit():
+    pixels = eight_bit(1, 1, 28, 28).expand(50, 1, 28, 28)
+    changed = Augmentation()(pixels)
+    assert changed.shape == pixels.shape
+    assert changed.dtype == pixels.dtype
+    assert len(torch.unique(changed.flatten(1), dim=0)) == 50
+    levels = (changed * 255).round()
+    assert torch.equal(levels / 255, changed)
+    assert 0 <= float(levels.min()) <= float(levels.max()) <= 255
+
+
+def test_shifts_are_uniform_within_their_bounds():
+    # Where an image grows by one level per column, the shift can be read off, to the nearest level.
+    pixels = (torch.arange(64, dtype=torch.get_default_dtype()) / 255).expand(4000, 1, 8, 64)
+    shifts = 32 - 255 * Augmentation(degrees=0.0, scale=0.0, shift=10 / 64)(pixels)[:, 0, 4, 32]
+    assert float(shifts.abs().max()) <= 10
+    # U(-10, 10) has variance 33.3; the standard error of the mean is 0.09, that of the variance 0.47.
+    assert abs(float(shifts.mean())) < 0.46
+    assert abs(float(shifts.var()) - 100 / 3) < 2.5
+
+
+def test_randomness_comes_from_the_global_generator():
+    pixels = eight_bit(4, 1, 12, 12)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        first = Augmentation()(pixels)
+        second = Augmentation()(pixels)
+        torch.manual_seed(5)
+        again = Augmentation()(pixels)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def test_no_images_give_no_images():
+    assert Augmentation()(torch.zeros(0, 1, 8, 8)).shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"degrees": -1.0}, "degrees: expected an angle from 0 to 180, got -1"),
+        ({"degrees": 181.0}, "degrees: .* got 181"),
+        ({"scale": 1.0}, "scale: expected a number of at least 0 and below 1, got 1"),
+        ({"scale": math.nan}, "scale: .* got nan"),
+        ({"shift": -0.5}, "shift: .* got -0.5"),
+        ({"shift": 1.5}, "shift: expected a share .* got 1.5"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        Augmentation(**arguments)
+
+
+@pytest.mark.parametrize("pixels", [torch.zeros(1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)])
+def test_what_is_not_a_batch_of_floats_is_refused(pixels):
+    with pytest.raises(ValueError, match=r"pixels: expected floats of shape \(B, C, H, W\), got"):
+        Augmentation()(pixels)

@@ -1,0 +1,281 @@
+"""The likelihoods: they are normalised, they sample what they score, they refuse other pixels."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
+
+LIKELIHOODS = {
+    "Bernoulli": Bernoulli,
+    "ContinuousBernoulli": ContinuousBernoulli,
+    "Gaussian": Gaussian,
+    "DiscretizedLogistic": DiscretizedLogistic,
+}
+
+LOGITS = [-40.0, -8.0, -1.0, -0.03, -0.019, -1e-3, 0.0, 1e-3, 0.019, 0.021, 0.5, 8.0, 40.0]
+
+# The decoder's two outputs; location 0.5 + the first, log-scale 6 tanh((second - 2) / 6).
+LOGISTICS = [
+    (0.0, 0.0),
+    (-0.5, 0.0),
+    (0.5, -2.0),
+    (0.1, -30.0),
+    (0.25, 30.0),
+    (-50.0, -30.0),
+    (50.0, 3.0),
+    (3.0, 0.0),
+]
+
+LEVELS = torch.arange(256, dtype=torch.float64) / 255
+
+
+def _one_pixel(likelihood, *parameters):
+    """p(x | ·) of one pixel, batch_shape (), from the decoder's outputs for it."""
+    return likelihood(torch.tensor(parameters).view(len(parameters), 1, 1))
+
+
+def _log_prob(distribution, x):
+    return distribution.log_prob(x.view(-1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_one_image_is_one_event(name, channels):
+    likelihood = LIKELIHOODS[name]()
+    distribution = likelihood(torch.randn(5, 2, likelihood.parameters_per_pixel * channels, 4, 3))
+    assert distribution.batch_shape == (5, 2)
+    assert distribution.event_shape == (channels, 4, 3)
+    assert distribution.mean.shape == (5, 2, channels, 4, 3)
+    images = distribution.sample()
+    assert images.shape == (5, 2, channels, 4, 3)
+    assert distribution.log_prob(images).shape == (5, 2)
+    # As the plate of a model does.
+    wider = distribution.expand((7, 5, 2))
+    torch.testing.assert_close(wider.log_prob(images), distribution.log_prob(images).expand(7, 5, 2))
+    assert wider.sample().shape == (7, 5, 2, channels, 4, 3)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_an_image_is_the_product_of_its_pixels(name):
+    likelihood = LIKELIHOODS[name]()
+    parameters = torch.randn(likelihood.parameters_per_pixel * 3, 2, 2)
+    x = likelihood(parameters).sample()
+    pixels = [
+        _log_prob(likelihood(parameters.unflatten(0, (-1, 3))[:, c, i, j].view(-1, 1, 1)), x[c, i, j])
+        for c in range(3)
+        for i in range(2)
+        for j in range(2)
+    ]
+    torch.testing.assert_close(likelihood(parameters).log_prob(x), torch.stack(pixels).sum())
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_bernoulli_sums_to_one(logit):
+    log_prob = _log_prob(_one_pixel(Bernoulli(), logit), torch.tensor([0.0, 1.0]))
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    # log(e^l / (1 + e^l)) = -log(1 + e^-l): no loss of digits where the probability is all but zero.
+    expected = [-math.log1p(math.exp(logit)), -math.log1p(math.exp(-logit))]
+    torch.testing.assert_close(log_prob, torch.tensor(expected), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("parameters", LOGISTICS)
+def test_the_256_probabilities_of_a_discretised_logistic_sum_to_one(parameters):
+    log_prob = _log_prob(_one_pixel(DiscretizedLogistic(), *parameters), LEVELS)
+    assert log_prob.isfinite().all()
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("parameters", LOGISTICS)
+def test_a_discretised_logistic_is_the_difference_of_its_distribution_function(parameters):
+    distribution = _one_pixel(DiscretizedLogistic(), *parameters)
+    loc, scale = 0.5 + parameters[0], math.exp(6 * math.tanh((parameters[1] - 2) / 6))
+    edges = (torch.arange(257) - 0.5) / 255
+    edges[0], edges[-1] = -torch.inf, torch.inf
+    below = torch.from_numpy(scipy.stats.logistic.cdf(edges.numpy(), loc, scale))
+    torch.testing.assert_close(_log_prob(distribution, LEVELS).exp(), below.diff(), rtol=0, atol=1e-12)
+
+
+def test_a_discretised_logistic_sums_to_one_in_single_precision():
+    torch.set_default_dtype(torch.float32)
+    for parameters in LOGISTICS:
+        log_prob = _log_prob(_one_pixel(DiscretizedLogistic(), *parameters), LEVELS.float())
+        assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-4), parameters
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_integrates_to_one(logit):
+    x = torch.linspace(0, 1, 40_001)
+    density = _log_prob(_one_pixel(ContinuousBernoulli(), logit), x).exp()
+    # The trapezoid's error is h² l² / 12, 1e-7 for |l| = 40.
+    assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=2e-7)
+
+
+@pytest.mark.parametrize("loc", [-1.0, 0.0, 0.4])
+def test_gaussian_integrates_to_one(loc):
+    x = torch.linspace(loc - 5, loc + 5, 10_001)
+    likelihood = Gaussian()
+    density = _log_prob(_one_pixel(likelihood, loc), x).exp()
+    assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=1e-9)
+    sigma = math.exp(6 * math.tanh(likelihood.log_scale.item() / 6))
+    assert density.max().item() == pytest.approx(1 / (sigma * math.sqrt(2 * math.pi)), rel=1e-6)
+
+
+@pytest.mark.parametrize("logit", [-15.0, -3.0, -0.5, 0.0, 0.5, 3.0, 15.0])
+def test_continuous_bernoulli_is_that_of_torch_where_torch_is_accurate(logit):
+    x = torch.linspace(0, 1, 101)
+    ours = _one_pixel(ContinuousBernoulli(), logit)
+    torchs = torch.distributions.ContinuousBernoulli(logits=torch.tensor(logit))
+    torch.testing.assert_close(_log_prob(ours, x), torchs.log_prob(x), rtol=0, atol=1e-8)
+    torch.testing.assert_close(ours.mean.squeeze(), torchs.mean, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("logit", [*LOGITS, -120.0, 120.0])
+def test_the_gradient_of_continuous_bernoulli_is_the_pixel_less_the_mean(logit):
+    logits = torch.full((5, 1, 1, 1), logit, requires_grad=True)
+    x = torch.linspace(0, 1, 5).view(5, 1, 1, 1)
+    distribution = ContinuousBernoulli()(logits)
+    distribution.log_prob(x).sum().backward()
+    assert logits.grad.isfinite().all()
+    # An exponential family with sufficient statistic x and natural parameter l; near zero the series of log C
+    # leaves out 7 l⁴ / 1440, whose derivative is 1.6e-7 where the series ends.
+    torch.testing.assert_close(logits.grad, x - distribution.mean.detach(), rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_the_mean_of_continuous_bernoulli_is_the_integral(logit):
+    x = torch.linspace(0, 1, 40_001)
+    distribution = _one_pixel(ContinuousBernoulli(), logit)
+    integral = torch.trapezoid(x * _log_prob(distribution, x).exp(), x).item()
+    assert distribution.mean.item() == pytest.approx(integral, abs=2e-7)
+
+
+@pytest.mark.parametrize("logit", [-120.0, 120.0])
+def test_continuous_bernoulli_is_finite_in_single_precision_at_extreme_logits(logit):
+    torch.set_default_dtype(torch.float32)
+    distribution = _one_pixel(ContinuousBernoulli(), logit)
+    assert _log_prob(distribution, torch.tensor([0.0, 0.5, 1.0])).isfinite().all()
+    samples = distribution.sample((1000,))
+    assert samples.isfinite().all()
+    assert abs(samples.mean().item() - distribution.mean.item()) < 4 * (1 / 120) / math.sqrt(1000)
+
+
+@pytest.mark.parametrize("logit", [-40.0, -3.0, -1e-3, 0.0, 1e-3, 0.5, 40.0])
+def test_continuous_bernoulli_samples_what_it_scores(logit):
+    samples = _one_pixel(ContinuousBernoulli(), logit).sample((20_000,)).flatten()
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+
+    # F(x) is the integral of the density.
+    grid = torch.linspace(0, 1, 20_001)
+    density = _log_prob(_one_pixel(ContinuousBernoulli(), logit), grid).exp()
+    cumulated = torch.cat([torch.zeros(1), torch.cumulative_trapezoid(density, grid)])
+    test = scipy.stats.kstest(samples.numpy(), lambda x: np.interp(x, grid.numpy(), cumulated.numpy()))
+    assert test.pvalue > 1e-3
+
+
+def test_continuous_bernoulli_samples_pass_gradients_to_the_logits():
+    logits = torch.tensor([-3.0, -0.01, 0.0, 0.01, 3.0]).view(5, 1, 1, 1).requires_grad_()
+    ContinuousBernoulli()(logits).rsample().sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_gaussian_samples_what_it_scores():
+    distribution = _one_pixel(Gaussian(), 0.3)
+    samples = distribution.sample((20_000,)).flatten().numpy()
+    scale = distribution.base_dist.scale.item()
+    assert scipy.stats.kstest(samples, scipy.stats.norm(0.3, scale).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 3.0])
+def test_bernoulli_samples_what_it_scores(logit):
+    distribution = _one_pixel(Bernoulli(), logit)
+    samples = distribution.sample((20_000,))
+    p = _log_prob(distribution, torch.ones(1)).exp().item()
+    assert set(samples.unique().tolist()) == {0.0, 1.0}
+    assert abs(samples.mean().item() - p) < 4 * math.sqrt(p * (1 - p) / 20_000)
+
+
+@pytest.mark.parametrize("parameters", [(0.0, 0.0), (-0.5, 0.0), (0.3, -2.0), (0.1, 30.0), (0.1, -30.0)])
+def test_a_discretised_logistic_samples_what_it_scores(parameters):
+    n = 20_000
+    distribution = _one_pixel(DiscretizedLogistic(), *parameters)
+    samples = distribution.sample((n,)).flatten()
+    DiscretizedLogistic().check(samples)  # 8-bit pixels
+    counts = torch.bincount((samples * 255).round().long(), minlength=256).double()
+    expected = n * _log_prob(distribution, LEVELS).exp()
+    often = expected >= 5
+    counts = torch.cat([counts[often], counts[~often].sum().view(1)])
+    expected = torch.cat([expected[often], expected[~often].sum().view(1)])
+    keep = expected > 1e-3
+    assert counts[~keep].sum() == 0
+    # chisquare wants sums that agree to 1e-8, which dropping an all but empty cell could cost.
+    expected = expected[keep] * (n / expected[keep].sum())
+    assert len(expected) > 2
+    assert scipy.stats.chisquare(counts[keep].numpy(), expected.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "mean"),
+    [
+        ("Bernoulli", (0.7,), 1 / (1 + math.exp(-0.7))),
+        ("ContinuousBernoulli", (0.0,), 0.5),
+        ("ContinuousBernoulli", (2.0,), 1 / (1 - math.exp(-2)) - 1 / 2),
+        ("Gaussian", (0.7,), 0.7),
+        ("DiscretizedLogistic", (0.2, 0.0), 0.7),
+        ("DiscretizedLogistic", (-0.7, 0.0), 0.0),
+        ("DiscretizedLogistic", (0.7, 0.0), 1.0),
+    ],
+)
+def test_the_mean_has_its_closed_form(name, parameters, mean):
+    assert _one_pixel(LIKELIHOODS[name](), *parameters).mean.item() == pytest.approx(mean, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_only_probabilities_are_called_discrete(name):
+    likelihood = LIKELIHOODS[name]()
+    support = {"Bernoulli": torch.tensor([0.0, 1.0]), "DiscretizedLogistic": LEVELS}.get(name)
+    assert likelihood.is_discrete == (support is not None)
+
+
+GOOD_PIXELS = {
+    "Bernoulli": torch.tensor([0.0, 1.0, 1.0]),
+    "ContinuousBernoulli": torch.tensor([0.0, 0.123, 1.0]),
+    "Gaussian": torch.tensor([0.0, 0.123, 1.0]),
+    "DiscretizedLogistic": torch.arange(256).float() / 255,
+}
+
+BAD_PIXELS = {
+    "0 to 255": (torch.tensor([0.0, 7.0, 255.0]), "got values in .0, 255."),
+    "standardised": (torch.tensor([-0.4242, 0.1, 1.0]), "got values in .-0.4242, 1."),
+    "not a number": (torch.tensor([0.0, float("nan"), 1.0]), "got values in .nan"),
+}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_pixels_with_a_density_pass_the_check_and_have_one(name):
+    likelihood, pixels = LIKELIHOODS[name](), GOOD_PIXELS[name]
+    likelihood.check(pixels)
+    distribution = likelihood(torch.zeros(likelihood.parameters_per_pixel, 1, 1))
+    assert _log_prob(distribution, pixels.to(torch.float64)).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", BAD_PIXELS)
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_pixels_outside_the_unit_interval_are_refused(name, kind):
+    pixels, words = BAD_PIXELS[kind]
+    with pytest.raises(ValueError, match=words):
+        LIKELIHOODS[name]().check(pixels)
+
+
+def test_grey_pixels_are_refused_by_bernoulli_and_the_way_out_is_named():
+    with pytest.raises(ValueError, match=r"got grey pixels such as 0.5.*binarise=True.*ContinuousBernoulli"):
+        Bernoulli().check(torch.tensor([0.0, 0.5, 1.0]))
+
+
+def test_pixels_between_the_levels_are_refused_by_the_discretised_logistic():
+    with pytest.raises(ValueError, match=r"multiples of 1/255; got 0\.1234"):
+        DiscretizedLogistic().check(torch.tensor([0.0, 0.1234, 1.0]))

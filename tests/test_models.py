@@ -1,0 +1,417 @@
+"""The contract of every model, and that all its parts can be had in every combination.
+
+A new model is one entry in `MODELS`.
+"""
+
+import doctest
+import importlib
+import inspect
+import itertools
+
+import pyro
+import pyro.optim
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
+from test_likelihoods import LIKELIHOODS
+from test_priors import PRIORS
+
+from inference.objective import Objective, Observations, Sizes
+from models import M2, SemiSupervisedModel
+from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
+from models.networks import MLP, Convolutional, Network
+from models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
+
+CLASSES, LATENT, BATCH = 3, 2, 4
+GREY, COLOUR = (1, 8, 8), (3, 8, 8)
+
+MODELS = {
+    "M2": lambda: M2(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,))),
+    "M2, the class in the prior, p(y) learned": lambda: M2(
+        GREY,
+        CLASSES,
+        prior=ClassConditional(LATENT, num_components=2),
+        likelihood=DiscretizedLogistic(),
+        networks=MLP(hidden=(16,), batch_norm=True, dropout=0.2),
+        class_prior=ClassPrior(CLASSES, [0.5, 0.3, 0.2], learned=True),
+    ),
+    "M2, convolutional, colour, VampPrior": lambda: M2(
+        COLOUR,
+        CLASSES,
+        prior=VampPrior(LATENT, num_components=3, per_class=True),
+        likelihood=Gaussian(),
+        networks=Convolutional(channels=(4, 4), hidden=16),
+    ),
+    "M2, another network for the classifier": lambda: M2(
+        GREY,
+        CLASSES,
+        prior=PRIORS["NormalizingFlow"](LATENT),
+        likelihood=Bernoulli(),
+        networks=MLP(hidden=(16,)),
+        classifier=Convolutional(channels=(4, 4), hidden=16),
+    ),
+}
+
+NETWORKS = {
+    "MLP": lambda: MLP(hidden=(16, 12), batch_norm=True, dropout=0.1),
+    "Convolutional": lambda: Convolutional(channels=(4, 4), hidden=16, batch_norm=True, dropout=0.1),
+}
+
+
+def _images(model, n=BATCH):
+    """8-bit images, or black and white ones for Bernoulli."""
+    x = (torch.rand(n, *model.image_shape) * 255).round() / 255
+    return (x > 0.5).to(x) if isinstance(model.likelihood, Bernoulli) else x
+
+
+def _observations(model):
+    return Observations(_images(model), torch.tensor([0, 1, 2, 2]), _images(model, BATCH + 1))
+
+
+SIZES = Sizes(10, 30)
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def model(name):
+    return MODELS[name]()
+
+
+# Two Pyro programs
+
+
+def test_the_class_of_unlabelled_images_is_enumerated_in_parallel(model):
+    x = _images(model)
+    guide = poutine.trace(poutine.enum(model.guide, first_available_dim=-2)).get_trace(x)
+    assert guide.nodes["y"]["infer"]["enumerate"] == "parallel"
+    assert guide.nodes["y"]["infer"].get("_enumerate_dim") is not None
+    assert guide.nodes["y"]["value"].tolist() == [[0], [1], [2]]  # (classes, 1)
+
+    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x)
+    story.compute_log_prob()
+    guide.compute_log_prob()
+    assert story.nodes["x"]["is_observed"]
+    assert story.nodes["x"]["log_prob"].shape == (CLASSES, BATCH)
+    assert guide.nodes["y"]["log_prob"].shape == (CLASSES, BATCH)
+    latents = [site for site in guide.stochastic_nodes if site != "images"]
+    assert set(latents) == {site for site in story.stochastic_nodes if site != "images"}
+    for site in set(latents) - {"y"}:
+        assert story.nodes[site]["log_prob"].shape == (CLASSES, BATCH), site
+        assert guide.nodes[site]["log_prob"].shape == (CLASSES, BATCH), site
+
+
+def test_the_class_of_labelled_images_is_observed_and_not_in_the_guide(model):
+    x, y = _images(model), torch.tensor([0, 1, 2, 2])
+    guide = poutine.trace(model.guide).get_trace(x, y)
+    assert "y" not in guide.nodes
+    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x, y)
+    story.compute_log_prob()
+    assert story.nodes["y"]["is_observed"]
+    assert torch.equal(story.nodes["y"]["value"], y)
+    for site in ("x", "y", "z"):
+        assert story.nodes[site]["log_prob"].shape == (BATCH,), site
+
+
+def test_images_and_classes_can_be_drawn_from_the_story(model):
+    x = _images(model)
+    drawn = poutine.trace(poutine.uncondition(model.model)).get_trace(x)
+    assert drawn.nodes["y"]["value"].shape == (BATCH,)
+    assert drawn.nodes["x"]["value"].shape == x.shape
+
+
+def test_plain_svi_trains_every_model_and_leaves_nothing_in_the_store(model, name):
+    # A second model of the same kind in the same process: it must train too, and share nothing.
+    models = [model, MODELS[name]()]
+    for one in models:
+        before = {key: parameter.detach().clone() for key, parameter in one.named_parameters()}
+        x, y = _images(one), torch.tensor([0, 1, 2, 2])
+        optimiser = pyro.optim.Adam({"lr": 0.01})
+        # TraceEnum_ELBO warns where nothing is enumerated, and should: labelled images are for Trace_ELBO.
+        labelled = SVI(one.model, one.guide, optimiser, Trace_ELBO())
+        unlabelled = SVI(one.model, one.guide, optimiser, TraceEnum_ELBO(max_plate_nesting=1))
+        losses = [labelled.step(x, y) + unlabelled.step(x) for _ in range(30)]
+        assert sum(losses[-5:]) < sum(losses[:5])
+        for key, parameter in one.named_parameters():
+            assert parameter.requires_grad != torch.equal(parameter, before[key]), key
+    assert len(pyro.get_param_store()) == 0
+    pointers = [parameter.data_ptr() for one in models for parameter in one.parameters()]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_trace_enum_warns_where_nothing_is_enumerated(model):
+    svi = SVI(model.model, model.guide, pyro.optim.Adam({}), TraceEnum_ELBO(max_plate_nesting=1))
+    with pytest.warns(UserWarning, match="found no sample sites configured for enumeration"):
+        svi.evaluate_loss(_images(model), torch.tensor([0, 1, 2, 2]))
+
+
+# What is asked of a model
+
+
+def test_shapes_of_the_answers(model):
+    model.eval()
+    x, y, shape = _images(model), torch.tensor([0, 1, 2, 2]), model.image_shape
+    q_y = model.classify(x)
+    assert q_y.batch_shape == (BATCH,)
+    assert q_y.probs.shape == (BATCH, CLASSES)
+    torch.testing.assert_close(q_y.probs.sum(-1), torch.ones(BATCH))
+    assert model.posterior(x, y).batch_shape == (BATCH,)
+    assert model.posterior(x, y).event_shape == (LATENT,)
+    enumerated = torch.arange(CLASSES).unsqueeze(-1)
+    assert model.posterior(x, enumerated).batch_shape == (CLASSES, BATCH)
+    for given in (None, y):
+        assert model.encode(x, given).shape == (BATCH, LATENT)
+        assert model.reconstruct(x, given).shape == (BATCH, *shape)
+        assert model.analogies(x, given).shape == (CLASSES, BATCH, *shape)
+    z = torch.randn(5, CLASSES, BATCH, LATENT)
+    assert model.decode(z, enumerated.expand(5, CLASSES, 1)).batch_shape == (5, CLASSES, BATCH)
+    assert model.decode(z, enumerated.expand(5, CLASSES, 1)).event_shape == shape
+    assert model.sample(y).shape == (1, BATCH, *shape)
+    assert model.sample(y, num_samples=5).shape == (5, BATCH, *shape)
+
+
+def test_encode_and_reconstruct_are_means_at_the_given_or_most_probable_class(model):
+    model.eval()
+    x, y = _images(model), torch.tensor([0, 1, 2, 2])
+    guess = model.classify(x).probs.argmax(-1)
+    for given, used in ((y, y), (None, guess)):
+        z = model.posterior(x, used).mean
+        torch.testing.assert_close(model.encode(x, given), z, rtol=0, atol=1e-12)
+        expected = model.decode(z, used).mean
+        torch.testing.assert_close(model.reconstruct(x, given), expected, rtol=0, atol=1e-12)
+    assert not torch.allclose(
+        model.encode(x, torch.full((BATCH,), 0)), model.encode(x, torch.full((BATCH,), 1))
+    )
+
+
+def test_an_analogy_in_the_images_own_class_is_its_reconstruction(model):
+    model.eval()
+    x, y = _images(model), torch.tensor([0, 1, 2, 2])
+    analogies = model.analogies(x, y)
+    own = analogies[y, torch.arange(BATCH)]
+    torch.testing.assert_close(own, model.reconstruct(x, y), rtol=0, atol=1e-12)
+    z = model.encode(x, y)
+    for k in range(CLASSES):
+        expected = model.decode(z, torch.full((BATCH,), k)).mean
+        torch.testing.assert_close(analogies[k], expected, rtol=0, atol=1e-12)
+    assert not torch.allclose(analogies[0], analogies[1])
+
+
+def test_a_sample_is_the_mean_image_of_a_draw_from_the_prior_of_its_class(model):
+    model.eval()
+    y = torch.tensor([2, 0, 1])
+    torch.manual_seed(3)
+    images = model.sample(y, num_samples=4)
+    torch.manual_seed(3)
+    prior = model.prior(y.expand(4, 3))
+    z = prior.sample() if prior.batch_shape else prior.sample((4, 3))
+    assert z.shape == (4, 3, LATENT)
+    for k, of_class in enumerate(y.tolist()):
+        expected = model.decode(z[:, k], torch.full((4,), of_class)).mean
+        torch.testing.assert_close(images[:, k], expected, rtol=0, atol=1e-12)
+    assert len(images.flatten(0, 1).flatten(1).unique(dim=0)) == 12
+
+
+def test_samples_of_a_class_conditional_prior_come_from_their_class():
+    model = M2(GREY, CLASSES, prior=ClassConditional(LATENT), networks=MLP(hidden=(16,)))
+    with torch.no_grad():
+        model.prior.loc.copy_(torch.tensor([0.0, 100.0, 200.0]).view(3, 1, 1))
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    model.sample(torch.tensor([2, 0, 1]), num_samples=50)
+    torch.testing.assert_close(seen[0].mean((0, 2)), torch.tensor([200.0, 0.0, 100.0]), rtol=0, atol=0.6)
+
+
+def test_evaluation_is_repeatable_and_training_is_not_where_there_is_dropout():
+    model = MODELS["M2, the class in the prior, p(y) learned"]()
+    x = _images(model)
+    assert not torch.equal(model.classify(x).logits, model.classify(x).logits)
+    model.eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.testing.assert_close(model.classify(x).logits, model.classify(x).logits, rtol=0, atol=0)
+    # An image's answer does not depend on its neighbours.
+    torch.testing.assert_close(model.classify(x[:1]).logits, model.classify(x).logits[:1])
+    Objective()(model, _observations(model), SIZES)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    model.train()
+    Objective()(model, _observations(model), SIZES)
+    means = [key for key in state if key.endswith("running_mean")]
+    assert len(means) == 3
+    for key in means:
+        assert not torch.equal(model.state_dict()[key], state[key]), key
+
+
+def test_a_saved_model_predicts_the_same_when_it_is_loaded(model, name, tmp_path):
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    Objective()(model, _observations(model), SIZES)[0].backward()
+    optimiser.step()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = MODELS[name]()
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    model.eval()
+    other.eval()
+    x, y, z = _images(model), torch.tensor([0, 1, 2, 2]), torch.randn(BATCH, LATENT)
+    answers = [
+        (m.classify(x).logits, m.encode(x), m.reconstruct(x), m.prior(y).log_prob(z), m.class_prior().logits)
+        for m in (model, other)
+    ]
+    for one, two in zip(*answers, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_every_constructor_argument_is_stored_under_its_own_name(model):
+    for part in (model, model.prior, model.likelihood, model.networks, model.classifier, model.class_prior):
+        if type(part).__init__ is not torch.nn.Module.__init__:  # nothing to store
+            for argument in inspect.signature(type(part)).parameters:
+                assert hasattr(part, argument), f"{type(part).__name__}.{argument}"
+
+
+MISTAKES = {
+    "pixels as bytes": (
+        lambda x, y: (x.byte(), y),
+        TypeError,
+        r"floating-point pixels in \[0, 1\]; got torch\.uint8",
+    ),
+    "flat images": (
+        lambda x, y: (x.flatten(1), y),
+        ValueError,
+        r"of shape \(batch, \d, 8, 8\); got \(4, \d+\)",
+    ),
+    "one image": (lambda x, y: (x[0], y), ValueError, "of shape"),
+    "other channels": (lambda x, y: (x.repeat(1, 2, 1, 1), y), ValueError, "of shape"),
+    "other size": (lambda x, y: (x[..., :7], y), ValueError, "of shape"),
+    "classes as floats": (lambda x, y: (x, y.double()), TypeError, r"\(torch\.int64\); got torch\.float64"),
+    "classes as int32": (lambda x, y: (x, y.int()), TypeError, r"got torch\.int32"),
+    "a class too many": (
+        lambda x, y: (x, torch.arange(5)),
+        ValueError,
+        r"each of the 4 images; got shape \(5,\)",
+    ),
+    "one-hot classes": (lambda x, y: (x, torch.eye(4)[:, :3].long()), ValueError, r"got shape \(4, 3\)"),
+    "no dimension": (lambda x, y: (x, torch.tensor(1)), ValueError, r"got shape \(\)"),
+    "class 3 of 3": (lambda x, y: (x, y + 1), ValueError, "from 0 to 2; got values from 1 to 3"),
+    "-1 for unlabelled": (lambda x, y: (x, y - 1), ValueError, "leave y out for unlabelled images"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+@pytest.mark.parametrize("method", ["model", "guide", "encode", "reconstruct", "analogies"])
+def test_a_batch_that_is_not_one_is_refused_in_words(model, method, kind):
+    mistake, error, words = MISTAKES[kind]
+    with pytest.raises(error, match=words):
+        getattr(model, method)(*mistake(_images(model), torch.tensor([0, 1, 2, 2])))
+
+
+def test_the_values_of_the_classes_are_looked_at_only_where_pyro_validates():
+    model = MODELS["M2"]()
+    with pyro.validation_enabled(False):
+        model.check_batch(_images(model), torch.tensor([0, 1, 2, 3]))
+
+
+CONSTRUCTION = {
+    "an image without channels": (lambda: M2((8, 8), 3), "image_shape"),
+    "an empty image": (lambda: M2((1, 0, 8), 3), "image_shape"),
+    "no classes": (lambda: M2(GREY, 0), "num_classes"),
+    "the class prior of others": (
+        lambda: M2(GREY, 3, class_prior=ClassPrior(4)),
+        "expected one for 3 classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTION)
+def test_a_model_that_cannot_be_is_refused_in_words(name):
+    mistake, words = CONSTRUCTION[name]
+    with pytest.raises(ValueError, match=words):
+        mistake()
+
+
+def test_the_interface_cannot_be_instantiated():
+    with pytest.raises(TypeError, match="abstract"):
+        SemiSupervisedModel()
+
+
+@pytest.mark.parametrize("name", ["models.m2"])
+def test_the_docstrings_example_runs(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted >= 4
+    assert result.failed == 0
+
+
+# Every prior with every likelihood and every network
+
+COMBINATIONS = {
+    f"{prior}-{likelihood}-{networks}-grey": (prior, likelihood, networks, GREY)
+    for prior, likelihood, networks in itertools.product(PRIORS, LIKELIHOODS, NETWORKS)
+} | {
+    f"VampPrior-{likelihood}-{networks}-colour": ("VampPrior", likelihood, networks, COLOUR)
+    for likelihood, networks in itertools.product(LIKELIHOODS, NETWORKS)
+}
+
+
+def _combination(name):
+    prior, likelihood, networks, image_shape = COMBINATIONS[name]
+    return M2(
+        image_shape,
+        CLASSES,
+        prior=PRIORS[prior](LATENT),
+        likelihood=LIKELIHOODS[likelihood](),
+        networks=NETWORKS[networks](),
+        class_prior=ClassPrior(CLASSES, learned=True),
+    )
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_parameter_learns_and_the_loss_falls(name):
+    model, objective = _combination(name), Objective()
+    seen = _observations(model)
+    model.likelihood.check(seen.labelled)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for step in range(8):
+        torch.manual_seed(1)  # the same noise in every step: what falls is the loss, not the luck
+        loss, _ = objective(model, seen, SIZES)
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        if step == 0:
+            for key, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    assert parameter.grad is not None, key
+                    assert parameter.grad.isfinite().all(), key
+                    assert parameter.grad.abs().max() > 0, key
+        optimiser.step()
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_networks_in_bfloat16_leave_the_densities_in_full_precision(name):
+    torch.set_default_dtype(torch.float32)
+    model = _combination(name)
+    networks = [module for module in model.modules() if isinstance(module, Network)]
+    assert len(networks) == 3
+    for network in networks:
+        network.compute_dtype = torch.bfloat16
+    seen = _observations(model)
+    loss, terms = Objective()(model, seen, SIZES)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert {value.dtype for value in terms.values()} == {torch.float32}
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, key
+            assert parameter.grad.dtype == torch.float32, key
+            assert parameter.grad.isfinite().all(), key
+
+    guide = poutine.trace(model.guide).get_trace(seen.labelled, seen.y)
+    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(seen.labelled, seen.y)
+    for trace in (guide, story):
+        trace.compute_log_prob()
+        for site in set(trace.nodes) & {"x", "y", "z"}:
+            assert trace.nodes[site]["log_prob"].dtype == torch.float32, site

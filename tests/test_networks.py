@@ -1,0 +1,219 @@
+"""The networks: how the class enters, how they broadcast under enumeration, which images they take."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.networks import MLP, Convolutional
+
+CLASSES, BATCH, LATENT, OUTPUTS = 3, 5, 4, 6
+IMAGE = (1, 8, 8)
+
+NETWORKS = {
+    "MLP": lambda: MLP(hidden=(7,)),
+    "MLP of two layers": lambda: MLP(hidden=(7, 5)),
+    "Convolutional": lambda: Convolutional(channels=(2, 3), hidden=7),
+    "Convolutional, three halvings": lambda: Convolutional(channels=(2, 3, 4), hidden=7),
+}
+
+# name: a conditioned network and inputs for it, (leading..., BATCH, ...); x has no leading dimensions.
+ROLES = {
+    "encoder": lambda networks: (
+        networks.encoder(IMAGE, OUTPUTS, CLASSES),
+        lambda *leading: torch.rand(BATCH, *IMAGE),
+    ),
+    "decoder": lambda networks: (
+        networks.decoder(LATENT, IMAGE, CLASSES),
+        lambda *leading: torch.randn(*leading, BATCH, LATENT),
+    ),
+}
+
+
+@pytest.fixture(params=[f"{name}-{role}" for name in NETWORKS for role in ROLES])
+def conditioned(request):
+    name, role = request.param.rsplit("-", 1)
+    return ROLES[role](NETWORKS[name]())
+
+
+def _gradients(network, outputs, weights):
+    network.zero_grad()
+    (outputs * weights).sum().backward()
+    return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+
+
+def test_adding_an_embedding_is_concatenating_a_one_hot_vector_in_value_and_gradient(conditioned):
+    network, inputs = conditioned
+    inputs, y = inputs(), torch.tensor([0, 2, 1, 1, 2])
+    first = network.perceptron.first
+    outputs = network(inputs, y)
+    weights = torch.randn_like(outputs)
+    gradients = _gradients(network, outputs, weights)
+
+    # The same weights in one matrix, which is given the vector and the one-hot vector side by side.
+    matrix = torch.cat([first.linear.weight, first.embedding.weight.T], dim=1).detach().requires_grad_()
+    bias = first.linear.bias.detach().clone().requires_grad_()
+
+    def concatenate(module, arguments, output):
+        vector, classes = arguments
+        return F.linear(torch.cat([vector, F.one_hot(classes, CLASSES).to(vector)], dim=-1), matrix, bias)
+
+    hook = first.register_forward_hook(concatenate)
+    expected = network(inputs, y)
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-12)
+    network.zero_grad()
+    (expected * weights).sum().backward()
+    hook.remove()
+
+    num_inputs = first.linear.in_features
+    by_hand = {
+        "perceptron.first.linear.weight": matrix.grad[:, :num_inputs],
+        "perceptron.first.embedding.weight": matrix.grad[:, num_inputs:].T,
+        "perceptron.first.linear.bias": bias.grad,
+    }
+    for name, gradient in by_hand.items():
+        torch.testing.assert_close(gradients.pop(name), gradient, msg=name)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, network.get_parameter(name).grad, msg=name)
+
+
+def test_an_enumerated_class_is_a_loop_over_the_classes(conditioned):
+    network, inputs = conditioned
+    inputs = inputs(CLASSES)
+    outputs = network(inputs, torch.arange(CLASSES).unsqueeze(-1))
+    looped = torch.stack(
+        [
+            network(inputs[k] if len(inputs) == CLASSES else inputs, torch.full((BATCH,), k))
+            for k in range(CLASSES)
+        ]
+    )
+    assert outputs.shape[:2] == (CLASSES, BATCH)
+    torch.testing.assert_close(outputs, looped, rtol=0, atol=1e-12)
+
+
+def test_samples_may_stand_to_the_left_of_the_classes(conditioned):
+    network, inputs = conditioned
+    samples = 2
+    inputs = inputs(samples, CLASSES)
+    y = torch.arange(CLASSES).unsqueeze(-1).expand(samples, CLASSES, 1)
+    outputs = network(inputs, y)
+    assert outputs.shape[:3] == (samples, CLASSES, BATCH)
+    for s in range(samples):
+        one = network(inputs[s] if len(inputs) == samples else inputs, y[s])
+        torch.testing.assert_close(outputs[s], one, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_without_classes_ignores_y(name):
+    network = NETWORKS[name]().encoder(IMAGE, OUTPUTS)
+    x = torch.rand(BATCH, *IMAGE)
+    assert network(x).shape == (BATCH, OUTPUTS)
+    assert "perceptron.first.embedding.weight" not in network.state_dict()
+
+
+def test_batch_norm_normalises_hidden_units_and_not_the_batch():
+    # As many images as hidden units: the wrong axis would have the right size.
+    hidden = BATCH
+    network = MLP(hidden=(hidden,), batch_norm=True).encoder(IMAGE, OUTPUTS, CLASSES)
+    x, y = torch.rand(BATCH, *IMAGE), torch.arange(CLASSES).unsqueeze(-1)
+    outputs = network(x, y)
+
+    before = network.perceptron.first(x.flatten(1), y)  # (classes, batch, hidden)
+    rows = before.reshape(CLASSES * BATCH, hidden)
+    normalised = (rows - rows.mean(0)) / (rows.var(0, unbiased=False) + 1e-5).sqrt()
+    last = network.perceptron.rest[-1]
+    expected = F.linear(F.softplus(normalised), last.weight, last.bias)
+    torch.testing.assert_close(outputs, expected.view(CLASSES, BATCH, OUTPUTS), rtol=0, atol=1e-12)
+
+    norm = network.perceptron.rest[0].norm
+    torch.testing.assert_close(norm.running_mean, 0.1 * rows.mean(0).detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_images_share_of_the_first_layer_is_computed_once_and_not_once_per_class(name):
+    network = NETWORKS[name]().encoder(IMAGE, OUTPUTS, CLASSES)
+    rows = []
+
+    def count(module, arguments, output):
+        rows.append(output.numel() // output.shape[-1] if isinstance(module, nn.Linear) else len(output))
+
+    shared = [m for m in network.modules() if isinstance(m, nn.Conv2d)] + [network.perceptron.first.linear]
+    for module in shared:
+        module.register_forward_hook(count)
+    network(torch.rand(BATCH, *IMAGE), torch.arange(CLASSES).unsqueeze(-1))
+    assert rows == [BATCH] * len(shared)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 13), (28, 28), (32, 32)])
+@pytest.mark.parametrize("halvings", [(2,), (2, 3), (2, 3, 4, 5)], ids=["one halving", "two", "four"])
+def test_convolutional_gives_back_the_size_it_was_given(height, width, channels, halvings):
+    networks = Convolutional(channels=halvings, hidden=7, batch_norm=True)
+    shape = (channels, height, width)
+    z = networks.encoder(shape, LATENT, CLASSES)(torch.rand(2, *shape), torch.arange(CLASSES).unsqueeze(-1))
+    assert z.shape == (CLASSES, 2, LATENT)
+    images = networks.decoder(LATENT, shape, CLASSES)(z, torch.arange(CLASSES).unsqueeze(-1))
+    assert images.shape == (CLASSES, 2, *shape)
+
+
+def test_the_decoder_ends_in_a_convolution_without_an_activation():
+    images = Convolutional(channels=(4, 4), hidden=16).decoder(LATENT, (1, 8, 8))(torch.randn(50, LATENT) * 3)
+    assert images.min() < -0.01
+    assert images.max() > 0.01
+
+
+def test_dropout_drops_in_training_only():
+    network = MLP(hidden=(50,), dropout=0.5).encoder(IMAGE, OUTPUTS)
+    x = torch.rand(BATCH, *IMAGE)
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    torch.testing.assert_close(network(x), network(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "networks",
+    [MLP(hidden=(64,), batch_norm=True), Convolutional(channels=(8, 8), hidden=32, batch_norm=True)],
+    ids=["MLP", "Convolutional"],
+)
+def test_reduced_precision_stays_inside_the_network(networks, role):
+    torch.set_default_dtype(torch.float32)
+    network, inputs = ROLES[role](networks)
+    network.eval()
+    inputs, y = inputs(CLASSES), torch.arange(CLASSES).unsqueeze(-1)
+    full = network(inputs, y)
+    inside = []
+    last = network.perceptron.rest[-1]
+    last.register_forward_hook(lambda module, arguments, output: inside.append(output.dtype))
+    network.compute_dtype = torch.bfloat16
+    reduced = network(inputs, y)
+    assert inside == [torch.bfloat16]
+    assert reduced.dtype == torch.float32
+    # bfloat16 has 8 bits: 0.4 % for one number, a few times that for a network of a few layers.
+    assert (reduced - full).abs().max() < 0.03 * full.abs().max()
+    assert (reduced - full).abs().max() > 0
+
+
+ERRORS = {
+    "MLP without layers": (lambda: MLP(hidden=()), "hidden"),
+    "MLP with an empty layer": (lambda: MLP(hidden=(5, 0)), "hidden"),
+    "MLP that drops everything": (lambda: MLP(dropout=1.0), "dropout"),
+    "MLP with negative dropout": (lambda: MLP(dropout=-0.1), "dropout"),
+    "Convolutional without channels": (lambda: Convolutional(channels=()), "channels"),
+    "Convolutional with zero channels": (lambda: Convolutional(channels=(4, 0)), "channels"),
+    "Convolutional without hidden units": (lambda: Convolutional(hidden=0), "hidden"),
+    "Convolutional that drops everything": (lambda: Convolutional(dropout=1.0), "dropout"),
+    "encoder of a low image": (lambda: Convolutional().encoder((1, 7, 8), 2), "8×8 pixels; got 7×8"),
+    "decoder of a narrow image": (lambda: Convolutional().decoder(2, (1, 8, 7)), "8×8 pixels; got 8×7"),
+    "a class that is not given": (
+        lambda: MLP().encoder(IMAGE, 2, CLASSES)(torch.rand(2, *IMAGE)),
+        "got None",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_mistake_is_refused_in_words(name):
+    mistake, words = ERRORS[name]
+    with pytest.raises(ValueError, match=words):
+        mistake()

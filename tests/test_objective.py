@@ -1,0 +1,436 @@
+"""J against sums written by hand: value, gradient, units, and every option."""
+
+import copy
+import itertools
+import math
+
+import pyro
+import pyro.distributions
+import pytest
+import torch
+import torch.nn.functional as F
+from test_priors import PRIORS
+
+from inference.objective import Consistency, Objective, Observations, Sizes
+from inference.schedules import KLWeight
+from models import M2
+from models.likelihoods import Bernoulli
+from models.networks import MLP
+from models.priors import ClassPrior, StandardNormal
+
+CLASSES, LATENT = 3, 2
+IMAGE = (1, 4, 4)
+PI = [0.5, 0.3, 0.2]
+# Sums in another order, in float64. A flow away from its initial values has gradients of 1e6, hence rtol.
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def _model(prior="StandardNormal", cls=M2):
+    """An M2 away from its initial values, of black and white images, with classes of unequal frequency."""
+    model = cls(
+        IMAGE,
+        CLASSES,
+        prior=PRIORS[prior](LATENT),
+        likelihood=Bernoulli(),
+        networks=MLP(hidden=(6,)),
+        class_prior=ClassPrior(CLASSES, PI, learned=True),
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def _images(n):
+    return (torch.rand(n, *IMAGE) > 0.5).to(torch.get_default_dtype())
+
+
+def _seen(labelled=4, unlabelled=5):
+    y = torch.arange(labelled) % CLASSES
+    return Observations(_images(labelled), y, _images(unlabelled), transformed=_images(unlabelled))
+
+
+SIZES = Sizes(num_labelled=10, num_unlabelled=40)
+
+
+# The sums written by hand: nothing is Pyro's but the prior's density, which tests/test_priors.py integrates.
+
+
+def _noise(*shape):
+    """ε ~ N(0, I), drawn as `Normal.rsample` draws it, so that one seed gives one and the same noise to both.
+
+    An observed or enumerated y draws nothing from the generator, so that z is the only draw of each bound:
+    (labelled batch, latent), then (classes, unlabelled batch, latent).
+    """
+    return torch.normal(torch.zeros(shape), torch.ones(shape))
+
+
+def _terms_by_hand(model, x, y, noise):
+    """-log p(x | y, z), log q(z | x, y) - log p(z | y) and -log p(y), each (batch,), at z = μ + σ ε."""
+    loc, log_scale = model.z_encoder(x, y).chunk(2, dim=-1)
+    scale = (6 * torch.tanh(log_scale / 6)).exp()
+    z = loc + scale * noise
+    log_q_z = torch.distributions.Normal(loc, scale).log_prob(z).sum(-1)
+    log_p_z = model.prior(y).log_prob(z)
+    logits = model.decoder(z, y)
+    log_p_x = torch.distributions.Bernoulli(logits=logits).log_prob(x).flatten(1).sum(1)
+    log_p_y = model.class_prior.logits.log_softmax(0)[y]
+    return -log_p_x, log_q_z - log_p_z, -log_p_y
+
+
+def _labelled_by_hand(model, x, y, noise, beta=1.0):
+    """L(x, y), (batch,)."""
+    reconstruction, kl, cross_entropy = _terms_by_hand(model, x, y, noise)
+    return reconstruction + beta * kl + cross_entropy
+
+
+def _unlabelled_by_hand(model, x, noise, beta=1.0):
+    """U(x) = Σ_y q(y|x) L(x, y) - H(q(y|x)), (batch,)."""
+    log_q_y = model.y_encoder(x).log_softmax(-1)
+    total = torch.zeros(len(x))
+    for k in range(CLASSES):
+        bound = _labelled_by_hand(model, x, torch.full((len(x),), k), noise[k], beta)
+        total = total + log_q_y[:, k].exp() * (bound + log_q_y[:, k])
+    return total
+
+
+def _gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def _assert_same_gradients(one, two):
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(
+            gradient, two[name], **EXACT, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("beta", [1.0, 3.0])
+@pytest.mark.parametrize("batches", ["both", "labelled only", "unlabelled only"])
+@pytest.mark.parametrize("prior", PRIORS)
+def test_the_objective_is_the_sum_over_classes_written_by_hand_in_value_and_gradient(prior, batches, beta):
+    model = _model(prior)
+    seen = _seen(4 if batches != "unlabelled only" else 0, 5 if batches != "labelled only" else 0)
+    objective = Objective(alpha=0.1, kl_weight=KLWeight(start=beta, end=beta))
+    torch.manual_seed(7)
+    loss, _ = objective(model, seen, SIZES)
+
+    torch.manual_seed(7)
+    expected = torch.zeros(())
+    if len(seen.labelled):
+        bound = _labelled_by_hand(model, seen.labelled, seen.y, _noise(4, LATENT), beta)
+        log_q_y = model.y_encoder(seen.labelled).log_softmax(-1)[torch.arange(4), seen.y]
+        expected = expected + 10 / 50 * bound.mean() - 0.1 * log_q_y.mean()
+    if len(seen.unlabelled):
+        bound = _unlabelled_by_hand(model, seen.unlabelled, _noise(CLASSES, 5, LATENT), beta)
+        expected = expected + 40 / 50 * bound.mean()
+
+    torch.testing.assert_close(loss, expected, **EXACT)
+    gradients = _gradients(model, loss)
+    _assert_same_gradients(gradients, _gradients(model, expected))
+    assert any(name.startswith("decoder") for name in gradients)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_the_terms_are_those_of_the_sum_written_by_hand(prior):
+    model, seen = _model(prior), _seen()
+    torch.manual_seed(7)
+    _, terms = Objective(kl_weight=KLWeight(3.0, 3.0))(model, seen, SIZES)
+
+    torch.manual_seed(7)
+    reconstruction, kl, cross_entropy = _terms_by_hand(model, seen.labelled, seen.y, _noise(4, LATENT))
+    expected = {
+        "labelled/reconstruction": reconstruction.mean(),
+        "labelled/kl": kl.mean(),
+        "labelled/class": cross_entropy.mean(),
+        "labelled/negative_elbo": (reconstruction + kl + cross_entropy).mean(),
+        "classification": F.cross_entropy(model.y_encoder(seen.labelled), seen.y),
+    }
+    noise = _noise(CLASSES, 5, LATENT)
+    log_q_y = model.y_encoder(seen.unlabelled).log_softmax(-1)
+    by_class = [_terms_by_hand(model, seen.unlabelled, torch.full((5,), k), noise[k]) for k in range(CLASSES)]
+    sums = [sum(log_q_y[:, k].exp() * by_class[k][i] for k in range(CLASSES)).mean() for i in range(3)]
+    entropy = -(log_q_y.exp() * log_q_y).sum(-1).mean()
+    expected |= {
+        "unlabelled/reconstruction": sums[0],
+        "unlabelled/kl": sums[1],
+        "unlabelled/class": sums[2] - entropy,
+        "unlabelled/entropy": entropy,
+        "unlabelled/negative_elbo": sum(sums) - entropy,
+    }
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            terms[name], value.detach(), **EXACT, msg=lambda text, name=name: f"{name}: {text}"
+        )
+        assert not terms[name].requires_grad, name
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("labelled_weight", [0.0, 1.0, 5.0])
+def test_the_terms_add_up_to_the_loss_with_their_weights(labelled_weight, beta):
+    objective = Objective(
+        alpha=0.3,
+        labelled_weight=labelled_weight,
+        kl_weight=KLWeight(beta, beta),
+        consistency=Consistency(weight=2.0),
+    )
+    loss, terms = objective(_model("ClassConditional"), _seen(), SIZES)
+    bounds = {
+        kind: terms[f"{kind}/reconstruction"] + beta * terms[f"{kind}/kl"] + terms[f"{kind}/class"]
+        for kind in ("labelled", "unlabelled")
+    }
+    total = (
+        labelled_weight * 10 / 50 * bounds["labelled"]
+        + 40 / 50 * bounds["unlabelled"]
+        + 0.3 * terms["classification"]
+        + 2.0 * terms["consistency"]
+    )
+    torch.testing.assert_close(loss.detach(), total, **EXACT)
+
+
+class _NormalAtItsMean(pyro.distributions.Normal):
+    """A Normal whose draw is its mean: the noise of every image is 0, whatever batch it is in."""
+
+    def rsample(self, sample_shape=torch.Size()):  # noqa: B008
+        return self.loc.expand(self._extended_shape(sample_shape))
+
+
+class _M2WithoutNoise(M2):
+    def posterior(self, x, y):
+        normal = super().posterior(x, y).base_dist
+        return _NormalAtItsMean(normal.loc, normal.scale).to_event(1)
+
+
+@pytest.mark.parametrize("prior", ["StandardNormal", "ClassConditional", "VampPrior"])
+def test_the_loss_of_a_step_is_an_unbiased_estimate_of_the_objective(prior):
+    model = _model(prior, cls=_M2WithoutNoise)
+    x, y, u = _images(5), torch.tensor([0, 1, 2, 2, 1]), _images(7)
+    sizes, objective = Sizes(5, 7), Objective(alpha=0.3, kl_weight=KLWeight(2.0, 2.0))
+
+    # J / N on everything: sums, not means.
+    labelled = _labelled_by_hand(model, x, y, torch.zeros(5, LATENT), beta=2.0).sum()
+    unlabelled = _unlabelled_by_hand(model, u, torch.zeros(CLASSES, 7, LATENT), beta=2.0).sum()
+    classification = F.cross_entropy(model.y_encoder(x), y)
+    expected = (labelled + unlabelled + 0.3 * 12 * classification) / 12
+
+    # Every labelled and every unlabelled subset of two is drawn with the same probability.
+    losses = [
+        objective(model, Observations(x[list(i)], y[list(i)], u[list(j)]), sizes)[0]
+        for i, j in itertools.product(
+            itertools.combinations(range(5), 2), itertools.combinations(range(7), 2)
+        )
+    ]
+    assert len(losses) == 10 * 21
+    estimates = torch.stack(losses)
+    torch.testing.assert_close(estimates.mean(), expected, **EXACT)
+    assert estimates.std() > 0.01  # single steps do differ
+    _assert_same_gradients(_gradients(model, estimates.mean()), _gradients(model, expected))
+
+
+@pytest.mark.parametrize(
+    ("num_labelled", "weight"),
+    [(100, 50.0), (600, 50 / 6), (1000, 5.0), (3000, 5 / 3), (50_000, 0.1), (0, 0.0)],
+)
+def test_the_papers_alpha_weighs_so_much_per_labelled_image_among_50000(num_labelled, weight):
+    sizes = Sizes(num_labelled, 50_000 - num_labelled)
+    assert sizes.total == 50_000
+    assert Objective().weight_per_labelled_image(sizes) == pytest.approx(weight, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 2.5])
+def test_alpha_multiplies_the_gradient_of_the_mean_cross_entropy(alpha):
+    model, seen = _model(), _seen()
+    gradients = []
+    for objective in (Objective(alpha=alpha), Objective(alpha=0.0)):
+        torch.manual_seed(7)
+        gradients.append(_gradients(model, objective(model, seen, SIZES)[0]))
+    of_classifier = _gradients(model, F.cross_entropy(model.y_encoder(seen.labelled), seen.y))
+    assert len(of_classifier) == 4
+    for name, gradient in gradients[0].items():
+        expected = alpha * of_classifier.get(name, torch.zeros_like(gradient))
+        torch.testing.assert_close(gradient - gradients[1][name], expected, **EXACT)
+
+
+def test_the_weight_per_labelled_image_is_the_ratio_of_the_two_terms_in_the_loss():
+    model, seen, objective = _model(cls=_M2WithoutNoise), _seen(unlabelled=0), Objective(alpha=0.4)
+    bounds = Objective(alpha=0.0)(model, seen, SIZES)[0]  # 10/50 mean L
+    classification = objective(model, seen, SIZES)[0] - bounds
+    per_bound = bounds / _labelled_by_hand(model, seen.labelled, seen.y, torch.zeros(4, LATENT)).mean()
+    per_classification = classification / F.cross_entropy(model.y_encoder(seen.labelled), seen.y)
+    ratio = (per_classification / per_bound).item()
+    assert ratio == pytest.approx(objective.weight_per_labelled_image(SIZES), rel=1e-9)
+    assert ratio == pytest.approx(0.4 * 50 / 10, rel=1e-9)
+
+
+def test_with_alpha_zero_there_is_no_classification_term():
+    model, seen = _model(), _seen(unlabelled=0)
+    loss, terms = Objective(alpha=0.0)(model, seen, SIZES)
+    assert "classification" not in terms
+    torch.testing.assert_close(loss.detach(), 10 / 50 * terms["labelled/negative_elbo"], **EXACT)
+    # Labelled images then say nothing about the classifier: Kingma et al.'s reason for the term.
+    assert not any(name.startswith("y_encoder") for name in _gradients(model, loss))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values"),
+    [
+        (KLWeight(), (1.0, 1.0, 1.0, 1.0)),
+        (KLWeight(start=0.0), (0.0, 0.5, 1.0, 1.0)),
+        (KLWeight(start=10.0), (10.0, 5.5, 1.0, 1.0)),
+        (KLWeight(start=0.0, end=2.0, until=1.0), (0.0, 0.5, 1.0, 2.0)),
+        (KLWeight(start=0.0, end=2.0, until=0.25), (0.0, 2.0, 2.0, 2.0)),
+        (KLWeight(start=10.0, end=3.0, until=0.0), (3.0, 3.0, 3.0, 3.0)),
+    ],
+    ids=["none", "warm-up", "starved style", "to the end", "a quarter", "until 0"],
+)
+def test_the_kl_weight_is_linear_and_then_constant(schedule, values):
+    assert [schedule(t) for t in (0.0, 0.25, 0.5, 1.0)] == pytest.approx(values, abs=1e-12)
+
+
+def test_progress_reaches_the_schedule_and_the_default_is_the_end_of_training():
+    model, seen = _model(cls=_M2WithoutNoise), _seen()
+    objective = Objective(kl_weight=KLWeight(start=4.0, end=1.0, until=0.5))
+
+    def loss(*progress):
+        return objective(model, seen, SIZES, *progress)[0].detach()
+
+    _, terms = objective(model, seen, SIZES)
+    kl = 10 / 50 * terms["labelled/kl"] + 40 / 50 * terms["unlabelled/kl"]
+    torch.testing.assert_close(loss(), loss(1.0), **EXACT)
+    for progress, weight in ((0.0, 4.0), (0.25, 2.5), (0.5, 1.0)):
+        torch.testing.assert_close(loss(progress) - loss(), (weight - 1) * kl, **EXACT)
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_labelled_weight_multiplies_the_labelled_bound_and_nothing_else(weight):
+    model, seen = _model(), _seen()
+    torch.manual_seed(7)
+    one, terms = Objective()(model, seen, SIZES)
+    torch.manual_seed(7)
+    other, _ = Objective(labelled_weight=weight)(model, seen, SIZES)
+    difference = (weight - 1) * 10 / 50 * terms["labelled/negative_elbo"]
+    torch.testing.assert_close((other - one).detach(), difference, **EXACT)
+
+
+@pytest.mark.parametrize("generative", [True, False])
+def test_consistency_is_a_cross_entropy_whose_target_is_held_fixed(generative):
+    model, seen = _model(), _seen()
+    losses = []
+    for consistency in (Consistency(weight=20.0), None):
+        torch.manual_seed(7)
+        objective = Objective(consistency=consistency, generative=generative)
+        losses.append(objective(model, seen, SIZES))
+    (with_it, terms), (without, _) = losses
+
+    target = model.y_encoder(seen.unlabelled).softmax(-1).detach()
+    log_q = model.y_encoder(seen.transformed).log_softmax(-1)
+    expected = -(target * log_q).sum(-1).mean()
+    torch.testing.assert_close(terms["consistency"], expected.detach(), **EXACT)
+    torch.testing.assert_close(with_it - without, 20 * expected, **EXACT)
+    gradients, expected = _gradients(model, with_it - without), _gradients(model, 20 * expected)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected.get(name, torch.zeros_like(gradient)), **EXACT)
+    assert max(gradient.abs().max() for gradient in expected.values()) > 0.1
+
+
+def test_images_without_confidence_do_not_take_part_in_consistency():
+    model, seen = _model(), _seen()
+    q_y = model.classify(seen.unlabelled).probs.detach()
+    threshold = q_y.amax(-1).sort().values[2:4].mean().item()  # two of five are above
+    confident = q_y.amax(-1) > threshold
+    assert confident.sum() == 2
+    log_q = model.classify(seen.transformed).logits
+    # The mean is over all images of the batch: those without confidence count as 0.
+    expected = -(q_y * log_q).sum(-1)[confident].sum() / 5
+    objective = Objective(
+        consistency=Consistency(weight=1.0, confidence=threshold), generative=False, alpha=0.0
+    )
+    loss, _ = objective(model, seen, SIZES)
+    torch.testing.assert_close(loss, expected, **EXACT)
+
+
+def test_without_the_generative_terms_only_the_classifier_is_trained():
+    model, seen = _model("VampPrior"), _seen()
+    loss, terms = Objective(generative=False, alpha=0.1, consistency=Consistency(2.0))(model, seen, SIZES)
+    assert terms.keys() == {"classification", "consistency"}
+    torch.testing.assert_close(
+        loss.detach(), 0.1 * terms["classification"] + 2 * terms["consistency"], **EXACT
+    )
+    names = {name for name, _ in model.named_parameters() if name.startswith("y_encoder")}
+    assert _gradients(model, loss).keys() == names
+
+
+BATCHES = {
+    "labelled only": ((4, 0), {"labelled/negative_elbo", "classification"}),
+    "unlabelled only": ((0, 5), {"unlabelled/negative_elbo", "consistency"}),
+    "both": (
+        (4, 5),
+        {"labelled/negative_elbo", "classification", "unlabelled/negative_elbo", "consistency"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_an_absent_kind_of_image_contributes_no_term(kind):
+    sizes, expected = BATCHES[kind]
+    seen = _seen(*sizes)
+    loss, terms = Objective(consistency=Consistency(weight=1.0))(_model(), seen, SIZES)
+    assert {name for name in terms if "/" not in name or name.endswith("negative_elbo")} == expected
+    assert loss.isfinite()
+    assert loss.requires_grad
+
+
+def test_the_objective_leaves_the_store_empty_and_the_settings_alone():
+    model = _model()
+    before = pyro.settings.get()
+    state = copy.deepcopy(model.state_dict())
+    Objective()(model, _seen(), SIZES)[0].backward()
+    assert len(pyro.get_param_store()) == 0
+    assert pyro.settings.get() == before
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_a_step_draws_noise_afresh():
+    model, seen = _model(), _seen()
+    assert Objective()(model, seen, SIZES)[0] != Objective()(model, seen, SIZES)[0]
+
+
+def test_the_average_over_draws_has_the_kl_divergence_in_closed_form():
+    model, seen = _model(), _seen(unlabelled=0)
+    model.prior = StandardNormal(LATENT)
+    with torch.no_grad():
+        draws = torch.stack([Objective(alpha=0.0)(model, seen, SIZES)[1]["labelled/kl"] for _ in range(400)])
+        normal = model.posterior(seen.labelled, seen.y).base_dist
+    expected = 0.5 * (normal.loc.square() + normal.scale.square() - 1 - 2 * normal.scale.log()).sum(-1).mean()
+    assert abs(draws.mean() - expected) < 4 * draws.std() / math.sqrt(400)
+
+
+ERRORS = {
+    "negative alpha": (lambda: Objective(alpha=-0.1), "alpha"),
+    "negative labelled weight": (lambda: Objective(labelled_weight=-1.0), "labelled_weight"),
+    "nothing to train": (lambda: Objective(alpha=0.0, generative=False), "nothing to train"),
+    "consistency without weight": (lambda: Consistency(weight=0.0), r"consistency\.weight"),
+    "confidence of one": (lambda: Consistency(confidence=1.0), r"consistency\.confidence"),
+    "negative confidence": (lambda: Consistency(confidence=-0.1), r"consistency\.confidence"),
+    "negative KL weight": (lambda: KLWeight(start=-1.0), "kl_weight: expected weights of at least 0"),
+    "negative last KL weight": (lambda: KLWeight(end=-1.0), "kl_weight: expected weights of at least 0"),
+    "KL weight after the end": (lambda: KLWeight(until=1.1), r"kl_weight\.until"),
+    "consistency without transformed images": (
+        lambda: Objective(consistency=Consistency())(
+            _model(), Observations(_images(2), torch.tensor([0, 1]), _images(2)), SIZES
+        ),
+        "augmentation: expected one",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_mistake_is_refused_in_words(name):
+    mistake, words = ERRORS[name]
+    with pytest.raises(ValueError, match=words):
+        mistake()

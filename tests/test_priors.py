@@ -1,0 +1,365 @@
+"""The contract of every prior: shapes, normalisation, samples that agree with it, parameters that learn.
+
+A new prior is one entry in `PRIORS`; `tests/test_models.py` and `tests/test_objective.py` take it from here.
+"""
+
+import copy
+import pickle
+
+import pytest
+import scipy.stats
+import torch
+
+from models import M2
+from models.networks import MLP
+from models.priors import (
+    ClassConditional,
+    ClassPrior,
+    GaussianMixture,
+    NormalizingFlow,
+    StandardNormal,
+    VampPrior,
+)
+
+PRIORS = {
+    "StandardNormal": lambda latent_dim: StandardNormal(latent_dim),
+    "GaussianMixture": lambda latent_dim: GaussianMixture(latent_dim, num_components=4),
+    "ClassConditional": lambda latent_dim: ClassConditional(latent_dim),
+    "ClassConditional of 3 components": lambda latent_dim: ClassConditional(latent_dim, num_components=3),
+    "VampPrior": lambda latent_dim: VampPrior(latent_dim, num_components=4),
+    "VampPrior per class": lambda latent_dim: VampPrior(latent_dim, num_components=3, per_class=True),
+    "NormalizingFlow": lambda latent_dim: NormalizingFlow(latent_dim, num_layers=3, hidden=8),
+}
+LOOKS_AT_Y = {"ClassConditional", "ClassConditional of 3 components", "VampPrior per class"}
+
+CLASSES, BATCH, LATENT = 3, 5, 2
+IMAGE = (1, 4, 4)
+
+
+def _model(prior, num_classes=CLASSES):
+    """An M2 with this prior, away from its initial values: what holds there only is not what is tested."""
+    model = M2(IMAGE, num_classes, prior=prior, networks=MLP(hidden=(6,)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(params=PRIORS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def model(name):
+    return _model(PRIORS[name](LATENT))
+
+
+Y = {
+    "no y": lambda: None,
+    "y (batch,)": lambda: torch.tensor([0, 2, 1, 1, 0]),
+    "y (classes, 1)": lambda: torch.arange(CLASSES).unsqueeze(-1),
+    "y (samples, classes, 1)": lambda: torch.arange(CLASSES).unsqueeze(-1).expand(4, CLASSES, 1),
+}
+
+
+@pytest.mark.parametrize("kind", Y)
+def test_shapes_follow_y_where_the_prior_looks_at_it(model, name, kind):
+    y = Y[kind]()
+    distribution = model.prior(y)
+    expected = y.shape if name in LOOKS_AT_Y and y is not None else ()
+    assert distribution.event_shape == (LATENT,)
+    assert distribution.batch_shape == expected
+    # It samples as well as it scores.
+    z = distribution.sample((6,))
+    assert z.shape == (6, *expected, LATENT)
+    assert distribution.log_prob(z).shape == (6, *expected)
+    assert z.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", Y)
+def test_a_plate_of_images_can_widen_it(model, name, kind):
+    y = Y[kind]()
+    leading = () if y is None else y.shape[:-1]
+    wide = model.prior(y).expand((*leading, BATCH))
+    z = wide.sample()
+    assert z.shape == (*leading, BATCH, LATENT)
+    torch.testing.assert_close(wide.log_prob(z), model.prior(y).log_prob(z).expand(*leading, BATCH))
+
+
+def test_every_class_is_looked_up_where_it_belongs(model):
+    z = torch.randn(BATCH, LATENT)
+    enumerated = model.prior(torch.arange(CLASSES).unsqueeze(-1)).log_prob(z).expand(CLASSES, BATCH)
+    for k in range(CLASSES):
+        torch.testing.assert_close(enumerated[k], model.prior(torch.full((BATCH,), k)).log_prob(z))
+
+
+def test_without_y_it_is_the_mixture_over_the_classes_in_equal_parts(model):
+    z = torch.randn(50, LATENT)
+    parts = torch.stack([model.prior(torch.tensor(k)).log_prob(z) for k in range(CLASSES)])
+    torch.testing.assert_close(model.prior().log_prob(z).exp(), parts.exp().mean(0), rtol=1e-10, atol=0)
+
+
+def test_the_classes_differ_exactly_where_the_prior_looks_at_them(model, name):
+    z = torch.randn(50, LATENT)
+    first, second = (model.prior(torch.tensor(k)).log_prob(z) for k in (0, 1))
+    assert torch.equal(first, second) == (name not in LOOKS_AT_Y)
+
+
+HALF_WIDTH, STEPS = 14.0, 700
+
+
+def _cells(distribution):
+    """The probability of each cell of a fine grid on a wide square, by the midpoint rule: (STEPS, STEPS)."""
+    step = 2 * HALF_WIDTH / STEPS
+    axis = -HALF_WIDTH + step * (torch.arange(STEPS) + 0.5)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        return (distribution.log_prob(grid).exp() * step**2).view(STEPS, STEPS)
+
+
+@pytest.mark.parametrize("y", [None, 0, 2], ids=["no y", "class 0", "class 2"])
+def test_the_density_integrates_to_one_and_the_samples_agree_with_it(model, name, y):
+    distribution = model.prior(None if y is None else torch.tensor(y))
+    cells = _cells(distribution)
+    assert cells.sum().item() == pytest.approx(1, abs=1e-3)
+
+    # Rectangles between the sextiles of either axis, so that none is empty without being suspicious.
+    n = 4000
+    step = 2 * HALF_WIDTH / STEPS
+    z = distribution.sample((n,))
+    columns = []
+    for axis in (0, 1):
+        cumulated = cells.sum(1 - axis).cumsum(0)
+        cuts = torch.searchsorted(cumulated, torch.arange(1, 6) / 6)
+        edges = -HALF_WIDTH + step * (cuts + 1)
+        fine = torch.searchsorted(edges, -HALF_WIDTH + step * (torch.arange(STEPS) + 0.5))
+        columns.append((fine, torch.searchsorted(edges, z[:, axis].contiguous())))
+    (rows, z_rows), (cols, z_cols) = columns
+    expected = torch.zeros(36).index_add_(0, (6 * rows[:, None] + cols).flatten(), cells.flatten()) * n
+    counts = torch.bincount(6 * z_rows + z_cols, minlength=36).double()
+    rare = expected < 5
+    expected = torch.cat([expected[~rare], expected[rare].sum().view(1) + n * (1 - cells.sum())])
+    counts = torch.cat([counts[~rare], counts[rare].sum().view(1)])
+    used = expected > 1
+    assert used.sum() > 10
+    assert counts[~used].sum() <= 5
+    statistic = ((counts - expected)[used].square() / expected[used]).sum().item()
+    assert scipy.stats.chi2.sf(statistic, int(used.sum()) - 1) > 1e-3
+
+
+def test_the_mean_of_log_prob_over_samples_is_the_negative_entropy(model):
+    distribution = model.prior()
+    cells = _cells(distribution)
+    density = cells / (2 * HALF_WIDTH / STEPS) ** 2
+    entropy = -(cells * density.clamp_min(1e-300).log()).sum().item()
+    with torch.no_grad():
+        log_prob = distribution.log_prob(distribution.sample((4000,)))
+    assert abs(log_prob.mean().item() + entropy) < 4 * log_prob.std().item() / 4000**0.5
+
+
+@pytest.mark.parametrize("kind", Y)
+def test_every_parameter_receives_a_gradient(model, name, kind):
+    y = Y[kind]()
+    parameters = {k: p for k, p in model.prior.named_parameters() if p.requires_grad}
+    z = torch.randn(BATCH, LATENT, requires_grad=True)
+    model.prior(y).log_prob(z).sum().backward()
+    for parameter_name, parameter in parameters.items():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.abs().max() > 0, parameter_name
+    assert bool(parameters) == (name != "StandardNormal")
+
+
+def test_the_score_has_a_gradient_in_z(model):
+    z = torch.randn(BATCH, LATENT, requires_grad=True)
+    model.prior(torch.zeros(BATCH, dtype=torch.int64)).log_prob(z).sum().backward()
+    step = 1e-6
+    shifted = z.detach() + step * torch.tensor([1.0, 0.0])
+    with torch.no_grad():
+        y = torch.zeros(BATCH, dtype=torch.int64)
+        slope = (model.prior(y).log_prob(shifted) - model.prior(y).log_prob(z.detach())) / step
+    torch.testing.assert_close(z.grad[:, 0], slope, rtol=1e-3, atol=1e-4)
+
+
+PRIOR_KEYS = {
+    "StandardNormal": set(),
+    "GaussianMixture": {"logits", "loc", "log_scale"},
+    "ClassConditional": {"logits", "loc", "log_scale"},
+    "ClassConditional of 3 components": {"logits", "loc", "log_scale"},
+    "VampPrior": {"pseudo_inputs"},
+    "VampPrior per class": {"pseudo_inputs"},
+}
+
+
+def test_no_tensor_is_saved_twice(model, name):
+    state = model.state_dict()
+    pointers = [tensor.data_ptr() for tensor in state.values()]
+    assert len(set(pointers)) == len(pointers)
+    keys = {key.removeprefix("prior.") for key in state if key.startswith("prior.")}
+    if name == "NormalizingFlow":
+        assert {key.split(".")[0] for key in keys} == {"layers"}
+    else:
+        assert keys == PRIOR_KEYS[name]
+    parameters = list(model.parameters())
+    assert len({id(p) for p in parameters}) == len(parameters)
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_is_equal_and_independent_even_after_training(model, kind):
+    x, y, z = torch.rand(BATCH, *IMAGE), torch.tensor([0, 2, 1, 1, 0]), torch.randn(BATCH, LATENT)
+    # Used before it is copied: what a step has left behind must not stand in the way.
+    model.prior(y).log_prob(model.posterior(x, y).rsample()).sum().backward()
+    model.decode(z, y).mean.sum().backward()
+    duplicate = COPIES[kind](model)
+    before = model.prior(y).log_prob(z)
+    torch.testing.assert_close(duplicate.prior(y).log_prob(z), before, rtol=0, atol=0)
+    with torch.no_grad():
+        for parameter in duplicate.parameters():
+            parameter.add_(0.5)
+    torch.testing.assert_close(model.prior(y).log_prob(z), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", COPIES)
+@pytest.mark.parametrize("name", ["VampPrior", "VampPrior per class"])
+def test_a_copied_vamp_prior_asks_the_copys_encoder(model, kind):
+    z = torch.randn(BATCH, LATENT)
+    duplicate = COPIES[kind](model)
+    before = duplicate.prior().log_prob(z)
+    assert duplicate.prior.__dict__["posterior"].__self__ is duplicate
+    with torch.no_grad():
+        for parameter in duplicate.z_encoder.parameters():
+            parameter.add_(0.5)
+    assert not torch.allclose(duplicate.prior().log_prob(z), before)
+    with torch.no_grad():
+        for parameter in model.z_encoder.parameters():
+            parameter.zero_()
+    assert not torch.allclose(duplicate.prior().log_prob(z), model.prior().log_prob(z))
+
+
+def test_vamp_components_are_the_posteriors_at_the_pseudo_inputs():
+    model = _model(VampPrior(LATENT, num_components=4, per_class=True))
+    prior, z = model.prior, torch.randn(BATCH, LATENT)
+    assert prior.pseudo_classes.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    for k in range(CLASSES):
+        parts = [
+            model.posterior(u.sigmoid().unsqueeze(0), torch.tensor([k])).log_prob(z)
+            for u in prior.pseudo_inputs[4 * k : 4 * k + 4]
+        ]
+        expected = torch.stack(parts).exp().mean(0).log()
+        torch.testing.assert_close(prior(torch.full((BATCH,), k)).log_prob(z), expected)
+
+
+def test_the_pseudo_classes_of_a_shared_vamp_prior_are_dealt_out_evenly():
+    model = _model(VampPrior(LATENT, num_components=7))
+    assert model.prior.pseudo_classes.tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_the_pseudo_inputs_train_the_encoder_too():
+    model = _model(VampPrior(LATENT, num_components=4))
+    model.prior().log_prob(torch.randn(BATCH, LATENT)).sum().backward()
+    for name, parameter in model.z_encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_every_dimension_of_a_flow_is_transformed():
+    # After two reversals every dimension is back in its place.
+    prior = _model(NormalizingFlow(4, num_layers=2, hidden=8)).prior
+    z = torch.randn(20, 4)
+    with torch.no_grad():
+        epsilon = torch.distributions.ComposeTransform(prior().transforms).inv(z)
+    assert ((epsilon - z).abs().mean(0) > 1e-3).all()
+
+
+@pytest.mark.parametrize("num_layers", [1, 4, 16])
+def test_a_flow_starts_close_to_the_standard_normal_however_long_it_is(num_layers):
+    z = torch.randn(200, 50)
+    with torch.no_grad():
+        log_prob = NormalizingFlow(50, num_layers)().log_prob(z)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    assert (log_prob - expected).abs().mean() < 1.0  # nats, of 71
+
+
+def test_component_scales_are_bounded():
+    for prior in (GaussianMixture(LATENT, 2), ClassConditional(LATENT, 2, num_classes=CLASSES)):
+        with torch.no_grad():
+            prior.log_scale.fill_(-1e6)
+        assert prior(torch.tensor([0])).log_prob(torch.zeros(1, LATENT)).isfinite().all()
+        prior.log_scale.data.fill_(1e6)
+        assert prior(torch.tensor([0])).log_prob(torch.zeros(1, LATENT)).item() > -30
+
+
+def test_a_uniform_class_prior_has_nothing_to_learn():
+    prior = ClassPrior(4)
+    torch.testing.assert_close(prior().probs, torch.full((4,), 0.25))
+    assert list(prior.parameters()) == []
+    assert prior().batch_shape == ()
+
+
+def test_a_given_class_prior_is_kept_and_saved():
+    prior = ClassPrior(3, probabilities=[0.5, 0.3, 0.2])
+    torch.testing.assert_close(prior().probs, torch.tensor([0.5, 0.3, 0.2]))
+    assert list(prior.parameters()) == []
+    other = ClassPrior(3)
+    other.load_state_dict(prior.state_dict())
+    torch.testing.assert_close(other().probs, torch.tensor([0.5, 0.3, 0.2]))
+
+
+def test_a_learned_class_prior_finds_the_frequencies():
+    prior = ClassPrior(3, learned=True)
+    torch.testing.assert_close(prior().probs, torch.full((3,), 1 / 3))
+    y = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
+    optimiser = torch.optim.Adam(prior.parameters(), lr=0.1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        (-prior().log_prob(y).mean()).backward()
+        optimiser.step()
+    torch.testing.assert_close(prior().probs.detach(), torch.tensor([0.5, 0.3, 0.2]), rtol=0, atol=1e-3)
+
+
+def _m2(**options):
+    return M2(IMAGE, CLASSES, networks=MLP(hidden=(6,)), **options)
+
+
+ERRORS = {
+    "StandardNormal(0)": (lambda: StandardNormal(0), "latent_dim"),
+    "GaussianMixture(0)": (lambda: GaussianMixture(0), "latent_dim"),
+    "GaussianMixture without components": (lambda: GaussianMixture(2, 0), "num_components"),
+    "ClassConditional(0)": (lambda: ClassConditional(0), "latent_dim"),
+    "ClassConditional without components": (lambda: ClassConditional(2, 0), "num_components"),
+    "ClassConditional of other classes": (
+        lambda: _m2(prior=ClassConditional(2, num_classes=7)),
+        "expected one for 3 classes; got one for 7",
+    ),
+    "VampPrior(0)": (lambda: VampPrior(0), "latent_dim"),
+    "VampPrior without components": (lambda: VampPrior(2, 0), "num_components"),
+    "VampPrior without a model": (lambda: VampPrior(2)(), "build a model first"),
+    "NormalizingFlow(1)": (
+        lambda: NormalizingFlow(1),
+        "latent_dim: expected an integer of at least 2; got 1",
+    ),
+    "NormalizingFlow without layers": (lambda: NormalizingFlow(2, num_layers=0), "num_layers"),
+    "NormalizingFlow without hidden units": (lambda: NormalizingFlow(2, hidden=0), "hidden"),
+    "ClassPrior(0)": (lambda: ClassPrior(0), "num_classes"),
+    "ClassPrior of the wrong length": (lambda: ClassPrior(3, [0.5, 0.5]), "expected 3 positive numbers"),
+    "ClassPrior that does not sum to one": (lambda: ClassPrior(2, [0.5, 0.6]), "sum to 1"),
+    "ClassPrior with a zero": (lambda: ClassPrior(2, [1.0, 0.0]), "positive"),
+    "ClassPrior of other classes": (
+        lambda: _m2(class_prior=ClassPrior(7)),
+        "expected one for 3 classes; got one for 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_mistake_is_refused_in_words(name):
+    mistake, words = ERRORS[name]
+    with pytest.raises(ValueError, match=words):
+        mistake()
