@@ -76,7 +76,7 @@ def reliability_bins(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_
     if num_bins < 1:
         raise ValueError(f"num_bins: expected a positive number; got {num_bins}.")
     _check(probabilities, labels)
-    probabilities, labels = probabilities.cpu().double(), labels.cpu()
+    probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     confidence, prediction = probabilities.max(-1)
     edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)[1:-1]
     bins = torch.bucketize(confidence, edges)
@@ -101,7 +101,7 @@ def calibrate(probabilities: Tensor, labels: Tensor) -> Calibration:
         ValueError: If there are no predictions, shapes or classes do not fit, or rows are not probabilities.
     """
     bins = reliability_bins(probabilities, labels)
-    probabilities, labels = probabilities.cpu().double(), labels.cpu()
+    probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     of_the_truth = probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # (N,)
     truth = torch.nn.functional.one_hot(labels, probabilities.shape[-1])  # (N, classes)
     return Calibration(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
@@ -17,8 +18,6 @@ from data import MNIST, SVHN, Digits, FashionMNIST, ImageData, ImageFolder
 from inference import runs
 from inference.training import Recipe
 from models import M2, SemiSupervisedModel, likelihoods, networks, priors
-
-DEFAULT_RECIPE = "few_labels"
 
 USAGE_ERROR, FAILURE = 2, 1
 
@@ -113,7 +112,9 @@ def fit_parser() -> ArgumentParser:
     recipes = ", ".join(sorted(path.name.removesuffix(".yaml") for path in _recipes().iterdir()))
     parser.add_argument("--config", action=ActionConfigFile, help="options from a file, such as a run's config.yaml")
     parser.add_argument(
-        "--recipe", default=DEFAULT_RECIPE, help=f"options to start from: {recipes}, or none; others override them"
+        "--recipe",
+        help=f"options to start from: {recipes}, or none; others override them (default: demo, or few_labels where "
+        "--data is given)",
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; takes no other option")
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
@@ -125,7 +126,7 @@ def fit_parser() -> ArgumentParser:
         parser.link_arguments(
             "data", f"model.init_args.{name}", compute_fn=_attribute(name), apply_on="instantiate"
         )
-    parser.set_defaults({"data": {"class_path": "data.Digits"}, "model": {"class_path": "models.M2"}})
+    parser.set_defaults({"model": {"class_path": "models.M2"}})
     return parser
 
 
@@ -147,19 +148,30 @@ def _recipes() -> Any:  # noqa: ANN401
 
 
 def _recipe_first(arguments: list[str]) -> list[str]:
-    """Put the recipe's file before the other options, so that they override it."""
-    name = DEFAULT_RECIPE
-    for position, word in enumerate(arguments):
-        if word == "--recipe" and position + 1 < len(arguments):
-            name = arguments[position + 1]
-        elif word.startswith("--recipe="):
-            name = word.removeprefix("--recipe=")
-    if name == "none" or any(word == "--config" or word.startswith("--config=") for word in arguments):
+    """Put the recipe's options before the others, so that they override it."""
+    given = [word.split("=", 1)[0] for word in arguments]
+    if "--config" in given:
         return arguments
+    name = "few_labels" if "--data" in given else "demo"
+    if "--data" not in given:
+        # Not as the parser's default: the default's own defaults would stay when --data names another set.
+        arguments = ["--data=Digits", *arguments]
+        given = ["--data", *given]
+    if "--recipe" in given:
+        position = given.index("--recipe")
+        _, equals, name = arguments[position].partition("=")
+        name = name if equals else "".join(arguments[position + 1 : position + 2])
     known = sorted(path.name.removesuffix(".yaml") for path in _recipes().iterdir())
+    if name == "none":
+        return arguments
     if name not in known:
         raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{_hint(name, known)}")
-    return ["--config", str(_recipes() / f"{name}.yaml"), *arguments]
+    recipe = yaml.safe_load((_recipes() / f"{name}.yaml").read_text())
+    # A recipe does not name its data set: were the class in its file, its defaults would stay when --data names
+    # another one. So what it says of the data comes last, as options.
+    of_data = {f"--data.{option}": value for option, value in recipe.pop("data", {}).items()}
+    last = [f"{option}={value}" for option, value in of_data.items() if option not in given]
+    return ["--config", yaml.safe_dump(recipe), *arguments, *last]
 
 
 def evaluate(arguments: list[str]) -> None:
