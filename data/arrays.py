@@ -70,24 +70,18 @@ class Arrays(ImageData):
         if class_names is None:
             highest = max((int(part.max()) for part in given_labels.values() if len(part)), default=-1)
             if highest < 0:
-                raise ValueError(
-                    "class_names: expected the names of the classes as no label is known, got None."
-                )
+                raise ValueError("class_names: expected the names of the classes as no label is known, got None.")
             class_names = [str(label) for label in range(highest + 1)]
         _check_range(given_labels, len(class_names))
         train_images = _eight_bit("images", images)
         if len(train_images) != len(labels):
-            raise ValueError(
-                f"labels: expected {len(train_images)} labels, one for each image, got {len(labels)}."
-            )
+            raise ValueError(f"labels: expected {len(train_images)} labels, one for each image, got {len(labels)}.")
         super().__init__(
             "Arrays",
             train_images,
             draw_labels(given_labels["labels"], num_labels, len(class_names), balanced=balanced, seed=seed),
             class_names=class_names,
-            validation_images=None
-            if validation_images is None
-            else _eight_bit("validation_images", validation_images),
+            validation_images=None if validation_images is None else _eight_bit("validation_images", validation_images),
             validation_labels=given_labels.get("validation_labels"),
             test_images=_eight_bit("test_images", test_images),
             test_labels=given_labels["test_labels"],
@@ -124,9 +118,7 @@ def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:
         lowest = -1 if argument == "labels" else 0
         outside = labels[(labels < lowest) | (labels >= num_classes)]
         if len(outside):
-            raise ValueError(
-                f"{argument}: expected labels from {lowest} to {num_classes - 1}, got {int(outside[0])}."
-            )
+            raise ValueError(f"{argument}: expected labels from {lowest} to {num_classes - 1}, got {int(outside[0])}.")
 
 
 def _eight_bit(argument: str, images: Array) -> Tensor:
@@ -156,8 +148,7 @@ def _eight_bit(argument: str, images: Array) -> Tensor:
         # Written so that NaN, which min and max hand on, fails as well.
         if not (lowest >= 0 and highest <= 1):
             raise ValueError(
-                f"{argument}: expected floating-point pixels in [0, 1], "
-                f"got values from {lowest:g} to {highest:g}."
+                f"{argument}: expected floating-point pixels in [0, 1], got values from {lowest:g} to {highest:g}."
             )
     return (values.float() * 255).round_().to(torch.uint8, memory_format=torch.contiguous_format)
 

@@ -13,8 +13,8 @@ class Augmentation:
     """Turn, scale and shift each image by itself, at random.
 
     An image is turned by U(-degrees, degrees), scaled by U(1 - scale, 1 + scale) about its centre and shifted
-    by U(-shift, shift) times its width and its height, all in one bilinear resampling; beyond the border its edge pixels
-    go on. Randomness comes from torch's global generator on the images' device.
+    by U(-shift, shift) times its width and its height, all in one bilinear resampling; beyond the border its edge
+    pixels go on. Randomness comes from torch's global generator on the images' device.
 
     Args:
         degrees: largest angle, in degrees, from 0 to 180.
@@ -56,8 +56,7 @@ class Augmentation:
         """
         if pixels.dim() != 4 or not pixels.is_floating_point():
             raise ValueError(
-                f"pixels: expected floats of shape (B, C, H, W), "
-                f"got {pixels.dtype} of shape {tuple(pixels.shape)}."
+                f"pixels: expected floats of shape (B, C, H, W), got {pixels.dtype} of shape {tuple(pixels.shape)}."
             )
         if self.degrees == self.scale == self.shift == 0 or len(pixels) == 0:
             return pixels

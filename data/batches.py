@@ -56,9 +56,7 @@ class Batches:
         *,
         seed: int = 0,
     ) -> None:
-        labelled, unlabelled = (
-            (data.labelled_index, data.unlabelled_index) if isinstance(data, ImageData) else data
-        )
+        labelled, unlabelled = (data.labelled_index, data.unlabelled_index) if isinstance(data, ImageData) else data
         if len(labelled) + len(unlabelled) == 0:
             raise ValueError("data: expected at least one image, got none.")
         if labelled_batch_size is None:
@@ -69,8 +67,7 @@ class Batches:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}.")
         if 0 < len(unlabelled) < batch_size:
             raise ValueError(
-                f"batch_size: expected at most {len(unlabelled)}, the number of unlabelled images, "
-                f"got {batch_size}."
+                f"batch_size: expected at most {len(unlabelled)}, the number of unlabelled images, got {batch_size}."
             )
         if 0 < len(labelled) < labelled_batch_size:
             raise ValueError(

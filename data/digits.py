@@ -51,9 +51,7 @@ class Digits(ImageData):
         images = torch.from_numpy(levels).unsqueeze(1)  # (1797, 1, 8, 8)
         labels = torch.from_numpy(bunch.target.astype(np.int64))
         kept, test = split(labels, num_test, 10, argument="num_test")
-        train, validation = (
-            kept[part] for part in split(labels[kept], num_validation, 10, argument="num_validation")
-        )
+        train, validation = (kept[part] for part in split(labels[kept], num_validation, 10, argument="num_validation"))
         super().__init__(
             "Digits",
             images[train],

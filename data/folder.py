@@ -79,9 +79,7 @@ class ImageFolder(ImageData):
         _check_fractions(validation_fraction, test_fraction)
         folder = Path(root)
         if not folder.exists():
-            raise FileNotFoundError(
-                f"root: expected a folder of images, got {str(root)!r}, which does not exist."
-            )
+            raise FileNotFoundError(f"root: expected a folder of images, got {str(root)!r}, which does not exist.")
         if not folder.is_dir():
             raise ValueError(f"root: expected a folder of images, got {str(root)!r}, which is a file.")
         entries = _in_folders(folder) if csv is None else _in_table(folder, Path(csv))
@@ -232,18 +230,14 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _in_table(root: Path, table: Path) -> list[_Entry]:
     if not table.is_file():
-        raise FileNotFoundError(
-            f"csv: expected a table of files and labels, got {str(table)!r}, which is not a file."
-        )
+        raise FileNotFoundError(f"csv: expected a table of files and labels, got {str(table)!r}, which is not a file.")
     entries: dict[Path, _Entry] = {}
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             rows = comma_separated.reader(lines)
             numbered = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
     except (UnicodeDecodeError, comma_separated.Error) as error:
-        raise ValueError(
-            f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}, got: {error}."
-        ) from error
+        raise ValueError(f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}, got: {error}.") from error
     for position, (line, row) in enumerate(numbered):
         if position == 0 and [cell.lower() for cell in row] == ["file", "label"]:
             continue
@@ -301,14 +295,12 @@ def _opened(path: Path) -> "Iterator[Image]":
                 yield image
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ValueError(
-                f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, "
-                f"got a larger one."
+                f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one."
             ) from error
         # Everything: on a damaged file Pillow raises whatever its parser stumbles upon.
         except Exception as error:
             raise ValueError(
-                f"{str(path)!r}: expected an image file, got one that cannot be read "
-                f"({type(error).__name__})."
+                f"{str(path)!r}: expected an image file, got one that cannot be read ({type(error).__name__})."
             ) from error
 
 

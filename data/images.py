@@ -170,13 +170,10 @@ def _check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, 
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"{part}_labels: expected an int64 tensor, got {describe(labels)}.")
     if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[1:]:
-        raise ValueError(
-            f"{part}_images: expected shape (N, C, H, W) with 1 or 3 channels, got {tuple(images.shape)}."
-        )
+        raise ValueError(f"{part}_images: expected shape (N, C, H, W) with 1 or 3 channels, got {tuple(images.shape)}.")
     if labels.shape != images.shape[:1]:
         raise ValueError(
-            f"{part}_labels: expected shape ({len(images)},), one label for each image, "
-            f"got {tuple(labels.shape)}."
+            f"{part}_labels: expected shape ({len(images)},), one label for each image, got {tuple(labels.shape)}."
         )
     if len(labels) and not lowest_label <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(

@@ -7,9 +7,7 @@ from torch import Tensor
 _SPLIT_SEED = 14065298
 
 
-def draw_labels(
-    labels: Tensor, num_labels: int | None, num_classes: int, *, balanced: bool, seed: int
-) -> Tensor:
+def draw_labels(labels: Tensor, num_labels: int | None, num_classes: int, *, balanced: bool, seed: int) -> Tensor:
     """Keep `num_labels` of the known labels and hide the others.
 
     With one seed, the labels drawn for a smaller balanced `num_labels` are among those drawn for a larger
@@ -45,15 +43,12 @@ def draw_labels(
             f"got {num_labels}."
         )
     if 0 in available:
-        raise ValueError(
-            f"num_labels: expected a known label of every class, got none of class {available.index(0)}."
-        )
+        raise ValueError(f"num_labels: expected a known label of every class, got none of class {available.index(0)}.")
     if balanced:
         share = num_labels // num_classes
         if num_labels % num_classes:
             raise ValueError(
-                f"num_labels: expected a multiple of the {num_classes} classes as balanced=True, "
-                f"got {num_labels}."
+                f"num_labels: expected a multiple of the {num_classes} classes as balanced=True, got {num_labels}."
             )
         if min(available) < share:
             raise ValueError(

@@ -222,9 +222,7 @@ def _read_mnist(datasets: ModuleType, root: str, train: bool, download: bool) ->
     return found.data.unsqueeze(1), found.targets  # (N, 1, 28, 28), (N,)
 
 
-def _read_fashion_mnist(
-    datasets: ModuleType, root: str, train: bool, download: bool
-) -> tuple[Tensor, Tensor]:
+def _read_fashion_mnist(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
     found = datasets.FashionMNIST(root, train=train, download=download)
     return found.data.unsqueeze(1), found.targets  # (N, 1, 28, 28), (N,)
 
@@ -236,9 +234,7 @@ def _read_svhn(datasets: ModuleType, root: str, train: bool, download: bool) -> 
 
 def _idx_files(name: str) -> list[str]:
     return [
-        f"{name}/raw/{part}-{content}-ubyte"
-        for part in ("train", "t10k")
-        for content in ("images-idx3", "labels-idx1")
+        f"{name}/raw/{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
     ]
 
 

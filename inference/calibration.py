@@ -119,13 +119,9 @@ def _check(probabilities: Tensor, labels: Tensor) -> None:
         )
     num_images, num_classes = probabilities.shape
     if labels.shape != (num_images,):
-        raise ValueError(
-            f"labels: expected one class for each of {num_images} images; got {tuple(labels.shape)}."
-        )
+        raise ValueError(f"labels: expected one class for each of {num_images} images; got {tuple(labels.shape)}.")
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"labels: expected classes from 0 to {num_classes - 1}; got {labels.min()} to {labels.max()}."
-        )
+        raise ValueError(f"labels: expected classes from 0 to {num_classes - 1}; got {labels.min()} to {labels.max()}.")
     sums = probabilities.sum(-1)
     # Written so that NaN, which is neither, is refused as well.
     if not ((probabilities >= 0).all() and ((sums - 1).abs() < 1e-3).all()):

@@ -123,9 +123,7 @@ def fit_parser() -> ArgumentParser:
     parser.add_subclass_arguments(SemiSupervisedModel, "model", help="the model: " + _names("model"))
     parser.add_class_arguments(Recipe)
     for name in ("image_shape", "num_classes"):
-        parser.link_arguments(
-            "data", f"model.init_args.{name}", compute_fn=_attribute(name), apply_on="instantiate"
-        )
+        parser.link_arguments("data", f"model.init_args.{name}", compute_fn=_attribute(name), apply_on="instantiate")
     parser.set_defaults({"model": {"class_path": "models.M2"}})
     return parser
 
@@ -228,9 +226,7 @@ def classify(arguments: list[str]) -> None:
 
 
 def _run_parser(command: str, description: str) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=f"ssvae {command}", description=description, exit_on_error=False, allow_abbrev=False
-    )
+    parser = ArgumentParser(prog=f"ssvae {command}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("run", help="the run folder")
     parser.add_argument(
         "--checkpoint", choices=["last", "best"], default="last", help="best: of the highest validation accuracy"

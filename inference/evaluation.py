@@ -22,13 +22,12 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import TraceEnum_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
 from data import ImageData
 from inference.calibration import Calibration, calibrate
-from inference.objective import _BoundWithTraces
+from inference.objective import UnlabelledBound
 from models import SemiSupervisedModel
 from models.likelihoods import PIXEL_LEVELS, Likelihood
 from models.networks import ImageShape
@@ -170,9 +169,7 @@ def evaluate(
     _check_num_samples(num_samples)
     num_images = num_test_images if num_images is None else num_images
     if not 1 <= num_images <= num_test_images:
-        raise ValueError(
-            f"num_images: expected 1 to {num_test_images}, the number of test images; got {num_images}."
-        )
+        raise ValueError(f"num_images: expected 1 to {num_test_images}, the number of test images; got {num_images}.")
     probabilities = predict_probabilities(model, data, data.test_images)
     labels = data.test_labels.cpu()
     generator = torch.Generator().manual_seed(seed)
@@ -352,11 +349,10 @@ def _observe(
 
 def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
     """Return the mean terms of U(x), by the very sums that training minimises."""
-    elbo = TraceEnum_ELBO(max_plate_nesting=1)
-    bound = _BoundWithTraces(elbo)
+    bound = UnlabelledBound()
     with evaluating(model), pyro.settings.context(module_local_params=True):
-        # Not bound(model, ...), which insists on a gradient.
-        elbo.loss(model.model, model.guide, x)
+        # Not negative_elbo, which insists on a gradient.
+        bound.loss(model.model, model.guide, x)  # type: ignore[no-untyped-call]
     return {name: value.item() for name, value in bound.terms().items()}
 
 

@@ -185,9 +185,7 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
     """
     num_classes = len(class_names)
     if labels.shape != predictions.shape or labels.dim() != 1:
-        raise ValueError(
-            f"predictions: expected one for each of {len(labels)} labels; got {tuple(predictions.shape)}."
-        )
+        raise ValueError(f"predictions: expected one for each of {len(labels)} labels; got {tuple(predictions.shape)}.")
     pairs = labels.cpu() * num_classes + predictions.cpu()
     for classes in (labels, predictions):
         if len(classes) and not 0 <= classes.min() <= classes.max() < num_classes:
@@ -207,9 +205,7 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
     picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     for row, column in counts.nonzero().tolist():
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(
-            column, row, str(counts[row, column].item()), ha="center", va="center", color=colour, size=8
-        )
+        axes.text(column, row, str(counts[row, column].item()), ha="center", va="center", color=colour, size=8)
     _name_ticks(axes, rows=class_names, columns=class_names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
@@ -326,9 +322,7 @@ def _tiles(images: Tensor, rows: Sequence[str] = (), columns: Sequence[str] = ()
     shape = (_TILE * num_columns, _TILE * num_rows * height / width)  # inches
     figure = Figure(figsize=shape)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(
-        canvas.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto"
-    )
+    axes.imshow(canvas.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
@@ -378,9 +372,7 @@ def _principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
         return torch.cat([centred, torch.zeros_like(centred)], dim=-1), ("z, centred", "")
     left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
     shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
-    first, second = (
-        f"principal component {number} ({shares[number - 1]:.0%} of the variance)" for number in (1, 2)
-    )
+    first, second = (f"principal component {number} ({shares[number - 1]:.0%} of the variance)" for number in (1, 2))
     return left[:, :2] * singular[:2], (first, second)
 
 
@@ -390,7 +382,5 @@ def _by_neighbours(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
     from sklearn.manifold import TSNE
 
     # The perplexity, about how many neighbours count, has to be less than the number of points.
-    layout = TSNE(perplexity=min(30.0, (len(z) - 1) / 3), init="random", random_state=0).fit_transform(
-        z.numpy()
-    )
+    layout = TSNE(perplexity=min(30.0, (len(z) - 1) / 3), init="random", random_state=0).fit_transform(z.numpy())
     return torch.from_numpy(layout), ("t-SNE 1", "t-SNE 2")

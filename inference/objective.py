@@ -146,16 +146,16 @@ class Objective:
 
         if self.generative and len(seen.labelled):
             # L(x, y), y observed
-            bound = _BoundWithTraces(Trace_ELBO())
-            labelled = bound(model, weights, seen.labelled, seen.y) / len(seen.labelled)
+            bound: _KeepsTraces = LabelledBound()
+            labelled = bound.negative_elbo(model, weights, seen.labelled, seen.y) / len(seen.labelled)
             loss = loss + self.labelled_weight * sizes.num_labelled / sizes.total * labelled
             terms |= {f"labelled/{name}": value for name, value in bound.terms().items()}
 
         q_y = None
         if self.generative and len(seen.unlabelled):
             # U(x), y summed over
-            bound = _BoundWithTraces(TraceEnum_ELBO(max_plate_nesting=1))
-            unlabelled = bound(model, weights, seen.unlabelled) / len(seen.unlabelled)
+            bound = UnlabelledBound()
+            unlabelled = bound.negative_elbo(model, weights, seen.unlabelled) / len(seen.unlabelled)
             loss = loss + sizes.num_unlabelled / sizes.total * unlabelled
             terms |= {f"unlabelled/{name}": value for name, value in bound.terms().items()}
             q_y = bound.classifier()
@@ -168,7 +168,9 @@ class Objective:
 
         if self.consistency is not None and len(seen.unlabelled):
             if seen.transformed is None:
-                raise ValueError("augmentation: expected one, since consistency compares q(y|x) with q(y|x'); got None.")
+                raise ValueError(
+                    "augmentation: expected one, since consistency compares q(y|x) with q(y|x'); got None."
+                )
             with torch.no_grad():
                 q_y = model.classify(seen.unlabelled).probs if q_y is None else q_y
             # -Σ_y q(y | x) log q(y | x')
@@ -193,29 +195,31 @@ class _ScaleLatents(Messenger):
             message["scale"] = message["scale"] * self.weight
 
 
-class _BoundWithTraces:
-    """An ELBO of Pyro's, negated and differentiable, that keeps the traces it was computed from."""
+class _KeepsTraces:
+    """An ELBO of Pyro's that keeps the traces it was computed from.
 
-    def __init__(self, elbo: Trace_ELBO | TraceEnum_ELBO) -> None:
-        self.elbo = elbo
-        self.model_trace = self.guide_trace = Trace()
-        compute_traces = elbo._get_trace
+    A subclass, not a wrapper around the method: an object that refers to itself holds on to its tensors until the
+    garbage collector comes by, which on MNIST is a gigabyte too late.
+    """
 
-        def keep(*arguments: Any) -> tuple[Trace, Trace]:  # noqa: ANN401
-            self.model_trace, self.guide_trace = compute_traces(*arguments)
-            return self.model_trace, self.guide_trace
+    model_trace: Trace
+    guide_trace: Trace
 
-        elbo._get_trace = keep
+    def _get_trace(self, *arguments: Any) -> tuple[Trace, Trace]:  # noqa: ANN401
+        self.model_trace, self.guide_trace = super()._get_trace(*arguments)  # type: ignore[misc]
+        return self.model_trace, self.guide_trace
 
-    def __call__(self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor) -> Tensor:
+    def negative_elbo(self, model: SemiSupervisedModel, weights: "_ScaleLatents", *batch: Tensor) -> Tensor:
+        """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted."""
         scaled: AbstractContextManager[object] = weights if weights.weight != 1 else nullcontext()
         # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
         with pyro.settings.context(module_local_params=True), scaled:
-            return self.elbo.differentiable_loss(model.model, model.guide, *batch)
+            return self.differentiable_loss(model.model, model.guide, *batch)  # type: ignore[attr-defined]
 
     def classifier(self) -> Tensor:
         """Return q(y|x), (batch, classes), as it was when y was enumerated; without gradient."""
-        return self.guide_trace.nodes["y"]["fn"].probs.detach()
+        site: Any = self.guide_trace.nodes["y"]
+        return site["fn"].probs.detach()
 
     def terms(self) -> dict[str, Tensor]:
         """Return the batch's mean terms, each without the schedule's weight.
@@ -248,6 +252,17 @@ class _BoundWithTraces:
                 terms["class"] = cross_entropy - terms["entropy"]
             terms["negative_elbo"] = reconstruction + kl + terms["class"]
             return terms
+
+
+class LabelledBound(_KeepsTraces, Trace_ELBO):
+    """-L(x, y): nothing to sum over."""
+
+
+class UnlabelledBound(_KeepsTraces, TraceEnum_ELBO):
+    """-U(x): y is summed over."""
+
+    def __init__(self) -> None:
+        super().__init__(max_plate_nesting=1)  # type: ignore[no-untyped-call]
 
 
 def _latent_and_observed(nodes: Mapping[str, Any]) -> dict[str, Tensor]:

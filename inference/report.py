@@ -63,16 +63,12 @@ def accuracy_table(run: Run) -> str:
         "|---|---|---|---|---|",
         _row(f"{type(run.model).__name__}, q(y\\|x)", run.evaluation.classifier, run.seconds["model"]),
     ]
-    rows += [
-        _row(f"baseline: {name}", calibration, run.seconds[name]) for name, calibration in run.baselines.items()
-    ]
+    rows += [_row(f"baseline: {name}", calibration, run.seconds[name]) for name, calibration in run.baselines.items()]
     return "\n".join(rows)
 
 
 def _row(name: str, calibration: Calibration, seconds: float) -> str:
-    return (
-        f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} | {seconds:.0f} |"
-    )
+    return f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} | {seconds:.0f} |"
 
 
 def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
@@ -175,9 +171,7 @@ def save_pictures(
             "class_samples": figures.class_samples(model, num_samples, data.class_names),
             "analogies": figures.analogies(model, shown, data.class_names),
             "reconstructions": figures.reconstructions(model, shown),
-            "latent_map": figures.latent_map(
-                model, data.pixels(images[mapped]), labels[mapped], data.class_names
-            ),
+            "latent_map": figures.latent_map(model, data.pixels(images[mapped]), labels[mapped], data.class_names),
         }
         if tsne:
             drawn["latent_map_tsne"] = figures.latent_map(

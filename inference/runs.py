@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from data import ImageData
+from inference.calibration import Calibration, calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import build, build_options, describe, holds_arrays
-from inference.calibration import Calibration, calibrate
 from inference.evaluation import Evaluation, evaluate, predict_probabilities
 from inference.files import write_atomically
 from inference.objective import Objective
@@ -229,9 +229,7 @@ def _initial(folder: Path) -> Path:
     return folder / "checkpoints" / "initial.ckpt"
 
 
-def _write_config(
-    folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool
-) -> None:
+def _write_config(folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool) -> None:
     config = {"data": describe(data), "model": describe(model), **describe(recipe), "baselines": baselines}
     if holds_arrays(data):
         config["data"] = None

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from data import Augmentation, Batches, ImageData
 from data.batches import Batch
+from inference.calibration import calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import describe
-from inference.calibration import calibrate
 from inference.evaluation import predict_probabilities
 from inference.files import write_atomically
 from inference.objective import Objective, Observations, Sizes
@@ -257,7 +257,9 @@ class Training(lightning.LightningModule):
         writer.writerows(self.history)
         write_atomically(self.folder / "metrics.csv", table.getvalue())
         row, epoch = self.history[-1], self.current_epoch + 1
-        if self.print_lines and ((epoch // self.every) % max(1, self.epochs // self.every // 20) == 0 or epoch == self.epochs):
+        if self.print_lines and (
+            (epoch // self.every) % max(1, self.epochs // self.every // 20) == 0 or epoch == self.epochs
+        ):
             accuracy = f", validation accuracy {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
             print(f"epoch {epoch}/{self.epochs}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
 

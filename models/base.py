@@ -125,7 +125,8 @@ class SemiSupervisedModel(nn.Module, ABC):
             return
         if y.dtype != torch.int64:
             raise TypeError(f"y: expected classes as integers (torch.int64); got {y.dtype}.")
-        if y.dim() < 1 or y.shape[-1] not in (1, len(x)):
+        # (batch,), or with dimensions to the left (classes, 1).
+        if y.dim() < 1 or y.shape[-1] not in (len(x), 1 if y.dim() > 1 else len(x)):
             raise ValueError(f"y: expected one class for each of the {len(x)} images; got shape {tuple(y.shape)}.")
         # A look at the values makes a GPU wait: only where Pyro looks at values too.
         if pyro.settings.get("validate_distributions_pyro") and not ((y >= 0) & (y < self.num_classes)).all():

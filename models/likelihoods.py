@@ -7,7 +7,7 @@ pixel takes, return the distribution from `forward`, and say in `check` which pi
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -78,7 +78,7 @@ class Bernoulli(Likelihood):
         grey = (pixels != 0) & (pixels != 1)
         if grey.any():
             raise ValueError(
-                f"likelihood: Bernoulli expected pixels that are 0 or 1; got grey pixels such as {pixels[grey][0]:.3g}. "
+                f"likelihood: Bernoulli expected pixels that are 0 or 1; got grey ones such as {pixels[grey][0]:.3g}. "
                 "Binarise the data (binarise=True), or choose the likelihood ContinuousBernoulli."
             )
 
@@ -89,7 +89,7 @@ class _ContinuousBernoulli(TorchDistribution):
     log p(x) = x l - softplus(l) + log C(l),    C(l) = l / tanh(l / 2),    C(0) = 2.
     """
 
-    arg_constraints = {"logits": constraints.real}
+    arg_constraints: ClassVar = {"logits": constraints.real}
     support = constraints.unit_interval
     has_rsample = True
 
@@ -142,7 +142,7 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return the continuous Bernoulli with logits=parameters."""
-        return _ContinuousBernoulli(parameters).to_event(3)
+        return dist.Independent(_ContinuousBernoulli(parameters), 3)
 
 
 class Gaussian(Likelihood):
@@ -160,7 +160,7 @@ class Gaussian(Likelihood):
 class _DiscretizedLogistic(TorchDistribution):
     """A logistic distribution collected into the 256 grey levels k / 255; the outer two take the tails."""
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.unit_interval
 
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
@@ -210,7 +210,7 @@ class DiscretizedLogistic(Likelihood):
         """Return the discretised logistic; the first half of the channels are locations, the second log-scales."""
         loc, log_scale = parameters.chunk(2, dim=-3)
         # Zero outputs mean the middle of the range and a scale of about a tenth of it.
-        return _DiscretizedLogistic(loc + 0.5, bounded(log_scale - 2).exp()).to_event(3)
+        return dist.Independent(_DiscretizedLogistic(loc + 0.5, bounded(log_scale - 2).exp()), 3)
 
     def check(self, pixels: Tensor) -> None:
         """Refuse pixels that are not one of the 256 levels k / 255; see `Likelihood.check`."""

@@ -2,7 +2,6 @@
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 

@@ -15,6 +15,7 @@ image's share W_v v is computed once, (batch, hidden), instead of once per class
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +127,7 @@ class _Perceptron(nn.Module):
         super().__init__()
         self.first = _FirstLayer(sizes[0], sizes[1], num_classes)
         self.rest = nn.Sequential()
-        for size, next_size in zip(sizes[1:-1], sizes[2:], strict=True):
+        for size, next_size in pairwise(sizes[1:]):
             self.rest.append(_Activated(size, activation, batch_norm, dropout))
             self.rest.append(nn.Linear(size, next_size))
 
@@ -253,7 +254,7 @@ class Convolutional(Networks):
 
     def _sizes(self, image_shape: ImageShape) -> list[tuple[int, int]]:
         """Return height and width before and after each halving, the image's own first."""
-        channels, height, width = image_shape
+        _, height, width = image_shape
         if min(height, width) < SMALLEST_IMAGE:
             raise ValueError(
                 f"image_shape: Convolutional expected images of at least {SMALLEST_IMAGE}×{SMALLEST_IMAGE} pixels; "

@@ -98,12 +98,8 @@ UNWANTED = {
 
 @pytest.mark.parametrize("package", UNWANTED)
 def test_an_import_loads_only_what_it_needs(package):
-    program = (
-        f"import json, sys, {package}; print(json.dumps(sorted({{n.split('.')[0] for n in sys.modules}})))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    program = f"import json, sys, {package}; print(json.dumps(sorted({{n.split('.')[0] for n in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(json.loads(run.stdout))
     assert package in loaded
     assert loaded & UNWANTED[package] == set()

@@ -27,10 +27,7 @@ def test_an_epoch_sees_every_unlabelled_image_once_where_the_batch_size_divides(
 def test_the_dropped_remainder_is_another_one_every_epoch():
     batches = Batches((LABELLED, UNLABELLED), 6, 3)
     assert len(batches) == 3
-    seen = [
-        set(torch.cat([batch.unlabelled for batch in epoch_of(batches, epoch)]).tolist())
-        for epoch in range(40)
-    ]
+    seen = [set(torch.cat([batch.unlabelled for batch in epoch_of(batches, epoch)]).tolist()) for epoch in range(40)]
     assert {len(images) for images in seen} == {18}
     assert set.intersection(*seen) == set()
 

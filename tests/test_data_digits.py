@@ -36,9 +36,7 @@ def test_every_digit_is_there_once_with_its_label_and_its_16_grey_values():
 
 def test_training_validation_and_test_images_are_disjoint():
     data = Digits()
-    train, validation, test = map(
-        set, map(rows, (data.train_images, data.validation_images, data.test_images))
-    )
+    train, validation, test = map(set, map(rows, (data.train_images, data.validation_images, data.test_images)))
     assert not train & validation
     assert not train & test
     assert not validation & test

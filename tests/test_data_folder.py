@@ -132,9 +132,7 @@ def test_colour_is_kept_if_any_image_has_it(root):
 
 def test_images_of_different_sizes_are_brought_to_one(root):
     write(root / "dog" / "wide.png", noise(16, 40))
-    with pytest.raises(
-        ValueError, match=r"size: expected images of one size, got 2 sizes: 8×9 \(35\), 16×40 \(1\)"
-    ):
+    with pytest.raises(ValueError, match=r"size: expected images of one size, got 2 sizes: 8×9 \(35\), 16×40 \(1\)"):
         ImageFolder(str(root))
     assert ImageFolder(str(root), size=8).image_shape == (1, 8, 8)
 
@@ -222,9 +220,7 @@ def truncated(root):
 
 def enormous(root):
     def chunk(kind, content):
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0))
     end = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
@@ -379,7 +375,5 @@ def test_find_images_lists_a_folder_or_a_file(root):
 def test_find_images_refuses_what_holds_none(root):
     with pytest.raises(ValueError, match=r"path: expected images in the folder .*, got none"):
         find_images(root)
-    with pytest.raises(
-        FileNotFoundError, match=r"path: expected an image file or a folder .* does not exist"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"path: expected an image file or a folder .* does not exist"):
         find_images(root / "elsewhere")

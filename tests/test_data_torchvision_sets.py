@@ -42,9 +42,7 @@ def no_network(monkeypatch):
     def fail(*arguments, **options):
         raise URLError("no network")
 
-    monkeypatch.setattr(
-        importlib.import_module("torchvision.datasets.mnist"), "download_and_extract_archive", fail
-    )
+    monkeypatch.setattr(importlib.import_module("torchvision.datasets.mnist"), "download_and_extract_archive", fail)
     monkeypatch.setattr(importlib.import_module("torchvision.datasets.svhn"), "download_url", fail)
 
 
@@ -95,9 +93,7 @@ def test_the_environment_variable_stands_in_for_the_root(root, monkeypatch):
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST, SVHN])
 @pytest.mark.parametrize("download", [True, False])
 def test_missing_files_give_one_sentence_that_helps(tmp_path, kind, download):
-    match = (
-        f"^root: expected the files of {kind.__name__} in '{tmp_path}'.*; put .*train.* root or .SSVAE_DATA"
-    )
+    match = f"^root: expected the files of {kind.__name__} in '{tmp_path}'.*; put .*train.* root or .SSVAE_DATA"
     with pytest.raises(FileNotFoundError, match=match) as caught:
         kind(root=str(tmp_path), download=download)
     assert "\n" not in str(caught.value)
@@ -143,9 +139,7 @@ def test_every_argument_is_an_attribute_of_the_same_name(root, kind):
         "binarise": True,
     }
     data = kind(**changes)
-    assert (
-        list(inspect.signature(kind).parameters) == list(inspect.signature(SVHN).parameters) == list(changes)
-    )
+    assert list(inspect.signature(kind).parameters) == list(inspect.signature(SVHN).parameters) == list(changes)
     assert {name: getattr(data, name) for name in changes} == changes
 
 

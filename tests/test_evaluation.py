@@ -104,9 +104,7 @@ class WithHelper(LinearGaussian):
 
 
 def images(n, shape=SHAPE, seed=0):
-    return torch.randint(
-        0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
 def made_up_data(n, shape=SHAPE, num_classes=CLASSES, **options):
@@ -167,9 +165,7 @@ def test_known_classes_have_weights_of_their_own():
     model, x, y = LinearGaussian(), images(4) / 255.0, torch.tensor([0, 2, 1, 1])
     log_w = log_weights(model, x, y, 5)
     assert log_w.shape == (5, 4)
-    torch.testing.assert_close(
-        log_w[0], model.log_joint(x).gather(1, y.unsqueeze(1)).squeeze(1), rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(log_w[0], model.log_joint(x).gather(1, y.unsqueeze(1)).squeeze(1), rtol=0, atol=1e-9)
 
 
 def test_every_latent_variable_is_drawn_for_every_sample():
@@ -205,9 +201,7 @@ def test_m2_agrees_with_an_integral_over_z():
 def test_chunks_change_nothing(monkeypatch, pixels):
     model, x = LinearGaussian(), images(7) / 255.0
     monkeypatch.setattr(evaluation, "_PIXELS_AT_ONCE", pixels)
-    torch.testing.assert_close(
-        importance_sampling(model, x, 5).log_joint, model.log_joint(x), rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(importance_sampling(model, x, 5).log_joint, model.log_joint(x), rtol=0, atol=1e-9)
     torch.testing.assert_close(class_probabilities(model, x), model.classify(x).probs, rtol=0, atol=1e-12)
     data = made_up_data(7)
     result = evaluate(model, data, num_samples=3)

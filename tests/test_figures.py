@@ -20,9 +20,7 @@ NAMES = ["T-shirt/top", "ankle boot", "bag"]
 
 def m2(shape=GREY, num_classes=3, latent_dim=2):
     likelihood = Gaussian() if shape == COLOUR else None
-    return M2(
-        shape, num_classes, prior=StandardNormal(latent_dim), networks=MLP((8,)), likelihood=likelihood
-    ).eval()
+    return M2(shape, num_classes, prior=StandardNormal(latent_dim), networks=MLP((8,)), likelihood=likelihood).eval()
 
 
 def tile(figure, row, column, size=8, gap=1):
@@ -183,9 +181,7 @@ def test_reliability_diagram_draws_the_bins():
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(50, 3, generator=generator).softmax(-1)
     labels = torch.randint(0, 3, (50,), generator=generator)
-    figure = figures.reliability_diagram(
-        {"q(y|x)": (probabilities, labels), "p(y|x)": (probabilities[:9], labels[:9])}
-    )
+    figure = figures.reliability_diagram({"q(y|x)": (probabilities, labels), "p(y|x)": (probabilities[:9], labels[:9])})
     assert len(figure.axes) == 4
     assert [axes.get_title() for axes in figure.axes[:2]] == ["q(y|x), 50 images", "p(y|x), 9 images"]
     for column, n in enumerate((50, 9)):

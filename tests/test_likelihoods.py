@@ -272,7 +272,7 @@ def test_pixels_outside_the_unit_interval_are_refused(name, kind):
 
 
 def test_grey_pixels_are_refused_by_bernoulli_and_the_way_out_is_named():
-    with pytest.raises(ValueError, match=r"got grey pixels such as 0.5.*binarise=True.*ContinuousBernoulli"):
+    with pytest.raises(ValueError, match=r"got grey ones such as 0.5.*binarise=True.*ContinuousBernoulli"):
         Bernoulli().check(torch.tensor([0.0, 0.5, 1.0]))
 
 

@@ -183,9 +183,7 @@ def test_encode_and_reconstruct_are_means_at_the_given_or_most_probable_class(mo
         torch.testing.assert_close(model.encode(x, given), z, rtol=0, atol=1e-12)
         expected = model.decode(z, used).mean
         torch.testing.assert_close(model.reconstruct(x, given), expected, rtol=0, atol=1e-12)
-    assert not torch.allclose(
-        model.encode(x, torch.full((BATCH,), 0)), model.encode(x, torch.full((BATCH,), 1))
-    )
+    assert not torch.allclose(model.encode(x, torch.full((BATCH,), 0)), model.encode(x, torch.full((BATCH,), 1)))
 
 
 def test_an_analogy_in_the_images_own_class_is_its_reconstruction(model):

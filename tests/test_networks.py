@@ -82,10 +82,7 @@ def test_an_enumerated_class_is_a_loop_over_the_classes(conditioned):
     inputs = inputs(CLASSES)
     outputs = network(inputs, torch.arange(CLASSES).unsqueeze(-1))
     looped = torch.stack(
-        [
-            network(inputs[k] if len(inputs) == CLASSES else inputs, torch.full((BATCH,), k))
-            for k in range(CLASSES)
-        ]
+        [network(inputs[k] if len(inputs) == CLASSES else inputs, torch.full((BATCH,), k)) for k in range(CLASSES)]
     )
     assert outputs.shape[:2] == (CLASSES, BATCH)
     torch.testing.assert_close(outputs, looped, rtol=0, atol=1e-12)

@@ -103,9 +103,7 @@ def _gradients(model, loss):
 def _assert_same_gradients(one, two):
     assert one.keys() == two.keys()
     for name, gradient in one.items():
-        torch.testing.assert_close(
-            gradient, two[name], **EXACT, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(gradient, two[name], **EXACT, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.0])
@@ -163,9 +161,7 @@ def test_the_terms_are_those_of_the_sum_written_by_hand(prior):
     }
     assert terms.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(
-            terms[name], value.detach(), **EXACT, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(terms[name], value.detach(), **EXACT, msg=lambda text, name=name: f"{name}: {text}")
         assert not terms[name].requires_grad, name
 
 
@@ -220,9 +216,7 @@ def test_the_loss_of_a_step_is_an_unbiased_estimate_of_the_objective(prior):
     # Every labelled and every unlabelled subset of two is drawn with the same probability.
     losses = [
         objective(model, Observations(x[list(i)], y[list(i)], u[list(j)]), sizes)[0]
-        for i, j in itertools.product(
-            itertools.combinations(range(5), 2), itertools.combinations(range(7), 2)
-        )
+        for i, j in itertools.product(itertools.combinations(range(5), 2), itertools.combinations(range(7), 2))
     ]
     assert len(losses) == 10 * 21
     estimates = torch.stack(losses)
@@ -346,9 +340,7 @@ def test_images_without_confidence_do_not_take_part_in_consistency():
     log_q = model.classify(seen.transformed).logits
     # The mean is over all images of the batch: those without confidence count as 0.
     expected = -(q_y * log_q).sum(-1)[confident].sum() / 5
-    objective = Objective(
-        consistency=Consistency(weight=1.0, confidence=threshold), generative=False, alpha=0.0
-    )
+    objective = Objective(consistency=Consistency(weight=1.0, confidence=threshold), generative=False, alpha=0.0)
     loss, _ = objective(model, seen, SIZES)
     torch.testing.assert_close(loss, expected, **EXACT)
 
@@ -357,9 +349,7 @@ def test_without_the_generative_terms_only_the_classifier_is_trained():
     model, seen = _model("VampPrior"), _seen()
     loss, terms = Objective(generative=False, alpha=0.1, consistency=Consistency(2.0))(model, seen, SIZES)
     assert terms.keys() == {"classification", "consistency"}
-    torch.testing.assert_close(
-        loss.detach(), 0.1 * terms["classification"] + 2 * terms["consistency"], **EXACT
-    )
+    torch.testing.assert_close(loss.detach(), 0.1 * terms["classification"] + 2 * terms["consistency"], **EXACT)
     names = {name for name, _ in model.named_parameters() if name.startswith("y_encoder")}
     assert _gradients(model, loss).keys() == names
 

@@ -45,9 +45,7 @@ def _assert_same_objective(one, other, objective=None, num_classes=CLASSES):
         losses.append(loss.detach())
     torch.testing.assert_close(*losses, **EXACT)
     for name in ("y_encoder", "z_encoder", "decoder"):
-        for (key, p), q in zip(
-            getattr(one, name).named_parameters(), getattr(other, name).parameters(), strict=True
-        ):
+        for (key, p), q in zip(getattr(one, name).named_parameters(), getattr(other, name).parameters(), strict=True):
             torch.testing.assert_close(p.grad, q.grad, **EXACT, msg=lambda text, key=key: f"{key}: {text}")
 
 
@@ -102,9 +100,7 @@ def test_a_prior_with_equal_classes_is_the_mixture_that_they_share(components):
     z = torch.randn(BATCH, LATENT)
     for y in (None, torch.tensor([0, 2, 1, 1, 2]), torch.arange(CLASSES).unsqueeze(-1)):
         expected = mixture(y).log_prob(z)
-        torch.testing.assert_close(
-            by_class(y).log_prob(z), expected.expand_as(by_class(y).log_prob(z)), **EXACT
-        )
+        torch.testing.assert_close(by_class(y).log_prob(z), expected.expand_as(by_class(y).log_prob(z)), **EXACT)
     one, other = _m2(mixture), _m2(by_class)
     _assert_same_objective(one, other)
     # What every class has learned for itself adds up to what the shared mixture has learned.
@@ -262,9 +258,7 @@ def test_a_wide_discretised_logistic_is_the_logistic_density_times_the_width_of_
     torch.testing.assert_close(ours, density - torch.log(torch.tensor(255.0)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "networks", [MLP(hidden=(6,)), Convolutional(channels=(2,), hidden=6)], ids=["MLP", "conv"]
-)
+@pytest.mark.parametrize("networks", [MLP(hidden=(6,)), Convolutional(channels=(2,), hidden=6)], ids=["MLP", "conv"])
 def test_a_network_of_equal_classes_is_a_network_without_classes(networks):
     image_shape = (1, 8, 8)
     with_classes = networks.encoder(image_shape, 4, CLASSES)

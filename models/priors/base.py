@@ -42,7 +42,7 @@ class Prior(nn.Module, ABC):
             A distribution with event_shape (latent_dim,) and a batch_shape that broadcasts with y's shape.
         """
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:  # noqa: B027
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
         """Tell the prior about its model. The model calls it once; most priors have no use for it.
 
         Args:

@@ -51,6 +51,8 @@ class ClassConditional(Prior):
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return p(z | y); see `Prior.forward`."""
+        if self.num_classes is None:
+            raise ValueError("prior: ClassConditional expected num_classes, or a model that tells it; got neither.")
         scale = bounded(self.log_scale).exp()
         if y is None:
             logits = self.logits.log_softmax(-1).flatten()  # (classes · components,): equal parts

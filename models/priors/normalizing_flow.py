@@ -30,23 +30,20 @@ class NormalizingFlow(Prior):
         super().__init__()
         check_latent_dim(latent_dim, at_least=2)
         if num_layers < 1 or hidden < 1:
-            raise ValueError(
-                f"num_layers, hidden: expected positive integers; got {num_layers} and {hidden}."
-            )
+            raise ValueError(f"num_layers, hidden: expected positive integers; got {num_layers} and {hidden}.")
         self.latent_dim = latent_dim
         self.num_layers = num_layers
         self.hidden = hidden
         # Only the networks are kept: Pyro's coupling layers cache their last tensors, graph and all, and a
         # model that held on to those could not be deep-copied after its first step.
-        self.layers = nn.ModuleList(
-            transforms.affine_coupling(latent_dim, hidden_dims=[hidden]).nn for _ in range(num_layers)
-        )
+        networks = [transforms.affine_coupling(latent_dim, hidden_dims=[hidden]).nn for _ in range(num_layers)]
         with torch.no_grad():
             # The flow starts close to the identity: with the default weights, a chain of eight layers gives
             # z ~ N(0, I) in 50 dimensions a log p(z) of -10⁵ and less.
-            for network in self.layers:
+            for network in networks:
                 for parameter in network.layers[-1].parameters():
                     parameter.mul_(0.01)
+        self.layers = nn.ModuleList(networks)
         self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("reverse", torch.arange(latent_dim).flip(0), persistent=False)
 

@@ -35,6 +35,8 @@ class VampPrior(Prior):
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
         """Make the pseudo-inputs, and keep q(z | x, y) without owning it; see `Prior.attach`."""
+        if "posterior" in self.__dict__:
+            raise ValueError("prior: expected a VampPrior of its own for each model; got one that belongs to another.")
         self.__dict__["posterior"] = posterior
         total = self.num_components * (num_classes if self.per_class else 1)
         classes = torch.arange(total) % num_classes
@@ -47,7 +49,9 @@ class VampPrior(Prior):
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the mixture of posteriors; see `Prior.forward`."""
         if "posterior" not in self.__dict__:
-            raise ValueError("prior: VampPrior expected a model that lends its posterior; got none (build a model first).")
+            raise ValueError(
+                "prior: VampPrior expected a model that lends its posterior; got none (build a model first)."
+            )
         # q(z | u, y)
         posterior = self.__dict__["posterior"](self.pseudo_inputs.sigmoid(), self.pseudo_classes).base_dist
         loc, scale = posterior.loc, posterior.scale  # (components, latent), a class after the other if per_class
