@@ -2,14 +2,15 @@
 
 import inference.environment  # noqa: F401  # isort: skip  (before lightning)
 
-import os
+import io
 import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from inference.files import write_atomically
 
 STORY = "ssvae"  # under this key a checkpoint says which model it is of
 
@@ -21,16 +22,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save a checkpoint."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        # By way of memory: torch would report a full disk as an error of its zip file's, without a reason.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(target, content.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -50,8 +45,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint: expected tensors and plain values only; {path} holds something else, or is not a "
             "checkpoint, and was not read."
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"checkpoint: {path} is truncated or is not a checkpoint.") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", STORY} <= checkpoint.keys():
-        raise ValueError(f"checkpoint: {path} is not a checkpoint of this project.")
+    except OSError:
+        raise
+    except Exception as error:  # on a damaged file torch's reader raises whatever it stumbles upon
+        raise ValueError(f"checkpoint: expected a whole one; {path} is truncated or is not a checkpoint.") from error
+    if not _is_ours(checkpoint):
+        raise ValueError(f"checkpoint: expected one of this project; {path} is not.")
     return checkpoint
+
+
+def _is_ours(checkpoint: object) -> bool:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        return False
+    story = checkpoint.get(STORY)
+    model = story.get("model") if isinstance(story, dict) else None
+    return isinstance(model, dict) and isinstance(model.get("init_args"), dict) and "class_path" in model

@@ -4,19 +4,20 @@ import csv
 import re
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
-from jsonargparse.typing import PositiveInt
+from jsonargparse import ArgumentParser, Namespace
 
 from data import MNIST, SVHN, Digits, FashionMNIST, ImageData, ImageFolder
 from inference import runs
+from inference.description import build, build_fields
 from inference.training import Recipe
+from inference.usage import explain, hint, unknown_class
 from models import M2, SemiSupervisedModel, likelihoods, networks, priors
 
 USAGE_ERROR, FAILURE = 2, 1
@@ -65,15 +66,17 @@ def run_command(command: str, arguments: list[str]) -> int:
     }
     try:
         commands[command](arguments)
-    except (UsageError, ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno is None:  # one of this project's sentences: what was named is not there
+            return _say(command, error, USAGE_ERROR)
+        where = f": {error.filename}" if error.filename else ""
+        return _say(command, f"{error.strerror}{where}", FAILURE)
+    except (UsageError, ValueError, TypeError) as error:
         return _say(command, error, USAGE_ERROR)
     except FloatingPointError as error:
         return _say(command, error, FAILURE)
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _say(command, f"{error.strerror or error}{where}", FAILURE)
-    except KeyboardInterrupt:
-        return _say(command, "interrupted; ssvae fit --resume goes on from the last epoch that was saved.", FAILURE)
+    except KeyboardInterrupt as error:
+        return _say(command, str(error) or "interrupted.", FAILURE)
     return 0
 
 
@@ -84,21 +87,29 @@ def _say(command: str, message: object, status: int) -> int:
 
 def fit(arguments: list[str]) -> None:
     """`ssvae fit`: train a model and its baselines, evaluate, and write a run folder."""
-    parser = fit_parser()
-    if "--resume" in arguments or any(word.startswith("--resume=") for word in arguments):
-        namespace = _parse(_resume_parser(), arguments)
-        run = runs.resume(namespace.resume)
+    from inference.report import result
+
+    if "--resume" in _options(arguments):
+        run = runs.resume(_parse(_resume_parser(), arguments).resume)
     else:
-        namespace = _parse(parser, [*_recipe_first(arguments)])
-        # Before the model is made, so that the seed decides its initial weights too.
-        torch.manual_seed(namespace.seed)
-        with torch.random.fork_rng():
-            objects = parser.instantiate(namespace)
-        recipe = {name: getattr(objects, name) for name in Recipe.__dataclass_fields__}
-        torch.manual_seed(namespace.seed)
-        run = runs.fit(objects.model, objects.data, folder=objects.folder, baselines=objects.baselines, **recipe)
-    print((run.folder / "report.md").read_text().split("\n## ")[1].join(["## ", ""]))
-    print(f"The whole report, with pictures: {run.folder / 'report.md'}")
+        run = _fit_anew(_parse(fit_parser(), _recipe_first(arguments)))
+    print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
+
+
+def _fit_anew(options: Namespace) -> runs.Run:
+    """Make the objects that the options name, and train."""
+    if options.data is None:
+        raise UsageError("--data: expected a data set, by --data or in the --config file; got none.")
+    description = options.as_dict()
+    # Before the model is made, so that the seed decides its initial weights too.
+    torch.manual_seed(options.seed)
+    data = build(description["data"])
+    of_data = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    of_model = description["model"]
+    model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
+    recipe = build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__})
+    torch.manual_seed(options.seed)
+    return runs.fit(model, data, folder=options.folder, baselines=options.baselines, **recipe)
 
 
 def fit_parser() -> ArgumentParser:
@@ -109,30 +120,23 @@ def fit_parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
-    recipes = ", ".join(sorted(path.name.removesuffix(".yaml") for path in _recipes().iterdir()))
-    parser.add_argument("--config", action=ActionConfigFile, help="options from a file, such as a run's config.yaml")
+    parser.add_argument("--config", action="config", help="options from a file, such as a run's config.yaml")
     parser.add_argument(
         "--recipe",
-        help=f"options to start from: {recipes}, or none; others override them (default: demo, or few_labels where "
-        "--data is given)",
+        help=f"options to start from: {', '.join(_recipes())}, or none; others override them (default: few_labels; "
+        "demo for Digits)",
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; takes no other option")
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
     parser.add_argument("--baselines", type=bool, default=True, help="whether to train the baselines too")
-    parser.add_subclass_arguments(ImageData, "data", help="the images: " + _names("data"))
-    parser.add_subclass_arguments(SemiSupervisedModel, "model", help="the model: " + _names("model"))
+    parser.add_subclass_arguments(ImageData, "data", help=f"the images: {_names('data')} (default: Digits)")
+    # The model's sizes are the data's.
+    parser.add_subclass_arguments(
+        SemiSupervisedModel, "model", skip={"image_shape", "num_classes"}, help=f"the model: {_names('model')}"
+    )
     parser.add_class_arguments(Recipe)
-    for name in ("image_shape", "num_classes"):
-        parser.link_arguments("data", f"model.init_args.{name}", compute_fn=_attribute(name), apply_on="instantiate")
     parser.set_defaults({"model": {"class_path": "models.M2"}})
     return parser
-
-
-def _attribute(name: str) -> Callable[[ImageData], Any]:
-    def of(data: ImageData) -> Any:  # noqa: ANN401
-        return getattr(data, name)
-
-    return of
 
 
 def _resume_parser() -> ArgumentParser:
@@ -141,33 +145,46 @@ def _resume_parser() -> ArgumentParser:
     return parser
 
 
-def _recipes() -> Any:  # noqa: ANN401
-    return files("inference") / "recipes"
+def _recipes() -> dict[str, Any]:
+    """Return the files of the recipes, by their names."""
+    found = sorted((files("inference") / "recipes").iterdir(), key=lambda path: path.name)
+    return {path.name.removesuffix(".yaml"): path for path in found if path.name.endswith(".yaml")}
+
+
+def _options(arguments: list[str]) -> dict[str, str]:
+    """Return the options among the words, with the words that follow them."""
+    found = {}
+    for word, next_word in zip_longest(arguments, arguments[1:], fillvalue=""):
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            found[option] = value if equals else next_word
+    return found
 
 
 def _recipe_first(arguments: list[str]) -> list[str]:
     """Put the recipe's options before the others, so that they override it."""
-    given = [word.split("=", 1)[0] for word in arguments]
+    given = _options(arguments)
     if "--config" in given:
+        if "--recipe" in given:
+            raise UsageError("--recipe: expected none beside --config, which says everything; got both.")
         return arguments
-    name = "few_labels" if "--data" in given else "demo"
     if "--data" not in given:
         # Not as the parser's default: the default's own defaults would stay when --data names another set.
+        given["--data"] = "Digits"
         arguments = ["--data=Digits", *arguments]
-        given = ["--data", *given]
-    if "--recipe" in given:
-        position = given.index("--recipe")
-        _, equals, name = arguments[position].partition("=")
-        name = name if equals else "".join(arguments[position + 1 : position + 2])
-    known = sorted(path.name.removesuffix(".yaml") for path in _recipes().iterdir())
+    of_digits = given["--data"].rpartition(".")[2] == "Digits"
+    name = given.get("--recipe", "demo" if of_digits else "few_labels")
     if name == "none":
         return arguments
+    known = _recipes()
     if name not in known:
-        raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{_hint(name, known)}")
-    recipe = yaml.safe_load((_recipes() / f"{name}.yaml").read_text())
+        raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{hint(name, known)}")
+    recipe = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     # A recipe does not name its data set: were the class in its file, its defaults would stay when --data names
     # another one. So what it says of the data comes last, as options.
     of_data = {f"--data.{option}": value for option, value in recipe.pop("data", {}).items()}
+    if given.get("--model.likelihood", "Bernoulli").rpartition(".")[2] != "Bernoulli":
+        of_data.pop("--data.binarise", None)  # it goes with the recipe's own likelihood
     last = [f"{option}={value}" for option, value in of_data.items() if option not in given]
     return ["--config", yaml.safe_dump(recipe), *arguments, *last]
 
@@ -178,8 +195,8 @@ def evaluate(arguments: list[str]) -> None:
     from inference.report import evaluation_lines
 
     parser = _run_parser("evaluate", "Accuracy, calibration and log-likelihood of a run, on the test images.")
-    parser.add_argument("--num_samples", type=PositiveInt, default=100, help="importance samples for each class")
-    parser.add_argument("--num_images", type=PositiveInt | None, help="test images for them (default: all)")
+    parser.add_argument("--num_samples", type=int, default=100, help="importance samples for each class")
+    parser.add_argument("--num_images", type=int | None, help="test images for them (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the binarisation")
     options = _parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
@@ -196,7 +213,7 @@ def generate(arguments: list[str]) -> None:
 
     parser = _run_parser("generate", "Class samples, analogies, reconstructions and latent map of a run.")
     parser.add_argument("--output", type=str | None, help="folder for the pictures (default: RUN/figures)")
-    parser.add_argument("--num_samples", type=PositiveInt, default=10, help="samples of each class")
+    parser.add_argument("--num_samples", type=int, default=10, help="samples of each class")
     parser.add_argument("--tsne", type=bool, default=False, help="map the latent space by t-SNE too")
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
     options = _parse(parser, arguments)
@@ -235,60 +252,23 @@ def _run_parser(command: str, description: str) -> ArgumentParser:
 
 
 def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    for position, word in enumerate(arguments[:-1]):
-        _check_choice(word, arguments[position + 1])
-    for word in arguments:
-        if word.startswith("--") and "=" in word:
-            _check_choice(*word.split("=", 1))
+    for option, value in _options(arguments).items():
+        _check_choice(option, value)
     try:
         return parser.parse_args(arguments)
     except Exception as error:  # jsonargparse answers in paragraphs, and not always with an ArgumentError
-        raise UsageError(_explain(str(error), arguments, parser)) from error
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise UsageError(explain(str(error), known, CHOICES)) from error
 
 
 def _check_choice(option: str, value: str) -> None:
     """Refuse a name that is none, with the nearest that is one."""
     kind = option.removeprefix("--").rpartition(".")[2]
-    if not option.startswith("--") or kind not in CHOICES or not re.fullmatch(r"[A-Za-z_]\w*", value):
+    if kind not in CHOICES or not re.fullmatch(r"[A-Za-z_]\w*", value):
         return
-    names = [each.__name__ for each in CHOICES[kind]]
-    if value not in (*names, "null"):
-        raise UsageError(f"{option}: expected one of {', '.join(names)}; got {value!r}.{_hint(value, names)}")
-
-
-def _explain(message: str, arguments: list[str], parser: ArgumentParser) -> str:
-    """Find the sentence in jsonargparse's paragraphs."""
-    options = [option for action in parser._actions for option in action.option_strings]
-    if found := re.search(r"class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message):
-        class_path, option = found.groups()
-        name = class_path.rpartition(".")[2]
-        known = [each for kinds in CHOICES.values() for each in kinds if each.__name__ == name]
-        accepted = _accepted(known[0]) if known else []
-        return f"{option}: expected an option of {name} ({', '.join(accepted)}); got an unknown one.{_hint(option, accepted)}"
-    if found := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
-        return f"{found[1]}: expected an option of {parser.prog}; got an unknown one.{_hint(found[1], options)}"
-    if found := re.search(r"Key '([\w.]+)' is not expected|No action for (?:destination )?key '([\w.]+)'", message):
-        key = found[1] or found[2]
-        return f"{key}: expected an option of {parser.prog}; got an unknown one.{_hint('--' + key, options)}"
-    if found := re.search(r"Parser key \"([\w.]+)\":\s+(.*)", message, re.DOTALL):
-        key, problem = found[1], " ".join(found[2].replace("- ", "").split())
-        wanted = re.search(r"Expected an? <class '(\w+)'>. Got value: (.*?)(?: |$)", problem)
-        if wanted:
-            return f"--{key}: expected {wanted[1]}; got {wanted[2]!r}."
-        return f"--{key}: {problem[:300]}"
-    return " ".join(message.split())[:400]
-
-
-def _accepted(kind: type) -> list[str]:
-    import inspect
-
-    return [name for name in inspect.signature(kind).parameters if name not in ("image_shape",)]
+    if value not in [*(each.__name__ for each in CHOICES[kind]), "null"]:
+        raise UsageError(unknown_class(option, value, CHOICES[kind]))
 
 
 def _names(kind: str) -> str:
     return ", ".join(each.__name__ for each in CHOICES[kind])
-
-
-def _hint(name: str, names: list[str]) -> str:
-    near = get_close_matches(name, names, n=1)
-    return f" Did you mean {near[0]}?" if near else ""

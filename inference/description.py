@@ -10,7 +10,7 @@ import inspect
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from data import ImageData
 from models import SemiSupervisedModel
@@ -70,7 +70,8 @@ def build(description: Any) -> Any:  # noqa: ANN401
     """Construct what `describe` told.
 
     Raises:
-        ValueError: If the description names a class that does not exist or is not one of this project's kinds.
+        ValueError: If the description names a class that does not exist, is not one of this project's kinds, or
+            has no argument of a name that is given.
     """
     if isinstance(description, list):
         return tuple(build(item) for item in description)
@@ -79,16 +80,27 @@ def build(description: Any) -> Any:  # noqa: ANN401
     kind = _find(description["class_path"])
     if not issubclass(kind, _KINDS):
         raise ValueError(f"class_path: expected a model, prior, likelihood, network recipe or data set; got {kind}.")
-    arguments = {name: _build_argument(name, value) for name, value in description["init_args"].items()}
-    return kind(**arguments)
+    arguments = description.get("init_args") or {}
+    known = inspect.signature(kind).parameters
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise ValueError(f"{kind.__name__}: expected the arguments {', '.join(known)}; got {unknown[0]!r}.")
+    return kind(**{name: _build_argument(name, value) for name, value in arguments.items()})
 
 
 def _build_argument(name: str, value: Any) -> Any:  # noqa: ANN401
-    return _find(value) if name == "activation" and isinstance(value, str) else build(value)
+    if name != "activation":
+        return build(value)
+    activation = _find(value)
+    if not issubclass(activation, nn.Module):
+        raise ValueError(f"activation: expected a class of torch.nn's; got {value!r}.")
+    return activation
 
 
-def _find(class_path: str) -> type:
-    module, _, name = class_path.rpartition(".")
+def _find(class_path: object) -> type:
+    if isinstance(class_path, type):
+        return class_path
+    module, _, name = str(class_path).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -107,12 +119,22 @@ def build_options(kind: type[Options], values: Description) -> Options:
     Raises:
         ValueError: If an option is unknown.
     """
+    return kind(**build_fields(kind, values))
+
+
+def build_fields(kind: type, values: Description) -> Description:
+    """Return a dataclass's arguments, with the dataclasses inside it constructed; see `build_options`."""
     hints = get_type_hints(kind)
     unknown = values.keys() - hints.keys()
     if unknown:
         raise ValueError(f"{kind.__name__}: expected the options {', '.join(hints)}; got {sorted(unknown)[0]!r}.")
-    arguments: Description = {}
-    for name, value in values.items():
-        inner = [hint for hint in (hints[name], *get_args(hints[name])) if is_dataclass(hint)]
-        arguments[name] = build_options(inner[0], value) if inner and isinstance(value, dict) else value  # type: ignore[arg-type]
-    return kind(**arguments)
+    return {name: _build_field(name, hints[name], value) for name, value in values.items()}
+
+
+def _build_field(name: str, hint: Any, value: Any) -> Any:  # noqa: ANN401
+    kinds = [kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)]
+    if not kinds or (value is None and type(None) in get_args(hint)):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: expected options by their names; got {value!r}.")
+    return build_options(kinds[0], value)  # type: ignore[arg-type]

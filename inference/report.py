@@ -1,5 +1,6 @@
 """report.md, evaluation.json and figures/: what a run leaves for a person to look at."""
 
+import io
 import json
 import os
 import platform
@@ -11,19 +12,20 @@ import torch
 from data import ImageData
 from inference import figures
 from inference.calibration import Calibration
-from inference.evaluation import Evaluation
+from inference.evaluation import Evaluation, seeded
 from inference.files import write_atomically
 from inference.objective import Sizes
-from inference.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from inference.runs import Run
 
 _SHOWN_IMAGES = 10
 _MAPPED_IMAGES = 2000
 
 
-def summary(run: Run) -> str:
+def summary(run: "Run") -> str:
     """Return what is about to be trained, in a few lines: data, objective, effective alpha, labels used."""
     assert run.data is not None
     assert run.recipe is not None
@@ -44,7 +46,7 @@ def summary(run: Run) -> str:
     if objective.kl_weight.start != objective.kl_weight.end:
         schedule = objective.kl_weight
         lines.append(f"KL weight: {schedule.start:g} to {schedule.end:g} over {schedule.until:.0%} of the steps")
-    if objective.consistency is not None:
+    if objective.consistency is not None and data.num_unlabelled:
         lines.append(
             f"consistency: weight {objective.consistency.weight:g}, where the most probable class has at least "
             f"{objective.consistency.confidence:g}"
@@ -55,15 +57,22 @@ def summary(run: Run) -> str:
     return "\n".join(lines)
 
 
-def accuracy_table(run: Run) -> str:
-    """Return the Markdown table of the model beside its baselines, on the test images."""
-    assert run.evaluation is not None
+def result(run: "Run") -> str:
+    """Return the model beside its baselines on the test images, in Markdown; a sentence where there are none."""
+    if run.evaluation is None:
+        return "There are no test images to compare the model with its baselines on."
     rows = [
         "| classifier | accuracy | NLL (nats) | ECE | training (s) |",
         "|---|---|---|---|---|",
         _row(f"{type(run.model).__name__}, q(y\\|x)", run.evaluation.classifier, run.seconds["model"]),
     ]
     rows += [_row(f"baseline: {name}", calibration, run.seconds[name]) for name, calibration in run.baselines.items()]
+    if run.baselines:
+        rows += [
+            "",
+            "Last epoch. The baselines are the same classifier on the same labels, steps and augmentation, with the "
+            "generative terms off; what the generative story adds is the difference.",
+        ]
     return "\n".join(rows)
 
 
@@ -83,8 +92,8 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         ),
         "",
         f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
-        f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} importance "
-        f"samples for each class, mean and standard error over {evaluation.num_likelihood_images} images"
+        f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
+        f"importance samples for each class, mean and standard error over {evaluation.num_likelihood_images} images"
         + (", binarised once" if data.binarise else ""),
         f"- ELBO {evaluation.elbo:.2f} nats: "
         + ", ".join(f"{name} {value:.2f}" for name, value in evaluation.terms.items() if name != "negative_elbo"),
@@ -98,38 +107,40 @@ def _calibration_row(name: str, calibration: Calibration, num_images: int) -> st
     )
 
 
-def write_report(run: Run) -> None:
+def write_report(run: "Run") -> None:
     """Write report.md, evaluation.json and the pictures of a run into its folder."""
     assert run.data is not None
-    assert run.recipe is not None
     pictures = save_pictures(run, run.folder / "figures", num_samples=_SHOWN_IMAGES)
-    last = run.history[-1]
-    parts = [f"# {run.folder.name}"]
+    sections = {"Result": result(run)}
     if run.evaluation is not None:
-        parts += ["## Result", accuracy_table(run)]
-        if run.baselines:
-            parts.append(
-                "Last epoch. The baselines are the same classifier on the same labels, steps and augmentation, with the "
-                "generative terms off; what the generative story adds is the difference."
-            )
-        parts += ["## Evaluation", "\n".join(evaluation_lines(run.evaluation, run.data))]
-    parts += ["## Data and recipe", "\n".join(f"- {line}" for line in summary(run).split("\n"))]
-    parts += [
-        f"- {last['epoch']:.0f} epochs, {last['step']:.0f} steps of {run.recipe.batch_size} unlabelled images; seed "
-        f"{run.recipe.seed}\n- {hardware()}\n- every option: config.yaml; every epoch: metrics.csv"
-    ]
-    terms = {name: value for name, value in last.items() if name not in ("epoch", "step", "seconds")}
-    parts += ["## Terms of J at the last epoch (nats per image)", _terms_table(terms)]
-    parts += ["## Pictures", "\n\n".join(f"![{path.stem}](figures/{path.name})" for path in pictures)]
+        sections["Evaluation"] = "\n".join(evaluation_lines(run.evaluation, run.data))
+    sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
+    sections["Terms of J at the last epoch (nats per image)"] = _terms_table(run.history[-1])
+    sections["Pictures"] = "\n\n".join(f"![{path.stem}](figures/{path.name})" for path in pictures)
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
-        result = {**run.evaluation.to_dict(), "baselines": baselines, "seconds": run.seconds}
-        write_atomically(run.folder / "evaluation.json", json.dumps(result, indent=2) + "\n")
+        numbers = {**run.evaluation.to_dict(), "baselines": baselines, "seconds": run.seconds}
+        write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
+    parts = [f"# {run.folder.name}", *(f"## {title}\n\n{text}" for title, text in sections.items())]
     write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")
 
 
-def _terms_table(terms: dict[str, float]) -> str:
-    return "\n".join(["| term | value |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in terms.items())])
+def _recipe_lines(run: "Run") -> list[str]:
+    assert run.data is not None
+    assert run.recipe is not None
+    last = run.history[-1]
+    of_images = f" of {run.recipe.batch_size} unlabelled images" if run.data.num_unlabelled else ""
+    return [
+        *summary(run).split("\n"),
+        f"{last['epoch']:.0f} epochs, {last['step']:.0f} steps{of_images}; seed {run.recipe.seed}",
+        hardware(),
+        "every option: config.yaml; every epoch: metrics.csv",
+    ]
+
+
+def _terms_table(row: dict[str, float]) -> str:
+    terms = [f"| {name} | {value:.4g} |" for name, value in row.items() if name not in ("epoch", "step", "seconds")]
+    return "\n".join(["| term | value |", "|---|---|", *terms])
 
 
 def hardware() -> str:
@@ -142,7 +153,7 @@ def hardware() -> str:
 
 
 def save_pictures(
-    run: Run, folder: Path, *, num_samples: int = _SHOWN_IMAGES, tsne: bool = False, seed: int = 0
+    run: "Run", folder: Path, *, num_samples: int = _SHOWN_IMAGES, tsne: bool = False, seed: int = 0
 ) -> list[Path]:
     """Draw a run's pictures and write them into a folder.
 
@@ -156,31 +167,46 @@ def save_pictures(
     Returns:
         The pictures' paths.
     """
-    assert run.data is not None
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
+    paths = []
+    for name, figure in drawn.items():
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=120)
+        paths.append(folder / f"{name}.png")
+        write_atomically(paths[-1], content.getvalue())
+    return paths
+
+
+def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Figure]":
+    """Draw what the model makes of images, and of none."""
+    assert run.data is not None
     model, data = run.model, run.data
     images, labels = data.test_images, data.test_labels
     if not len(images):
         images, labels = data.train_images, data.train_labels
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+    with seeded(seed), torch.no_grad():
         order = torch.randperm(len(images))
         shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
-        mapped = order[:_MAPPED_IMAGES]
-        drawn: dict[str, Figure] = {
+        mapped = data.pixels(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
+        drawn = {
             "class_samples": figures.class_samples(model, num_samples, data.class_names),
             "analogies": figures.analogies(model, shown, data.class_names),
             "reconstructions": figures.reconstructions(model, shown),
-            "latent_map": figures.latent_map(model, data.pixels(images[mapped]), labels[mapped], data.class_names),
+            "latent_map": figures.latent_map(model, *mapped, data.class_names),
         }
         if tsne:
-            drawn["latent_map_tsne"] = figures.latent_map(
-                model, data.pixels(images[mapped]), labels[mapped], data.class_names, tsne=True
-            )
+            drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.class_names, tsne=True)
+    return drawn
+
+
+def _pictures_of_numbers(run: "Run") -> "dict[str, Figure]":
+    """Draw what was measured: in training, and on the test images."""
+    drawn = {}
     if run.evaluation is not None:
-        evaluation = run.evaluation
+        evaluation, names = run.evaluation, run.class_names
         drawn["confusion_matrix"] = figures.confusion_matrix(
-            evaluation.labels, evaluation.probabilities.argmax(-1), data.class_names
+            evaluation.labels, evaluation.probabilities.argmax(-1), names
         )
         drawn["reliability"] = figures.reliability_diagram(
             {
@@ -190,9 +216,4 @@ def save_pictures(
         )
     if run.history:
         drawn["training_curves"] = figures.training_curves(run.history)
-    paths = []
-    for name, figure in drawn.items():
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120)
-        paths.append(path)
-    return paths
+    return drawn

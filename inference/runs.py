@@ -14,11 +14,11 @@ import yaml
 from data import ImageData
 from inference.calibration import Calibration, calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
-from inference.description import build, build_options, describe, holds_arrays
+from inference.description import Description, build, build_options, describe, holds_arrays
 from inference.evaluation import Evaluation, evaluate, predict_probabilities
 from inference.files import write_atomically
 from inference.objective import Objective
-from inference.training import Recipe, Row, train
+from inference.training import Recipe, Row, check_trainable, train
 from models import SemiSupervisedModel
 
 REPORT_IMAGES = 1000
@@ -83,9 +83,12 @@ def fit(
         FloatingPointError: If the loss is no longer finite.
     """
     options = _recipe(recipe)
-    _check_fit(model, data)
+    _check_sizes(model, data)
+    _check_likelihood(model, data)
+    check_trainable(data, options)
+    config = _config(model, data, options, baselines)
     target = _new_folder(folder, f"{data.name}-{type(model).__name__}")
-    _write_config(target, model, data, options, baselines)
+    write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     start = {"state_dict": model.state_dict(), STORY: {"model": describe(model)}}
     AtomicCheckpointIO().save_checkpoint(start, _initial(target))
     return _train_and_evaluate(target, model, data, options, baselines)
@@ -109,9 +112,9 @@ def resume(folder: str) -> Run:
     target = Path(folder)
     config = _read_config(target)
     data = _build_data(config, target)
-    recipe = build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
-    start = read_checkpoint(_initial(target))
-    model = _load_state(build(start[STORY]["model"]), start["state_dict"], _initial(target))
+    recipe = _build_recipe(config, target)
+    model, _ = _load_model(_initial(target), config)
+    _check_sizes(model, data)
     return _train_and_evaluate(target, model, data, recipe, config["baselines"])
 
 
@@ -132,14 +135,13 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     """
     target = Path(folder)
     config = _read_config(target)
-    path = target / "checkpoints" / f"{checkpoint}.ckpt"
-    saved = read_checkpoint(path)
-    model = _load_state(build(saved[STORY]["model"]), saved["state_dict"], path)
-    run = Run(target, model, tuple(saved[STORY]["class_names"]), history=saved[STORY]["history"])
-    run.seconds["model"] = saved[STORY]["seconds"]
+    model, story = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config)
+    run = Run(target, model.eval(), tuple(story["class_names"]), history=story["history"])
+    run.seconds["model"] = story["seconds"]
     if with_data:
         run.data = _build_data(config, target)
-        run.recipe = build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
+        run.recipe = _build_recipe(config, target)
+        _check_sizes(model, run.data)
     return run
 
 
@@ -162,30 +164,39 @@ def _train_and_evaluate(
 
     run = Run(folder, model, data.class_names, data, recipe)
     print(summary(run), flush=True)
-    untrained = copy.deepcopy(model)
-    untrained.load_state_dict(_state(read_checkpoint(_initial(folder))["state_dict"]))
-    interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
-    run.history = train(model, data, recipe, folder, interactive)
-    run.seconds["model"] = run.history[-1]["seconds"]
-    if baselines and data.num_labelled:
-        for name, objective in baseline_objectives(recipe.objective).items():
-            print(f"baseline: {name}", flush=True)
-            baseline = copy.deepcopy(untrained)
-            rows = train(
-                baseline,
-                data,
-                replace(recipe, objective=objective),
-                folder / "baselines" / name.replace(" ", "_"),
-                interactive,
-            )
-            run.seconds[name] = rows[-1]["seconds"]
-            if len(data.test_images):
-                probabilities = predict_probabilities(baseline, data, data.test_images)
-                run.baselines[name] = calibrate(probabilities, data.test_labels)
-    if len(data.test_images):
-        run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
-    write_report(run)
+    try:
+        _train(run, baselines)
+        if len(data.test_images):
+            run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
+        write_report(run)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"interrupted; ssvae fit --resume {folder} goes on from the last epoch that was saved."
+        ) from error
     return run
+
+
+def _train(run: Run, baselines: bool) -> None:
+    """Train a run's model, then its baselines from the same initial weights."""
+    assert run.data is not None
+    assert run.recipe is not None
+    # Lightning draws its progress bar on stdout.
+    interactive = sys.stdout.isatty() or "ipykernel" in sys.modules
+    untrained = copy.deepcopy(run.model)
+    untrained.load_state_dict(_state(read_checkpoint(_initial(run.folder))["state_dict"]))
+    run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
+    run.seconds["model"] = run.history[-1]["seconds"]
+    if not (baselines and run.data.num_labelled):
+        return
+    for name, objective in baseline_objectives(run.recipe.objective).items():
+        print(f"baseline: {name}", flush=True)
+        baseline = copy.deepcopy(untrained)
+        folder = run.folder / "baselines" / name.replace(" ", "_")
+        rows = train(baseline, run.data, replace(run.recipe, objective=objective), folder, interactive)
+        run.seconds[name] = rows[-1]["seconds"]
+        if len(run.data.test_images):
+            probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
+            run.baselines[name] = calibrate(probabilities, run.data.test_labels)
 
 
 def _recipe(options: dict[str, Any]) -> Recipe:
@@ -203,12 +214,15 @@ def _recipe_names() -> list[str]:
     return [each.name for each in fields(Recipe)]
 
 
-def _check_fit(model: SemiSupervisedModel, data: ImageData) -> None:
+def _check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
     if tuple(model.image_shape) != tuple(data.image_shape):
         raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
     if model.num_classes != data.num_classes:
         raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
-    with torch.random.fork_rng():
+
+
+def _check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
+    with torch.random.fork_rng(devices=[]):
         model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
 
 
@@ -229,14 +243,22 @@ def _initial(folder: Path) -> Path:
     return folder / "checkpoints" / "initial.ckpt"
 
 
-def _write_config(folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool) -> None:
-    config = {"data": describe(data), "model": describe(model), **describe(recipe), "baselines": baselines}
-    if holds_arrays(data):
-        config["data"] = None
-    # The command line takes these two from the data.
-    for name in ("image_shape", "num_classes"):
-        config["model"]["init_args"].pop(name, None)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+def _config(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool) -> dict[str, Any]:
+    """Return what config.yaml says, in the form that the command line reads."""
+    return {
+        "data": None if holds_arrays(data) else describe(data),
+        "model": _without_sizes(describe(model)),
+        **describe(recipe),
+        "baselines": baselines,
+    }
+
+
+def _without_sizes(description: Description) -> Description:
+    """Leave out what the command line takes from the data."""
+    arguments = {
+        name: value for name, value in description["init_args"].items() if name not in ("image_shape", "num_classes")
+    }
+    return {**description, "init_args": arguments}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -244,29 +266,49 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"run: expected a run folder with a config.yaml; {folder} is none.")
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"run: {path} cannot be read as YAML.") from error
+        raise ValueError(f"run: expected a configuration in YAML; {path} cannot be read as that.") from error
     if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
-        raise ValueError(f"run: {path} is not the configuration of a run.")
+        raise ValueError(f"run: expected the configuration of a run; {path} is none.")
     return config
 
 
 def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
     if config["data"] is None:
         raise ValueError(f"run: {folder} was trained on arrays in memory, which only the program that had them has.")
-    data: ImageData = build(config["data"])
+    data = build(config["data"])
+    if not isinstance(data, ImageData):
+        raise ValueError(f"run: expected a data set in {folder / 'config.yaml'}; got {config['data']!r}.")
     return data
+
+
+def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
+    try:
+        return build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"run: expected options that training takes in {folder / 'config.yaml'}; got {error}"
+        ) from error
+
+
+def _load_model(path: Path, config: dict[str, Any]) -> tuple[SemiSupervisedModel, dict[str, Any]]:
+    """Return a checkpoint's model with its weights, and what the checkpoint says beside them."""
+    saved = read_checkpoint(path)
+    story = saved[STORY]
+    if _without_sizes(story["model"]) != config["model"]:
+        raise ValueError(f"checkpoint: expected one of the model in config.yaml; {path} is of another model.")
+    with torch.random.fork_rng(devices=[]):
+        model = build(story["model"])
+    if not isinstance(model, SemiSupervisedModel):
+        raise ValueError(f"checkpoint: expected one of a model; {path} is of {type(model).__name__}.")
+    try:
+        model.load_state_dict(_state(saved["state_dict"]))
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
+    return model, story
 
 
 def _state(state: dict[str, Any]) -> dict[str, Any]:
     """Take Lightning's prefix off the names of a model's parameters."""
     return {name.removeprefix("model."): value for name, value in state.items()}
-
-
-def _load_state(model: SemiSupervisedModel, state: dict[str, Any], path: Path) -> SemiSupervisedModel:
-    try:
-        model.load_state_dict(_state(state))
-    except RuntimeError as error:
-        raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
-    return model

@@ -5,6 +5,7 @@ import inference.environment  # noqa: F401  # isort: skip  (before lightning)
 import csv
 import io
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ from typing import Any, Literal
 import lightning.pytorch as lightning
 import pyro
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.callbacks.progress import TQDMProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from data import Augmentation, Batches, ImageData
@@ -160,6 +163,7 @@ class Training(lightning.LightningModule):
         # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
         self.every = max(1, epochs // 100)
         self.epochs = epochs - epochs % self.every
+        self.checkpoints = folder / "checkpoints"
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         self.history: list[Row] = []
         self.seconds = 0.0
@@ -224,13 +228,40 @@ class Training(lightning.LightningModule):
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether the epoch that ends now gets a row, a validation and a checkpoint."""
+        return (self.current_epoch + 1) % self.every == 0
+
+    @property
+    def last_is_best(self) -> bool:
+        """Whether no row before the last one has a validation accuracy as high as its own."""
+        *before, last = (row["validation_accuracy"] for row in self.history)
+        return all(accuracy < last for accuracy in before)
+
+    def on_train_start(self) -> None:
+        """Train no further where a resumed run had stopped early already."""
+        self._stop_early()
+
     def on_train_epoch_end(self) -> None:
         """Note the epoch's mean terms and the validation accuracy; refuse to save weights that are not finite."""
-        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
-            self._stop_at("a parameter")
+        for name, value in self.model.state_dict().items():
+            if not torch.isfinite(value).all():
+                self._stop_at(f"{name!r}")
         self.seconds += time.perf_counter() - self._started
-        if (self.current_epoch + 1) % self.every:
+        if not self.is_noted:
             return
+        self.history.append(self._row())
+        shown = ("loss", "validation_accuracy")
+        row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
+        self.log_dict({name: row.pop(name) for name in shown if name in row}, prog_bar=True)
+        self.log_dict(row)
+        if self.trainer.is_global_zero:
+            self._tell()
+        self._stop_early()
+
+    def _row(self) -> Row:
+        """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""
         steps = self.global_step - (int(self.history[-1]["step"]) if self.history else 0)
         row: Row = {"epoch": self.current_epoch + 1, "step": self.global_step, "seconds": self.seconds}
         row |= {name: total.item() / steps for name, total in self._sums.items()}
@@ -241,13 +272,18 @@ class Training(lightning.LightningModule):
             probabilities = predict_probabilities(self.model, self.data, self.data.validation_images)
             calibration = calibrate(probabilities, self.data.validation_labels)
             row |= {"validation_accuracy": calibration.accuracy, "validation_nll": calibration.nll}
-        self.history.append(row)
-        shown = ("loss", "validation_accuracy")
-        self.log_dict({name: row[name] for name in shown if name in row}, prog_bar=True)
-        self.log_dict({name: value for name, value in row.items() if name not in (*shown, "epoch", "step")})
+        return row
 
-        if self.trainer.is_global_zero:
-            self._tell()
+    def _stop_early(self) -> None:
+        """Stop where the validation accuracy has not risen for as many epochs as the recipe allows.
+
+        It is read off the history, which a checkpoint holds, so that a resumed run stops where it would have.
+        """
+        if self.recipe.early_stopping is None or not self.history:
+            return
+        best = max(self.history, key=lambda row: row["validation_accuracy"])  # the first of them
+        if self.history[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
+            self.trainer.should_stop = True
 
     def _tell(self) -> None:
         """Write metrics.csv anew, whole; print about twenty lines in all where there is no progress bar."""
@@ -257,16 +293,17 @@ class Training(lightning.LightningModule):
         writer.writerows(self.history)
         write_atomically(self.folder / "metrics.csv", table.getvalue())
         row, epoch = self.history[-1], self.current_epoch + 1
-        if self.print_lines and (
-            (epoch // self.every) % max(1, self.epochs // self.every // 20) == 0 or epoch == self.epochs
-        ):
+        rows = self.epochs // self.every
+        if self.print_lines and (len(self.history) % max(1, rows // 20) == 0 or epoch == self.epochs):
             accuracy = f", validation accuracy {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
             print(f"epoch {epoch}/{self.epochs}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
 
     def _stop_at(self, culprit: str) -> None:
+        saved = f"{self.checkpoints / 'last.ckpt'} holds epoch {self.history[-1]['epoch']}" if self.history else "none"
         raise FloatingPointError(
-            f"loss: {culprit} is not finite at step {self.global_step + 1}, epoch {self.current_epoch + 1}; training "
-            "stopped, and the last checkpoint is from before. A lower learning rate or --trainer.gradient_clip may help."
+            f"loss: expected finite numbers; got others in {culprit} at step {self.global_step + 1}, epoch "
+            f"{self.current_epoch + 1}, and stopped (last good checkpoint: {saved}). A lower --learning_rate or "
+            "--trainer.gradient_clip may help."
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -290,7 +327,7 @@ def train(
     """Train a model in place, from the start or from the last checkpoint in the folder.
 
     Args:
-        model: The model; it holds the last epoch's weights afterwards.
+        model: The model; afterwards it holds the last epoch's weights and stands in evaluation mode.
         data: The images.
         recipe: How to train.
         folder: Where checkpoints and TensorBoard's events go: checkpoints/last.ckpt after every epoch, and
@@ -302,51 +339,74 @@ def train(
 
     Raises:
         FloatingPointError: If the loss or a parameter is no longer finite; the checkpoints are from before.
+        KeyboardInterrupt: If Ctrl-C or SIGTERM came; the checkpoints are from before.
         ValueError: If the checkpoint in the folder is of another model.
     """
     options = recipe.trainer
     bar = options.progress_bar and interactive
     training = Training(model, data, recipe, folder, print_lines=options.progress_bar and not interactive)
-    checkpoints = folder / "checkpoints"
-    last = checkpoints / "last.ckpt"
+    last = training.checkpoints / "last.ckpt"
     if last.exists():
         check_same_model(read_checkpoint(last), model, last)
-    has_validation = len(data.validation_images) > 0
-    callbacks: list[Callback] = [_checkpoint(checkpoints, "last", None, training.every)]
-    if has_validation:
-        callbacks.append(_checkpoint(checkpoints, "best", "validation_accuracy", training.every))
-    if recipe.early_stopping is not None:
-        if not has_validation:
-            raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
-        callbacks.append(EarlyStopping("validation_accuracy", patience=recipe.early_stopping, mode="max"))
+    callbacks: list[Callback] = [_Saving()]
     if bar:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
-    plugins: list[Any] = [AtomicCheckpointIO()]
-    if options.precision == "bf16-mixed":
-        plugins.append(NetworkPrecision())
-    with _quiet(), torch.random.fork_rng():
-        trainer = lightning.Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            strategy=options.strategy,
-            plugins=plugins,
-            gradient_clip_val=options.gradient_clip,
+        callbacks.append(_ProgressBar(refresh_rate=10))
+    # A model that was evaluated or loaded stands in evaluation mode, where dropout and batch norm do not learn.
+    model.train()
+    with _quiet(), torch.random.fork_rng(devices=range(torch.cuda.device_count())), _interruptible():
+        trainer = _trainer(
+            options,
             max_epochs=training.epochs,
             callbacks=callbacks,
             logger=TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
             default_root_dir=folder,
             enable_progress_bar=bar,
-            enable_model_summary=False,
-            log_every_n_steps=10**9,
-            num_sanity_val_steps=0,
         )
         try:
             trainer.fit(training, ckpt_path=last if last.exists() else None, weights_only=True)
         finally:
             set_compute_dtype(model, None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    model.eval()
     return training.history
+
+
+def check_trainable(data: ImageData, recipe: Recipe) -> None:
+    """Refuse what cannot be trained before anything is written.
+
+    Raises:
+        ValueError: If a batch is larger than the data, nothing is left to train, early stopping has no validation
+            images, or there is no such device or strategy.
+    """
+    Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
+    if recipe.early_stopping is not None and not len(data.validation_images):
+        raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
+    objective = recipe.objective
+    classifies = objective.alpha > 0 and data.num_labelled > 0
+    compares = objective.consistency is not None and data.num_unlabelled > 0
+    if not (objective.generative or classifies or compares):
+        raise ValueError("data: expected labelled images where the generative terms are off; got none.")
+    try:
+        with _quiet():
+            _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(f"trainer: {error}") from error
+
+
+def _trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  # noqa: ANN401
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if options.precision == "bf16-mixed":
+        plugins.append(NetworkPrecision())
+    return lightning.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        strategy=options.strategy,
+        plugins=plugins,
+        gradient_clip_val=options.gradient_clip,
+        enable_model_summary=False,
+        log_every_n_steps=10**9,
+        num_sanity_val_steps=0,
+        **others,
+    )
 
 
 def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, path: Path) -> None:
@@ -360,27 +420,61 @@ def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, pat
     raise ValueError(f"checkpoint: {path} is of another model: its {differing[0]} differs from the one given.")
 
 
-def _checkpoint(folder: Path, name: str, monitor: str | None, every: int) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder,
-        every_n_epochs=every,
-        filename=name,
-        monitor=monitor,
-        mode="max",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+class _Saving(Checkpoint):
+    """Keeps checkpoints/last.ckpt, and checkpoints/best.ckpt of the highest validation accuracy.
+
+    Lightning's own callback remembers the best accuracy together with the folder's path, and forgets it when the
+    folder has been moved; the history does not.
+    """
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save after every noted epoch."""
+        assert isinstance(pl_module, Training)
+        if not pl_module.is_noted:
+            return
+        # The best one first: a run that is killed between the two does this epoch, and both, once more.
+        if "validation_accuracy" in pl_module.history[-1] and pl_module.last_is_best:
+            trainer.save_checkpoint(pl_module.checkpoints / "best.ckpt")
+        trainer.save_checkpoint(pl_module.checkpoints / "last.ckpt")
+
+
+class _ProgressBar(TQDMProgressBar):
+    """Lightning's, without the logger's version, which is always the same."""
+
+    def get_metrics(self, *arguments: Any) -> dict[str, int | str | float | dict[str, float]]:  # noqa: ANN401
+        """Return what stands behind the bar."""
+        return {name: value for name, value in super().get_metrics(*arguments).items() if name != "v_num"}
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end training as an exception; Lightning makes them the end of the process.
+
+    After Ctrl-C it also leaves the process deaf to the next one, which a notebook would have to live with.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        raise
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice about devices and data loaders, which does not apply here, from the user."""
+    """Keep from the user Lightning's advice about devices and data loaders, which does not apply here.
+
+    And Pyro's warning of a NaN, upon which training stops with a sentence of its own.
+    """
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message="Encountered NaN")
             yield
     finally:
         logger.setLevel(level)

@@ -60,6 +60,20 @@ class Likelihood(nn.Module, ABC):
             raise ValueError(f"pixels: expected values in [0, 1]; got values in [{low:.4g}, {high:.4g}].")
 
 
+class _BernoulliImages(dist.Independent):
+    """Independent Bernoulli pixels, whose log-density is negated after the sum over pixels and not before.
+
+    With the classes summed over, the pixels are by far the largest tensor of a training step: one pass over them
+    less, forward and backward, is a tenth of the step.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self.base_dist._validate_args:
+            self.base_dist._validate_sample(value)
+        logits, value = torch.broadcast_tensors(self.base_dist.logits, value)
+        return -F.binary_cross_entropy_with_logits(logits, value, reduction="none").sum((-3, -2, -1))
+
+
 class Bernoulli(Likelihood):
     """Black and white pixels: p(x | ·) = Π σ(l)^x σ(-l)^(1-x), for x in {0, 1} and the decoder's logits l.
 
@@ -70,7 +84,7 @@ class Bernoulli(Likelihood):
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return Bernoulli(logits=parameters)."""
-        return dist.Bernoulli(logits=parameters).to_event(3)
+        return _BernoulliImages(dist.Bernoulli(logits=parameters), 3)
 
     def check(self, pixels: Tensor) -> None:
         """Refuse pixels that are neither 0 nor 1; see `Likelihood.check`."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from models.base import SemiSupervisedModel
 from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
 from models.networks import MLP, ImageShape, Networks
+from models.normal import LogScaleNormal
 from models.priors import ClassPrior, Prior, StandardNormal
 
 
@@ -113,7 +114,7 @@ class M2(SemiSupervisedModel):
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
         """q(z | x, y); see `SemiSupervisedModel.posterior`."""
         loc, log_scale = self.z_encoder(x, y).chunk(2, dim=-1)  # (classes, batch, latent) if y is enumerated
-        return dist.Normal(loc, bounded(log_scale).exp()).to_event(1)
+        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
 
     def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | y, z); see `SemiSupervisedModel.decode`."""

@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 
 from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from models.normal import LogScaleNormal
 
 LIKELIHOODS = {
     "Bernoulli": Bernoulli,
@@ -279,3 +280,13 @@ def test_grey_pixels_are_refused_by_bernoulli_and_the_way_out_is_named():
 def test_pixels_between_the_levels_are_refused_by_the_discretised_logistic():
     with pytest.raises(ValueError, match=r"multiples of 1/255; got 0\.1234"):
         DiscretizedLogistic().check(torch.tensor([0.0, 0.1234, 1.0]))
+
+
+def test_the_normal_by_its_log_scale_is_the_normal():
+    loc, log_scale, value = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.randn(2, 3, 4, 5)
+    ours = LogScaleNormal(loc, log_scale).expand((2, 3, 4, 5))
+    theirs = torch.distributions.Normal(loc, log_scale.exp())
+    assert ours.batch_shape == (2, 3, 4, 5)
+    assert torch.allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-12, atol=1e-12)
+    assert torch.equal(ours.mean, loc.expand(2, 3, 4, 5))
+    assert torch.allclose(ours.stddev, log_scale.exp().expand(2, 3, 4, 5))

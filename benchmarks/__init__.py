@@ -1,0 +1,1 @@
+"""How fast a training step is, against the same mathematics by hand and against the machine. Never a test."""

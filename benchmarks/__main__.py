@@ -1,0 +1,173 @@
+"""`make benchmark`: one M2 training step, MNIST's shapes, 200 unlabelled images, MLP 500, 50 latent dimensions.
+
+Medians of alternating repeats, so that a machine that slows down slows all rows down. The ratios count, not the
+milliseconds.
+"""
+
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyro
+import torch
+
+from benchmarks.by_hand import StepByHand
+from data import Arrays
+from inference.objective import Objective, Observations, Sizes
+from inference.training import Recipe, TrainerOptions, set_compute_dtype, train
+from models import M2
+from models.likelihoods import Bernoulli
+
+BATCH, SHAPE, CLASSES, HIDDEN, LATENT = 200, (1, 28, 28), 10, 500, 50
+ROUNDS, STEPS = 15, 4
+THREADS = 2
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    print(f"{os.cpu_count()} {platform.machine()} cores, {THREADS} threads; torch {torch.__version__}\n")
+    print_steps()
+    print_epoch()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nPeak memory of this process, all of the above: {peak:.0f} MiB")
+
+
+def print_steps() -> None:
+    """Print a step's time: ours and by hand, in both precisions, against the arithmetic limit."""
+    x = torch.rand(BATCH, *SHAPE).round()
+    steps: dict[str, Callable[[], None]] = {}
+    for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
+        steps[f"M2, {name}"] = our_step(x, dtype)
+        by_hand = StepByHand(m2(), dtype)
+        steps[f"by hand, {name}"] = lambda step=by_hand: step(x)  # type: ignore[misc]
+    times = alternate(steps)
+    products = multiply_adds() / 1e9
+    rates = {"float32": product_rate(torch.float32), "bfloat16": product_rate(torch.bfloat16)}
+    print(f"{'one step':<20}{'ms':>8}{'/ by hand':>12}{'/ limit':>10}")
+    for name, seconds in times.items():
+        precision = name.rpartition(" ")[2]
+        limit = products / rates[precision]
+        by_hand_seconds = times[f"by hand, {precision}"]
+        print(f"{name:<20}{seconds * 1e3:>8.1f}{seconds / by_hand_seconds:>12.2f}{seconds / limit:>10.2f}")
+    for precision, rate in rates.items():
+        print(
+            f"{'limit, ' + precision:<20}{products / rate * 1e3:>8.1f}   {products:.2f} G multiply-adds at {rate:.0f} G/s"
+        )
+
+
+def print_epoch() -> None:
+    """Print how much longer an epoch takes than its steps: data, logging, checkpoints, Lightning."""
+    generator = torch.Generator().manual_seed(0)
+    num_images = 100 * BATCH + 100
+    images = torch.randint(0, 256, (num_images, *SHAPE), dtype=torch.uint8, generator=generator)
+    labels = torch.full((num_images,), -1)
+    labels[:100] = torch.arange(100) % CLASSES
+    test = {"test_images": images[:100], "test_labels": labels[:100]}
+    data = Arrays(images, labels, **test, binarise=True)
+    recipe = Recipe(batch_size=BATCH, max_epochs=4, trainer=TrainerOptions(progress_bar=True))
+    model = m2()
+    with tempfile.TemporaryDirectory() as folder:
+        train(model, data, recipe, Path(folder), interactive=True)
+        started = time.perf_counter()
+        recipe_longer = Recipe(batch_size=BATCH, max_epochs=8, trainer=TrainerOptions(progress_bar=True))
+        history = train(model, data, recipe_longer, Path(folder), interactive=True)
+        epoch = (time.perf_counter() - started) / 4
+    del history
+    step = full_step(data)
+    alone = statistics.median(timed(step, STEPS) for _ in range(ROUNDS)) * 100
+    print(
+        f"\nAn epoch of 100 steps {epoch:.2f} s, its steps alone {alone:.2f} s: ratio {epoch / alone:.2f}",
+        file=sys.stdout,
+    )
+
+
+def m2() -> M2:
+    """Return the benchmark's model, always with the same weights."""
+    torch.manual_seed(0)
+    return M2(SHAPE, CLASSES, likelihood=Bernoulli())
+
+
+def our_step(x: torch.Tensor, dtype: torch.dtype | None) -> Callable[[], None]:
+    """Return a step of this project on unlabelled images."""
+    model = m2()
+    set_compute_dtype(model, dtype)
+    objective = Objective()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
+    seen = Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)
+    sizes = Sizes(0, BATCH)
+
+    def step() -> None:
+        with pyro.validation_enabled(False):
+            loss, _ = objective(model, seen, sizes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def full_step(data: Arrays) -> Callable[[], None]:
+    """Return a step on labelled and unlabelled pixels that lie ready: what an epoch consists of."""
+    model = m2()
+    objective = Objective()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
+    pixels = data.observe(data.pixels(data.train_images[: 100 + BATCH]))
+    seen = Observations(pixels[:100], data.train_labels[:100], pixels[100:])
+    sizes = Sizes(data.num_labelled, data.num_unlabelled)
+
+    def step() -> None:
+        with pyro.validation_enabled(False):
+            loss, _ = objective(model, seen, sizes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def timed(step: Callable[[], None], repeats: int) -> float:
+    """Return the seconds that a step takes, over a few in a row."""
+    started = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return (time.perf_counter() - started) / repeats
+
+
+def alternate(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Return each step's median time over rounds in which every one has its turn."""
+    for step in steps.values():
+        timed(step, STEPS)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            times[name].append(timed(step, STEPS))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def multiply_adds() -> float:
+    """Count a step's multiply-adds: forward, and backward to weights and to inputs where they need one."""
+    pixels = SHAPE[0] * SHAPE[1] * SHAPE[2]
+    once = BATCH * pixels * HIDDEN * 2  # the image's layers of q(y|x) and q(z|x,y): no gradient to the image
+    classifier = BATCH * HIDDEN * CLASSES
+    per_class = BATCH * CLASSES * (HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * pixels)
+    return 2 * once + 3 * (classifier + per_class)
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """Return the machine's rate in 10⁹ multiply-adds per second, by the step's own largest product."""
+    rows, inner, columns = BATCH * CLASSES, HIDDEN, SHAPE[1] * SHAPE[2]
+    a, b = torch.randn(rows, inner, dtype=dtype), torch.randn(inner, columns, dtype=dtype)
+    times = [timed(lambda: torch.mm(a, b), 10) for _ in range(ROUNDS)]
+    return rows * inner * columns / statistics.median(times) / 1e9
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The unlabelled M2 step in plain PyTorch: the same mathematics with nothing in between.
+
+Tuned: the image's share of the encoder's first layer is computed once for all classes, the decoder gives logits,
+log-densities are summed in as few passes as PyTorch has, Adam is fused.
+"""
+
+import math
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import M2
+
+
+class StepByHand:
+    """One optimiser step on U(x) of an M2 with one hidden layer, N(0, I) and Bernoulli pixels.
+
+    Args:
+        model: Whose weights to start from; they are copied.
+        dtype: torch.bfloat16 for autocast around the networks, None for float32.
+    """
+
+    def __init__(self, model: M2, dtype: torch.dtype | None) -> None:
+        self.num_classes, self.latent_dim = model.num_classes, model.prior.latent_dim
+        self.dtype = dtype
+
+        def layer(linear: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
+            return nn.Parameter(linear.weight.detach().clone()), nn.Parameter(linear.bias.detach().clone())
+
+        y_net, z_net, x_net = (net.perceptron for net in (model.y_encoder, model.z_encoder, model.decoder))
+        self.y_hidden, self.y_out = layer(y_net.first.linear), layer(y_net.rest[1])
+        self.z_hidden, self.z_out = layer(z_net.first.linear), layer(z_net.rest[1])
+        self.x_hidden, self.x_out = layer(x_net.first.linear), layer(x_net.rest[1])
+        self.z_class = nn.Parameter(z_net.first.embedding.weight.detach().clone())
+        self.x_class = nn.Parameter(x_net.first.embedding.weight.detach().clone())
+        layers = (self.y_hidden, self.y_out, self.z_hidden, self.z_out, self.x_hidden, self.x_out)
+        parameters = [parameter for pair in layers for parameter in pair] + [self.z_class, self.x_class]
+        self.optimizer = torch.optim.Adam(parameters, lr=3e-4, fused=True)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return mean U(x) for images (batch, 1, height, width) of zeros and ones."""
+        x = x.flatten(1)
+        amp = nullcontext() if self.dtype is None else torch.autocast(x.device.type, dtype=self.dtype)
+        with amp:
+            # q(y | x)
+            logits = F.linear(F.softplus(F.linear(x, *self.y_hidden)), *self.y_out)
+            # q(z | x, y)
+            shared = F.linear(x, *self.z_hidden)  # (batch, hidden)
+            hidden = F.softplus(shared + self.z_class.to(shared.dtype).unsqueeze(1))  # (classes, batch, hidden)
+            outputs = F.linear(hidden, *self.z_out)
+        log_q_y = logits.float().log_softmax(-1).T  # (classes, batch)
+        loc, log_scale = outputs.float().chunk(2, -1)
+        log_scale = 6 * torch.tanh(log_scale / 6)
+        noise = torch.randn_like(loc)
+        z = loc + log_scale.exp() * noise
+        with amp:
+            # p(x | y, z)
+            hidden = F.linear(z, *self.x_hidden)
+            hidden = F.softplus(hidden + self.x_class.to(hidden.dtype).unsqueeze(1))
+            pixels = F.linear(hidden, *self.x_out)
+        pixels = pixels.float()  # (classes, batch, pixels)
+        log_likelihood = -F.binary_cross_entropy_with_logits(pixels, x.expand_as(pixels), reduction="none").sum(-1)
+        # log p(z) - log q(z | x, y): the constants cancel
+        log_ratio = (0.5 * (noise.square() - z.square()) + log_scale).sum(-1)
+        bound = log_likelihood + log_ratio - math.log(self.num_classes) - log_q_y
+        return -(log_q_y.exp() * bound).sum(0).mean()
+
+    def __call__(self, x: Tensor) -> None:
+        """Take a step."""
+        self.optimizer.zero_grad()
+        self.loss(x).backward()
+        self.optimizer.step()

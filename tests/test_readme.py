@@ -1,0 +1,57 @@
+"""The README is true: its Python runs, its commands exist, and CI runs what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from inference import cli
+from inference.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[-2][:40])
+def test_python_in_the_readme_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.set_default_dtype(torch.float32)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    if "run" in names:
+        assert names["images"].shape == (5, 10, 1, 8, 8)
+        assert names["analogies"].shape == (10, 3, 1, 8, 8)
+        assert (names["run"].folder / "report.md").is_file()
+
+
+def test_there_are_the_blocks_that_this_file_thinks_there_are():
+    assert len(BLOCKS) == 2
+
+
+def test_every_subcommand_in_the_readme_exists():
+    assert set(re.findall(r"^    ssvae (\w+)", README, re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("kind", ["model", "prior", "likelihood", "networks"])
+def test_every_choice_of_the_command_line_is_in_the_readmes_tables(kind):
+    for choice in cli.CHOICES[kind]:
+        assert f"| `{choice.__name__}`" in README, f"{choice.__name__} has no line in the README's table of {kind}"
+
+
+def test_every_recipe_is_in_the_readme_and_is_yaml():
+    recipes = sorted((ROOT / "inference" / "recipes").glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        assert f"| `{path.stem}` |" in README
+        assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
+    makefile = (ROOT / "Makefile").read_text()
+    for step in ("install", "ruff check", "ruff format --check", "mypy", "pytest --cov", "--cov-fail-under=95"):
+        assert step in makefile
+    assert "ssvae fit" in makefile.split("demo:")[1].split("\n\n")[0]

@@ -1,0 +1,350 @@
+"""A run: what its folder holds, that it comes back, goes on and is never overwritten, and what is refused."""
+
+import errno
+import json
+import os
+import random
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+
+import inference.runs
+from data import Digits
+from inference import Objective, fit, load, resume
+from inference.checkpoints import read_checkpoint
+from inference.runs import baseline_objectives
+from inference.training import train
+from models import M2
+from models.likelihoods import Bernoulli
+from models.networks import MLP
+from models.priors import StandardNormal
+
+SENTENCE_OF_INTERRUPTION = r"interrupted; ssvae fit --resume .*run goes on from the last epoch that was saved\."
+
+
+def digits(**options):
+    return Digits(20, num_validation=30, num_test=20, **options)
+
+
+def m2(**options):
+    torch.manual_seed(0)
+    return M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,), dropout=0.1, batch_norm=True), **options)
+
+
+def options(**changed):
+    """A recipe of six steps on the digits."""
+    recipe = {"max_epochs": 3, "batch_size": 700, "objective": tiny.everything().objective}
+    return {**recipe, "augmentation": tiny.everything().augmentation, "trainer": tiny.everything().trainer, **changed}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run with its baselines, and its folder, which no test changes."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run = fit(m2(), digits(), folder=str(folder), **options())
+    torch.set_default_dtype(dtype)
+    return run
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of the finished run's folder."""
+    return shutil.copytree(finished.folder, tmp_path / "run")
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+    """Pictures take seconds: leave them out."""
+    monkeypatch.setattr("inference.report.write_report", lambda run: None)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# What is left of a run
+
+
+def test_a_run_leaves_a_folder(finished):
+    folder = finished.folder
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml", "metrics.csv", "checkpoints", "tensorboard", "baselines", "figures", "report.md",
+        "evaluation.json",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"initial.ckpt", "last.ckpt", "best.ckpt"}
+    for name in ("supervised", "consistency_alone"):
+        assert {"metrics.csv", "checkpoints"} <= {path.name for path in (folder / "baselines" / name).iterdir()}
+    report = (folder / "report.md").read_text()
+    assert report.startswith("# run\n\n## Result\n\n| classifier |")
+    pictures = re.findall(r"!\[.*\]\((.*)\)", report)
+    assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert f"{finished.evaluation.classifier.accuracy:.2%}" in report
+    assert "alpha = 1 N = 1747" in report
+    assert "validation: 30 labels, for monitoring only" in report
+    numbers = json.loads((folder / "evaluation.json").read_text())
+    assert numbers["classifier"]["accuracy"] == finished.evaluation.classifier.accuracy
+    assert numbers["baselines"]["supervised"]["accuracy"] == finished.baselines["supervised"].accuracy
+    assert finished.seconds.keys() == {"model", "supervised", "consistency alone"}
+
+
+def test_the_baselines_are_the_same_classifier_trained_without_the_generative_terms(finished, tmp_path):
+    for name, objective in baseline_objectives(options()["objective"]).items():
+        baseline = m2()
+        recipe = {**options(), "objective": objective}
+        train(baseline, digits(), inference.runs._recipe(recipe), tmp_path / name)
+        saved = read_checkpoint(finished.folder / "baselines" / name.replace(" ", "_") / "checkpoints" / "last.ckpt")
+        state = {key.removeprefix("model."): value for key, value in saved["state_dict"].items()}
+        tiny.assert_same_tensors(state, baseline.state_dict())
+        start = m2().state_dict()
+        untouched = [key for key in start if not key.startswith("y_encoder")]
+        tiny.assert_same_tensors({key: state[key] for key in untouched}, {key: start[key] for key in untouched})
+
+
+def test_which_baselines_there_are():
+    consistent, generative = tiny.everything().objective, Objective(alpha=0)
+    found = baseline_objectives(consistent)
+    assert {name: (each.generative, each.consistency is None) for name, each in found.items()} == {
+        "supervised": (False, True),
+        "consistency alone": (False, False),
+    }
+    assert {each.alpha for each in found.values()} == {consistent.alpha}
+    assert baseline_objectives(generative).keys() == {"supervised"}
+    assert baseline_objectives(generative)["supervised"].alpha == 0.1  # a classifier trained on nothing is none
+    assert baseline_objectives(Objective(generative=False)) == {}
+
+
+def test_a_loaded_model_predicts_identically(finished):
+    before = torch.get_rng_state()
+    run = load(str(finished.folder))
+    x = run.data.pixels(run.data.test_images)
+    assert torch.equal(run.model.classify(x).logits, finished.model.classify(x).logits)
+    assert run.class_names == finished.class_names
+    assert run.history == finished.history
+    assert run.recipe == finished.recipe
+    assert not run.model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    without_data = load(str(finished.folder), with_data=False)
+    assert without_data.data is None
+    tiny.assert_same_tensors(without_data.model.state_dict(), run.model.state_dict())
+
+
+def test_the_best_epoch_can_be_loaded(finished):
+    accuracies = [row["validation_accuracy"] for row in finished.history]
+    assert len(load(str(finished.folder), checkpoint="best").history) == 1 + accuracies.index(max(accuracies))
+
+
+def test_without_test_images_there_is_no_result(tmp_path, capsys):
+    data = tiny.arrays(num_test=0)
+    run = fit(tiny.m2(), data, folder=str(tmp_path / "run"), max_epochs=1, batch_size=10)
+    assert run.evaluation is None
+    assert run.baselines == {}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "no test images" in report
+    assert "## Evaluation" not in report
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("num_labels", [0, None])
+def test_data_of_one_kind_only_are_trained_on(tmp_path, num_labels):
+    run = fit(tiny.m2(), tiny.arrays(num_labels=num_labels), folder=str(tmp_path / "run"), max_epochs=1, batch_size=9)
+    kinds = {name.split("/")[0] for name in run.history[-1] if "/" in name}
+    assert kinds == ({"unlabelled"} if num_labels == 0 else {"labelled"})
+    assert run.baselines.keys() == (set() if num_labels == 0 else {"supervised"})
+
+
+@pytest.mark.usefixtures("without_report")
+def test_no_random_state_is_touched(tmp_path):
+    def states():
+        return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    model, data = tiny.m2(dropout=0.5), tiny.arrays(binarise=True)
+    before = states()
+    fit(model, data, folder=str(tmp_path / "run"), max_epochs=1, batch_size=10)
+    assert states() == before
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_folder_is_named_after_time_data_and_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [fit(tiny.m2(), tiny.arrays(), max_epochs=1, batch_size=10, baselines=False) for _ in range(2)]
+    names = [run.folder.as_posix() for run in runs]
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"runs/\d{8}-\d{6}-Arrays-M2(-\d{6})?", name) for name in names)
+
+
+# Going on
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("where", ["before an epoch was saved", "in the model", "in a baseline", "in the evaluation"])
+def test_an_interrupted_run_goes_on(finished, tmp_path, monkeypatch, where):
+    left = {"before an epoch was saved": 1, "in the model": 3, "in a baseline": 9, "in the evaluation": None}[where]
+
+    class Interrupted(Objective):
+        """J, until Ctrl-C."""
+
+        steps = 0
+
+        def __call__(self, *arguments):
+            Interrupted.steps += 1
+            if Interrupted.steps == left:
+                raise KeyboardInterrupt
+            return super().__call__(*arguments)
+
+    objective = options()["objective"]
+    interrupted = Interrupted(**vars(objective))
+    with monkeypatch.context() as patch:
+        if left is None:
+            patch.setattr("inference.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt, match=SENTENCE_OF_INTERRUPTION):
+            fit(m2(), digits(), folder=str(tmp_path / "run"), **options(objective=interrupted))
+    run = resume(str(tmp_path / "run"))
+    tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
+    assert run.evaluation.to_dict() == finished.evaluation.to_dict()
+    assert run.baselines == finished.baselines
+    for path in finished.folder.rglob("last.ckpt"):
+        again = read_checkpoint(tmp_path / "run" / path.relative_to(finished.folder))
+        tiny.assert_same_tensors(again["state_dict"], read_checkpoint(path)["state_dict"])
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_finished_run_can_be_resumed_to_no_effect(folder, finished):
+    before = (folder / "checkpoints" / "last.ckpt").read_bytes()
+    run = resume(str(folder))
+    tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
+    assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
+    fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "run"), max_epochs=1, batch_size=10, baselines=False)
+    with pytest.raises(ValueError, match="run was trained on arrays in memory"):
+        resume(str(tmp_path / "run"))
+    assert load(str(tmp_path / "run"), with_data=False).class_names == ("0", "1", "2")
+
+
+# Refusals: nothing is left behind, nothing is lost
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "recipe", "sentence"),
+    [
+        (m2, tiny.arrays, {}, "model: expected one for 3 classes; got one for 10"),
+        (lambda: M2((1, 9, 8), 10), digits, {}, r"model: expected one for images of \(1, 8, 8\)"),
+        (lambda: m2(likelihood=Bernoulli()), digits, {}, "likelihood: Bernoulli expected pixels that are 0 or 1"),
+        (m2, digits, {"max_epoch": 3}, r"max_epoch: expected an option of fit or Recipe; .* Did you mean 'max_epochs'"),
+        (m2, digits, {"nonsense": 3}, r"nonsense: expected an option of fit or Recipe; got an unknown one\.$"),
+        (m2, digits, {"batch_size": 5000}, "batch_size: expected at most"),
+        (m2, digits, {"max_steps": 0}, "max_steps: expected a positive number"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(tmp_path, model, data, recipe, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit(model(), data(), folder=str(tmp_path / "run"), **recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_is_never_overwritten(finished):
+    before = contents(finished.folder)
+    with pytest.raises(FileExistsError, match=r"folder: expected a run folder that does not exist yet; .*--resume"):
+        fit(m2(), digits(), folder=str(finished.folder), **options())
+    assert contents(finished.folder) == before
+
+
+def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(1)
+        if len(calls) > 8:  # config, initial weights; then three files for an epoch
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fit(m2(), digits(), folder=str(tmp_path / "run"), **options())
+    assert str(tmp_path / "run") in caught.value.filename
+    monkeypatch.undo()
+    assert load(str(tmp_path / "run")).history[-1]["epoch"] in (1, 2)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("a: [1", "expected a configuration in YAML"),
+        (b"\xff\xfe\x00", "expected a configuration in YAML"),
+        ("", "expected the configuration of a run"),
+        ("- 1", "expected the configuration of a run"),
+        ("data: 3", "expected the configuration of a run"),
+        ({"data": 3}, "expected a data set in .*; got 3"),
+        ({"data": {"class_path": "models.M2"}}, "expected a data set|image_shape"),
+        ({"data": {"class_path": "data.Nothing"}}, "expected a class that can be imported"),
+        ({"data": {"class_path": "data.Digits", "init_args": {"num_label": 3}}}, "Digits: expected the arguments"),
+        ({"data": {"class_path": "data.Digits", "init_args": {"num_labels": 13}}}, "num_labels: expected a multiple"),
+        ({"objective": {"alfa": 3}}, "expected options that training takes .* got 'alfa'"),
+        ({"objective": 3}, "expected options that training takes .* got 3"),
+        ({"max_epochs": "x"}, "expected options that training takes"),
+        ({"model": {"class_path": "models.M2", "init_args": {}}}, r"initial\.ckpt is of another model"),
+        ({"model": 3}, r"initial\.ckpt is of another model"),
+    ],
+)
+def test_a_damaged_configuration_is_refused(folder, config, sentence):
+    path = folder / "config.yaml"
+    if isinstance(config, dict):
+        config = yaml.safe_dump(yaml.safe_load(path.read_text()) | config)
+    path.write_bytes(config if isinstance(config, bytes) else config.encode())
+    before = contents(folder)
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        resume(str(folder))
+    assert contents(folder) == before
+
+
+def test_missing_files_are_named(folder):
+    with pytest.raises(FileNotFoundError, match=r"run: expected a run folder with a config.yaml; .*nothing is none"):
+        load(str(folder / "nothing"))
+    with pytest.raises(FileNotFoundError, match=r"run: expected a run folder"):
+        resume(str(folder / "metrics.csv"))
+    for name in ("last", "best", "initial"):
+        (folder / "checkpoints" / f"{name}.ckpt").unlink()
+    for checkpoint in ("last", "best"):
+        with pytest.raises(FileNotFoundError, match=rf"checkpoint: expected a file; .*{checkpoint}\.ckpt does not"):
+            load(str(folder), checkpoint=checkpoint)
+    with pytest.raises(FileNotFoundError, match=r"checkpoint: expected a file; .*initial\.ckpt does not exist"):
+        resume(str(folder))
+
+
+def test_checkpoints_of_other_models_are_refused(folder, tmp_path):
+    train(tiny.m2(), tiny.arrays(), tiny.recipe(), tmp_path / "other")
+    other = tmp_path / "other" / "checkpoints" / "last.ckpt"
+    last = shutil.copy(other, folder / "checkpoints" / "last.ckpt")
+    for action in (load, resume):
+        with pytest.raises(ValueError, match=r"checkpoint: .*last\.ckpt is of another model"):
+            action(str(folder))
+    # Of this model by its own words, but not by its tensors.
+    checkpoint = read_checkpoint(last)
+    checkpoint["ssvae"]["model"] = read_checkpoint(folder / "checkpoints" / "initial.ckpt")["ssvae"]["model"]
+    torch.save(checkpoint, last)
+    with pytest.raises(ValueError, match=r"last\.ckpt is of another model: its tensors have other names or shapes"):
+        load(str(folder))
+
+
+def test_data_that_changed_are_refused(folder, monkeypatch):
+    monkeypatch.setattr("inference.runs.build", lambda description: tiny.arrays())
+    with pytest.raises(ValueError, match="expected one of a model; .*Arrays"):
+        load(str(folder))
+
+
+def test_a_run_of_another_number_of_classes_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("inference.runs._build_data", lambda config, path: tiny.arrays())
+    for action in (load, resume):
+        with pytest.raises(ValueError, match="model: expected one for 3 classes; got one for 10"):
+            action(str(folder))

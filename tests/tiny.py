@@ -1,0 +1,62 @@
+"""What the tests of training, runs and commands share: a model and data so small that an epoch takes milliseconds."""
+
+import torch
+
+from data import Arrays, Augmentation
+from inference import Consistency, KLWeight, Objective, Recipe, TrainerOptions
+from models import M2
+from models.networks import MLP
+from models.priors import StandardNormal
+
+
+def arrays(seed=0, num_labels=6, num_validation=20, num_test=12, num_train=40, **options):
+    """Three classes of 1×8×8 images that differ by where they are bright; labels for a few of them."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(number):
+        y = torch.arange(number) % 3
+        images = torch.randint(0, 120, (number, 1, 8, 8), generator=generator)
+        images[torch.arange(number), 0, 2 * y] += 90
+        return images.to(torch.uint8), y
+
+    images, labels = draw(num_train)
+    validation, test = draw(num_validation), draw(num_test)
+    return Arrays(
+        images,
+        labels,
+        validation_images=validation[0],
+        validation_labels=validation[1],
+        test_images=test[0],
+        test_labels=test[1],
+        num_labels=num_labels,
+        **options,
+    )
+
+
+def m2(seed=0, prior=None, **mlp):
+    """M2 for `arrays`, its weights decided by the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return M2((1, 8, 8), 3, prior=prior or StandardNormal(3), networks=MLP((7,), **mlp))
+
+
+def recipe(**options):
+    """A recipe in batches of ten, two or three steps to an epoch."""
+    return Recipe(**{"batch_size": 10, "max_epochs": 3, "learning_rate": 1e-2, **options})
+
+
+def everything(precision="32-true", **options):
+    """A recipe that uses all that has a state: schedules, augmentation, consistency, the learning rate's cycle."""
+    return recipe(
+        objective=Objective(alpha=1, kl_weight=KLWeight(3, 1, 0.8), consistency=Consistency(2.0)),
+        augmentation=Augmentation(),
+        one_cycle=True,
+        trainer=TrainerOptions(precision=precision, progress_bar=False),
+        **options,
+    )
+
+
+def assert_same_tensors(first, second):
+    """Compare two state dictionaries bit for bit."""
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
