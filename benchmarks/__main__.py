@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -58,9 +57,8 @@ def print_steps() -> None:
         by_hand_seconds = times[f"by hand, {precision}"]
         print(f"{name:<20}{seconds * 1e3:>8.1f}{seconds / by_hand_seconds:>12.2f}{seconds / limit:>10.2f}")
     for precision, rate in rates.items():
-        print(
-            f"{'limit, ' + precision:<20}{products / rate * 1e3:>8.1f}   {products:.2f} G multiply-adds at {rate:.0f} G/s"
-        )
+        limit = f"{products:.2f} G multiply-adds at {rate:.0f} G/s"
+        print(f"{'limit, ' + precision:<20}{products / rate * 1e3:>8.1f}   {limit}")
 
 
 def print_epoch() -> None:
@@ -78,15 +76,11 @@ def print_epoch() -> None:
         train(model, data, recipe, Path(folder), interactive=True)
         started = time.perf_counter()
         recipe_longer = Recipe(batch_size=BATCH, max_epochs=8, trainer=TrainerOptions(progress_bar=True))
-        history = train(model, data, recipe_longer, Path(folder), interactive=True)
+        train(model, data, recipe_longer, Path(folder), interactive=True)
         epoch = (time.perf_counter() - started) / 4
-    del history
     step = full_step(data)
     alone = statistics.median(timed(step, STEPS) for _ in range(ROUNDS)) * 100
-    print(
-        f"\nAn epoch of 100 steps {epoch:.2f} s, its steps alone {alone:.2f} s: ratio {epoch / alone:.2f}",
-        file=sys.stdout,
-    )
+    print(f"\nAn epoch of 100 steps {epoch:.2f} s, its steps alone {alone:.2f} s: ratio {epoch / alone:.2f}")
 
 
 def m2() -> M2:

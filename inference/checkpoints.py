@@ -38,15 +38,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist.")
+    content = io.BytesIO(path.read_bytes())
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"checkpoint: expected tensors and plain values only; {path} holds something else, or is not a "
             "checkpoint, and was not read."
         ) from error
-    except OSError:
-        raise
     except Exception as error:  # on a damaged file torch's reader raises whatever it stumbles upon
         raise ValueError(f"checkpoint: expected a whole one; {path} is truncated or is not a checkpoint.") from error
     if not _is_ours(checkpoint):

@@ -38,7 +38,7 @@ def test_what_is_saved_is_read(tmp_path):
 def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, write):
     mark = tmp_path / "was_here"
     write({**OURS, "extra": Malicious(mark)}, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match=r"^checkpoint: expected tensors and plain values only; .*a\.ckpt holds"):
+    with pytest.raises(ValueError, match=r"^checkpoint: expected .*a\.ckpt"):
         read_checkpoint(tmp_path / "a.ckpt")
     assert not mark.exists()
     with suppress(RuntimeError):  # what is no zip file runs before it is refused

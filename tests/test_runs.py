@@ -339,7 +339,7 @@ def test_checkpoints_of_other_models_are_refused(folder, tmp_path):
 
 def test_data_that_changed_are_refused(folder, monkeypatch):
     monkeypatch.setattr("inference.runs.build", lambda description: tiny.arrays())
-    with pytest.raises(ValueError, match="expected one of a model; .*Arrays"):
+    with pytest.raises(ValueError, match=r"expected one of a model; .*Arrays"):
         load(str(folder))
 
 
