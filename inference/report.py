@@ -40,8 +40,8 @@ def summary(run: "Run") -> str:
     ]
     if data.num_labelled:
         lines.append(
-            f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:g}: a labelled image's -log q(y|x) weighs "
-            f"{objective.weight_per_labelled_image(sizes):.4g} against its own L"
+            f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:,.7g}: a labelled image's -log q(y|x) "
+            f"weighs {objective.weight_per_labelled_image(sizes):,.7g} against its own L"
         )
     if objective.kl_weight.start != objective.kl_weight.end:
         schedule = objective.kl_weight

@@ -45,7 +45,7 @@ class TrainerOptions:
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", "mps", …
-        devices: How many devices, or "auto".
+        devices: 1, or "auto" where there is only one. Batches are not shared among several.
         strategy: "auto", "ddp", …
         precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32.
         gradient_clip: The largest norm of the gradient; None for no clipping.
@@ -387,9 +387,12 @@ def check_trainable(data: ImageData, recipe: Recipe) -> None:
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")
     try:
         with _quiet():
-            _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+            trainer = _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"trainer: {error}") from error
+    # Several would each take the same batches: the batches of an epoch depend on its number and the seed alone.
+    if trainer.world_size > 1:
+        raise ValueError(f"trainer.devices: expected one device, as batches are not shared; got {trainer.world_size}.")
 
 
 def _trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  # noqa: ANN401
@@ -439,7 +442,12 @@ class _Saving(Checkpoint):
 
 
 class _ProgressBar(TQDMProgressBar):
-    """Lightning's, without the logger's version, which is always the same."""
+    """Lightning's, with epochs counted as in the lines, and without the logger's version, always the same."""
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *arguments: Any) -> None:  # noqa: ANN401
+        """Say which epoch it is, and of how many."""
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def get_metrics(self, *arguments: Any) -> dict[str, int | str | float | dict[str, float]]:  # noqa: ANN401
         """Return what stands behind the bar."""

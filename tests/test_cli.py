@@ -101,7 +101,7 @@ def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     assert main(["fit", *SMALL, "--folder", "run", "--trainer.progress_bar=false"]) == 0
     written = capsys.readouterr()
     assert written.err == ""
-    assert "alpha = 100 N = 174700: a labelled image's -log q(y|x) weighs 1747 against its own L" in written.out
+    assert "alpha = 100 N = 174,700: a labelled image's -log q(y|x) weighs 1,747 against its own L" in written.out
     rows = re.findall(r"^\| (M2, q\(y\\\|x\)|baseline: [\w ]+) \| [\d.]+% \|", written.out, re.MULTILINE)
     assert rows == ["M2, q(y\\|x)", "baseline: supervised", "baseline: consistency alone"]
     assert written.out.endswith("The whole report, with pictures: run/report.md\n")
@@ -337,6 +337,7 @@ VALUES = [
     (["--data.num_labels=5", "--data.balanced=false"], "num_labels: expected"),
     (["--batch_size=5000"], "batch_size: expected at most 1097, the number of unlabelled images, got 5000"),
     (["--model.likelihood=Bernoulli"], "likelihood: Bernoulli expected pixels that are 0 or 1; got grey"),
+    (["--trainer.accelerator=cpu", "--trainer.devices=2"], "trainer.devices: expected one device, .* got 2"),
     (["--trainer.accelerator=gpuu"], "trainer: .*gpuu"),
     (["--model.class_prior=ClassPrior", "--model.class_prior.num_classes=3"], "class_prior: expected one for 10"),
     (["--data=ImageFolder", "--data.root=nowhere"], "root: expected a folder of images, got 'nowhere', which does"),

@@ -87,7 +87,7 @@ def test_a_run_leaves_a_folder(finished):
     assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     assert f"{finished.evaluation.classifier.accuracy:.2%}" in report
-    assert "alpha = 1 N = 1747" in report
+    assert "alpha = 1 N = 1,747" in report
     assert "validation: 30 labels, for monitoring only" in report
     numbers = json.loads((folder / "evaluation.json").read_text())
     assert numbers["classifier"]["accuracy"] == finished.evaluation.classifier.accuracy

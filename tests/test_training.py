@@ -302,7 +302,7 @@ def test_a_bar_where_it_can_be_drawn_and_lines_elsewhere(tmp_path, capsys, inter
     written = capsys.readouterr()
     lines = [line for line in written.out.split("\n") if line.startswith("epoch")]
     assert len(lines) == (3 if wanted and not interactive else 0)
-    assert ("Epoch 2: 100%" in written.out) == (wanted and interactive)
+    assert ("epoch 3/3: 100%" in written.out) == (wanted and interactive)
     assert "v_num" not in written.out
     assert written.err == ""
 
