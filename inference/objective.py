@@ -151,34 +151,37 @@ class Objective:
             loss = loss + self.labelled_weight * sizes.num_labelled / sizes.total * labelled
             terms |= {f"labelled/{name}": value for name, value in bound.terms().items()}
 
-        q_y = None
         if self.generative and len(seen.unlabelled):
             # U(x), y summed over
             bound = UnlabelledBound()
             unlabelled = bound.negative_elbo(model, weights, seen.unlabelled) / len(seen.unlabelled)
             loss = loss + sizes.num_unlabelled / sizes.total * unlabelled
             terms |= {f"unlabelled/{name}": value for name, value in bound.terms().items()}
-            q_y = bound.classifier()
 
-        if self.alpha and len(seen.labelled):
+        consistency = self.consistency if len(seen.unlabelled) else None
+        if consistency is None:
+            labelled_logits = model.classify(seen.labelled).logits if self.alpha and len(seen.labelled) else None
+        else:
+            if seen.transformed is None:
+                raise ValueError("augmentation: expected one: consistency compares q(y|x) with q(y|x'); got None.")
+            # One pass over all of them: with batch norm, a classifier that met the labelled images by themselves could
+            # tell them by their statistics, fit them, and give all others the same answer, which is consistent too.
+            sizes_of_parts = [len(seen.labelled), len(seen.unlabelled), len(seen.transformed)]
+            joined = torch.cat([seen.labelled, seen.unlabelled, seen.transformed])
+            labelled_logits, logits, transformed_logits = model.classify(joined).logits.split(sizes_of_parts)
+            # -Σ_y q(y | x) log q(y | x')
+            q_y = logits.detach().exp()
+            cross_entropy = -(q_y * transformed_logits).sum(-1)  # (batch,)
+            confident = q_y.amax(-1) >= consistency.confidence
+            disagreement = (cross_entropy * confident).mean()
+            loss = loss + consistency.weight * disagreement
+            terms["consistency"] = disagreement.detach()
+
+        if self.alpha and labelled_logits is not None and len(seen.labelled):
             # -log q(y | x)
-            classification = F.cross_entropy(model.classify(seen.labelled).logits, seen.y)
+            classification = F.cross_entropy(labelled_logits, seen.y)
             loss = loss + self.alpha * classification
             terms["classification"] = classification.detach()
-
-        if self.consistency is not None and len(seen.unlabelled):
-            if seen.transformed is None:
-                raise ValueError(
-                    "augmentation: expected one, since consistency compares q(y|x) with q(y|x'); got None."
-                )
-            with torch.no_grad():
-                q_y = model.classify(seen.unlabelled).probs if q_y is None else q_y
-            # -Σ_y q(y | x) log q(y | x')
-            cross_entropy = -(q_y * model.classify(seen.transformed).logits).sum(-1)  # (batch,)
-            confident = q_y.amax(-1) >= self.consistency.confidence
-            consistency = (cross_entropy * confident).mean()
-            loss = loss + self.consistency.weight * consistency
-            terms["consistency"] = consistency.detach()
 
         return loss, terms
 
@@ -215,11 +218,6 @@ class _KeepsTraces:
         # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
         with pyro.settings.context(module_local_params=True), scaled:
             return self.differentiable_loss(model.model, model.guide, *batch)  # type: ignore[attr-defined]
-
-    def classifier(self) -> Tensor:
-        """Return q(y|x), (batch, classes), as it was when y was enumerated; without gradient."""
-        site: Any = self.guide_trace.nodes["y"]
-        return site["fn"].probs.detach()
 
     def terms(self) -> dict[str, Tensor]:
         """Return the batch's mean terms, each without the schedule's weight.
