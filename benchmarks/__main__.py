@@ -93,29 +93,20 @@ def our_step(x: torch.Tensor, dtype: torch.dtype | None) -> Callable[[], None]:
     """Return a step of this project on unlabelled images."""
     model = m2()
     set_compute_dtype(model, dtype)
-    objective = Objective()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
-    seen = Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)
-    sizes = Sizes(0, BATCH)
-
-    def step() -> None:
-        with pyro.validation_enabled(False):
-            loss, _ = objective(model, seen, sizes)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+    return optimiser_step(model, Observations(x[:0], torch.zeros(0, dtype=torch.int64), x), Sizes(0, BATCH))
 
 
 def full_step(data: Arrays) -> Callable[[], None]:
     """Return a step on labelled and unlabelled pixels that lie ready: what an epoch consists of."""
-    model = m2()
-    objective = Objective()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
     pixels = data.observe(data.pixels(data.train_images[: 100 + BATCH]))
     seen = Observations(pixels[:100], data.train_labels[:100], pixels[100:])
-    sizes = Sizes(data.num_labelled, data.num_unlabelled)
+    return optimiser_step(m2(), seen, Sizes(data.num_labelled, data.num_unlabelled))
+
+
+def optimiser_step(model: M2, seen: Observations, sizes: Sizes) -> Callable[[], None]:
+    """Return a function that takes one step on J / N, as training does."""
+    objective = Objective()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
 
     def step() -> None:
         with pyro.validation_enabled(False):

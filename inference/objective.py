@@ -27,6 +27,7 @@ import pyro
 import torch
 import torch.nn.functional as F
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -274,7 +275,7 @@ class UnlabelledBound(_KeepsTraces, TraceEnum_ELBO):
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
         log_p, log_q = (_latent_and_observed(trace.nodes, "log_prob") for trace in traces)
         if not all(site["fn"].has_rsample for name, site in _sample_sites(traces[1].nodes) if name != "y"):
-            return super().differentiable_loss(*arguments)  # type: ignore[no-untyped-call]
+            return -_compute_dice_elbo(*traces)
         log_ratio = sum(log_p.values()) - sum(log_q.values())  # (classes, batch)
         return -(log_q["y"].exp() * log_ratio).sum()
 

@@ -9,9 +9,10 @@ import pyro.distributions
 import pytest
 import torch
 import torch.nn.functional as F
+from pyro.infer import TraceEnum_ELBO
 from test_priors import PRIORS
 
-from inference.objective import Consistency, Objective, Observations, Sizes
+from inference.objective import Consistency, Objective, Observations, Sizes, UnlabelledBound
 from inference.schedules import KLWeight
 from models import M2
 from models.likelihoods import Bernoulli
@@ -424,3 +425,31 @@ def test_a_mistake_is_refused_in_words(name):
     mistake, words = ERRORS[name]
     with pytest.raises(ValueError, match=words):
         mistake()
+
+
+# The order of the sum over classes is ours; the enumeration is Pyro's, and so is the number.
+
+
+class _NotReparametrised(pyro.distributions.Normal):
+    has_rsample = False
+
+
+class _ScoreFunctionM2(M2):
+    """Its style is not reparametrised: the gradient needs the score function, which is Pyro's to take."""
+
+    def posterior(self, x, y):
+        normal = super().posterior(x, y).base_dist
+        return _NotReparametrised(normal.loc, normal.scale).to_event(1)
+
+
+@pytest.mark.parametrize("cls", [M2, _ScoreFunctionM2], ids=["reparametrised", "not reparametrised"])
+def test_the_sum_over_classes_is_that_of_pyros_enumerated_elbo_in_value_and_gradient(cls):
+    model, x = _model(cls=cls), _images(5)
+    losses, gradients = [], []
+    for bound in (TraceEnum_ELBO(max_plate_nesting=1), UnlabelledBound()):
+        torch.manual_seed(1)
+        with pyro.settings.context(module_local_params=True):
+            losses.append(bound.differentiable_loss(model.model, model.guide, x))
+        gradients.append(_gradients(model, losses[-1]))
+    torch.testing.assert_close(*losses, **EXACT)
+    _assert_same_gradients(*gradients)

@@ -363,3 +363,15 @@ def test_a_mistake_is_refused_in_words(name):
     mistake, words = ERRORS[name]
     with pytest.raises(ValueError, match=words):
         mistake()
+
+
+def test_a_vamp_prior_belongs_to_one_model():
+    prior = VampPrior(2, 3)
+    _model(prior)
+    with pytest.raises(ValueError, match=r"^prior: expected a VampPrior of its own for each model"):
+        _model(prior)
+
+
+def test_a_class_conditional_prior_without_a_model_asks_for_the_number_of_classes():
+    with pytest.raises(ValueError, match=r"^prior: ClassConditional expected num_classes"):
+        ClassConditional(2)()
