@@ -148,7 +148,8 @@ def hardware() -> str:
     if torch.cuda.is_available():
         where = torch.cuda.get_device_name()
     else:
-        where = f"{os.cpu_count()} {platform.machine()} cores, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        where = f"{os.cpu_count()} {platform.machine()} cores, {threads} thread{'s' if threads > 1 else ''}"
     return f"{where}; torch {torch.__version__}"
 
 
