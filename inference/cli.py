@@ -108,7 +108,6 @@ def _fit_anew(options: Namespace) -> runs.Run:
     of_model = description["model"]
     model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
     recipe = build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__})
-    torch.manual_seed(options.seed)
     return runs.fit(model, data, folder=options.folder, baselines=options.baselines, **recipe)
 
 

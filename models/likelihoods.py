@@ -114,12 +114,18 @@ class _ContinuousBernoulli(TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> "_ContinuousBernoulli":  # noqa: ANN401
         return _ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=False)
 
+    def _away_from_zero(self) -> tuple[Tensor, Tensor]:
+        """Return where l is nearly zero, and l with ones there.
+
+        Quotients such as l / tanh(l / 2) are 0 / 0 at zero, in value and gradient; their series, 2 + l² / 6, are not.
+        """
+        near_zero = self.logits.abs() < 0.02
+        return near_zero, torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        near_zero = self.logits.abs() < 0.02
-        # The quotient l / tanh(l / 2) is 0 / 0 at zero, in value and gradient; its series 2 + l² / 6 is not.
-        far = torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+        near_zero, far = self._away_from_zero()
         log_normaliser = torch.where(
             near_zero,
             math.log(2) + self.logits.square() / 12,
@@ -130,15 +136,13 @@ class _ContinuousBernoulli(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """σ(l) / (2 σ(l) - 1) + 1 / (2 artanh(1 - 2 σ(l))) = 1/2 + (coth(l / 2) - 2 / l) / 2."""
-        near_zero = self.logits.abs() < 0.02
-        far = torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+        near_zero, far = self._away_from_zero()
         return 0.5 + torch.where(near_zero, self.logits / 12, (1 / torch.tanh(far / 2) - 2 / far) / 2)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
         shape = self._extended_shape(sample_shape)
         uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
-        near_zero = self.logits.abs() < 0.02
-        far = torch.where(near_zero, torch.ones_like(self.logits), self.logits)
+        near_zero, far = self._away_from_zero()
         # Invert F(x) = (e^(l x) - 1) / (e^l - 1); by symmetry only for l < 0, where nothing overflows.
         quantile = torch.where(far > 0, 1 - uniform, uniform)
         x = torch.log1p(quantile * torch.expm1(-far.abs())) / -far.abs()
