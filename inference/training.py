@@ -47,7 +47,8 @@ class TrainerOptions:
         accelerator: "auto", "cpu", "gpu", "mps", …
         devices: 1, or "auto" where there is only one. Batches are not shared among several.
         strategy: "auto", "ddp", …
-        precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32.
+        precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32; "auto" becomes
+            the one that multiplies matrices faster on this machine.
         gradient_clip: The largest norm of the gradient; None for no clipping.
         progress_bar: Whether to draw one.
 
@@ -58,15 +59,28 @@ class TrainerOptions:
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1
     strategy: str = "auto"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
     gradient_clip: float | None = None
     progress_bar: bool = True
 
     def __post_init__(self) -> None:
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(f"trainer.precision: expected '32-true' or 'bf16-mixed'; got {self.precision!r}.")
+        if self.precision not in ("32-true", "bf16-mixed", "auto"):
+            raise ValueError(f"trainer.precision: expected '32-true', 'bf16-mixed' or 'auto'; got {self.precision!r}.")
+        if self.precision == "auto":
+            # Decided at once, so that a run's config.yaml says which it was.
+            object.__setattr__(self, "precision", _faster_precision(self.accelerator))
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise ValueError(f"trainer.gradient_clip: expected a positive number or None; got {self.gradient_clip}.")
+
+
+def _faster_precision(accelerator: str) -> str:
+    """Return "bf16-mixed" where the hardware multiplies in bfloat16, "32-true" where it would be emulated, slower."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = torch.cpu.get_capabilities()
+        fast = accelerator in ("auto", "cpu") and any(cpu.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
+    return "bf16-mixed" if fast else "32-true"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import pytest
 import tiny
 import torch
@@ -37,7 +38,7 @@ class Watching(StandardNormal):
 
 
 class Turning(StandardNormal):
-    """N(μ, I), μ learned, that is NaN from a certain call on."""
+    """N(0, I), whose mean is NaN from a certain call on."""
 
     def __init__(self, at):
         super().__init__(3)
@@ -46,8 +47,8 @@ class Turning(StandardNormal):
 
     def forward(self, y=None):
         self.calls += 1
-        self.zero.fill_(float("nan") if self.calls >= self.at else 0)
-        return super().forward(y)
+        loc = torch.full_like(self.zero, float("nan") if self.calls >= self.at else 0)
+        return dist.Independent(dist.Normal(loc, 1.0, validate_args=False), 1)
 
 
 CALLS_PER_STEP = 2  # a labelled and an unlabelled batch
@@ -233,6 +234,30 @@ def test_bf16_is_gone_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError):
         train(model, tiny.arrays(), tiny.recipe(trainer=TrainerOptions(precision="bf16-mixed")), tmp_path)
     assert compute_dtypes(model) == {None}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "accelerator", "expected"),
+    [
+        ({"avx512_f": True}, "cpu", "32-true"),
+        ({"avx512_bf16": True}, "cpu", "bf16-mixed"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "auto", "bf16-mixed"),
+        ({"amx_bf16": True}, "mps", "32-true"),
+    ],
+)
+def test_the_automatic_precision_is_what_the_processor_multiplies_fast(
+    monkeypatch, capabilities, accelerator, expected
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert TrainerOptions(precision="auto", accelerator=accelerator).precision == expected
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_the_automatic_precision_asks_the_gpu_where_there_is_one(monkeypatch, supported, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert TrainerOptions(precision="auto", accelerator="gpu").precision == expected
 
 
 # What is noted and kept
@@ -429,7 +454,10 @@ def test_what_cannot_be_trained_is_refused_beforehand(data, options, sentence):
             lambda: Recipe(max_epochs=1, objective=tiny.everything().objective),
             "augmentation: expected one, since consistency",
         ),
-        (lambda: TrainerOptions(precision="16"), "trainer.precision: expected '32-true' or 'bf16-mixed'; got '16'"),
+        (
+            lambda: TrainerOptions(precision="16"),
+            "trainer.precision: expected '32-true', 'bf16-mixed' or 'auto'; got '16'",
+        ),
         (lambda: TrainerOptions(gradient_clip=0), "trainer.gradient_clip: expected a positive number or None; got 0"),
     ],
 )
