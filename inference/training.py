@@ -32,6 +32,7 @@ from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import describe
 from inference.evaluation import predict_probabilities
 from inference.files import write_atomically
+from inference.memory import keep_freed_memory
 from inference.objective import Objective, Observations, Sizes
 from models import SemiSupervisedModel
 from models.networks import Network
@@ -356,6 +357,7 @@ def train(
         KeyboardInterrupt: If Ctrl-C or SIGTERM came; the checkpoints are from before.
         ValueError: If the checkpoint in the folder is of another model.
     """
+    keep_freed_memory()
     options = recipe.trainer
     bar = options.progress_bar and interactive
     training = Training(model, data, recipe, folder, print_lines=options.progress_bar and not interactive)
