@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.by_hand import StepByHand
 from data import Arrays
+from inference.memory import keep_freed_memory
 from inference.objective import Objective, Observations, Sizes
 from inference.training import Recipe, TrainerOptions, set_compute_dtype, train
 from models import M2
@@ -34,6 +35,7 @@ def main() -> None:
     """Measure and print the tables."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
+    keep_freed_memory()  # as training does; all rows have it
     print(f"{os.cpu_count()} {platform.machine()} cores, {THREADS} threads; torch {torch.__version__}\n")
     print_steps()
     print_epoch()

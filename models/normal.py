@@ -13,8 +13,9 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 class LogScaleNormal(dist.Normal):
     """N(loc, exp(log_scale)²): log p(z) = -½ ((z - loc) / scale)² - log_scale - ½ log 2π.
 
-    The logarithm is not taken back from the scale, and z meets half as many passes as in `Normal`; with y
-    enumerated, z is (classes, batch, latent).
+    The logarithm is not taken back from the scale, and of a z that was just drawn, loc + scale · ε, the ε is known:
+    z meets a third of the passes of `Normal`, forward and backward; with y enumerated, z is (classes, batch, latent).
+    The gradient with respect to loc and log_scale is the same; z's own share of it is already in there.
 
     Args:
         loc: The mean.
@@ -23,15 +24,48 @@ class LogScaleNormal(dist.Normal):
 
     def __init__(self, loc: Tensor, log_scale: Tensor, validate_args: bool | None = None) -> None:
         self.log_scale = log_scale
+        self._drawn: tuple[Tensor, Tensor] | None = None
         super().__init__(loc, log_scale.exp(), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "LogScaleNormal":  # noqa: ANN401
         """Return the same distribution with leading dimensions broadcast."""
         return LogScaleNormal(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape), validate_args=False)
 
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
+        """Return loc + scale · ε, ε ~ N(0, I)."""
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        drawn = torch.addcmul(self.loc, self.scale, noise)
+        self._drawn = drawn, noise
+        return drawn
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        standardised = (value - self.loc) / self.scale
+        if self._drawn is not None and value is self._drawn[0]:
+            standardised = self._drawn[1]
+        else:
+            standardised = (value - self.loc) / self.scale
         return -_HALF_LOG_TWO_PI - torch.addcmul(self.log_scale, standardised, standardised, value=0.5)
+
+
+class UnitNormal(dist.Normal):
+    """N(0, 1): log p(z) = -½ z² - ½ log 2π.
+
+    Args:
+        zero: The mean, zeros of the shape that is wanted.
+    """
+
+    def __init__(self, zero: Tensor, validate_args: bool | None = None) -> None:
+        super().__init__(zero, torch.ones_like(zero), validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "UnitNormal":  # noqa: ANN401
+        """Return the same distribution with leading dimensions broadcast."""
+        return UnitNormal(self.loc.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return -0.5 * value.square() - _HALF_LOG_TWO_PI

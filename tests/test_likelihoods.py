@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
-from models.normal import LogScaleNormal
+from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, log_bernoulli
+from models.normal import LogScaleNormal, UnitNormal
 
 LIKELIHOODS = {
     "Bernoulli": Bernoulli,
@@ -290,3 +290,45 @@ def test_the_normal_by_its_log_scale_is_the_normal():
     assert torch.allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-12, atol=1e-12)
     assert torch.equal(ours.mean, loc.expand(2, 3, 4, 5))
     assert torch.allclose(ours.stddev, log_scale.exp().expand(2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("num_samples", [(), (6,)])
+def test_a_normal_that_knows_its_noise_has_the_normals_density_and_gradient(num_samples):
+    seed = torch.randint(1000, ()).item()
+    found = []
+    for make in (LogScaleNormal, lambda loc, log_scale: torch.distributions.Normal(loc, log_scale.exp())):
+        torch.manual_seed(seed)
+        parameters = [torch.randn(3, 5, requires_grad=True), torch.randn(3, 5, requires_grad=True)]
+        normal = make(*parameters)
+        z = normal.rsample(num_samples)
+        log_prob = normal.log_prob(z)
+        # A function of z beside the density: what z is worth to the rest of the ELBO.
+        gradients = torch.autograd.grad((log_prob + z.sin()).sum(), parameters)
+        found.append((z, log_prob, *gradients))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_normal_does_not_take_another_value_for_the_one_it_drew():
+    normal = LogScaleNormal(torch.randn(4), torch.randn(4))
+    z = normal.rsample()
+    theirs = torch.distributions.Normal(normal.loc, normal.log_scale.exp())
+    for value in (z + 1, z.clone(), z.detach()):
+        assert torch.allclose(normal.log_prob(value), theirs.log_prob(value), rtol=1e-12, atol=1e-12)
+
+
+def test_the_unit_normal_is_the_normal():
+    value = torch.randn(2, 3, 4)
+    ours, theirs = UnitNormal(torch.zeros(4)).expand((3, 4)), torch.distributions.Normal(0.0, 1.0)
+    assert ours.batch_shape == (3, 4)
+    assert torch.allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-12, atol=1e-12)
+
+
+def test_log_bernoulli_is_minus_the_binary_cross_entropy_with_two_gradients():
+    logits = torch.cat([torch.tensor(LOGITS), torch.linspace(-90, 90, 11)]).view(2, 1, 3, 4).requires_grad_()
+    pixels = torch.rand(2, 1, 3, 4)
+    theirs = -torch.nn.functional.binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum((1, 2, 3))
+    assert torch.allclose(log_bernoulli(logits, pixels), theirs, rtol=1e-12, atol=1e-12)
+    moderate = torch.randn(5, 2, 1, 3, 4, requires_grad=True)  # five classes of two images
+    assert torch.autograd.gradcheck(log_bernoulli, (moderate, pixels))
+    assert torch.autograd.gradgradcheck(log_bernoulli, (moderate, pixels))

@@ -5,7 +5,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.normal import LogScaleNormal
+from models.normal import UnitNormal
 from models.priors.base import Prior, check_latent_dim
 
 
@@ -29,4 +29,4 @@ class StandardNormal(Prior):
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return N(0, I); see `Prior.forward`."""
-        return dist.Independent(LogScaleNormal(self.zero, self.zero), 1)
+        return dist.Independent(UnitNormal(self.zero), 1)
