@@ -3,7 +3,7 @@
 import csv
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
@@ -92,12 +92,12 @@ def fit(arguments: list[str]) -> None:
     if "--resume" in _options(arguments):
         run = runs.resume(_parse(_resume_parser(), arguments).resume)
     else:
-        run = _fit_anew(_parse(fit_parser(), _recipe_first(arguments)))
+        run = _fit_anew(_parse(fit_parser(), _recipe_first(arguments)), _options(arguments))
     print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
 
 
-def _fit_anew(options: Namespace) -> runs.Run:
-    """Make the objects that the options name, and train."""
+def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
+    """Make the objects that the options name, and train; `given` are the options that the user typed."""
     if options.data is None:
         raise UsageError("--data: expected a data set, by --data or in the --config file; got none.")
     description = options.as_dict()
@@ -108,6 +108,9 @@ def _fit_anew(options: Namespace) -> runs.Run:
     of_model = description["model"]
     model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
     recipe = build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__})
+    if not {"--batch_size", "--config"} & given.keys() and data.num_unlabelled:
+        # A recipe is for data sets of any size.
+        recipe["batch_size"] = min(recipe["batch_size"], data.num_unlabelled)
     return runs.fit(model, data, folder=options.folder, baselines=options.baselines, **recipe)
 
 

@@ -155,10 +155,11 @@ def test_classify_prints_the_models_probabilities(finished, capsys, tmp_path):
 
 def test_a_folder_of_colour_pictures_is_trained_on(pictures, capsys, tmp_path):
     words = ["fit", "--data", "ImageFolder", "--data.root", str(pictures), "--model.networks", "Convolutional"]
-    words += ["--model.networks.channels=[3,4]", "--batch_size=9", "--max_steps=2", "--folder=run", "--baselines=false"]
+    words += ["--model.networks.channels=[3,4]", "--max_steps=2", "--folder=run", "--baselines=false"]
     assert main(words) == 0
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["data"]["init_args"]["binarise"] is True  # few_labels says so
+    assert config["batch_size"] == 9  # few_labels says 250, and there are as many unlabelled images
     assert config["model"]["init_args"]["likelihood"]["class_path"] == "models.likelihoods.Bernoulli"
     assert main(["classify", "run", str(pictures / "unlabelled")]) == 0
     assert "pictures/unlabelled" in capsys.readouterr().out
