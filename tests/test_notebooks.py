@@ -1,0 +1,102 @@
+"""Every notebook: it runs from top to bottom, its claims hold, and what is committed is what such a run leaves."""
+
+import asyncio
+import os
+import re
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SWITCH = "QUICK = False  # True: a fraction of the training, for a first look"
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def has_tag(cell, tag):
+    return tag in cell.metadata.get("tags", [])
+
+
+def texts(notebook):
+    """Return every text that the committed outputs show."""
+    found = []
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            found.append(output.get("text", ""))
+            found += [str(value) for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+    return "\n".join(found)
+
+
+def test_the_notebooks_are_numbered_one_after_the_other():
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"0{number}_" for number in range(1, len(NOTEBOOKS) + 1)]
+    listed = (ROOT / "notebooks" / "README.md").read_text()
+    assert all(path.name in listed for path in NOTEBOOKS)
+
+
+@every_notebook
+def test_it_runs_and_its_claims_hold(path, monkeypatch):
+    notebook = read(path)
+    first = code_cells(notebook)[0]
+    assert SWITCH in first.source
+    first.source = first.source.replace("QUICK = False", "QUICK = True")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with warnings.catch_warnings():
+        # Those of Jupyter's own machinery; a warning of a cell lands in its outputs, and is looked for below.
+        warnings.simplefilter("ignore")
+        asyncio.run(NotebookClient(notebook, timeout=300, kernel_name="python3").async_execute(cwd=str(path.parent)))
+    assert not stderr(notebook)
+
+
+def stderr(notebook):
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.get("name") == "stderr")
+
+
+@every_notebook
+def test_its_outputs_are_committed_as_a_clean_run_left_them(path):
+    notebook = read(path)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not stderr(notebook)
+    assert not re.search(r"(?<![\w.])/(?:home|root|tmp|Users|work)/", texts(notebook))
+    assert os.path.getsize(path) < 1_000_000
+
+
+@every_notebook
+def test_it_is_laid_out_as_a_lesson(path):
+    notebook = read(path)
+    assert 10 <= len([cell for cell in notebook.cells if not has_tag(cell, "claims")]) <= 24
+    first, switch, *_, exercises, answers = notebook.cells
+    assert first.source.startswith(f"# {int(path.name[:2])}. ")
+    assert "**At the end you will know**" in first.source
+    assert switch.source.split("\n")[0].startswith("DATA = ")
+    assert switch.source.split("\n")[1] == SWITCH
+    assert exercises.source.startswith("## Exercises")
+    assert len(re.findall(r"^\d\. ", exercises.source, re.MULTILINE)) == 3
+    assert answers.source.startswith("<details><summary>Answers</summary>")
+    assert answers.source.endswith("</details>")
+
+
+@every_notebook
+def test_its_claims_are_checked_in_hidden_cells(path):
+    claims = [cell for cell in code_cells(read(path)) if has_tag(cell, "claims")]
+    assert claims
+    for cell in claims:
+        assert cell.metadata["jupyter"]["source_hidden"]
+        assert "assert " in cell.source
