@@ -1,12 +1,20 @@
-"""Figures: what a model draws, and what is drawn of it. Each function returns a Figure and saves nothing.
+"""Figures: what a model draws, and what is drawn of it. Each function returns matplotlib axes and saves nothing.
 
-No pyplot: a figure belongs to whoever asked for it; no window and no global list of figures is opened. In a
-notebook, after `%matplotlib inline`, a figure on the last line of a cell is shown.
+With `ax` only those axes are drawn into, so that figures can be put side by side in a grid of subplots, best one with
+``layout="constrained"``. Without it a new pyplot figure of a fitting size is made, which a notebook shows by itself.
+
+White paper and black ink, whatever the style: a figure in a dark notebook looks like the one in the report. The size
+of letters in axes that are given is left to the style.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
 
+import matplotlib
+import matplotlib.style
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -49,12 +57,44 @@ _NOT_DRAWN = ("epoch", "step", "seconds")
 _RECONSTRUCTIONS_IN_A_LINE = 10
 _ENCODED_AT_ONCE = 500
 _TILE, _MARGIN, _LETTER = 0.6, 0.05, 0.1  # inches
-_LONGEST_LEVEL_NAME = 5  # letters; longer names of columns are turned, or they would run into each other
+_SMALLEST_LETTER = 4.0  # points
+_SMALL_AXES = 3.0  # inches; below, there is small print and small dots
+
+_without_pyplot: ContextVar[bool] = ContextVar("_without_pyplot", default=False)
 
 
+@contextmanager
+def without_pyplot() -> Iterator[None]:
+    """Make figures that belong to whoever asked for them: no window, no place in pyplot's list, nothing to close."""
+    token = _without_pyplot.set(True)
+    try:
+        yield
+    finally:
+        _without_pyplot.reset(token)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that axes are in, to save it or to change its size."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+@contextmanager
+def _default_style() -> Iterator[None]:
+    """Draw in matplotlib's own style, with the user's resolution."""
+    with matplotlib.style.context(["default", {"figure.dpi": matplotlib.rcParams["figure.dpi"]}]):
+        yield
+
+
+@_default_style()
 def class_samples(
-    model: SemiSupervisedModel, num_samples: int = 10, class_names: Sequence[str] | None = None
-) -> Figure:
+    model: SemiSupervisedModel,
+    num_samples: int = 10,
+    class_names: Sequence[str] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw samples of every class, a row for each: the mean of p(x | y, z), z from the prior.
 
     The randomness is that of torch's global generator, as in `SemiSupervisedModel.sample`.
@@ -63,6 +103,7 @@ def class_samples(
         model: The model.
         num_samples: How many of each class.
         class_names: What the classes are called; their numbers where it is not given.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
 
     Raises:
         ValueError: If num_samples is less than 1, or there are not as many names as classes.
@@ -72,16 +113,19 @@ def class_samples(
     names = _names(model.num_classes, class_names)
     with evaluating(model):
         samples = model.sample(torch.arange(model.num_classes, device=device_of(model)), num_samples)
-    return _tiles(samples.transpose(0, 1), rows=names)  # (classes, samples, channels, height, width)
+    # (classes, samples, channels, height, width)
+    return _tiles(samples.transpose(0, 1), rows=names, labels=("samples", "class y"), ax=ax)
 
 
+@_default_style()
 def analogies(
     model: SemiSupervisedModel,
     x: Tensor,
     class_names: Sequence[str] | None = None,
     *,
     y: Tensor | None = None,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Draw each image, then its style in every class: Kingma et al. 2014 (arXiv 1406.5298), figure 1.
 
     Args:
@@ -89,6 +133,7 @@ def analogies(
         x: Images (batch, channels, height, width), pixels in [0, 1].
         class_names: What the classes are called; their numbers where it is not given.
         y: Classes (batch,) of the images; the most probable ones where they are not given.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
 
     Raises:
         ValueError: If there are not as many names as classes.
@@ -97,16 +142,19 @@ def analogies(
     x, y = _to_device(model, x, y)
     with evaluating(model):
         styles = model.analogies(x, y).transpose(0, 1)  # (batch, classes, channels, height, width)
-    return _tiles(torch.cat([x.unsqueeze(1), styles], dim=1), columns=["image", *names])
+    tiles = torch.cat([x.unsqueeze(1), styles], dim=1)
+    return _tiles(tiles, columns=["image", *names], labels=("class y", "images"), ax=ax)
 
 
-def reconstructions(model: SemiSupervisedModel, x: Tensor, y: Tensor | None = None) -> Figure:
+@_default_style()
+def reconstructions(model: SemiSupervisedModel, x: Tensor, y: Tensor | None = None, *, ax: Axes | None = None) -> Axes:
     """Draw images and, below each, the mean of p(x | y, z) at the mean of q(z | x, y); ten pairs to a line.
 
     Args:
         model: The model.
         x: Images (batch, channels, height, width), pixels in [0, 1].
         y: Classes (batch,) of the images; the most probable ones where they are not given.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
     """
     x, y = _to_device(model, x, y)
     with evaluating(model):
@@ -114,9 +162,10 @@ def reconstructions(model: SemiSupervisedModel, x: Tensor, y: Tensor | None = No
     lines = torch.split(pairs, _RECONSTRUCTIONS_IN_A_LINE, dim=1)
     blank = pairs.new_ones(2, lines[0].shape[1] - lines[-1].shape[1], *x.shape[1:])
     rows = torch.cat([*lines[:-1], torch.cat([lines[-1], blank], dim=1)])
-    return _tiles(rows, rows=["image", "reconstruction"] * len(lines))
+    return _tiles(rows, rows=["image", "reconstruction"] * len(lines), labels=("images", ""), ax=ax)
 
 
+@_default_style()
 def latent_map(
     model: SemiSupervisedModel,
     x: Tensor,
@@ -124,7 +173,8 @@ def latent_map(
     class_names: Sequence[str] | None = None,
     *,
     tsne: bool = False,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a point for each image, the mean of q(z | x, y) at the most probable y, coloured by true class.
 
     Args:
@@ -134,6 +184,7 @@ def latent_map(
         class_names: What the classes are called; their numbers where it is not given.
         tsne: Whether to lay the points out by t-SNE (van der Maaten and Hinton 2008), which keeps neighbours
             together, is slow and gives distances no meaning; by principal components otherwise.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
 
     Raises:
         ValueError: If there are fewer than two images (or five, with t-SNE), the labels do not fit, or there
@@ -150,35 +201,37 @@ def latent_map(
         z = torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).double()
     points, axis_labels = _by_neighbours(z) if tsne else _principal_components(z)
 
-    legend_columns = math.ceil(len(names) / 20)
-    legend_width = legend_columns * (0.8 + _LETTER * max(len("unlabelled"), *map(len, names)))
-    figure = Figure(figsize=(6 + legend_width, 5.5), layout="constrained")
-    axes = figure.add_subplot()
+    if ax is None:
+        legend_width = math.ceil(len(names) / 20) * (0.8 + _LETTER * max(len("unlabelled"), *map(len, names)))
+        ax = _new_figure(6 + legend_width, 5.5, layout="constrained").add_subplot()
+    _whiten(ax)
     labels = labels.cpu()
     if (labels < 0).any():
-        _scatter(axes, points[labels < 0], "unlabelled", "0.85", ".")
+        _scatter(ax, points[labels < 0], "unlabelled", "0.85", ".")
     for y, name in enumerate(names):
-        _scatter(
-            axes,
-            points[labels == y],
-            name,
-            COLOURS[y % len(COLOURS)],
-            MARKERS[y // len(COLOURS) % len(MARKERS)],
-        )
-    axes.set_xlabel(axis_labels[0])
-    axes.set_ylabel(axis_labels[1])
-    axes.set_title("mean of q(z | x, y), by true class")
-    figure.legend(loc="outside right upper", title="class", markerscale=1.5, ncols=legend_columns)
-    return figure
+        colour, marker = COLOURS[y % len(COLOURS)], MARKERS[y // len(COLOURS) % len(MARKERS)]
+        _scatter(ax, points[labels == y], name, colour, marker)
+    size = 8 if _is_small(ax) else 10
+    ax.set_xlabel(axis_labels[0], size=size)
+    ax.set_ylabel(axis_labels[1], size=size)
+    if not axis_labels[1]:
+        ax.set_yticks([])
+    ax.set_title("mean of q(z | x, y)", size=10)
+    _name_classes(ax)
+    return ax
 
 
-def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[str]) -> Figure:
+@_default_style()
+def confusion_matrix(
+    labels: Tensor, predictions: Tensor, class_names: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
     """Draw how many images of each class (row) were taken for each class (column); colour is the row's share.
 
     Args:
         labels: True classes (N,).
         predictions: Predicted classes (N,).
         class_names: What the classes are called.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
 
     Raises:
         ValueError: If there is not one prediction for each label, or a class has no name.
@@ -196,103 +249,219 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
     counts = torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
     shares = counts / counts.sum(-1, keepdim=True).clamp(min=1)
 
-    # Wide enough for the digits of the largest count.
-    cell = max(0.32, 0.09 * len(str(counts.max().item())) + 0.06)
-    side = max(3.5, cell * num_classes)
-    names = _LETTER * max(map(len, class_names))
-    figure = Figure(figsize=(side + names + 2, side + names + 1), layout="constrained")
-    axes = figure.add_subplot()
-    picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    for row, column in counts.nonzero().tolist():
+    digits = len(str(counts.max().item()))
+    if ax is None:
+        # Wide enough for the digits of the largest count.
+        side = max(3.5, max(0.32, 0.09 * digits + 0.06) * num_classes)
+        names = _LETTER * max(map(len, class_names))
+        ax = _new_figure(side + names + 2, side + names + 1, layout="constrained").add_subplot()
+    _whiten(ax)
+    picture = ax.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    bar = ax.figure.colorbar(picture, ax=ax, label="share of the true class", shrink=0.8)
+    _whiten(bar.ax)
+    size = min(8.0, 72 * min(_inches(ax)) / num_classes / (0.7 * digits))
+    for row, column in counts.nonzero().tolist() if size >= _SMALLEST_LETTER else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(counts[row, column].item()), ha="center", va="center", color=colour, size=8)
-    _name_ticks(axes, rows=class_names, columns=class_names)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(f"{counts.diagonal().sum()} of {len(labels)} right (cells without a number: 0)", size=10)
-    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.8)
-    return figure
+        ax.text(column, row, str(counts[row, column].item()), ha="center", va="center", color=colour, size=size)
+    _name_ticks(ax, rows=class_names, columns=class_names)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
+    ax.set_title(f"{counts.diagonal().sum():,} of {len(labels):,} right", size=10)
+    return ax
 
 
-def reliability_diagram(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+@_default_style()
+def reliability_diagram(probabilities: Tensor, labels: Tensor, name: str = "q(y|x)", *, ax: Axes | None = None) -> Axes:
     """Draw accuracy against confidence in 15 bins, and below it how many images are in each.
 
     Blue is the share of right predictions; red, from it to the bin's mean confidence, is the gap whose mean
     over images is the expected calibration error (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
-        predictions: For each name, such as "q(y|x)", probabilities (N, classes) and true classes (N,).
+        probabilities: p(y|x), (N, classes).
+        labels: True classes (N,).
+        name: What the probabilities are called.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Returns:
+        The axes of the accuracies; those of the numbers of images are within them, ``child_axes[0]``.
 
     Raises:
-        ValueError: If there are no predictions; see `inference.calibration.calibrate` for the others.
+        ValueError: See `inference.calibration.calibrate`.
     """
-    if not predictions:
-        raise ValueError("predictions: expected at least one; got none.")
-    figure = Figure(figsize=(4.6 * len(predictions), 5.4), layout="constrained")
-    grid = figure.subplots(2, len(predictions), sharex=True, squeeze=False, height_ratios=(3, 1))
-    for (name, (probabilities, labels)), (upper, lower) in zip(predictions.items(), grid.T, strict=True):
-        bins = reliability_bins(probabilities, labels)
-        width = 1 / len(bins.count)
-        filled = (bins.count > 0).nonzero().squeeze(-1)
-        centres = ((filled + 0.5) * width).numpy()
-        accuracy, confidence = bins.accuracy[filled].numpy(), bins.confidence[filled].numpy()
-        upper.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="calibrated")
-        upper.bar(centres, accuracy, width, color=COLOURS[0], edgecolor="white", label="accuracy")
-        upper.bar(
-            centres,
-            confidence - accuracy,
-            width,
-            bottom=accuracy,
-            color="none",
-            edgecolor=COLOURS[2],
-            hatch="////",
-            label=f"gap to confidence (ECE {bins.ece:.2%})",
-        )
-        upper.set(title=f"{name}, {len(labels)} images", xlim=(0, 1), ylim=(0, 1.02))
-        upper.legend(loc="upper left", fontsize=8)
-        lower.bar(centres, bins.count[filled].numpy(), width, color="0.6", edgecolor="white")
-        lower.set_xlabel(f"confidence, max {name}")
-        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    grid[0, 0].set_ylabel("accuracy")
-    grid[1, 0].set_ylabel("images")
-    return figure
+    bins = reliability_bins(probabilities, labels)
+    if ax is None:
+        ax = _new_figure(4.6, 5.4, layout="constrained").add_subplot()
+    _whiten(ax)
+    width = 1 / len(bins.count)
+    filled = (bins.count > 0).nonzero().squeeze(-1)
+    centres = ((filled + 0.5) * width).numpy()
+    accuracy, confidence = bins.accuracy[filled].numpy(), bins.confidence[filled].numpy()
+    ax.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="calibrated")
+    ax.bar(centres, accuracy, width, color=COLOURS[0], edgecolor="white", label="accuracy")
+    ax.bar(
+        centres,
+        confidence - accuracy,
+        width,
+        bottom=accuracy,
+        color="none",
+        edgecolor=COLOURS[2],
+        hatch="////",
+        label=f"gap to confidence (ECE {bins.ece:.2%})",
+    )
+    # An accuracy of zero is where the numbers of images end, a quarter of the axes' height from below.
+    share, highest = 0.25, 1.02
+    ax.set(xlim=(0, 1), ylim=(-highest * share / (1 - share), highest), yticks=torch.linspace(0, 1, 6).tolist())
+    ax.set_title(f"{name}, {len(labels):,} images", size=10)
+    ax.set_xlabel(f"confidence, max {name}")
+    ax.set_ylabel("accuracy", y=(1 + share) / 2)
+    ax.legend(loc="upper left", fontsize=5 if _is_small(ax) else 8)
+
+    numbers = ax.inset_axes((0, 0, 1, share), sharex=ax)
+    _whiten(numbers)
+    numbers.bar(centres, bins.count[filled].numpy(), width, color="0.6", edgecolor="white")
+    numbers.margins(y=0.2)  # or the highest number would be written at the accuracy of zero
+    numbers.tick_params(bottom=False, labelbottom=False, labelsize=8)
+    numbers.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    numbers.set_ylabel("images")
+    return ax
 
 
-def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw the terms of training over epochs, a panel for each; labelled and unlabelled images share one.
+@_default_style()
+def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axes | None = None) -> Axes:
+    """Draw one term of training over epochs, of labelled and unlabelled images together.
 
     Args:
         history: A row for each epoch: "epoch", and terms such as "loss", "unlabelled/kl", "labelled/kl",
             "classification", "kl_weight" or "validation_accuracy". A row may lack some.
+        term: The term, without "labelled/" or "unlabelled/".
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Raises:
+        ValueError: If there are no rows, or none has the term.
+    """
+    terms = _terms(history)
+    if term not in terms:
+        raise ValueError(f"term: expected one of {', '.join(terms)}; got {term!r}.")
+    if ax is None:
+        ax = _new_figure(4.8, 3.6, layout="constrained").add_subplot()
+    _whiten(ax)
+    curves = terms[term]
+    for name, kind in curves.items():
+        rows = [row for row in history if name in row]
+        epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
+        # Labelled and unlabelled keep their colours in every panel; a lone epoch is a dot, not a line.
+        colour = COLOURS[2] if kind == "labelled" else COLOURS[0]
+        ax.plot(epochs, values, color=colour, marker="." if len(rows) < 10 else "", label=kind)
+    if any(curves.values()):
+        ax.legend(fontsize=8)
+    ax.set_title(_TITLES.get(term, term.replace("_", " ")), size=10)
+    ax.set_ylabel(_UNITS.get(term, "nats"))
+    ax.set_xlabel("epoch")
+    ax.set_xlim(0, 1.03 * max(row["epoch"] for row in history))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return ax
+
+
+@_default_style()
+def training_curves(history: Sequence[Mapping[str, float]]) -> list[Axes]:
+    """Draw every term of training in a panel of one new pyplot figure; see `training_curve`.
 
     Raises:
         ValueError: If there are no rows or nothing to draw in them.
     """
-    panels: dict[str, dict[str, str]] = {}
+    terms = _terms(history)
+    num_columns = min(4, len(terms))
+    num_rows = math.ceil(len(terms) / num_columns)
+    figure = _new_figure(3.2 * num_columns, 2.4 * num_rows, layout="constrained")
+    panels = [figure.add_subplot(num_rows, num_columns, position + 1) for position in range(len(terms))]
+    return [training_curve(history, term, ax=panel) for term, panel in zip(terms, panels, strict=True)]
+
+
+@_default_style()
+def image_grid(
+    images: Tensor, rows: Sequence[str] = (), columns: Sequence[str] = (), *, ax: Axes | None = None
+) -> Axes:
+    """Lay images out in one picture, white lines between them.
+
+    Args:
+        images: (rows, columns, channels, height, width), pixels in [0, 1]; one channel is grey, three are colours.
+        rows: What the rows are called, from the top, or nothing.
+        columns: What the columns are called, or nothing.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Raises:
+        ValueError: If the images are not in such a shape, or there are not as many names as rows or columns.
+    """
+    return _tiles(images, rows, columns, ax=ax)
+
+
+def _terms(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, str]]:
+    """Return for each term the names of its curves, and for each of those "labelled", "unlabelled" or ""."""
+    terms: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(name for row in history for name in row if name not in _NOT_DRAWN):
         kind, _, term = name.rpartition("/")
-        panels.setdefault(term, {})[name] = kind
-    if not panels:
+        terms.setdefault(term, {})[name] = kind
+    if not terms:
         raise ValueError("history: expected at least one row with a term; got none.")
-    num_columns = min(4, len(panels))
-    num_rows = math.ceil(len(panels) / num_columns)
-    figure = Figure(figsize=(3.2 * num_columns, 2.4 * num_rows), layout="constrained")
-    for position, (term, curves) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(num_rows, num_columns, position)
-        for name, kind in curves.items():
-            rows = [row for row in history if name in row]
-            epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
-            # Labelled and unlabelled keep their colours in every panel; a lone epoch is a dot, not a line.
-            colour = COLOURS[2] if kind == "labelled" else COLOURS[0]
-            axes.plot(epochs, values, color=colour, marker="." if len(rows) < 10 else "", label=kind)
-        if any(curves.values()):
-            axes.legend(fontsize=8)
-        axes.set_title(_TITLES.get(term, term.replace("_", " ")), size=10)
-        axes.set_ylabel(_UNITS.get(term, "nats"))
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0, 1.03 * max(row["epoch"] for row in history))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return figure
+    return terms
+
+
+def _new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+    """Make a figure of a size in inches: pyplot's, unless asked otherwise."""
+    if _without_pyplot.get():
+        return Figure(figsize=(width, height), layout=layout)
+    # Imported here since it looks for a window system.
+    from matplotlib import pyplot
+
+    return pyplot.figure(figsize=(width, height), layout=layout)
+
+
+def _whiten(axes: Axes) -> None:
+    """Turn axes, and the paper around them, to black on white, whatever the style they were made in."""
+    figure_of(axes).set_facecolor("white")
+    axes.set_facecolor("white")
+    axes.spines[:].set_edgecolor("black")
+    # Said of ticks that are made when the figure is drawn, in whatever style there is then.
+    axes.tick_params(which="both", color="black", labelcolor="black")
+    axes.grid(visible=False)
+    for text in (axes.title, *(t for axis in (axes.xaxis, axes.yaxis) for t in (axis.label, axis.get_offset_text()))):
+        text.set_color("black")
+
+
+def _inches(axes: Axes) -> tuple[float, float]:
+    """Return the width and height of axes."""
+    box = axes.get_window_extent().transformed(figure_of(axes).dpi_scale_trans.inverted())
+    return box.width, box.height
+
+
+def _is_small(axes: Axes) -> bool:
+    return min(_inches(axes)) < _SMALL_AXES
+
+
+def _name_classes(axes: Axes) -> None:
+    """Write a legend beside the axes where the figure's layout makes room for it, or else in room made within."""
+    height = _inches(axes)[1]
+    size = 6 if _is_small(axes) else 10
+    entries = len(axes.get_legend_handles_labels()[0])
+    columns = math.ceil(entries * 1.5 * size / (72 * height))
+    beside = figure_of(axes).get_layout_engine() is not None
+    legend = axes.legend(
+        loc="upper left" if beside else "upper right",
+        bbox_to_anchor=(1.02, 1) if beside else None,
+        borderaxespad=0,
+        title="true class",
+        title_fontsize=size,
+        fontsize=size,
+        markerscale=1.5,
+        handlelength=1,
+        columnspacing=1,
+        ncols=columns,
+    )
+    if not beside:
+        taken = min(0.7, legend.get_window_extent().width / axes.get_window_extent().width)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, low + (high - low) / (1 - taken))
 
 
 def _names(num_classes: int, class_names: Sequence[str] | None) -> list[str]:
@@ -307,9 +476,24 @@ def _to_device(model: SemiSupervisedModel, x: Tensor, y: Tensor | None) -> tuple
     return x.to(device), None if y is None else y.to(device)
 
 
-def _tiles(images: Tensor, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Figure:
-    """Lay images (rows, columns, channels, height, width) out in one picture, white lines between them."""
+def _tiles(
+    images: Tensor,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    labels: tuple[str, str] = ("", ""),
+    *,
+    ax: Axes | None,
+) -> Axes:
+    """Lay images out as `image_grid` does, with labels of the horizontal and the vertical axis."""
+    if images.dim() != 5 or images.shape[2] not in (1, 3) or 0 in images.shape:
+        raise ValueError(
+            "images: expected (rows, columns, channels, height, width), none zero and 1 or 3 channels; "
+            f"got {tuple(images.shape)}."
+        )
     num_rows, num_columns, channels, height, width = images.shape
+    for axis, names, number in (("rows", rows, num_rows), ("columns", columns, num_columns)):
+        if len(names) not in (0, number):
+            raise ValueError(f"{axis}: expected {number} names, or none; got {len(names)}.")
     gap = max(1, height // 14)
     # A Gaussian's mean may lie outside of what can be shown.
     shown = images.detach().cpu().double().clamp(0, 1)
@@ -319,24 +503,29 @@ def _tiles(images: Tensor, rows: Sequence[str] = (), columns: Sequence[str] = ()
             top, left = row * (height + gap), column * (width + gap)
             canvas[top : top + height, left : left + width] = shown[row, column].permute(1, 2, 0)
 
-    shape = (_TILE * num_columns, _TILE * num_rows * height / width)  # inches
-    figure = Figure(figsize=shape)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(canvas.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    shape = (_TILE * canvas.shape[1] / width, _TILE * canvas.shape[0] / width)  # inches
+    axes = _new_figure(*shape).add_axes((0, 0, 1, 1)) if ax is None else ax
+    _whiten(axes)
+    axes.imshow(canvas.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     _name_ticks(axes, rows, columns, step=(height + gap, width + gap), size=(height, width))
-    _make_room(figure, axes, shape)
-    return figure
+    axes.xaxis.set_label_position("top" if columns else "bottom")
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    if ax is None:
+        _make_room(axes, shape)
+    return axes
 
 
-def _make_room(figure: Figure, axes: Axes, shape: tuple[float, float]) -> None:
+def _make_room(axes: Axes, shape: tuple[float, float]) -> None:
     """Widen a figure that its axes fill by what their names take beside it.
 
     Constrained layout cuts names where pictures of a fixed shape leave it little room.
     """
     width, height = shape
+    figure = figure_of(axes)
     everything = figure.get_tightbbox()  # inches
     left, bottom = _MARGIN - everything.x0, _MARGIN - everything.y0
     whole_width, whole_height = left + everything.x1 + _MARGIN, bottom + everything.y1 + _MARGIN
@@ -352,9 +541,15 @@ def _name_ticks(
     size: tuple[int, int] = (1, 1),
 ) -> None:
     """Write names at the middles of rows and columns of `size` pixels that start every `step` pixels."""
-    axes.set_yticks([row * step[0] + (size[0] - 1) / 2 for row in range(len(rows))], rows)
-    axes.set_xticks([column * step[1] + (size[1] - 1) / 2 for column in range(len(columns))], columns)
-    if max(map(len, columns), default=0) > _LONGEST_LEVEL_NAME:
+    width, height = _inches(axes)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    pixel = min(width / abs(right - left), height / abs(top - bottom))  # inches
+    points = min(10.0, max(_SMALLEST_LETTER, 72 * pixel * min(step) / 1.3))
+    axes.set_yticks([row * step[0] + (size[0] - 1) / 2 for row in range(len(rows))], rows, size=points)
+    axes.set_xticks([column * step[1] + (size[1] - 1) / 2 for column in range(len(columns))], columns, size=points)
+    if (
+        max(map(len, columns), default=0) * _LETTER * points / 10 > pixel * step[1]
+    ):  # level, they would run into each other
         on_top = axes.xaxis.get_ticks_position() == "top"
         for name in axes.get_xticklabels():
             name.set(rotation=45, ha="left" if on_top else "right", rotation_mode="anchor")
@@ -362,7 +557,9 @@ def _name_ticks(
 
 def _scatter(axes: Axes, points: Tensor, name: str, colour: str, marker: str) -> None:
     horizontal, vertical = points.T.numpy()
-    axes.scatter(horizontal, vertical, s=14, c=colour, marker=marker, label=name, linewidths=0)
+    axes.scatter(
+        horizontal, vertical, s=4 if _is_small(axes) else 14, c=colour, marker=marker, label=name, linewidths=0
+    )
 
 
 def _principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
@@ -372,7 +569,7 @@ def _principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
         return torch.cat([centred, torch.zeros_like(centred)], dim=-1), ("z, centred", "")
     left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
     shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
-    first, second = (f"principal component {number} ({shares[number - 1]:.0%} of the variance)" for number in (1, 2))
+    first, second = (f"component {number} ({shares[number - 1]:.0%} of variance)" for number in (1, 2))
     return left[:, :2] * singular[:2], (first, second)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from matplotlib.figure import Figure
 
 from data import ImageData
 from inference import figures
@@ -17,7 +18,7 @@ from inference.files import write_atomically
 from inference.objective import Sizes
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
     from inference.runs import Run
 
@@ -169,17 +170,18 @@ def save_pictures(
         The pictures' paths.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
+    with figures.without_pyplot():
+        drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
     paths = []
-    for name, figure in drawn.items():
+    for name, axes in drawn.items():
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=120)
+        figures.figure_of(axes).savefig(content, format="png", dpi=120)
         paths.append(folder / f"{name}.png")
         write_atomically(paths[-1], content.getvalue())
     return paths
 
 
-def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Figure]":
+def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Axes]":
     """Draw what the model makes of images, and of none."""
     assert run.data is not None
     model, data = run.model, run.data
@@ -201,7 +203,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
     return drawn
 
 
-def _pictures_of_numbers(run: "Run") -> "dict[str, Figure]":
+def _pictures_of_numbers(run: "Run") -> "dict[str, Axes]":
     """Draw what was measured: in training, and on the test images."""
     drawn = {}
     if run.evaluation is not None:
@@ -209,12 +211,11 @@ def _pictures_of_numbers(run: "Run") -> "dict[str, Figure]":
         drawn["confusion_matrix"] = figures.confusion_matrix(
             evaluation.labels, evaluation.probabilities.argmax(-1), names
         )
+        left, right = Figure(figsize=(9.2, 5.4), layout="constrained").subplots(1, 2)
+        figures.reliability_diagram(evaluation.probabilities, evaluation.labels, ax=left)
         drawn["reliability"] = figures.reliability_diagram(
-            {
-                "q(y|x)": (evaluation.probabilities, evaluation.labels),
-                "p(y|x)": (evaluation.posterior_probabilities, evaluation.posterior_labels),
-            }
+            evaluation.posterior_probabilities, evaluation.posterior_labels, "p(y|x)", ax=right
         )
     if run.history:
-        drawn["training_curves"] = figures.training_curves(run.history)
+        drawn["training_curves"] = figures.training_curves(run.history)[0]
     return drawn

@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+from itertools import combinations
 
+import matplotlib
+import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from inference import figures
 from inference.calibration import reliability_bins
@@ -18,13 +23,23 @@ GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 NAMES = ["T-shirt/top", "ankle boot", "bag"]
 
 
+@pytest.fixture(autouse=True)
+def _pyplot():
+    """No window is opened, and no figure is left to the next test."""
+    backend = matplotlib.get_backend()
+    pyplot.switch_backend("agg")
+    yield
+    pyplot.close("all")
+    pyplot.switch_backend(backend)
+
+
 def m2(shape=GREY, num_classes=3, latent_dim=2):
     likelihood = Gaussian() if shape == COLOUR else None
     return M2(shape, num_classes, prior=StandardNormal(latent_dim), networks=MLP((8,)), likelihood=likelihood).eval()
 
 
-def tile(figure, row, column, size=8, gap=1):
-    picture = torch.from_numpy(figure.axes[0].images[0].get_array().data)
+def tile(axes, row, column, size=8, gap=1):
+    picture = torch.from_numpy(axes.images[0].get_array().data)
     top, left = row * (size + gap), column * (size + gap)
     return picture[top : top + size, left : left + size]
 
@@ -38,8 +53,9 @@ def texts(labels):
     return [label.get_text() for label in labels]
 
 
-def draw(figure):
+def draw(axes):
     """Draw, and refuse what sticks out of the figure."""
+    figure = axes.figure
     FigureCanvasAgg(figure)
     figure.canvas.draw()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
@@ -56,50 +72,52 @@ def draw(figure):
 def test_class_samples_are_the_models_samples(shape):
     model = m2(shape)
     torch.manual_seed(5)
-    figure = figures.class_samples(model, 4, NAMES)
+    axes = figures.class_samples(model, 4, NAMES)
     torch.manual_seed(5)
     samples = model.sample(torch.arange(3), 4)  # (samples, classes, ...)
     for y in range(3):
         for number in range(4):
-            torch.testing.assert_close(tile(figure, y, number), shown(samples[number, y]))
-    assert texts(figure.axes[0].get_yticklabels()) == NAMES
-    assert len(figure.axes) == 1
-    draw(figure)
+            torch.testing.assert_close(tile(axes, y, number), shown(samples[number, y]))
+    assert texts(axes.get_yticklabels()) == NAMES
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("samples", "class y")
+    assert axes.figure.axes == [axes]
+    draw(axes)
 
 
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
 @pytest.mark.parametrize("y", [None, torch.tensor([2, 0])])
 def test_analogies_begin_with_the_image(shape, y):
     model, x = m2(shape), torch.rand(2, *shape)
-    figure = figures.analogies(model, x, NAMES, y=y)
+    axes = figures.analogies(model, x, NAMES, y=y)
     styles = model.analogies(x, y)
     for row in range(2):
-        torch.testing.assert_close(tile(figure, row, 0), shown(x[row]))
+        torch.testing.assert_close(tile(axes, row, 0), shown(x[row]))
         for y_drawn in range(3):
-            torch.testing.assert_close(tile(figure, row, 1 + y_drawn), shown(styles[y_drawn, row]))
-    assert texts(figure.axes[0].get_xticklabels()) == ["image", *NAMES]
-    draw(figure)
+            torch.testing.assert_close(tile(axes, row, 1 + y_drawn), shown(styles[y_drawn, row]))
+    assert texts(axes.get_xticklabels()) == ["image", *NAMES]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("class y", "images")
+    draw(axes)
 
 
 @pytest.mark.parametrize("num_images", [1, 10, 13])
 def test_reconstructions_lie_below_their_images(num_images):
     model, x = m2(), torch.rand(num_images, *GREY)
-    figure = figures.reconstructions(model, x)
+    axes = figures.reconstructions(model, x)
     reconstructed = model.reconstruct(x)
     for n in range(num_images):
         line, column = divmod(n, 10)
-        torch.testing.assert_close(tile(figure, 2 * line, column), shown(x[n]))
-        torch.testing.assert_close(tile(figure, 2 * line + 1, column), shown(reconstructed[n]))
+        torch.testing.assert_close(tile(axes, 2 * line, column), shown(x[n]))
+        torch.testing.assert_close(tile(axes, 2 * line + 1, column), shown(reconstructed[n]))
     lines = -(-num_images // 10)
-    assert texts(figure.axes[0].get_yticklabels()) == ["image", "reconstruction"] * lines
+    assert texts(axes.get_yticklabels()) == ["image", "reconstruction"] * lines
     if num_images == 13:
-        assert (tile(figure, 2, 3) == 1).all()
-    draw(figure)
+        assert (tile(axes, 2, 3) == 1).all()
+    draw(axes)
 
 
 def test_names_are_numbers_where_they_are_not_given():
-    figure = figures.class_samples(m2(num_classes=4), 1)
-    assert texts(figure.axes[0].get_yticklabels()) == ["0", "1", "2", "3"]
+    axes = figures.class_samples(m2(num_classes=4), 1)
+    assert texts(axes.get_yticklabels()) == ["0", "1", "2", "3"]
 
 
 def test_drawing_keeps_the_training_mode():
@@ -116,37 +134,38 @@ def test_latent_map_keeps_distances():
     model, x = m2(latent_dim=2), torch.rand(12, *GREY)
     labels = torch.arange(12) % 3
     labels[-1] = -1
-    figure = figures.latent_map(model, x, labels, NAMES)
-    drawn = [torch.from_numpy(points.get_offsets().data) for points in figure.axes[0].collections]
+    axes = figures.latent_map(model, x, labels, NAMES)
+    drawn = [torch.from_numpy(points.get_offsets().data) for points in axes.collections]
     assert [len(points) for points in drawn] == [1, 4, 4, 3]
     # Two principal components of two dimensions are a rotation.
     order = torch.cat([torch.tensor([11]), *(torch.nonzero(labels == y).squeeze(-1) for y in range(3))])
     z = model.encode(x).detach()[order]
     torch.testing.assert_close(torch.cdist(torch.cat(drawn), torch.cat(drawn)), torch.cdist(z, z))
-    assert texts(figure.legends[0].get_texts()) == ["unlabelled", *NAMES]
-    colours = [tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections]
+    variances = torch.linalg.eigvalsh(torch.cov(z.T))
+    assert axes.get_xlabel() == f"component 1 ({variances[1] / variances.sum():.0%} of variance)"
+    assert texts(axes.get_legend().get_texts()) == ["unlabelled", *NAMES]
+    colours = [tuple(points.get_facecolor()[0]) for points in axes.collections]
     assert len(set(colours)) == 4
-    draw(figure)
+    draw(axes)
 
 
 def test_latent_map_of_thirty_classes_tells_them_apart():
-    figure = figures.latent_map(m2(num_classes=30), torch.rand(60, *GREY), torch.arange(60) % 30)
+    axes = figures.latent_map(m2(num_classes=30), torch.rand(60, *GREY), torch.arange(60) % 30)
     looks = {
-        (tuple(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes())
-        for points in figure.axes[0].collections
+        (tuple(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes()) for points in axes.collections
     }
     assert len(looks) == 30
-    draw(figure)
+    draw(axes)
 
 
 def test_latent_map_of_one_dimension_and_by_neighbours():
     model, x, labels = m2(latent_dim=1), torch.rand(9, *GREY), torch.arange(9) % 3
     line = figures.latent_map(model, x, labels)
-    assert all((points.get_offsets().data[:, 1] == 0).all() for points in line.axes[0].collections)
+    assert all((points.get_offsets().data[:, 1] == 0).all() for points in line.collections)
     draw(line)
     neighbours = figures.latent_map(m2(), x, labels, tsne=True)
-    assert [len(points.get_offsets()) for points in neighbours.axes[0].collections] == [3, 3, 3]
-    assert neighbours.axes[0].get_xlabel() == "t-SNE 1"
+    assert [len(points.get_offsets()) for points in neighbours.collections] == [3, 3, 3]
+    assert neighbours.get_xlabel() == "t-SNE 1"
     draw(neighbours)
 
 
@@ -155,23 +174,23 @@ def test_latent_map_of_one_dimension_and_by_neighbours():
 
 def test_confusion_matrix_by_hand():
     labels, predictions = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 0, 1, 2, 0])
-    figure = figures.confusion_matrix(labels, predictions, NAMES)
-    axes = figure.axes[0]
+    axes = figures.confusion_matrix(labels, predictions, NAMES)
     counts = {text.get_position()[::-1]: text.get_text() for text in axes.texts}
     assert counts == {(0, 0): "2", (0, 1): "1", (2, 0): "1", (2, 2): "1"}
     assert axes.images[0].get_array().tolist() == [[2 / 3, 1 / 3, 0], [0, 0, 0], [0.5, 0, 0.5]]
     assert texts(axes.get_xticklabels()) == NAMES == texts(axes.get_yticklabels())
-    assert axes.get_title().startswith("3 of 5 right")
-    draw(figure)
+    assert axes.get_title() == "3 of 5 right"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert axes.figure.axes[1].get_ylabel() == "share of the true class"
+    draw(axes)
 
 
 @pytest.mark.parametrize("num_classes", [2, 30])
 @pytest.mark.parametrize("count", [1, 10000])
 def test_confusion_matrix_of_few_and_many_classes(num_classes, count):
     labels = torch.arange(num_classes).repeat(count)
-    figure = figures.confusion_matrix(labels, labels, [f"class {y}" for y in range(num_classes)])
-    draw(figure)
-    axes = figure.axes[0]
+    axes = figures.confusion_matrix(labels, labels, [f"class {y}" for y in range(num_classes)])
+    draw(axes)
     cell = axes.get_window_extent().width / num_classes
     assert len(axes.texts) == num_classes
     assert all(text.get_window_extent().width < cell for text in axes.texts)
@@ -181,21 +200,26 @@ def test_reliability_diagram_draws_the_bins():
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(50, 3, generator=generator).softmax(-1)
     labels = torch.randint(0, 3, (50,), generator=generator)
-    figure = figures.reliability_diagram({"q(y|x)": (probabilities, labels), "p(y|x)": (probabilities[:9], labels[:9])})
-    assert len(figure.axes) == 4
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["q(y|x), 50 images", "p(y|x), 9 images"]
-    for column, n in enumerate((50, 9)):
-        bins = reliability_bins(probabilities[:n], labels[:n])
-        filled = bins.count > 0
-        accuracy, gap = figure.axes[column].containers
-        height = torch.tensor([bar.get_height() for bar in accuracy])
-        top = torch.tensor([bar.get_y() + bar.get_height() for bar in gap])
-        torch.testing.assert_close(height, bins.accuracy[filled])
-        torch.testing.assert_close(top, bins.confidence[filled])
-        counts = [bar.get_height() for bar in figure.axes[2 + column].containers[0]]
-        assert counts == bins.count[filled].tolist()
-        assert f"ECE {bins.ece:.2%}" in texts(figure.axes[column].get_legend().get_texts())[-1]
-    draw(figure)
+    axes = figures.reliability_diagram(probabilities, labels, "p(y|x)")
+    assert axes.get_title() == "p(y|x), 50 images"
+    bins = reliability_bins(probabilities, labels)
+    filled = bins.count > 0
+    accuracy, gap = axes.containers
+    height = torch.tensor([bar.get_height() for bar in accuracy])
+    top = torch.tensor([bar.get_y() + bar.get_height() for bar in gap])
+    torch.testing.assert_close(height, bins.accuracy[filled])
+    torch.testing.assert_close(top, bins.confidence[filled])
+    assert f"ECE {bins.ece:.2%}" in texts(axes.get_legend().get_texts())[-1]
+    (numbers,) = axes.child_axes
+    assert [bar.get_height() for bar in numbers.containers[0]] == bins.count[filled].tolist()
+    assert [label.get_text() for label in (axes.xaxis.label, axes.yaxis.label, numbers.yaxis.label)] == [
+        "confidence, max p(y|x)",
+        "accuracy",
+        "images",
+    ]
+    draw(axes)
+    # The numbers of images end where the accuracies begin.
+    assert numbers.get_window_extent().y1 == pytest.approx(axes.transData.transform((0, 0))[1])
 
 
 # Training
@@ -218,8 +242,9 @@ HISTORY = [
 
 
 def test_training_curves_have_a_panel_for_each_term():
-    figure = figures.training_curves(HISTORY)
-    panels = {axes.get_title(): axes for axes in figure.axes}
+    drawn = figures.training_curves(HISTORY)
+    assert drawn == drawn[0].figure.axes
+    panels = {axes.get_title(): axes for axes in drawn}
     assert list(panels) == [
         "J / N",
         "KL divergence",
@@ -235,16 +260,150 @@ def test_training_curves_have_a_panel_for_each_term():
     assert labelled.get_color() != unlabelled.get_color() == panels["entropy"].lines[0].get_color()
     assert texts(panels["KL divergence"].get_legend().get_texts()) == ["labelled", "unlabelled"]
     assert panels["validation accuracy"].lines[0].get_xdata().tolist() == [2, 3]
-    assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
-    units = [axes.get_ylabel() for axes in figure.axes]
+    assert {axes.get_xlabel() for axes in drawn} == {"epoch"}
+    units = [axes.get_ylabel() for axes in drawn]
     assert units == ["nats", "nats", "nats", "nats", "β", "share of images"]
-    draw(figure)
+    draw(drawn[0])
 
 
 def test_a_single_epoch_is_a_dot():
-    figure = figures.training_curves(HISTORY[:1])
-    assert all(line.get_marker() == "." for axes in figure.axes for line in axes.lines)
-    draw(figure)
+    drawn = figures.training_curves(HISTORY[:1])
+    assert all(line.get_marker() == "." for axes in drawn for line in axes.lines)
+    draw(drawn[0])
+
+
+def test_a_training_curve_is_one_term():
+    axes = figures.training_curve(HISTORY, "kl")
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[4.0, 5.0, 6.0], [5.0, 6.0, 7.0]]
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("KL divergence", "epoch", "nats")
+    assert axes.figure.axes == [axes]
+    draw(axes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_grid_lays_images_out(channels):
+    images = torch.rand(2, 3, channels, 8, 8)
+    axes = figures.image_grid(images, ["up", "down"], ["a", "b", "c"])
+    for row in range(2):
+        for column in range(3):
+            torch.testing.assert_close(tile(axes, row, column), shown(images[row, column]))
+    assert (texts(axes.get_yticklabels()), texts(axes.get_xticklabels())) == (["up", "down"], ["a", "b", "c"])
+    draw(axes)
+
+
+# Axes, of one's own and given
+
+PROBABILITIES = torch.rand(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(-1)
+LABELS = torch.arange(40) % 3
+FUNCTIONS = {
+    "class_samples": lambda **ax: figures.class_samples(m2(), 4, NAMES, **ax),
+    "analogies": lambda **ax: figures.analogies(m2(), PROBABILITIES[:4, :1, None, None].expand(4, *GREY), **ax),
+    "reconstructions": lambda **ax: figures.reconstructions(m2(), torch.ones(3, *GREY), **ax),
+    "latent_map": lambda **ax: figures.latent_map(m2(), torch.rand(40, *GREY), LABELS, NAMES, **ax),
+    "confusion_matrix": lambda **ax: figures.confusion_matrix(LABELS, PROBABILITIES.argmax(-1), NAMES, **ax),
+    "reliability_diagram": lambda **ax: figures.reliability_diagram(PROBABILITIES, LABELS, **ax),
+    "training_curve": lambda **ax: figures.training_curve(HISTORY, "kl", **ax),
+    "image_grid": lambda **ax: figures.image_grid(torch.rand(2, 3, *COLOUR), ["up", "down"], **ax),
+}
+each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+
+
+def pixels(axes):
+    axes.figure.canvas.draw()
+    return np.asarray(axes.figure.canvas.buffer_rgba())
+
+
+def artists(axes):
+    """What is drawn in axes besides their frame: its kinds and how many."""
+    drawn = [type(child).__name__ for child in (*axes.lines, *axes.patches, *axes.collections, *axes.images)]
+    return sorted(drawn), texts(axes.texts), axes.get_xlabel(), axes.get_ylabel(), axes.get_title()
+
+
+@each_function
+def test_without_axes_a_figure_of_pyplots_is_made(function):
+    axes = function()
+    assert pyplot.get_fignums() == [1]
+    assert pyplot.gcf() is axes.figure
+    # In a report: nobody's figure but the caller's.
+    with figures.without_pyplot():
+        axes = function()
+    assert type(axes.figure) is Figure
+    assert pyplot.get_fignums() == [1]
+
+
+@each_function
+@pytest.mark.parametrize("layout", [None, "constrained", "tight"])
+def test_given_axes_are_drawn_into_and_no_others(function, layout):
+    figure, grid = pyplot.subplots(2, 2, layout=layout, figsize=(8, 7))
+    untouched = artists(grid[0, 1])
+    axes = function(ax=grid[0, 0])
+    assert axes is grid[0, 0]
+    torch.manual_seed(0)
+    alone = artists(function())
+    assert artists(axes) == alone
+    assert [artists(others) for others in grid.flat[1:]] == [untouched] * 3
+    assert figure.get_size_inches().tolist() == [8, 7]
+    assert len(pyplot.get_fignums()) == 2  # that of the grid, and the one that was made to compare
+    figure.canvas.draw()
+    if axes.get_legend():
+        box = axes.get_legend().get_window_extent()
+        assert figure.bbox.contains(box.x0, box.y0)
+        assert figure.bbox.contains(box.x1, box.y1)
+
+
+@pytest.mark.parametrize("four", [list(FUNCTIONS)[:4], list(FUNCTIONS)[4:]], ids=lambda names: names[0])
+@pytest.mark.parametrize("layout", ["constrained", "tight"])
+def test_a_grid_of_figures_has_room_for_each(four, layout):
+    figure, grid = pyplot.subplots(2, 2, layout=layout, figsize=(8, 7))
+    for name, ax in zip(four, grid.flat, strict=True):
+        FUNCTIONS[name](ax=ax)
+    figure.canvas.draw()
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
+    for box in boxes:
+        assert figure.bbox.contains(box.x0, box.y0)
+        assert figure.bbox.contains(box.x1, box.y1)
+
+
+def test_a_legend_within_axes_covers_no_points():
+    _, grid = pyplot.subplots(2, 2, figsize=(8, 7))
+    axes = FUNCTIONS["latent_map"](ax=grid[1, 0])
+    axes.figure.canvas.draw()
+    legend = axes.get_legend().get_window_extent()
+    assert axes.get_window_extent().padded(1).contains(legend.x1, legend.y1)
+    points = np.concatenate([axes.transData.transform(points.get_offsets()) for points in axes.collections])
+    assert points[:, 0].max() < legend.x0
+
+
+@each_function
+def test_light_and_dark_styles_give_the_same_picture(function):
+    pictures = {}
+    for style in ("default", "dark_background"):
+        with matplotlib.style.context(style):
+            torch.manual_seed(0)
+            alone = pixels(function())
+            _, grid = pyplot.subplots(1, 2)
+            grid[1].set_visible(False)
+            torch.manual_seed(0)
+            pictures[style] = alone, pixels(function(ax=grid[0]))
+    for light, dark in zip(*pictures.values(), strict=True):
+        assert (light[0] == 255).all()  # white paper
+        assert np.array_equal(light, dark)
+    assert light.min() < 50
+
+
+def test_the_resolution_is_the_users():
+    with matplotlib.rc_context({"figure.dpi": 37}):
+        assert FUNCTIONS["training_curve"]().figure.dpi == 37
+        assert FUNCTIONS["image_grid"]().figure.dpi == 37
+
+
+def test_numbers_that_would_not_fit_are_left_out():
+    _, grid = pyplot.subplots(3, 3)
+    labels = torch.arange(30)
+    axes = figures.confusion_matrix(labels, labels, [str(y) for y in range(30)], ax=grid[0, 0])
+    assert texts(axes.texts) == []
+    assert axes.get_title() == "30 of 30 right"
 
 
 # Refusals
@@ -269,16 +428,26 @@ def test_a_single_epoch_is_a_dot():
             lambda: figures.confusion_matrix(torch.tensor([0]), torch.tensor([3]), NAMES),
             "class_names: expected a name for every class; got 3 names",
         ),
-        (lambda: figures.reliability_diagram({}), "predictions: expected at least one"),
+        (lambda: figures.reliability_diagram(torch.ones(2, 3), LABELS[:2]), "probabilities: expected rows"),
         (lambda: figures.training_curves([]), "history: expected at least one row"),
         (lambda: figures.training_curves([{"epoch": 1}]), "history: expected at least one row"),
+        (lambda: figures.training_curve([], "kl"), "history: expected at least one row"),
+        (
+            lambda: figures.training_curve(HISTORY, "labelled/kl"),
+            "term: expected one of loss, kl, entropy, .*; got 'labelled/kl'",
+        ),
+        (lambda: figures.image_grid(torch.rand(3, *GREY)), r"images: expected \(rows, .*; got \(3, 1, 8, 8\)"),
+        (lambda: figures.image_grid(torch.rand(1, 1, 2, 8, 8)), "images: .* 1 or 3 channels; got"),
+        (lambda: figures.image_grid(torch.rand(2, 1, *GREY), ["up"]), "rows: expected 2 names, or none; got 1"),
+        (lambda: figures.image_grid(torch.rand(2, 1, *GREY), (), NAMES), "columns: expected 1 names, or none; got 3"),
     ],
 )
 def test_refusals(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+    assert pyplot.get_fignums() == []
 
 
-def test_no_pyplot():
+def test_an_import_chooses_no_backend():
     code = "import sys, inference.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
