@@ -149,7 +149,8 @@ class SemiSupervisedModel(nn.Module, ABC):
             if parameter.requires_grad:
                 shown = parameter.view_as(parameter)
                 shown.unconstrained = _constant(parameter)  # type: ignore[attr-defined]
-                effectful(_constant(shown), type="param")(name=name)
+                # With its constraint, as of `pyro.param`: `pyro.render_model` asks for it.
+                effectful(_constant(shown), type="param")(name=name, constraint=dist.constraints.real)
 
 
 def _constant(value: Tensor) -> Callable[..., Tensor]:

@@ -124,6 +124,21 @@ def test_images_and_classes_can_be_drawn_from_the_story(model):
     assert drawn.nodes["x"]["value"].shape == x.shape
 
 
+@pytest.mark.parametrize("y_is_in_the_prior", [False, True], ids=["p(z)", "p(z|y)"])
+def test_pyro_draws_the_story_and_the_guide(y_is_in_the_prior):
+    prior = ClassConditional(LATENT) if y_is_in_the_prior else StandardNormal(LATENT)
+    m2 = M2(GREY, CLASSES, prior=prior, networks=MLP(hidden=(16,)))
+    x, y = _images(m2), torch.tensor([0, 1, 2, 2])
+
+    def arrows(program, *batches):
+        drawing = pyro.render_model(program, model_args=list(batches)).source
+        return {tuple(line.split(" -> ")) for line in drawing.replace("\t", "").splitlines() if " -> " in line}
+
+    story = {("y", "x"), ("z", "x")} | ({("y", "z")} if y_is_in_the_prior else set())
+    assert arrows(m2.model, (x,), (x, y)) == story
+    assert arrows(m2.guide, (x,)) == {("y", "z")}
+
+
 def test_plain_svi_trains_every_model_and_leaves_nothing_in_the_store(model, name):
     # A second model of the same kind in the same process: it must train too, and share nothing.
     models = [model, MODELS[name]()]
