@@ -162,7 +162,7 @@ class Training(lightning.LightningModule):
     """One loss, one optimiser step, both kinds of image in every step."""
 
     def __init__(
-        self, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path, print_lines: bool
+        self, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path | None, print_lines: bool
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -178,7 +178,7 @@ class Training(lightning.LightningModule):
         # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
         self.every = max(1, epochs // 100)
         self.epochs = epochs - epochs % self.every
-        self.checkpoints = folder / "checkpoints"
+        self.checkpoints = None if folder is None else folder / "checkpoints"
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         self.history: list[Row] = []
         self.seconds = 0.0
@@ -302,11 +302,12 @@ class Training(lightning.LightningModule):
 
     def _tell(self) -> None:
         """Write metrics.csv anew, whole; print about twenty lines in all where there is no progress bar."""
-        table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(self.history[-1]))
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_atomically(self.folder / "metrics.csv", table.getvalue())
+        if self.folder is not None:
+            table = io.StringIO()
+            writer = csv.DictWriter(table, fieldnames=list(self.history[-1]))
+            writer.writeheader()
+            writer.writerows(self.history)
+            write_atomically(self.folder / "metrics.csv", table.getvalue())
         row, epoch = self.history[-1], self.current_epoch + 1
         rows = self.epochs // self.every
         if self.print_lines and (len(self.history) % max(1, rows // 20) == 0 or epoch == self.epochs):
@@ -314,12 +315,14 @@ class Training(lightning.LightningModule):
             print(f"epoch {epoch}/{self.epochs}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
 
     def _stop_at(self, culprit: str) -> None:
-        saved = f"{self.checkpoints / 'last.ckpt'} holds epoch {self.history[-1]['epoch']}" if self.history else "none"
-        raise FloatingPointError(
-            f"loss: expected finite numbers; got others in {culprit} at step {self.global_step + 1}, epoch "
-            f"{self.current_epoch + 1}, and stopped (last good checkpoint: {saved}). A lower --learning_rate or "
-            "--trainer.gradient_clip may help."
-        )
+        where = f"{culprit} at step {self.global_step + 1}, epoch {self.current_epoch + 1}"
+        if self.checkpoints is None:
+            advice = ". A lower learning_rate or trainer.gradient_clip may help."
+        else:
+            last = self.checkpoints / "last.ckpt"
+            saved = f"{last} holds epoch {self.history[-1]['epoch']}" if self.history else "none"
+            advice = f" (last good checkpoint: {saved}). A lower --learning_rate or --trainer.gradient_clip may help."
+        raise FloatingPointError(f"loss: expected finite numbers; got others in {where}, and stopped{advice}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say which model the checkpoint is of, and how training went so far."""
@@ -337,7 +340,7 @@ class Training(lightning.LightningModule):
 
 
 def train(
-    model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path, interactive: bool = True
+    model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path | None, interactive: bool = True
 ) -> list[Row]:
     """Train a model in place, from the start or from the last checkpoint in the folder.
 
@@ -346,7 +349,8 @@ def train(
         data: The images.
         recipe: How to train.
         folder: Where checkpoints and TensorBoard's events go: checkpoints/last.ckpt after every epoch, and
-            checkpoints/best.ckpt, of the highest validation accuracy, where there are validation images.
+            checkpoints/best.ckpt, of the highest validation accuracy, where there are validation images. None to
+            write nothing, and so never to resume.
         interactive: Whether a progress bar can be drawn; lines are printed otherwise.
 
     Returns:
@@ -361,10 +365,13 @@ def train(
     options = recipe.trainer
     bar = options.progress_bar and interactive
     training = Training(model, data, recipe, folder, print_lines=options.progress_bar and not interactive)
-    last = training.checkpoints / "last.ckpt"
-    if last.exists():
-        check_same_model(read_checkpoint(last), model, last)
-    callbacks: list[Callback] = [_Saving()]
+    callbacks: list[Callback] = []
+    last = None
+    if training.checkpoints is not None:
+        callbacks.append(_Saving(training.checkpoints))
+        if (training.checkpoints / "last.ckpt").exists():
+            last = training.checkpoints / "last.ckpt"
+            check_same_model(read_checkpoint(last), model, last)
     if bar:
         callbacks.append(_ProgressBar(refresh_rate=10))
     # A model that was evaluated or loaded stands in evaluation mode, where dropout and batch norm do not learn.
@@ -374,12 +381,13 @@ def train(
             options,
             max_epochs=training.epochs,
             callbacks=callbacks,
-            logger=TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
+            logger=False if folder is None else TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
+            enable_checkpointing=folder is not None,
             default_root_dir=folder,
             enable_progress_bar=bar,
         )
         try:
-            trainer.fit(training, ckpt_path=last if last.exists() else None, weights_only=True)
+            trainer.fit(training, ckpt_path=last, weights_only=True)
         finally:
             set_compute_dtype(model, None)
     model.eval()
@@ -446,6 +454,9 @@ class _Saving(Checkpoint):
     folder has been moved; the history does not.
     """
 
+    def __init__(self, checkpoints: Path) -> None:
+        self.checkpoints = checkpoints
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save after every noted epoch."""
         assert isinstance(pl_module, Training)
@@ -453,8 +464,8 @@ class _Saving(Checkpoint):
             return
         # The best one first: a run that is killed between the two does this epoch, and both, once more.
         if "validation_accuracy" in pl_module.history[-1] and pl_module.last_is_best:
-            trainer.save_checkpoint(pl_module.checkpoints / "best.ckpt")
-        trainer.save_checkpoint(pl_module.checkpoints / "last.ckpt")
+            trainer.save_checkpoint(self.checkpoints / "best.ckpt")
+        trainer.save_checkpoint(self.checkpoints / "last.ckpt")
 
 
 class _ProgressBar(TQDMProgressBar):

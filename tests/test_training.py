@@ -332,6 +332,19 @@ def test_a_bar_where_it_can_be_drawn_and_lines_elsewhere(tmp_path, capsys, inter
     assert written.err == ""
 
 
+def test_without_a_folder_nothing_is_written_and_training_is_the_same(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    models, rows = [], []
+    for folder in (None, tmp_path / "run"):
+        models.append(tiny.m2())
+        rows.append(train(models[-1], tiny.arrays(), tiny.everything(), folder))
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+    tiny.assert_same_tensors(*(model.state_dict() for model in models))
+    assert [{**row, "seconds": 0} for row in rows[0]] == [{**row, "seconds": 0} for row in rows[1]]
+
+
 # Early stopping
 
 
@@ -406,6 +419,14 @@ def test_an_absurd_learning_rate_is_refused_to_be_saved(tmp_path):
     with pytest.raises(FloatingPointError, match=r"got others in .* \(last good checkpoint: none\)"):
         train(tiny.m2(), tiny.arrays(), tiny.recipe(learning_rate=1e200), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_without_a_folder_a_loss_that_is_not_finite_is_told_without_checkpoints():
+    with pytest.raises(
+        FloatingPointError, match=r"epoch \d+, and stopped\. A lower learning_rate or trainer\."
+    ) as told:
+        train(tiny.m2(), tiny.arrays(), tiny.recipe(learning_rate=1e200), None)
+    assert "checkpoint" not in str(told.value)
 
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path):
