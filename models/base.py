@@ -26,7 +26,8 @@ class SemiSupervisedModel(nn.Module, ABC):
        observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide where it is not;
        the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under enumeration, or has
        more dimensions to the left when several samples are drawn at once.
-    3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them.
+    3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. Say in
+       `story` what the densities are, for `repr`.
     4. Add it to `models/__init__.py` and to the list in `tests/test_models.py`, whose contract tests then hold
        for it. Training, evaluation, figures and the command line need no edit: if they do, the interface is
        wrong.
@@ -69,6 +70,31 @@ class SemiSupervisedModel(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
         """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts."""
+
+    def story(self) -> list[tuple[str, str]]:
+        """Return the densities of model and guide, each with what it is, for `repr`: a line for each.
+
+        A model with other densities, or with more to say of them, says so: ``[("p(y)", ...), *super().story()]``.
+        """
+        return [
+            (self.prior.density, repr(self.prior)),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}"),
+            ("q(y | x)", f"Categorical, {self.num_classes} classes"),
+            ("q(z | x, y)", f"{self.prior.latent_dim} dimensions"),
+        ]
+
+    def __repr__(self) -> str:
+        lines = [*self.story(), ("parameters", self._count_parameters())]
+        width = max(len(name) for name, _ in lines)
+        head = f"{type(self).__name__}: images {tuple(self.image_shape)}, {self.num_classes} classes"
+        return "\n".join([head, *(f"  {name:<{width}}  {description}" for name, description in lines)])
+
+    def _count_parameters(self) -> str:
+        numbers = {name: parameter.numel() for name, parameter in self.named_parameters(recurse=False)}
+        for name, module in self.named_children():
+            numbers[name] = sum(parameter.numel() for parameter in module.parameters())
+        total = sum(parameter.numel() for parameter in self.parameters())
+        return f"{total:,} (" + ", ".join(f"{name} {number:,}" for name, number in numbers.items() if number) + ")"
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of q(z | x, y), (batch, latent); without y at the most probable class."""

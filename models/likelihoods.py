@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
+from models.part import Part
+
 PIXEL_LEVELS = 256
 
 
@@ -23,7 +25,7 @@ def bounded(log_scale: Tensor, bound: float = 6.0) -> Tensor:
     return bound * torch.tanh(log_scale / bound)
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Part, nn.Module, ABC):
     """The distribution of an image given the decoder's output.
 
     Attributes:

@@ -86,6 +86,16 @@ class M2(SemiSupervisedModel):
         self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
         self.prior.attach(num_classes, image_shape, self.posterior)
 
+    def story(self) -> list[tuple[str, str]]:
+        """The five densities; see `SemiSupervisedModel.story`."""
+        return [
+            ("p(y)", repr(self.class_prior)),
+            (self.prior.density, repr(self.prior)),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("q(y | x)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
+            ("q(z | x, y)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+        ]
+
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z | y) p(x | y, z); see `SemiSupervisedModel.model`."""
         self.begin(x, y)

@@ -20,6 +20,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from models.part import Part
+
 ImageShape = tuple[int, int, int]
 
 SMALLEST_IMAGE = 8
@@ -47,7 +49,7 @@ class Network(nn.Module, ABC):
         """Map the inputs to the outputs, in whatever precision is in force."""
 
 
-class Networks(ABC):
+class Networks(Part, ABC):
     """The recipe for the networks of a model.
 
     To write one: inherit, make encoders and decoders that accept any leading dimensions in z and y (under
@@ -154,7 +156,7 @@ class _MLPDecoder(Network):
         return self.perceptron(inputs, y).unflatten(-1, self.image_shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MLP(Networks):
     """Multilayer perceptrons, as in Kingma et al. 2014 (arXiv 1406.5298): one layer of 500 softplus units.
 
@@ -223,7 +225,7 @@ class _ConvolutionalDecoder(Network):
         return images.unflatten(0, seed.shape[:-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Convolutional(Networks):
     """Convolutions with stride 2 down, upsampling and convolutions up; any image from 8×8.
 

@@ -8,10 +8,12 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from models.part import Part
+
 Posterior = Callable[[Tensor, Tensor], TorchDistribution]
 
 
-class Prior(nn.Module, ABC):
+class Prior(Part, nn.Module, ABC):
     """A prior p(z) or p(z | y): a module whose `forward(y=None)` returns a Pyro distribution.
 
     To write a prior:
@@ -20,16 +22,18 @@ class Prior(nn.Module, ABC):
     2. Return from `forward` a distribution with ``event_shape == (latent_dim,)``. A prior p(z) ignores y and
        has batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape
        whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
-       returns the mixture over the classes.
+       returns the mixture over the classes. Say so: ``density = "p(z | y)"``.
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
     4. Add it to `models/priors/__init__.py` and to the list in `tests/test_priors.py`, whose contract tests
        then hold for it: it samples what it scores, its density integrates to one, every parameter learns.
 
     Attributes:
         latent_dim: The dimension of z.
+        density: "p(z)" or "p(z | y)", as a model's `repr` calls it.
     """
 
     latent_dim: int
+    density: str = "p(z)"
 
     @abstractmethod
     def forward(self, y: Tensor | None = None) -> TorchDistribution:

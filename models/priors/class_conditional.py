@@ -24,6 +24,8 @@ class ClassConditional(Prior):
         ValueError: If a size is not positive, or the model has another number of classes.
     """
 
+    density = "p(z | y)"
+
     def __init__(self, latent_dim: int = 50, num_components: int = 1, num_classes: int | None = None) -> None:
         super().__init__()
         check_latent_dim(latent_dim)

@@ -1,5 +1,7 @@
 """p(y): uniform, given or learned."""
 
+import reprlib
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,10 @@ class ClassPrior(nn.Module):
             self.logits = nn.Parameter(pi.log())
         else:
             self.register_buffer("logits", pi.log())
+
+    def __repr__(self) -> str:
+        start = "uniform" if self.probabilities is None else reprlib.repr(self.probabilities)
+        return f"{type(self).__name__}({self.num_classes} classes, {'learned from ' * self.learned}{start})"
 
     def forward(self) -> dist.Categorical:
         """Return Cat(π), batch_shape ()."""

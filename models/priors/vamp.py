@@ -32,6 +32,7 @@ class VampPrior(Prior):
         self.latent_dim = latent_dim
         self.num_components = num_components
         self.per_class = per_class
+        self.density = "p(z | y)" if per_class else "p(z)"
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
         """Make the pseudo-inputs, and keep q(z | x, y) without owning it; see `Prior.attach`."""
