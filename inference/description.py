@@ -50,7 +50,8 @@ def describe(thing: object) -> Any:  # noqa: ANN401
 
 
 def _arguments(thing: object) -> Description:
-    names = [name for name in inspect.signature(type(thing)).parameters if name not in ("args", "kwargs")]
+    # Without a constructor of its own, a part has nn.Module's, whose *args and **kwargs are none.
+    names = [] if type(thing).__init__ is nn.Module.__init__ else list(inspect.signature(type(thing)).parameters)
     missing = [name for name in names if not hasattr(thing, name)]
     if missing:
         raise TypeError(
@@ -104,10 +105,13 @@ def _find(class_path: object) -> type:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"class_path: expected a class that can be imported; got {class_path!r}. A model that was written in a "
-            "notebook has to be saved in a module first."
-        ) from error
+        # The run of a class that was written in a notebook can be loaded there, and nowhere else.
+        reason = (
+            "which was written in a notebook, a script or a function; train it from a module, such as my_models.py"
+            if module == "__main__" or "<locals>" in module
+            else "which is not on Python's path"
+        )
+        raise ValueError(f"class_path: expected a class that can be imported; got {class_path!r}, {reason}.") from error
     if not isinstance(found, type):
         raise ValueError(f"class_path: expected a class; got {class_path!r}.")
     return found

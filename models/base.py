@@ -28,9 +28,9 @@ class SemiSupervisedModel(nn.Module, ABC):
        more dimensions to the left when several samples are drawn at once.
     3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. Say in
        `story` what the densities are, for `repr`.
-    4. Add it to `models/__init__.py` and to the list in `tests/test_models.py`, whose contract tests then hold
-       for it. Training, evaluation, figures and the command line need no edit: if they do, the interface is
-       wrong.
+    4. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
+       it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
+       command line need no edit: if they do, the interface is wrong.
 
     A model knows nothing of devices, learning rates, batch sizes or estimators.
 

@@ -105,13 +105,32 @@ def test_a_part_that_forgets_an_argument_is_told_to_keep_it():
         describe(Forgetful(3, "any"))
 
 
+def test_a_part_that_takes_what_it_does_not_name_is_told_to_name_it():
+    class Nameless(priors.StandardNormal):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+
+    with pytest.raises(TypeError, match=r"Nameless: expected every constructor argument to be kept .* 'kwargs' is not"):
+        describe(Nameless(latent_dim=3))
+
+
 @pytest.mark.parametrize(
     ("class_path", "init_args", "sentence"),
     [
         ("os.system", {}, "expected a class; got 'os.system'"),
         ("subprocess.Popen", {"args": "true"}, "expected a model, prior, likelihood, network recipe or data set"),
         ("torch.nn.Linear", {}, "expected a model, prior"),
-        ("nowhere.Prior", {}, "expected a class that can be imported; got 'nowhere.Prior'"),
+        (
+            "nowhere.Prior",
+            {},
+            r"expected a class that can be imported; got 'nowhere\.Prior', which is not on Python's path",
+        ),
+        (
+            "__main__.Prior",
+            {},
+            r"got '__main__\.Prior', which was written in a notebook, a script or a function; train it",
+        ),
+        ("tests.test.<locals>.Prior", {}, r"<locals>\.Prior', which was written in a notebook, a script or a function"),
         ("models.priors.Nothing", {}, "expected a class that can be imported"),
         ("M2", {}, "expected a class that can be imported"),
         (3, {}, "expected a class that can be imported; got 3"),

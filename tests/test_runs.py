@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -348,3 +349,20 @@ def test_a_run_of_another_number_of_classes_is_refused(folder, monkeypatch):
     for action in (load, resume):
         with pytest.raises(ValueError, match="model: expected one for 3 classes; got one for 10"):
             action(str(folder))
+
+
+def test_a_run_of_a_class_from_a_notebook_is_loaded_there_and_nowhere_else(tmp_path, monkeypatch):
+    styled = type("Styled", (M2,), {"__module__": "__main__"})  # as a cell of a notebook defines it
+    monkeypatch.setattr(sys.modules["__main__"], "Styled", styled, raising=False)
+    folder = str(tmp_path / "run")
+    model = styled((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
+    run = fit(model, digits(), folder=folder, baselines=False, max_epochs=1, trainer=tiny.everything().trainer)
+    again = load(folder)
+    assert type(again.model) is styled
+    x = run.data.pixels(run.data.test_images)
+    assert torch.equal(again.model.classify(x).logits, run.model.classify(x).logits)
+
+    monkeypatch.delattr(sys.modules["__main__"], "Styled")  # another notebook, or the command line
+    sentence = r"^class_path: .* got '__main__\.Styled', which was written in a notebook, a script or a function; train"
+    with pytest.raises(ValueError, match=sentence):
+        load(folder)

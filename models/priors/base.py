@@ -24,8 +24,9 @@ class Prior(Part, nn.Module, ABC):
        whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
        returns the mixture over the classes. Say so: ``density = "p(z | y)"``.
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
-    4. Add it to `models/priors/__init__.py` and to the list in `tests/test_priors.py`, whose contract tests
-       then hold for it: it samples what it scores, its density integrates to one, every parameter learns.
+    4. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
+       it scores, its density integrates to one, every parameter learns. To keep it, add it to
+       `models/priors/__init__.py` and to the list in `tests/test_priors.py`.
 
     Attributes:
         latent_dim: The dimension of z.

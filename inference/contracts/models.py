@@ -1,0 +1,320 @@
+"""The contract of models: two Pyro programs that can be summed over y, and the answers to what is asked of a model."""
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor, nn
+
+from inference.contracts.rules import (
+    ContractError,
+    check_arguments,
+    check_copy,
+    check_gradients,
+    check_state,
+    checking,
+    close,
+    expect,
+    learned,
+)
+from inference.evaluation import importance_sampling
+from inference.objective import Objective, Observations, Sizes
+from models import SemiSupervisedModel
+
+_PLATE = "images"
+
+
+class _Batch(NamedTuple):
+    """One image more than classes, so that no dimension is taken for another; every class is among them."""
+
+    x: Tensor
+    y: Tensor
+
+
+def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
+    """Check that a model keeps its contract, which `models.SemiSupervisedModel` states.
+
+    A copy of the model meets a few random images. The model itself, torch's random state and Pyro's store stay as
+    they are.
+
+    Args:
+        model: The model; a small one is checked in a second.
+
+    Returns:
+        The rules, all of which hold, as sentences.
+
+    Raises:
+        TypeError: If it is not a model.
+        ContractError: If it breaks a rule; the sentence says which.
+    """
+    if not isinstance(model, SemiSupervisedModel):
+        raise TypeError(f"model: expected an object of a class that inherits from SemiSupervisedModel; got {model!r}.")
+    name = type(model).__name__
+    for attribute in ("image_shape", "num_classes", "prior", "likelihood"):
+        if not hasattr(model, attribute):
+            raise ContractError(f"{name}: expected the attribute {attribute!r}; got a model without it.")
+    with checking(name, "a model can be copied"):
+        duplicate = copy.deepcopy(model).cpu().eval()
+        batch = _batch(duplicate)
+    for rule, check in _RULES.items():
+        with checking(name, rule):
+            check(duplicate, batch)
+    return tuple(_RULES)
+
+
+def _batch(model: SemiSupervisedModel) -> _Batch:
+    """Return random images that the likelihood has a density for: of 256 levels, or else black and white."""
+    y = torch.arange(model.num_classes + 1) % model.num_classes
+    x = (torch.rand(len(y), *model.image_shape) * 255).round() / 255
+    try:
+        model.likelihood.check(x)
+    except ValueError:
+        x = x.round()
+    return _Batch(x, y)
+
+
+def _check_arguments(model: SemiSupervisedModel, batch: _Batch) -> None:
+    check_arguments(model)
+    check_state(model)
+
+
+# The two Pyro programs
+
+
+def _given(model: SemiSupervisedModel, batch: _Batch) -> tuple[Trace, Trace]:
+    """Run the guide, and the model on its latent variables, with y given."""
+    guide = poutine.trace(model.guide).get_trace(batch.x, batch.y)
+    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(batch.x, batch.y)
+    return guide, story
+
+
+def _enumerated(model: SemiSupervisedModel, x: Tensor) -> tuple[Trace, Trace]:
+    """Run the guide, and the model on its latent variables, with y summed over."""
+    guide = poutine.trace(poutine.enum(model.guide, first_available_dim=-2)).get_trace(x)
+    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x)
+    return guide, story
+
+
+def _sites(trace: Trace) -> dict[str, Any]:
+    """Return the sample sites of a trace, without its plates."""
+    nodes = poutine.util.prune_subsample_sites(trace).nodes
+    return {name: site for name, site in nodes.items() if site["type"] == "sample"}
+
+
+def _scored(trace: Trace) -> dict[str, Any]:
+    """Return the sample sites with their log-densities."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Encountered")  # what is not finite is a broken rule
+        trace.compute_log_prob()
+    return _sites(trace)
+
+
+def _names(names: Mapping[str, Any] | set[str]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "none"
+
+
+def _check_runs(model: SemiSupervisedModel, batch: _Batch) -> None:
+    _given(model, batch)
+    _enumerated(model, batch.x)
+
+
+def _check_begin(model: SemiSupervisedModel, batch: _Batch) -> None:
+    with pyro.settings.context(module_local_params=False):
+        for program, trace in zip(("guide", "model"), _given(model, batch), strict=True):
+            shown = {name for name, node in trace.nodes.items() if node["type"] == "param"}
+            unseen = sorted(set(learned(model)) - shown)
+            expect(
+                not unseen,
+                f"self.begin(x, y) as the first line of {program}, which shows the parameters to Pyro",
+                f"a {program} that does not show {', '.join(map(repr, unseen[:2]))}{' …' if len(unseen) > 2 else ''}",
+            )
+
+
+def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
+    (guide, story), (_, given) = _enumerated(model, batch.x), _given(model, batch)
+    for program, trace in {"model": story, "guide": guide}.items():
+        for name, site in _sites(trace).items():
+            plates = [frame.name for frame in site["cond_indep_stack"]]
+            expect(
+                plates == [_PLATE],
+                f'every site of the {program} in pyro.plate("{_PLATE}", len(x))',
+                f"{name!r} in {_names(set(plates)) if plates else 'no plate'}",
+            )
+    missing = {"x", "y"} - set(_sites(story))
+    expect(
+        not missing,
+        "sites of the names 'x' and 'y' in the model",
+        f"only {_names(_sites(story))}",
+    )
+    for name, site, value in (("x", _sites(story)["x"], batch.x), ("y", _sites(given)["y"], batch.y)):
+        observed = site["is_observed"] and torch.equal(site["value"].expand(value.shape), value)
+        expect(observed, f"the site {name!r} of the model with obs={name} where {name} is given", "one that is drawn")
+
+
+def _check_given(model: SemiSupervisedModel, batch: _Batch) -> None:
+    guide, story = _given(model, batch)
+    expect("y" not in _sites(guide), "no site 'y' in the guide where y is given", "one")
+    _check_latents(guide, story)
+    for program, trace in {"model": story, "guide": guide}.items():
+        for name, site in _scored(trace).items():
+            expect(site["log_prob"].isfinite().all(), f"a finite log-density at {name!r} of the {program}", "others")
+            expect(
+                site["log_prob"].shape == batch.y.shape,
+                f"a log-density of shape (batch,) = {tuple(batch.y.shape)} at {name!r} of the {program} with y given",
+                tuple(site["log_prob"].shape),
+            )
+
+
+def _check_latents(guide: Trace, story: Trace) -> None:
+    latent = {name for name, site in _sites(story).items() if not site["is_observed"]}
+    expect(
+        set(_sites(guide)) == latent,
+        "the same latent variables in model and guide",
+        f"{_names(latent)} in the model and {_names(_sites(guide))} in the guide",
+    )
+
+
+def _check_enumerated(model: SemiSupervisedModel, batch: _Batch) -> None:
+    x = batch.x
+    guide, story = _enumerated(model, x)
+    expect("y" in _sites(guide), "a site 'y' in the guide where y is not given", _names(_sites(guide)))
+    expect(
+        _sites(guide)["y"]["infer"].get("enumerate") == "parallel",
+        'the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed over',
+        "one that is drawn",
+    )
+    _check_latents(guide, story)
+    shape = (model.num_classes, len(x))
+    for program, trace in {"guide": guide, "model": story}.items():
+        for name, site in _scored(trace).items():
+            found = tuple(site["log_prob"].shape)
+            # What does not depend on y need not be repeated for every class.
+            smaller = name != "y" and found in [(len(x),), (1, len(x))]
+            expect(
+                smaller or found == shape,
+                f"log-densities of shape (classes, batch) = {shape} at {name!r} of the {program} with y summed over",
+                found,
+            )
+    for k in range(model.num_classes):
+        y = torch.full((len(x),), k)
+        latents = {name: _of_class(site, k) for name, site in _sites(guide).items() if name != "y"}
+        for program, trace in {"guide": guide, "model": story}.items():
+            given = poutine.trace(poutine.condition(getattr(model, program), data=latents)).get_trace(x, y)
+            for name, site in _scored(given).items():
+                summed = _sites(trace)[name]["log_prob"].expand(shape)[k]
+                expect(
+                    close(summed, site["log_prob"]),
+                    f"the same log-density at {name!r} of the {program} whether y is summed over or given",
+                    f"another in class {k}",
+                )
+
+
+def _of_class(site: Mapping[str, Any], k: int) -> Tensor:
+    """Return the value of an enumerated site in one class, (batch, …)."""
+    value: Tensor = site["value"]
+    if value.dim() - site["fn"].event_dim < 2:
+        return value
+    return value[k if len(value) > 1 else 0]
+
+
+def _check_story(model: SemiSupervisedModel, batch: _Batch) -> None:
+    drawn = _sites(poutine.trace(poutine.uncondition(model.model)).get_trace(batch.x))
+    y, x = drawn["y"]["value"], drawn["x"]["value"]
+    expect(y.shape == batch.y.shape, f"classes of shape {tuple(batch.y.shape)} drawn from the model", tuple(y.shape))
+    expect(x.shape == batch.x.shape, f"images of shape {tuple(batch.x.shape)} drawn from the model", tuple(x.shape))
+
+
+# What is asked of a model
+
+
+def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
+    x, y = batch
+    images, classes, shape = len(x), model.num_classes, tuple(model.image_shape)
+    every_class = torch.arange(classes).unsqueeze(-1)  # (classes, 1)
+    q_y = model.classify(x)
+    _expect_shapes("classify(x)", q_y, (images,), ())
+    expect(q_y.probs.shape == (images, classes), f"classify(x) over {classes} classes", q_y.probs.shape[-1])
+    expect(
+        close(model.classify(x[:1]).probs, q_y.probs[:1]),
+        "classify(x) of an image that does not depend on the others in evaluation mode",
+        "one that does",
+    )
+    latent = tuple(model.posterior(x, y).event_shape)
+    expect(len(latent) == 1, "posterior(x, y) with event_shape (latent,)", latent)
+    _expect_shapes("posterior(x, y)", model.posterior(x, y), (images,), latent)
+    _expect_shapes(
+        "posterior(x, y) with y of shape (classes, 1)", model.posterior(x, every_class), (classes, images), latent
+    )
+    for leading in ((), (classes,), (5, classes)):
+        z = torch.randn(*leading, images, *latent)
+        of_class = every_class.expand(*leading, 1) if leading else y
+        call = f"decode(z, y) with z of shape {tuple(z.shape)} and y of shape {tuple(of_class.shape)}"
+        _expect_shapes(call, model.decode(z, of_class), (*leading, images), shape)
+    answers = {
+        "encode(x)": (model.encode(x), (images, *latent)),
+        "encode(x, y)": (model.encode(x, y), (images, *latent)),
+        "reconstruct(x)": (model.reconstruct(x), (images, *shape)),
+        "reconstruct(x, y)": (model.reconstruct(x, y), (images, *shape)),
+        "analogies(x)": (model.analogies(x), (classes, images, *shape)),
+        "sample(y)": (model.sample(y), (1, images, *shape)),
+        "sample(y, num_samples=5)": (model.sample(y, num_samples=5), (5, images, *shape)),
+    }
+    for call, (answer, expected) in answers.items():
+        expect(answer.shape == expected, f"{call} of shape {expected}", tuple(answer.shape))
+        expect(answer.isfinite().all(), f"finite numbers of {call}", "others")
+
+
+def _expect_shapes(call: str, distribution: Any, batch_shape: tuple[int, ...], event_shape: tuple[int, ...]) -> None:  # noqa: ANN401
+    found = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+    expect(
+        found == (batch_shape, event_shape),
+        f"{call} with batch_shape {batch_shape} and event_shape {event_shape}",
+        f"{found[0]} and {found[1]}",
+    )
+
+
+def _check_evaluation(model: SemiSupervisedModel, batch: _Batch) -> None:
+    log_joint = importance_sampling(model, batch.x, num_samples=3).log_joint
+    expected = (len(batch.x), model.num_classes)
+    expect(log_joint.shape == expected, f"log p(x, y) of shape {expected}", tuple(log_joint.shape))
+    expect(log_joint.isfinite().all(), "a finite log p(x, y)", "others")
+
+
+def _check_training(model: SemiSupervisedModel, batch: _Batch) -> None:
+    model.train()
+    model.zero_grad()
+    seen = Observations(batch.x, batch.y, batch.x.flip(0))
+    loss, terms = Objective()(model, seen, Sizes(len(batch.x), len(batch.x)))
+    strange = [name for name, value in terms.items() if not value.isfinite()]
+    expect(not strange, "a finite loss", f"another in the term {', '.join(strange)!r}")
+    loss.backward()
+    check_gradients(learned(model), "J")
+    model.eval()
+
+
+def _check_copy(model: SemiSupervisedModel, batch: _Batch) -> None:
+    def reconstruction(one: nn.Module) -> Tensor:
+        assert isinstance(one, SemiSupervisedModel)
+        return one.reconstruct(batch.x, batch.y)
+
+    check_copy(model, reconstruction)
+
+
+_RULES: dict[str, Callable[[SemiSupervisedModel, _Batch], None]] = {
+    "every constructor argument is kept under its own name, and every tensor once": _check_arguments,
+    "guide and model run with y given, and with y summed over": _check_runs,
+    "guide and model begin by showing the parameters to Pyro": _check_begin,
+    "the sites 'x' and 'y' stand in the plate of images, observed where they are given": _check_sites,
+    "where y is given, only the other latent variables are left to the guide": _check_given,
+    "where y is not given, the guide sums over it, and each class is as if it were given": _check_enumerated,
+    "classes and images can be drawn from the model": _check_story,
+    "classify, posterior, decode and what follows from them answer in the right shapes": _check_answers,
+    "log p(x, y) can be estimated by importance sampling": _check_evaluation,
+    "J is finite and has a gradient in every parameter": _check_training,
+    "a trained model can be copied, and the copy is its own": _check_copy,
+}

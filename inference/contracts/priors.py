@@ -1,0 +1,278 @@
+"""The contract of priors: shapes, normalisation, samples that agree with the density, parameters that learn."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+
+from inference.contracts.rules import (
+    ContractError,
+    check_arguments,
+    check_copy,
+    check_gradients,
+    check_state,
+    checking,
+    close,
+    expect,
+    learned,
+)
+from models import M2
+from models.networks import MLP
+from models.priors import Prior
+
+_IMAGE_SHAPE = (1, 8, 8)
+_LATENT = 2
+_NUM_SAMPLES = 10_000
+_STEPS = 600  # of the grid, in each dimension
+_HALF_WIDTH = 14.0  # at least, around the median, in units of the spread
+_AT_ONCE = 2**15
+_TOLERATED_MASS = 5e-3  # what a grid may miss of a density with folds, such as a flow's
+_LEAST_P_VALUE = 1e-6
+
+
+def check_prior(prior: Prior, num_classes: int = 3) -> tuple[str, ...]:
+    """Check that a prior keeps its contract, which `models.priors.Prior` states.
+
+    A copy of the prior is put into a small M2, and its parameters are moved away from where they started, so that
+    what holds there only does not pass. Its density is integrated over a grid, and compared with its samples. The
+    prior itself, torch's random state and Pyro's store stay as they are.
+
+    Args:
+        prior: The prior, in two dimensions, where a density can be integrated, and not yet part of a model.
+        num_classes: How many classes the model has.
+
+    Returns:
+        The rules, all of which hold, as sentences.
+
+    Raises:
+        TypeError: If it is not a prior.
+        ContractError: If it breaks a rule; the sentence says which.
+    """
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior: expected an object of a class that inherits from Prior; got {prior!r}.")
+    name = type(prior).__name__
+    latent_dim = getattr(prior, "latent_dim", "no such attribute")
+    if latent_dim != _LATENT:
+        raise ContractError(
+            f"{name}: expected latent_dim == {_LATENT}, where a density can be integrated; got {latent_dim}."
+        )
+    with checking(name, "a model can be built with it"):
+        model = M2(_IMAGE_SHAPE, num_classes, prior=copy.deepcopy(prior).cpu(), networks=MLP(hidden=(8,)))
+        with torch.no_grad():
+            for parameter in learned(model).values():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    for rule, check in _RULES.items():
+        with checking(name, rule):
+            check(model)
+    return tuple(_RULES)
+
+
+def _y(model: M2) -> Tensor:
+    """Return y of a batch: every class, and not as many images as classes."""
+    return torch.arange(model.num_classes + 2) % model.num_classes
+
+
+def _classes(model: M2) -> dict[str, Tensor | None]:
+    """Return y as a prior may meet it."""
+    y = torch.arange(model.num_classes)
+    return {
+        "without y": None,
+        "with y of shape (batch,)": _y(model),
+        "with y of shape (classes, 1)": y.unsqueeze(-1),
+        "with y of shape (samples, classes, 1)": y.unsqueeze(-1).expand(4, -1, 1),
+    }
+
+
+def _looks_at_y(prior: Prior) -> bool:
+    return len(prior(torch.zeros(1, dtype=torch.int64)).batch_shape) > 0
+
+
+def _check_arguments(model: M2) -> None:
+    check_arguments(model.prior)
+    check_state(model)
+
+
+def _check_shapes(model: M2) -> None:
+    for kind, y in _classes(model).items():
+        distribution = model.prior(y)
+        expect(
+            isinstance(distribution, TorchDistributionMixin),
+            f"a distribution of pyro.distributions {kind}",
+            f"{type(distribution).__module__}.{type(distribution).__name__}",
+        )
+        expect(
+            distribution.event_shape == (_LATENT,),
+            f"event_shape == (latent_dim,) == ({_LATENT},) {kind}",
+            f"{tuple(distribution.event_shape)} and batch_shape {tuple(distribution.batch_shape)}; "
+            ".to_event(1) makes the last dimension part of the event",
+        )
+        shape = tuple(y.shape) if y is not None and _looks_at_y(model.prior) else ()
+        expect(
+            distribution.batch_shape == shape,
+            f"batch_shape {shape} {kind}",
+            tuple(distribution.batch_shape),
+        )
+        # As the plate of images does, and as several samples at once do.
+        leading = () if y is None else tuple(y.shape[:-1])
+        for widened in (distribution, distribution.expand((*leading, len(_y(model))))):
+            z = widened.sample((6,))
+            expected = (6, *widened.batch_shape, _LATENT)
+            expect(z.shape == expected, f"samples of shape {expected} {kind}", tuple(z.shape))
+            expect(z.isfinite().all(), f"finite samples {kind}", "others")
+            log_p = widened.log_prob(z)
+            expect(log_p.shape == expected[:-1], f"log p(z) of shape {expected[:-1]} {kind}", tuple(log_p.shape))
+
+
+def _check_classes(model: M2) -> None:
+    prior, batch = model.prior, len(_y(model))
+    z = torch.randn(batch, _LATENT)
+    given = [prior(torch.full((batch,), k)).log_prob(z) for k in range(model.num_classes)]
+    enumerated = prior(torch.arange(model.num_classes).unsqueeze(-1)).log_prob(z).expand(model.num_classes, batch)
+    for k, log_p in enumerate(given):
+        expect(
+            close(enumerated[k], log_p),
+            "the same p(z | y) whether all classes are asked for at once or one by one",
+            f"another in class {k}",
+        )
+    mixture = torch.stack(given).logsumexp(0) - math.log(model.num_classes)
+    expect(
+        close(prior().log_prob(z), mixture), "without y the mixture of p(z | y) over y in equal parts", "another p(z)"
+    )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A density in the plane, in cells around its samples: fine in their midst, wide where only tails are.
+
+    The edges of the cells are m + s sinh(u) in each dimension, u evenly spaced, m the samples' median and s their
+    spread; they reach four times as far as the samples.
+
+    Attributes:
+        edges: (dimensions, cells + 1).
+        log_density: At the cells' middles, (cells, cells).
+        mass: Of the cells, density times area, (cells, cells), in float64.
+    """
+
+    edges: Tensor
+    log_density: Tensor
+    mass: Tensor
+
+    @staticmethod
+    def around(distribution: TorchDistribution, samples: Tensor) -> "_Grid":
+        median = samples.median(0).values
+        spread = (samples - median).abs().median(0).values.clamp(min=1e-6)
+        furthest = ((samples - median).abs() / spread).amax(0)
+        ends = torch.asinh((4 * furthest).clamp(min=_HALF_WIDTH))
+        u = ends.unsqueeze(-1) * torch.linspace(-1, 1, 2 * _STEPS + 1)  # every second one an edge
+        points = median.unsqueeze(-1) + spread.unsqueeze(-1) * u.sinh()
+        widths = (spread * ends).unsqueeze(-1) * u.cosh() * 2 / _STEPS
+        middles = torch.cartesian_prod(points[0, 1::2], points[1, 1::2])
+        everywhere = "a finite log p(z) for every z, as posteriors know no bounds"
+        try:
+            with torch.no_grad():
+                parts = [distribution.log_prob(z) for z in middles.split(_AT_ONCE)]
+        except ValueError:  # of Pyro's validation
+            expect(False, everywhere, "none outside of the support")
+        log_density = torch.cat(parts).view(_STEPS, _STEPS)
+        expect(log_density.isfinite().all(), everywhere, "others")
+        areas = widths[0, 1::2, None] * widths[1, None, 1::2]
+        return _Grid(points[:, ::2], log_density.double(), log_density.double().exp() * areas.double())
+
+
+def _check_density(model: M2) -> None:
+    """Integrate; compare counts in 6×6 rectangles with their probabilities, and mean log p(z) with the entropy."""
+    densities = {"p(z)": model.prior()}
+    if _looks_at_y(model.prior):
+        for k in {0, model.num_classes - 1}:
+            densities[f"p(z | y = {k})"] = model.prior(torch.tensor(k))
+    for name, density in densities.items():
+        samples = density.sample((_NUM_SAMPLES,)).detach()
+        grid = _Grid.around(density, samples)
+        total = grid.mass.sum().item()
+        expect(
+            abs(total - 1) < _TOLERATED_MASS,
+            f"{name} to integrate to 1 over a square four times as wide as its samples",
+            f"{total:.4g}",
+        )
+        agrees = f"samples of {name} that agree with its density"
+        p_value = _chi_squared(grid, samples)
+        expect(p_value > _LEAST_P_VALUE, agrees, f"counts as uneven as with probability {p_value:.1g}")
+        with torch.no_grad():
+            log_p = density.log_prob(samples).double()
+        negative_entropy = (grid.mass * grid.log_density).sum().item()
+        error = 6 * log_p.std().item() / _NUM_SAMPLES**0.5 + _TOLERATED_MASS * (1 + abs(negative_entropy))
+        expect(
+            abs(log_p.mean().item() - negative_entropy) < error,
+            agrees,
+            f"a mean of log p(z) of {log_p.mean():.3f} over them where its integral is {negative_entropy:.3f} nats",
+        )
+
+
+def _chi_squared(grid: _Grid, samples: Tensor) -> float:
+    """Return the p-value of samples' counts in rectangles between the sextiles of either axis."""
+    of_cell, of_sample = [], []
+    for axis in (0, 1):
+        cumulated = grid.mass.sum(1 - axis).cumsum(0)
+        targets = torch.arange(1, 6, dtype=cumulated.dtype) / 6 * cumulated[-1]
+        cuts = torch.searchsorted(cumulated, targets).clamp(max=_STEPS - 1)
+        of_cell.append(torch.searchsorted(cuts, torch.arange(_STEPS)))
+        of_sample.append(torch.searchsorted(grid.edges[axis, cuts + 1], samples[:, axis].contiguous()))
+    rectangles = (6 * of_cell[0][:, None] + of_cell[1]).flatten()
+    expected = torch.zeros(36, dtype=grid.mass.dtype).index_add_(0, rectangles, grid.mass.flatten()) * len(samples)
+    counts = torch.bincount(6 * of_sample[0] + of_sample[1], minlength=36).double()
+    # Rectangles where hardly any sample is expected are counted as one, and a sample is granted them.
+    rare = expected < 5
+    expected = torch.cat([expected[~rare], expected[rare].sum().view(1) + 1])
+    counts = torch.cat([counts[~rare], counts[rare].sum().view(1)])
+    statistic = ((counts - expected).square() / expected).sum()
+    degrees = torch.tensor(len(counts) - 1.0, dtype=statistic.dtype)
+    return torch.special.gammaincc(degrees / 2, statistic / 2).item()
+
+
+def _check_gradients(model: M2) -> None:
+    batch = len(_y(model))
+    for kind, y in _classes(model).items():
+        model.zero_grad()
+        z = torch.randn(batch, _LATENT, requires_grad=True)
+        log_p = model.prior(y).log_prob(z).sum()
+        expect(log_p.requires_grad, f"a gradient of log p(z) {kind}", "none")
+        log_p.backward()
+        check_gradients(learned(model.prior), f"log p(z) {kind}")
+    z = torch.randn(batch, _LATENT, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model.prior(_y(model)).log_prob(z).sum(), z, materialize_grads=True)
+    step = torch.finfo(z.dtype).eps ** (1 / 3)
+    with torch.no_grad():
+        above, below = (
+            torch.stack([model.prior(_y(model)).log_prob(z + sign * step * axis) for axis in torch.eye(_LATENT)], -1)
+            for sign in (1, -1)
+        )
+    slope = (above - below) / (2 * step)
+    difference = ((gradient - slope).abs() / (1 + slope.abs())).max().item()
+    expect(difference < 0.02, "a gradient of log p(z) in z that is its slope", f"one that is off by {difference:.0%}")
+
+
+def _check_copy(model: M2) -> None:
+    y = _y(model)
+    x, z = torch.rand(len(y), *_IMAGE_SHAPE), torch.randn(len(y), _LATENT)
+    model.prior(y).log_prob(model.posterior(x, y).rsample()).sum().backward()
+
+    def log_p(one: nn.Module) -> Tensor:
+        assert isinstance(one, M2)
+        return one.prior(y).log_prob(z)
+
+    check_copy(model, log_p)
+
+
+_RULES: dict[str, Callable[[M2], None]] = {
+    "every constructor argument is kept under its own name, and every tensor once": _check_arguments,
+    "forward gives a distribution over z, of y's shape whatever that is": _check_shapes,
+    "the density integrates to one, and samples agree with it": _check_density,
+    "every class is looked up where it belongs": _check_classes,
+    "log p(z) has a gradient in z and in every parameter": _check_gradients,
+    "a trained model can be copied, and the copy is its own": _check_copy,
+}

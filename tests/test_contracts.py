@@ -1,0 +1,503 @@
+"""Priors and models that break their contract in one way each are told which, in one sentence."""
+
+import copy
+import doctest
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import inference.contracts
+from inference.contracts import ContractError, check_model, check_prior
+from models import M2
+from models.networks import MLP
+from models.priors import ClassConditional, GaussianMixture, Prior, StandardNormal, VampPrior
+
+GREY, CLASSES = (1, 8, 8), 3
+
+
+class Laplace(Prior):
+    """A prior that keeps the contract, with a kink and tails, for the broken ones to differ from."""
+
+    def __init__(self, latent_dim=2):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.log_scale = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self, y=None):
+        return dist.Laplace(torch.zeros(self.latent_dim), self.log_scale.exp()).to_event(1)
+
+
+class Cauchy(Laplace):
+    def forward(self, y=None):
+        return dist.Cauchy(torch.zeros(2), self.log_scale.exp()).to_event(1)
+
+
+class OfClass(Laplace):
+    """The same for a prior that looks at the class."""
+
+    def __init__(self, latent_dim=2):
+        super().__init__(latent_dim)
+        self.loc = nn.Parameter(torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0]]))
+
+    def forward(self, y=None):
+        if y is None:
+            components = dist.Laplace(self.loc, self.log_scale.exp()).to_event(1)
+            return dist.MixtureSameFamily(dist.Categorical(logits=torch.zeros(3)), components)
+        return dist.Laplace(self.loc[y], self.log_scale.exp()).to_event(1)
+
+
+@pytest.mark.parametrize("prior", [Laplace(), Cauchy(), OfClass()], ids=lambda prior: type(prior).__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_priors_that_keep_the_contract_pass(prior, dtype):
+    torch.set_default_dtype(dtype)
+    rules = check_prior(prior.to(dtype))
+    assert "the density integrates to one, and samples agree with it" in rules
+    assert len(rules) == len(set(rules)) == 6
+
+
+class _Other(dist.Laplace):
+    """A density, or samples, that are not those of the distribution's name."""
+
+    def __init__(self, loc, scale, of_density=1.0, of_samples=1.0, heavier=0.0, validate_args=None):
+        super().__init__(loc, scale, validate_args=validate_args)
+        self.of_density, self.of_samples, self.heavier = of_density, of_samples, heavier
+
+    def expand(self, batch_shape, _instance=None):
+        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        return _Other(loc, scale, self.of_density, self.of_samples, self.heavier, validate_args=False)
+
+    def log_prob(self, value):
+        return dist.Laplace(self.loc, self.scale * self.of_density).log_prob(value) + self.heavier
+
+    def sample(self, sample_shape=()):
+        return self.loc + (super().sample(sample_shape) - self.loc) * self.of_samples
+
+
+class WiderDensity(Laplace):
+    def forward(self, y=None):
+        return _Other(torch.zeros(2), self.log_scale.exp(), of_density=1.1).to_event(1)
+
+
+class NarrowerSamples(Laplace):
+    def forward(self, y=None):
+        return _Other(torch.zeros(2), self.log_scale.exp(), of_samples=0.9).to_event(1)
+
+
+class NotNormalised(Laplace):
+    def forward(self, y=None):
+        return _Other(torch.zeros(2), self.log_scale.exp(), heavier=0.01).to_event(1)
+
+
+class _LongTails(_Other):
+    """The right share of samples between the sextiles, but too far out beyond the outer ones."""
+
+    def expand(self, batch_shape, _instance=None):
+        return _LongTails(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+
+    def sample(self, sample_shape=()):
+        z = super().sample(sample_shape)
+        outer = self.scale * math.log(3)  # 1/6 of a Laplace distribution lies above
+        return torch.where(z.abs() > outer, z.sign() * (outer + 2 * (z.abs() - outer)), z)
+
+
+class SamplesWithLongTails(Laplace):
+    def forward(self, y=None):
+        return _LongTails(torch.zeros(2), self.log_scale.exp()).to_event(1)
+
+
+class NotAnEvent(Laplace):
+    def forward(self, y=None):
+        return dist.Laplace(torch.zeros(2), self.log_scale.exp())
+
+
+class OfTorch(Laplace):
+    def forward(self, y=None):
+        laplace = torch.distributions.Laplace(torch.zeros(2), self.log_scale.exp())
+        return torch.distributions.Independent(laplace, 1)
+
+
+class Bounded(Laplace):
+    def forward(self, y=None):
+        return dist.Uniform(-self.log_scale.exp(), self.log_scale.exp()).to_event(1)
+
+
+class Underflowing(Laplace):
+    def forward(self, y=None):
+        return _Logged(torch.zeros(2), self.log_scale.exp()).to_event(1)
+
+
+class _Logged(_Other):
+    """log of a density, rather than a log-density."""
+
+    def expand(self, batch_shape, _instance=None):
+        return _Logged(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value):
+        return (1e-320 * dist.Laplace(self.loc, self.scale).log_prob(value).exp()).log() + 736.85
+
+
+class Unused(Laplace):
+    def __init__(self, latent_dim=2):
+        super().__init__(latent_dim)
+        self.loc = nn.Parameter(torch.zeros(latent_dim))
+
+
+class Detached(Laplace):
+    def forward(self, y=None):
+        return dist.Laplace(torch.zeros(2), self.log_scale.detach().exp()).to_event(1)
+
+
+class WithoutSlope(Laplace):
+    def forward(self, y=None):
+        return _Blind(torch.zeros(2), self.log_scale.exp()).to_event(1)
+
+
+class _Blind(_Other):
+    def expand(self, batch_shape, _instance=None):
+        return _Blind(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value):
+        return super().log_prob(value.detach())
+
+
+class OneDimensionOnly(OfClass):
+    """Looks y up where it is (batch,), and takes the first dimension where there are more."""
+
+    def forward(self, y=None):
+        return super().forward(y if y is None or y.dim() < 2 else y.flatten()[: len(y)])
+
+
+class AnotherOrder(OfClass):
+    """Wrong only where the classes are enumerated."""
+
+    def forward(self, y=None):
+        return super().forward(2 - y if y is not None and y.dim() > 1 else y)
+
+
+class AnotherMixture(OfClass):
+    """Without y, one of the classes instead of their mixture."""
+
+    def forward(self, y=None):
+        return super().forward(torch.tensor(0) if y is None else y)
+
+
+class Fixed(Laplace):
+    """Written for a batch of three images."""
+
+    def forward(self, y=None):
+        return super().forward() if y is None or len(y) == 3 else dist.Normal(self.log_scale[:, 3], 1)
+
+
+class Forgetful(Laplace):
+    def __init__(self, latent_dim=2, degrees=3):
+        super().__init__(latent_dim)
+
+
+class InTheStore(Laplace):
+    def forward(self, y=None):
+        scale = pyro.param("scale", torch.ones(2))
+        return dist.Laplace(torch.zeros(2), scale * self.log_scale.exp()).to_event(1)
+
+
+class Remembering(Laplace):
+    """Keeps a tensor of the last call, graph and all."""
+
+    def forward(self, y=None):
+        self.scale = self.log_scale.exp() * 1
+        return dist.Laplace(torch.zeros(2), self.scale).to_event(1)
+
+
+class Owning(Laplace):
+    """Takes the model's networks in, so that they are saved twice."""
+
+    def attach(self, num_classes, image_shape, posterior):
+        self.encoder = posterior.__self__.z_encoder
+
+
+class Dimensionless(Prior):
+    def __init__(self, latent_dim=2):
+        super().__init__()
+
+    def forward(self, y=None):
+        return dist.Normal(torch.zeros(2), 1).to_event(1)
+
+
+BROKEN_PRIORS = {
+    WiderDensity: r"expected samples of p\(z\) that agree with its density; got counts as uneven as with probability ",
+    NarrowerSamples: r"expected samples of p\(z\) that agree with its density; got counts",
+    SamplesWithLongTails: r"expected samples of p\(z\) that agree with its density; got a mean of log p\(z\) of "
+    r"-\d\.\d+ over them where its integral is -\d\.\d+ nats\.",
+    NotNormalised: r"expected p\(z\) to integrate to 1 over a square four times as wide as its samples; got 1\.02\.",
+    NotAnEvent: r"expected event_shape == \(latent_dim,\) == \(2,\) without y; got \(\) and batch_shape \(2,\); "
+    r"\.to_event\(1\) makes the last dimension part of the event\.",
+    OfTorch: r"expected a distribution of pyro\.distributions without y; got torch\.distributions\.independent",
+    Bounded: r"expected a finite log p\(z\) for every z, as posteriors know no bounds; got none outside of the support",
+    Underflowing: r"expected a finite log p\(z\) for every z, as posteriors know no bounds; got others\.",
+    Unused: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'loc'\.",
+    Detached: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'log_scale'\.",
+    WithoutSlope: r"expected a gradient of log p\(z\) in z that is its slope; got one that is off by \d+%\.",
+    OneDimensionOnly: r"expected batch_shape \(3, 1\) with y of shape \(classes, 1\); got \(3,\)\.",
+    AnotherOrder: r"expected the same p\(z \| y\) whether all classes are asked for at once or one by one; got another "
+    r"in class 0\.",
+    AnotherMixture: r"expected without y the mixture of p\(z \| y\) over y in equal parts; got another p\(z\)\.",
+    Fixed: r"expected that forward gives a distribution over z, of y's shape whatever that is; got IndexError: ",
+    Forgetful: r"expected every constructor argument to be kept under its own name.*; 'degrees' is not\.",
+    InTheStore: r"expected parameters that are kept as nn\.Parameter, and none in Pyro's global store; got 'scale'\.",
+    Remembering: r"expected that a trained model can be copied.*; got RuntimeError: Only Tensors created explicitly by",
+    Owning: r"expected every tensor once in the state_dict; got one as both 'prior\.encoder\..*' and 'z_encoder\.",
+    Dimensionless: r"expected latent_dim == 2, where a density can be integrated; got no such attribute\.",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_PRIORS, ids=lambda kind: kind.__name__)
+def test_a_broken_prior_is_told_what_is_broken(kind):
+    with pytest.raises(ContractError, match=f"^{kind.__name__}: {BROKEN_PRIORS[kind]}") as refused:
+        check_prior(kind())
+    assert "\n" not in str(refused.value)
+
+
+def test_a_prior_is_checked_in_two_dimensions():
+    with pytest.raises(ContractError, match=r"^StandardNormal: expected latent_dim == 2, .*; got 20\.$"):
+        check_prior(StandardNormal(20))
+
+
+def test_a_prior_that_belongs_to_a_model_already_is_refused_by_its_own_sentence():
+    prior = VampPrior(2, num_components=3)
+    M2(GREY, CLASSES, prior=prior, networks=MLP((4,)))
+    with pytest.raises(ContractError, match="expected a VampPrior of its own for each model"):
+        check_prior(prior)
+
+
+def test_a_prior_for_other_classes_can_be_checked():
+    with pytest.raises(ContractError, match="expected one for 3 classes; got one for 5"):
+        check_prior(ClassConditional(2, num_classes=5))
+    assert check_prior(ClassConditional(2, num_classes=5), num_classes=5)
+
+
+@pytest.mark.parametrize("thing", [StandardNormal, "StandardNormal", nn.Linear(2, 2)])
+def test_what_is_no_prior_is_refused(thing):
+    with pytest.raises(TypeError, match=r"^prior: expected an object of a class that inherits from Prior; got "):
+        check_prior(thing)
+
+
+def test_the_checks_leave_everything_as_it_was():
+    prior, model = GaussianMixture(2), _model()
+    store = pyro.get_param_store()
+    store["theta"] = torch.ones(2)
+    before = copy.deepcopy([prior.state_dict(), model.state_dict()])
+    state = torch.get_rng_state()
+    check_prior(prior)
+    check_model(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(store) == ["theta"]
+    pyro.clear_param_store()
+    assert model.training
+    for old, new in zip(before, [prior.state_dict(), model.state_dict()], strict=True):
+        assert all(torch.equal(old[name], new[name]) for name in old)
+    assert all(parameter.grad is None for parameter in [*prior.parameters(), *model.parameters()])
+
+
+# Models
+
+
+def _model(kind=M2, prior=None):
+    return kind(GREY, CLASSES, prior=prior or StandardNormal(2), networks=MLP((6,)))
+
+
+class WithoutEnumeration(M2):
+    def guide(self, x, y=None):
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            if y is None:
+                y = pyro.sample("y", self.classify(x))
+            pyro.sample("z", self.posterior(x, y))
+
+
+class WithoutBegin(M2):
+    def guide(self, x, y=None):
+        with pyro.plate("images", len(x)):
+            if y is None:
+                y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
+            pyro.sample("z", self.posterior(x, y))
+
+
+class AnotherPlate(M2):
+    def model(self, x, y=None):
+        self.begin(x, y)
+        with pyro.plate("batch", len(x)):
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            z = pyro.sample("z", self.prior(y))
+            pyro.sample("x", self.decode(z, y), obs=x)
+
+
+class OutsideThePlate(M2):
+    def model(self, x, y=None):
+        self.begin(x, y)
+        pyro.sample("temperature", dist.Normal(0, 1), obs=torch.zeros(()))
+        super().model(x, y)
+
+
+class AnotherName(M2):
+    def model(self, x, y=None):
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            z = pyro.sample("z", self.prior(y))
+            pyro.sample("image", self.decode(z, y), obs=x)
+
+
+class NotObserved(M2):
+    def model(self, x, y=None):
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            z = pyro.sample("z", self.prior(y))
+            pyro.sample("x", self.decode(z, y))
+
+
+class ClassIsGuessed(M2):
+    def guide(self, x, y=None):
+        super().guide(x)
+
+
+class OneLatentTooMany(M2):
+    def guide(self, x, y=None):
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            if y is None:
+                y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
+            pyro.sample("z", self.posterior(x, y))
+            pyro.sample("w", dist.Normal(0, 1))
+
+
+class AnotherClass(M2):
+    """Decodes the wrong class, where the classes are enumerated."""
+
+    def decode(self, z, y):
+        return super().decode(z, y.flip(0) if y.dim() > 1 else y)
+
+
+class PixelsAreNotOneEvent(M2):
+    def decode(self, z, y):
+        return super().decode(z, y).base_dist
+
+
+class FlatPosterior(M2):
+    def posterior(self, x, y):
+        return super().posterior(x, y if y.dim() == 1 else y[0])
+
+
+class Neighbourly(M2):
+    def classify(self, x):
+        return super().classify(x - x.mean(0))
+
+
+class UnusedLayer(M2):
+    def __init__(self, image_shape, num_classes, *, prior, networks):
+        super().__init__(image_shape, num_classes, prior=prior, networks=networks)
+        self.spare = nn.Linear(2, 2)
+
+
+class NotKept(M2):
+    def __init__(self, image_shape, num_classes, *, prior, networks, sharpness=1.0):
+        super().__init__(image_shape, num_classes, prior=prior, networks=networks)
+
+
+class NotNamed(M2):
+    def __init__(self, *arguments, **kwargs):
+        super().__init__(*arguments, **kwargs)
+
+
+class Infinite(M2):
+    def decode(self, z, y):
+        logits = self.decoder(z, y)
+        return self.likelihood(logits / torch.zeros(()))
+
+
+class Shapeless(M2):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        del self.num_classes
+
+
+class OneImageOnly(M2):
+    def sample(self, y, num_samples=1):
+        return super().sample(y)
+
+
+class Enumerating(M2):
+    """Takes the number of classes for the number of images."""
+
+    def posterior(self, x, y):
+        return super().posterior(x[: self.num_classes], y)
+
+
+BROKEN_MODELS = {
+    WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
+    r"over; got one that is drawn\.",
+    WithoutBegin: r"expected self\.begin\(x, y\) as the first line of guide, which shows the parameters to Pyro; got a "
+    r"guide that does not show 'decoder\.perceptron\.first\.embedding\.weight', 'decoder\..*' …\.",
+    AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',
+    OutsideThePlate: r'expected every site of the model in pyro\.plate\("images", .*; got \'temperature\' in no plate',
+    AnotherName: r"expected sites of the names 'x' and 'y' in the model; got only 'image', 'y', 'z'\.",
+    NotObserved: r"expected the site 'x' of the model with obs=x where x is given; got one that is drawn\.",
+    ClassIsGuessed: r"expected no site 'y' in the guide where y is given; got one\.",
+    OneLatentTooMany: r"expected the same latent variables in model and guide; got 'z' in the model and 'w', "
+    r"'z' in the guide\.",
+    AnotherClass: r"expected the same log-density at 'x' of the model whether y is summed over or given; got another "
+    r"in class 0\.",
+    PixelsAreNotOneEvent: r"expected that guide and model run with y given, and with y summed over; got ValueError: "
+    r"Shape mismatch inside plate\('images'\) at site x",
+    FlatPosterior: r"expected the same log-density at 'z' of the guide whether y is summed over or given; got another "
+    r"in class 1\.",
+    Neighbourly: r"expected classify\(x\) of an image that does not depend on the others in evaluation mode; got one",
+    UnusedLayer: r"expected a gradient of J in every parameter; got none in 'spare\.weight'\.",
+    NotKept: r"expected every constructor argument to be kept under its own name.*; 'sharpness' is not\.",
+    NotNamed: r"expected every constructor argument to be kept under its own name.*; 'arguments' is not\.",
+    Infinite: r"expected a finite log-density at 'x' of the model; got others\.",
+    Shapeless: r"expected the attribute 'num_classes'; got a model without it\.",
+    OneImageOnly: r"expected sample\(y, num_samples=5\) of shape \(5, 4, 1, 8, 8\); got \(1, 4, 1, 8, 8\)\.",
+    Enumerating: r"expected that guide and model run with y given, and with y summed over; got RuntimeError: ",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_MODELS, ids=lambda kind: kind.__name__)
+def test_a_broken_model_is_told_what_is_broken(kind):
+    with pytest.raises(ContractError, match=f"^{kind.__name__}: {BROKEN_MODELS[kind]}") as refused:
+        check_model(_model(kind))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("thing", [M2, None, nn.Linear(2, 2)])
+def test_what_is_no_model_is_refused(thing):
+    expected = r"^model: expected an object of a class that inherits from SemiSupervisedModel; got "
+    with pytest.raises(TypeError, match=expected):
+        check_model(thing)
+
+
+def test_a_model_with_a_latent_variable_that_does_not_depend_on_the_class_keeps_the_contract():
+    class Shared(M2):
+        """p(y) p(z | y) p(x | z), q(y | x) q(z | x)."""
+
+        def posterior(self, x, y):
+            q = super().posterior(x, torch.zeros(1, dtype=torch.int64))
+            return q.expand(torch.broadcast_shapes(y.shape, (len(x),)))
+
+        def guide(self, x, y=None):
+            self.begin(x, y)
+            with pyro.plate("images", len(x)):
+                if y is None:
+                    pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
+                pyro.sample("z", self.posterior(x, torch.zeros(1, dtype=torch.int64)))
+
+    assert check_model(_model(Shared, prior=ClassConditional(2)))
+
+
+def test_the_docstrings_example_runs():
+    result = doctest.testmod(inference.contracts)
+    assert result.attempted == 3
+    assert result.failed == 0
