@@ -13,6 +13,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from matplotlib import pyplot
 
 import inference.runs
 from data import Digits
@@ -87,6 +88,7 @@ def test_a_run_leaves_a_folder(finished):
     pictures = re.findall(r"!\[.*\]\((.*)\)", report)
     assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert pyplot.get_fignums() == []  # a notebook would show them, once more
     assert f"{finished.evaluation.classifier.accuracy:.2%}" in report
     assert "alpha = 1 N = 1,747" in report
     assert "validation: 30 labels, for monitoring only" in report
