@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inference.classifier import SemiSupervisedClassifier
     from inference.evaluation import evaluate
     from inference.objective import Consistency, Objective
     from inference.runs import Run, fit, load, resume
@@ -19,6 +20,7 @@ __all__ = [
     "Objective",
     "Recipe",
     "Run",
+    "SemiSupervisedClassifier",
     "TrainerOptions",
     "evaluate",
     "fit",
@@ -32,6 +34,7 @@ _HOMES = {
     "Objective": "objective",
     "Recipe": "training",
     "Run": "runs",
+    "SemiSupervisedClassifier": "classifier",
     "TrainerOptions": "training",
     "evaluate": "evaluation",
     "fit": "runs",

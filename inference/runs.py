@@ -83,8 +83,8 @@ def fit(
         FloatingPointError: If the loss is no longer finite.
     """
     options = _recipe(recipe)
-    _check_sizes(model, data)
-    _check_likelihood(model, data)
+    check_sizes(model, data)
+    check_likelihood(model, data)
     check_trainable(data, options)
     config = _config(model, data, options, baselines)
     target = _new_folder(folder, f"{data.name}-{type(model).__name__}")
@@ -114,7 +114,7 @@ def resume(folder: str) -> Run:
     data = _build_data(config, target)
     recipe = _build_recipe(config, target)
     model, _ = _load_model(_initial(target), config)
-    _check_sizes(model, data)
+    check_sizes(model, data)
     return _train_and_evaluate(target, model, data, recipe, config["baselines"])
 
 
@@ -141,7 +141,7 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     if with_data:
         run.data = _build_data(config, target)
         run.recipe = _build_recipe(config, target)
-        _check_sizes(model, run.data)
+        check_sizes(model, run.data)
     return run
 
 
@@ -155,6 +155,20 @@ def baseline_objectives(objective: Objective) -> dict[str, Objective]:
     if objective.consistency is not None:
         found["consistency alone"] = replace(objective, generative=False)
     return found
+
+
+def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
+    """Raise ValueError unless a model is for images and classes like these."""
+    if tuple(model.image_shape) != tuple(data.image_shape):
+        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
+    if model.num_classes != data.num_classes:
+        raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
+
+
+def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
+    """Raise ValueError unless the training images' pixels, as the model will see them, have a density."""
+    with torch.random.fork_rng(devices=[]):
+        model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
 
 
 def _train_and_evaluate(
@@ -212,18 +226,6 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
 def _recipe_names() -> list[str]:
     return [each.name for each in fields(Recipe)]
-
-
-def _check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
-    if tuple(model.image_shape) != tuple(data.image_shape):
-        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
-    if model.num_classes != data.num_classes:
-        raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
-
-
-def _check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
-    with torch.random.fork_rng(devices=[]):
-        model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
 
 
 def _new_folder(folder: str | None, name: str) -> Path:

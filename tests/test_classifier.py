@@ -1,0 +1,368 @@
+"""The scikit-learn estimator: scikit-learn's own checks, and that it is the model it says it is."""
+
+import copy
+import pickle
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
+from tiny import assert_same_tensors
+from torch import nn
+
+from data import Augmentation, ImageData
+from inference import Consistency, KLWeight, Objective, Recipe, SemiSupervisedClassifier, TrainerOptions
+from inference.training import train
+from models import M2
+from models.likelihoods import Bernoulli, DiscretizedLogistic
+from models.networks import MLP
+from models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
+
+DIGITS, DIGIT_LABELS = load_digits(n_class=3, return_X_y=True)  # 0 … 16
+X, TEST_X = DIGITS[:120], DIGITS[400:]
+Y, TEST_Y = DIGIT_LABELS[:120].copy(), DIGIT_LABELS[400:]
+Y[30:] = -1
+NETWORKS = MLP((32,), activation=nn.ReLU)
+NAMES = np.array(["zero", "one", "two"], dtype=object)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_have_it():
+    torch.set_default_dtype(torch.float32)  # conftest.py brings the other type back
+
+
+def quick(**options):
+    """An estimator that trains in a fraction of a second."""
+    defaults = {"max_steps": 9, "learning_rate": 0.1, "networks": NETWORKS, "random_state": 0}
+    return SemiSupervisedClassifier(**(defaults | options))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return quick(image_shape=(1, 8, 8), prior=StandardNormal(3)).fit(X, Y)
+
+
+def as_pixels(rows):
+    return torch.from_numpy(np.rint(rows / 16 * 255)).view(-1, 1, 8, 8) / 255
+
+
+# What scikit-learn asks of every estimator
+
+EXEMPTED = {
+    "check_classifiers_classes": "its last part has two classes, -1 and 1; here -1 marks rows without a class. "
+    "scikit-learn lets its own semi-supervised classifiers off that part, by their names."
+}
+
+
+# Without a prior: the checks compare parameters by joblib.hash, which differs between copies of one torch tensor.
+@parametrize_with_checks([quick()], expected_failed_checks=lambda estimator: EXEMPTED, xfail_strict=True)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def test_the_exempted_check_as_scikit_learns_own_classifiers_take_it():
+    check_classifiers_classes("LabelSpreading", quick())
+
+
+# It is the model
+
+
+def test_probabilities_and_latent_features_are_the_models_own(fitted):
+    model, x = copy.deepcopy(fitted.model_).double(), as_pixels(TEST_X)
+    with torch.no_grad():
+        assert np.allclose(fitted.predict_proba(TEST_X), model.classify(x).probs, rtol=0, atol=1e-12)
+        assert np.allclose(fitted.transform(TEST_X), model.encode(x), rtol=0, atol=1e-12)
+        assert np.allclose(fitted.predict_proba(TEST_X), fitted.model_.classify(x.float()).probs, rtol=0, atol=1e-5)
+        assert fitted.predict(TEST_X).tolist() == model.classify(x).probs.argmax(1).tolist()
+    assert fitted.transform(TEST_X).shape == (len(TEST_X), 3)
+    assert fitted.model_.z_encoder.perceptron.first.linear.weight.dtype == torch.float32
+
+
+def test_training_is_trainings_own(fitted):
+    seed = int(check_random_state(0).randint(2**31 - 1))
+    data = ImageData("X", (as_pixels(X) * 255).round().byte(), torch.from_numpy(Y), class_names=["0", "1", "2"])
+    torch.manual_seed(seed)
+    model = M2((1, 8, 8), 3, prior=StandardNormal(3), networks=NETWORKS)
+    # 90 rows have no label: batches of 100 are cut to that.
+    objective = Objective(alpha=100, kl_weight=KLWeight(5, 1, 0.75))
+    options = {"max_steps": 9, "batch_size": 90, "learning_rate": 0.1, "one_cycle": True}
+    recipe = Recipe(objective, **options, seed=seed, trainer=TrainerOptions(progress_bar=False))
+    history = train(model, data, recipe, None)
+    assert_same_tensors(fitted.model_.state_dict(), model.state_dict())
+    assert [row | {"seconds": 0} for row in fitted.history_] == [row | {"seconds": 0} for row in history]
+    assert "unlabelled/kl" in history[0]
+
+
+def test_it_learns():
+    estimator = quick(image_shape=(1, 8, 8), max_steps=12).fit(X, Y)
+    assert estimator.score(TEST_X, TEST_Y) > 0.9
+
+
+@pytest.mark.parametrize("unlabelled", [-1, "-1 beside names"])
+def test_what_the_classes_are_called_makes_no_difference(fitted, unlabelled):
+    names = NAMES if unlabelled != -1 else np.array([10, 7, 9])
+    # Sorted, as np.unique does, the classes have other numbers: one < two < zero, 7 < 9 < 10.
+    y = np.where(Y >= 0, names[Y], -1)
+    named = clone(fitted).fit(X, y)
+    order = np.argsort(names)
+    same = clone(fitted).fit(X, np.where(Y >= 0, np.argsort(order)[Y], -1))
+    assert named.classes_.tolist() == sorted(names.tolist())
+    assert_same_tensors(named.model_.state_dict(), same.model_.state_dict())
+    assert named.predict(TEST_X).tolist() == names[order][same.predict(TEST_X)].tolist()
+    assert set(named.sample(2, y=names[0]).shape) == {2, 64}
+
+
+def test_without_unlabelled_rows():
+    estimator = quick(batch_size=5, labelled_batch_size=50).fit(X[:20], DIGIT_LABELS[:20])
+    assert estimator.history_[-1]["step"] == 9
+    assert not any(name.startswith("unlabelled") for name in estimator.history_[0])
+
+
+def test_batches_are_cut_to_the_rows_there_are():
+    estimator = quick(batch_size=1000, labelled_batch_size=1000).fit(X[:31], Y[:31])  # 30 labelled, 1 not
+    assert [row["step"] for row in estimator.history_] == list(range(1, 10))
+
+
+# The range of X
+
+
+def test_every_column_has_its_range_where_rows_are_not_images():
+    rows = np.column_stack([np.linspace(-3, 5, 30), np.linspace(1000, 3000, 30), np.full(30, 7.0)])
+    estimator = quick().fit(rows, np.arange(30) % 2)
+    assert estimator.data_min_.tolist() == [-3, 1000, 7]
+    assert estimator.data_range_.tolist() == [8, 2000, 1]
+    assert estimator.model_.image_shape == (1, 1, 3)
+
+
+def test_all_pixels_of_images_have_one_range(fitted):
+    assert fitted.data_min_.tolist() == [0] * 64
+    assert fitted.data_range_.tolist() == [16] * 64
+
+
+def test_what_lies_in_the_unit_interval_is_taken_as_it_is():
+    estimator = quick().fit(X / 32, Y)
+    assert estimator.data_min_.tolist() == [0] * 64
+    assert estimator.data_range_.tolist() == [1] * 64
+
+
+def test_what_lies_outside_the_range_is_clipped(fitted):
+    rows = TEST_X * 3.0 - 10
+    assert np.array_equal(fitted.predict_proba(rows), fitted.predict_proba(rows.clip(0, 16)))
+
+
+# Generating
+
+
+def test_samples_are_the_models_in_the_units_of_x(fitted):
+    rows = fitted.sample(4, y=[2, 0])
+    torch.manual_seed(int(check_random_state(0).randint(2**31 - 1)))
+    with torch.no_grad():
+        images = fitted.model_.sample(torch.tensor([2, 2, 2, 2, 0, 0, 0, 0]))[0]
+    assert np.allclose(rows, images.flatten(1).numpy() * 16.0, atol=1e-5)
+    assert 2 < rows.max() <= 16
+    assert fitted.sample(4, y=2).shape == (4, 64)
+    assert np.array_equal(fitted.sample(4, y=[2, 0]), rows)
+
+
+def test_classes_are_drawn_from_their_prior():
+    estimator = quick(class_prior=ClassPrior(3, [0.7, 0.1, 0.2])).fit(X, np.where(Y >= 0, NAMES[Y], -1))
+    rows, classes = estimator.sample(2500)
+    assert rows.shape == (2500, 64)
+    shares = [(classes == name).mean() for name in ("one", "two", "zero")]
+    assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.03)  # 3 standard errors
+
+
+# scikit-learn's ways
+
+
+def test_score_leaves_out_rows_without_a_class(fitted):
+    y = TEST_Y.copy()
+    y[::3] = -1
+    known = y >= 0
+    right = fitted.predict(TEST_X) == TEST_Y
+    assert fitted.score(TEST_X, y) == right[known].mean()
+    weight = np.linspace(1, 2, len(y))
+    assert fitted.score(TEST_X, y, weight) == pytest.approx(np.average(right[known], weights=weight[known]))
+
+
+def test_pickled_and_back_it_says_the_same(fitted):
+    back = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(back.predict_proba(TEST_X), fitted.predict_proba(TEST_X))
+    assert np.array_equal(back.sample(3)[0], fitted.sample(3)[0])
+
+
+@pytest.mark.parametrize("make", [partial(GaussianMixture, 3, 4), partial(VampPrior, 3, 4)], ids=["mixture", "vamp"])
+def test_what_is_given_is_never_trained_and_never_shared(make):
+    estimator = quick(prior=make())
+    before = copy.deepcopy(estimator.prior.state_dict())
+    first = estimator.fit(X, Y).model_
+    second = clone(estimator).fit(X, Y).model_
+    assert_same_tensors(estimator.prior.state_dict(), before)
+    assert_same_tensors(first.state_dict(), second.state_dict())
+    parameters = [id(each) for module in (estimator.prior, first, second) for each in module.parameters()]
+    assert len(set(parameters)) == len(parameters)
+    back = pickle.loads(pickle.dumps(estimator))
+    assert np.array_equal(back.transform(TEST_X), estimator.transform(TEST_X))
+
+
+def test_a_clone_is_untrained_and_takes_other_parameters(fitted):
+    twin = clone(fitted).set_params(learning_rate=0.001, prior=None)
+    assert twin.get_params()["learning_rate"] == 0.001
+    assert fitted.get_params()["learning_rate"] == 0.1
+    with pytest.raises(NotFittedError):
+        twin.sample()
+    with pytest.raises(NotFittedError):
+        twin.transform(X)
+
+
+def test_in_a_pipeline_and_cross_validation():
+    pipeline = make_pipeline(StandardScaler(), quick())
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)  # -1 is a stratum of its own
+    scores = cross_val_score(pipeline, X, Y, cv=folds, error_score="raise")
+    assert scores.shape == (3,)
+    assert scores.min() >= 0.8
+    pipeline.fit(X, Y)
+    names = [f"semisupervisedclassifier{k}" for k in range(50)]
+    assert pipeline.get_feature_names_out().tolist() == names
+
+
+def test_grid_search_over_priors_objectives_and_numpys_numbers():
+    grid = [
+        {"prior": [StandardNormal(2), GaussianMixture(2, 3)], "objective": [Objective(), Objective(alpha=10.0)]},
+        {"max_steps": np.array([3]), "learning_rate": np.array([0.1], dtype=np.float32), "prior": [StandardNormal(2)]},
+    ]
+    search = GridSearchCV(quick(max_steps=6), grid, cv=2, error_score="raise").fit(X, Y)
+    assert len(search.cv_results_["params"]) == 5
+    assert len(set(search.cv_results_["mean_test_score"])) > 1
+    assert type(search.best_estimator_.model_.prior) is type(search.best_params_["prior"])
+    assert search.score(TEST_X, TEST_Y) == search.best_estimator_.score(TEST_X, TEST_Y)
+
+
+def test_the_seed_decides_and_nothing_else(fitted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002  (scikit-learn's convention)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    again, other = clone(fitted).fit(X, Y), clone(fitted).set_params(random_state=1).fit(X, Y)
+    again.sample(2)
+    again.predict(X)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]  # noqa: NPY002
+    assert_same_tensors(again.model_.state_dict(), fitted.model_.state_dict())
+    assert not np.array_equal(other.predict_proba(X), fitted.predict_proba(X))
+    assert capsys.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_seed_scikit_learns_global_one_counts():
+    fits = []
+    for _ in range(2):
+        np.random.seed(3)  # noqa: NPY002
+        fits.append([quick(random_state=None, max_steps=1).fit(X, Y).model_.state_dict() for _ in range(2)])
+    assert_same_tensors(fits[0][0], fits[1][0])
+    assert_same_tensors(fits[0][1], fits[1][1])
+    name = "decoder.perceptron.first.linear.weight"
+    assert not torch.equal(fits[0][0][name], fits[0][1][name])
+
+
+def test_any_function_that_makes_a_model():
+    class Tilted(M2):
+        """A model of someone else's, with an argument of its own."""
+
+        def __init__(self, image_shape, num_classes, *, tilt, **parts):
+            super().__init__(image_shape, num_classes, **parts)
+            self.tilt = tilt
+
+    prior = GaussianMixture(3, 2)
+    estimator = clone(quick(model=partial(Tilted, tilt=4, prior=prior)))
+    before = copy.deepcopy(prior.state_dict())
+    estimator.fit(X, Y)
+    assert estimator.model_.tilt == 4
+    assert estimator.model_.prior.num_components == 2
+    assert_same_tensors(prior.state_dict(), before)
+    assert_same_tensors(estimator.model.keywords["prior"].state_dict(), before)
+
+
+def test_likelihoods_that_are_particular_about_pixels():
+    black_and_white = (X > 8).astype(float)
+    assert quick(likelihood=Bernoulli(), max_steps=1).fit(black_and_white, Y).data_range_.max() == 1
+    assert quick(likelihood=Bernoulli(), binarise=True, max_steps=1).fit(X, Y).history_
+    assert quick(likelihood=DiscretizedLogistic(), max_steps=1).fit(X, Y).history_
+
+
+# Sentences
+
+SENTENCES = {
+    "no labels": (lambda: quick().fit(X, np.full(120, -1)), ValueError, r"y: expected the class of some rows \(-1"),
+    "one class": (
+        lambda: quick().fit(X, np.where(Y == 0, 7, -1)),
+        ValueError,
+        "y: .* two classes .*; got one class, 7",
+    ),
+    "-1 among strings": (
+        lambda: quick().fit(X, np.where(Y >= 0, NAMES[Y], -1).astype(str)),
+        ValueError,
+        'expected -1, the integer, .* dtype=object .* got "-1"',
+    ),
+    "sizes of images": (lambda: quick(image_shape=(1, 8, 9)).fit(X, Y), ValueError, r"64 numbers .* got \(1, 8, 9\)"),
+    "two channels": (lambda: quick(image_shape=(2, 8, 4)).fit(X, Y), ValueError, "image_shape: .* 1 or 3 channels"),
+    "augmentation of rows": (
+        lambda: quick(augmentation=Augmentation()).fit(X, Y),
+        ValueError,
+        "image_shape: expected one, since augmentation turns",
+    ),
+    "consistency without augmentation": (
+        lambda: quick(objective=Objective(consistency=Consistency())).fit(X, Y),
+        ValueError,
+        "augmentation: expected one",
+    ),
+    "grey pixels": (lambda: quick(likelihood=Bernoulli()).fit(X, Y), ValueError, "binarise=True"),
+    "no limit": (lambda: quick(max_steps=None).fit(X, Y), ValueError, "max_epochs: expected a number of epochs"),
+    "half a step": (lambda: quick(max_steps=2.5).fit(X, Y), TypeError, "max_steps: expected an integer; got 2.5"),
+    "no batch": (lambda: quick(batch_size=0).fit(X, Y), ValueError, "batch_size: expected a positive number; got 0"),
+    "no batch size": (lambda: quick(batch_size=None).fit(X, Y), TypeError, "batch_size: expected an integer; got None"),
+    "a rate in words": (lambda: quick(learning_rate="a").fit(X, Y), TypeError, "learning_rate: expected a number"),
+    "a class for an object": (
+        lambda: quick(prior=StandardNormal).fit(X, Y),
+        TypeError,
+        "prior: expected an object of class Prior, or None; got <class",
+    ),
+    "the model's name": (lambda: quick(model="M2").fit(X, Y), TypeError, "model: .* function .*; got 'M2'"),
+    "not a model": (lambda: quick(model=dict).fit(X, Y), TypeError, "returns a SemiSupervisedModel; got"),
+    "another size": (
+        lambda: quick(model=lambda image_shape, num_classes, networks: M2((1, 4, 4), 3)).fit(X, Y),
+        ValueError,
+        r"model: expected one for images of \(1, 1, 64\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "kind", "sentence"), SENTENCES.values(), ids=SENTENCES.keys())
+def test_bad_input_gets_a_sentence(act, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        act()
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "sentence"),
+    [
+        (lambda fitted: fitted.score(X, np.full(120, -1)), ValueError, "y: expected the class of some rows to score"),
+        (lambda fitted: fitted.score(X, Y[:60]), ValueError, "y: expected 120 classes.*; got 60"),
+        (lambda fitted: fitted.sample(y=[0, 5]), ValueError, r"among \[0, 1, 2\]; got 5"),
+        (lambda fitted: fitted.sample(y="0"), ValueError, r"among \[0, 1, 2\]; got '0'"),
+        (lambda fitted: fitted.sample(0), ValueError, "n_samples: expected at least 1; got 0"),
+        (lambda fitted: fitted.sample(0.5), TypeError, "n_samples: expected an integer; got 0.5"),
+    ],
+)
+def test_bad_input_after_training_gets_a_sentence(fitted, act, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        act(fitted)
