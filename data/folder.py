@@ -148,6 +148,24 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> Tensor:
     return _read_images([Path(path)], image_shape)[0]
 
 
+def fit_image(image: "Image", image_shape: tuple[int, int, int]) -> Tensor:
+    """Bring an opened image to a model's shape: upright, opaque, resampled, its long side cut at both ends.
+
+    Args:
+        image: Pillow's image.
+        image_shape: channels (1 or 3), height and width.
+
+    Returns:
+        uint8 image (C, H, W).
+    """
+    from PIL import Image, ImageOps
+
+    channels, height, width = image_shape
+    # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never overshoots.
+    fitted = ImageOps.fit(_plain(image, channels), (width, height), method=Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
+
+
 def find_images(path: str | Path) -> list[Path]:
     """List the image files that a path stands for.
 
@@ -327,18 +345,10 @@ def _header(path: Path) -> _Header:
 
 def _read_images(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
     """Read files into one uint8 tensor (N, C, H, W)."""
-    from PIL import Image, ImageOps
-
-    channels, height, width = image_shape
     images = torch.empty(len(paths), *image_shape, dtype=torch.uint8)
     for row, path in enumerate(paths):
         with _opened(path) as image:
-            plain = _plain(image, channels)
-            # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never
-            # overshoots.
-            fitted = ImageOps.fit(plain, (width, height), method=Image.Resampling.BILINEAR)
-            array = np.array(fitted).reshape(height, width, channels)
-        images[row] = torch.from_numpy(array).permute(2, 0, 1)
+            images[row] = fit_image(image, image_shape)
     return images
 
 

@@ -52,7 +52,7 @@ def run_command(command: str, arguments: list[str]) -> int:
     """Run a subcommand and turn what goes wrong into one sentence and an exit status.
 
     Args:
-        command: "fit", "evaluate", "generate" or "classify".
+        command: "fit", "evaluate", "generate", "classify" or "explore".
         arguments: The words after it.
 
     Returns:
@@ -63,6 +63,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "evaluate": evaluate,
         "generate": generate,
         "classify": classify,
+        "explore": explore,
     }
     try:
         commands[command](arguments)
@@ -242,6 +243,32 @@ def classify(arguments: list[str]) -> None:
     writer.writerow(["file", "class", *run.class_names])
     for path, row in zip(paths, probabilities.tolist(), strict=True):
         writer.writerow([path, run.class_names[row.index(max(row))], *(f"{value:.4f}" for value in row)])
+
+
+def explore(arguments: list[str]) -> None:
+    """`ssvae explore`: a local page, until Ctrl-C."""
+    parser = _run_parser("explore", "A local page: draw for a run, walk its latent space, sample, compare two runs.")
+    parser.add_argument("other", nargs="?", help="the folder of a second run, to compare with")
+    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class in an answer")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on; only this machine")
+    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any that is free")
+    parser.add_argument("--open", type=bool, default=True, help="whether to open the page in the browser")
+    options = _parse(parser, arguments)
+    try:
+        from inference.explorer.answers import check_num_samples
+        from inference.explorer.serving import listen, serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise UsageError(
+            f"{error.name}: expected the packages of the extra `explore`; pip install '.[explore]' installs them."
+        ) from error
+    folders = [folder for folder in (options.run, options.other) if folder is not None]
+    check_num_samples(options.num_samples)
+    # The port first: a run takes seconds to load.
+    with listen(options.host, options.port) as listening:
+        found = [runs.load(folder, checkpoint=options.checkpoint) for folder in folders]
+        serve(found, listening, num_samples=options.num_samples, open_page=options.open)
 
 
 def _run_parser(command: str, description: str) -> ArgumentParser:

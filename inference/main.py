@@ -12,6 +12,7 @@ Semi-supervised variational autoencoders in Pyro.
   evaluate  accuracy, calibration and log-likelihood of a run, on the test images
   generate  pictures of a run: class samples, analogies, reconstructions, latent map
   classify  one line (CSV) per image: file, class, probability of each class
+  explore   a local page: draw for a run, walk its latent space, sample, compare it with another
 
   ssvae fit
   ssvae fit --data MNIST --data.num_labels 100
@@ -20,9 +21,10 @@ Semi-supervised variational autoencoders in Pyro.
   ssvae evaluate runs/NAME
   ssvae generate runs/NAME
   ssvae classify runs/NAME a.png b.png folder/
+  ssvae explore runs/NAME runs/OTHER
 """
 
-COMMANDS = ("fit", "evaluate", "generate", "classify")
+COMMANDS = ("fit", "evaluate", "generate", "classify", "explore")
 
 
 def main(arguments: list[str] | None = None) -> int:

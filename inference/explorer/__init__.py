@@ -1,0 +1,1 @@
+"""The explorer: a local page to draw for a run, walk its latent space, and sample from it."""

@@ -1,0 +1,90 @@
+"""A map of the latent space that can be walked: from images to points, and from any point back to z."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inference.evaluation import device_of, evaluating, seeded
+from inference.runs import Run
+
+MAPPED_IMAGES = 2000
+
+_ENCODED_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """The plane through latent codes along their two directions of largest variance; float64, on the CPU.
+
+    Attributes:
+        centre: Mean of the codes, (latent,).
+        directions: Orthonormal, (2, latent); the second is zero where there is one latent dimension.
+        points: The codes' places on the plane, (N, 2).
+        shares: How much of the codes' variance lies along each direction, (2,).
+        labels: The images' classes, (N,), -1 where not known.
+        part: "test", "validation" or "training": which images they are.
+    """
+
+    centre: Tensor
+    directions: Tensor
+    points: Tensor
+    shares: Tensor
+    labels: Tensor
+    part: str
+
+    def codes(self, points: Tensor) -> Tensor:
+        """Return z = centre + u d₁ + v d₂ for points (..., 2); (..., latent)."""
+        return self.centre + points.to(self.centre) @ self.directions
+
+
+def latent_map(run: Run) -> LatentMap:
+    """Map a run's images: a point for each, the mean of q(z | x, y) at the most probable y.
+
+    The test images, or if there are none those of validation, or training; at most `MAPPED_IMAGES`, the same
+    ones as in the run's report.
+
+    Raises:
+        ValueError: If there are fewer than two images.
+    """
+    assert run.data is not None
+    model, data = run.model, run.data
+    parts = {
+        "test": (data.test_images, data.test_labels),
+        "validation": (data.validation_images, data.validation_labels),
+        "training": (data.train_images, data.train_labels),
+    }
+    part = next((name for name, (images, _) in parts.items() if len(images)), "training")
+    images, labels = parts[part]
+    if len(images) < 2:
+        raise ValueError(f"run: expected at least two images to map; got {len(images)}.")
+    with seeded(0):
+        chosen = torch.randperm(len(images))[:MAPPED_IMAGES]
+    with evaluating(model):
+        chunks = torch.split(data.pixels(images[chosen]), _ENCODED_AT_ONCE)
+        z = torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).double()
+    centre = z.mean(0)
+    left, singular, right = torch.linalg.svd(z - centre, full_matrices=False)
+    shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
+    points, directions, shares = left[:, :2] * singular[:2], right[:2], shares[:2]
+    if len(directions) == 1:
+        points = torch.cat([points, torch.zeros_like(points)], dim=1)
+        directions = torch.cat([directions, torch.zeros_like(directions)])
+        shares = torch.cat([shares, torch.zeros_like(shares)])
+    return LatentMap(centre, directions, points, shares, labels[chosen], part)
+
+
+def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:
+    """Return the mean of p(x | y, z) for every class at a place of the map; (classes, channels, height, width)."""
+    model = run.model
+    z = mapped.codes(torch.tensor([point])).to(device_of(model), torch.get_default_dtype())  # (1, latent)
+    classes = torch.arange(model.num_classes, device=z.device).unsqueeze(-1)  # (classes, 1)
+    with evaluating(model):
+        return model.decode(z.expand(model.num_classes, *z.shape), classes).mean[:, 0].cpu()
+
+
+def sample_class(run: Run, y: int, number: int, seed: int) -> Tensor:
+    """Return the mean of p(x | y, z) for z drawn from the prior; (number, channels, height, width)."""
+    with evaluating(run.model), seeded(seed):
+        classes = torch.tensor([y], device=device_of(run.model))
+        return run.model.sample(classes, number)[:, 0].cpu()

@@ -1,0 +1,253 @@
+// Draw, or drop an image: what each run says of it, while the hand still moves.
+
+import { ask, latest } from "./server.js";
+import { panel, strip } from "./elements.js";
+
+const PEN = 1 / 15; // of the canvas's side
+const paper = document.getElementById("paper");
+const context = paper.getContext("2d");
+const complaint = document.getElementById("complaint");
+const invert = document.getElementById("invert");
+
+let strokes = [];
+let stroke = null; // the one that is being drawn
+let upload = null; // the file that was dropped or chosen instead
+let changes = 0;
+let panels = [];
+
+export function start(world) {
+  const [channels, height, width] = world.image_shape;
+  document.getElementById("draw-note").textContent =
+    `A drawing is scaled, centred and smoothed like the training images (${height}×${width} pixels` +
+    `${channels === 3 ? ", in colour; drawings are grey" : ""}). An image (PNG or JPEG, up to ` +
+    `${world.most_bytes / 1e6} MB) is only resized, as by ssvae classify.`;
+  panels = world.runs.map((run, number) => new AnswerPanel(world, run, number));
+  document.querySelector("#draw .panels").append(...panels.map((each) => each.element));
+  paper.parentElement.classList.toggle("white", world.runs[0].on_white);
+  context.strokeStyle = context.fillStyle = world.runs[0].on_white ? "#000" : "#fff";
+  listen();
+}
+
+class AnswerPanel {
+  constructor(world, run, number) {
+    this.world = world;
+    this.run = run;
+    this.number = number;
+    this.element = panel(run, "answer");
+    this.element.classList.add("waiting");
+    this.find(".observed").hidden = !run.binarise;
+    this.rows = world.class_names.map((name) => row(name));
+    this.find("tbody").append(...this.rows.map((each) => each.element));
+    this.showAnalogies = strip(this.find(".analogies"), world.class_names);
+    this.refresh = latest((change) => this.update(change));
+  }
+
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  async update(change) {
+    if (!strokes.length && !upload) {
+      this.clear();
+      return;
+    }
+    const began = performance.now();
+    const of = `/api/runs/${this.number}`;
+    try {
+      const answer = upload
+        ? await ask(`${of}/image?invert=${invert.checked}`, body("application/octet-stream", upload))
+        : await ask(`${of}/drawing`, body("application/json", JSON.stringify({ strokes })));
+      if (!strokes.length && !upload) return; // cleared meanwhile: the next update says so
+      this.show(answer, performance.now() - began);
+      this.element.dataset.change = change;
+    } catch (error) {
+      if (change === changes) refuse(error.message);
+    }
+  }
+
+  clear() {
+    this.element.classList.add("waiting");
+    this.element.dataset.change = "";
+    this.find(".answer").textContent = "Nothing drawn yet";
+    this.find(".second").textContent = "\u00a0";
+    for (const each of this.rows) each.clear();
+  }
+
+  show(answer, milliseconds) {
+    const { posterior } = answer;
+    const best = answer.probabilities.indexOf(Math.max(...answer.probabilities));
+    this.element.classList.remove("waiting");
+    this.element.dataset.milliseconds = milliseconds;
+    this.find(".answer").textContent = answer.words;
+    this.find(".second").textContent =
+      `entropy ${answer.entropy.toFixed(2)} of ${Math.log(this.rows.length).toFixed(2)} nats; p(y|x) says ${posterior.words}`;
+    for (const [y, each] of this.rows.entries()) {
+      each.show(answer.probabilities[y], posterior.probabilities[y], posterior.low[y], posterior.high[y], y === best);
+    }
+    const name = this.world.class_names[best];
+    set(this.find(".image"), answer.image, "the image as the classifier sees it");
+    set(this.find(".observed img"), answer.observed, "the image binarised, as p(x|y, z) sees it");
+    set(this.find(".reconstruction"), answer.reconstruction, `its reconstruction as a ${name}`);
+    this.showAnalogies(answer.analogies, best, (each) => `its style as a ${each}`);
+    this.find(".evidence").textContent =
+      `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats. ` +
+      `p(x) and p(y|x) by ${this.run.num_samples} importance samples for each class` +
+      `${this.run.binarise ? ", of x binarised (cut at 0.5; in training it is drawn)" : ""}. ` +
+      `Answered in ${milliseconds.toFixed(0)} ms.`;
+  }
+}
+
+function body(type, content) {
+  return { method: "POST", headers: { "Content-Type": type }, body: content };
+}
+
+function set(image, source, name) {
+  image.src = source;
+  image.alt = name;
+}
+
+// A class's line: bars of q(y|x) and p(y|x), the latter with its interval, and both numbers.
+function row(name) {
+  const element = document.createElement("tr");
+  const title = document.createElement("th");
+  title.scope = "row";
+  title.textContent = name;
+  const track = document.createElement("td");
+  track.className = "track";
+  const both = document.createElement("div");
+  both.className = "both";
+  const [q, p, whisker] = ["bar q", "bar p", "whisker"].map((kind) => {
+    const bar = document.createElement("div");
+    bar.className = kind;
+    both.append(bar);
+    return bar;
+  });
+  track.append(both);
+  const [qValue, pValue] = ["q", "p"].map((kind) => {
+    const value = document.createElement("td");
+    value.className = `value ${kind}`;
+    return value;
+  });
+  element.append(title, track, qValue, pValue);
+  return {
+    element,
+    clear() {
+      element.classList.remove("best");
+      for (const bar of [q, p, whisker]) bar.style.width = "0";
+      whisker.hidden = true;
+      qValue.textContent = pValue.textContent = "";
+    },
+    show(qShare, pShare, low, high, best) {
+      element.classList.toggle("best", best);
+      q.style.width = percent(qShare);
+      p.style.width = percent(pShare);
+      whisker.hidden = high - low < 0.005;
+      whisker.style.left = percent(low);
+      whisker.style.width = percent(high - low);
+      qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
+      pValue.textContent = `${(pShare * 100).toFixed(1)} %`;
+      pValue.title = `${percent(low)} to ${percent(high)}`;
+    },
+  };
+}
+
+function percent(share) {
+  return `${(share * 100).toFixed(2)}%`;
+}
+
+function refuse(sentence) {
+  complaint.textContent = sentence;
+  upload = null;
+  changed(false);
+}
+
+function changed(forgive = true) {
+  if (forgive) complaint.textContent = "";
+  changes += 1;
+  redraw();
+  document.getElementById("paper-hint").hidden = strokes.length > 0 || upload !== null;
+  document.getElementById("undo").disabled = !strokes.length;
+  document.getElementById("clear").disabled = !strokes.length && !upload;
+  for (const each of panels) each.refresh(changes);
+}
+
+function redraw() {
+  const side = paper.width;
+  context.clearRect(0, 0, side, side);
+  if (upload) {
+    drawUpload(upload);
+    return;
+  }
+  context.lineWidth = side * PEN;
+  context.lineCap = context.lineJoin = "round";
+  for (const points of strokes) {
+    context.beginPath();
+    for (const [x, y] of points) context.lineTo(x * side, y * side);
+    if (points.length === 1) context.lineTo(points[0][0] * side, points[0][1] * side + 0.01);
+    context.stroke();
+  }
+}
+
+// The middle of the image that was given, as far as the browser can show it: the server says what is wrong with it.
+async function drawUpload(file) {
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (!bitmap || file !== upload) return;
+  const side = Math.min(bitmap.width, bitmap.height);
+  context.imageSmoothingEnabled = side > paper.width;
+  context.filter = invert.checked ? "invert(1)" : "none";
+  context.drawImage(
+    bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, paper.width, paper.height,
+  );
+  context.filter = "none";
+}
+
+function listen() {
+  const at = (event) => {
+    const box = paper.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((share) =>
+      Number(Math.min(1, Math.max(0, share)).toFixed(4)),
+    );
+  };
+  paper.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    paper.setPointerCapture(event.pointerId);
+    upload = null;
+    stroke = [at(event)];
+    strokes.push(stroke);
+    changed();
+  });
+  paper.addEventListener("pointermove", (event) => {
+    if (!stroke) return;
+    // A fast hand makes several points between two frames.
+    const events = event.getCoalescedEvents?.() ?? [];
+    stroke.push(...(events.length ? events : [event]).map(at));
+    changed();
+  });
+  for (const end of ["pointerup", "pointercancel"]) paper.addEventListener(end, () => { stroke = null; });
+
+  document.getElementById("undo").addEventListener("click", () => { strokes.pop(); changed(); });
+  document.getElementById("clear").addEventListener("click", () => { strokes = []; upload = null; changed(); });
+  document.getElementById("file").addEventListener("change", (event) => {
+    take(event.target.files[0]);
+    event.target.value = ""; // so that the same file can be chosen again
+  });
+  invert.addEventListener("change", () => { if (upload) changed(); });
+
+  // Wherever a file is dropped: a browser would leave the page to show it.
+  addEventListener("dragover", (event) => { event.preventDefault(); paper.parentElement.classList.add("over"); });
+  addEventListener("dragleave", () => paper.parentElement.classList.remove("over"));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    paper.parentElement.classList.remove("over");
+    if (event.dataTransfer.files.length) location.hash = "draw";
+    take(event.dataTransfer.files[0]);
+  });
+}
+
+function take(file) {
+  if (!file) return;
+  strokes = [];
+  upload = file;
+  changed();
+}

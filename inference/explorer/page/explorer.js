@@ -1,0 +1,49 @@
+// The page: asks what runs there are, and hands them to the three views.
+
+import { ask } from "./server.js";
+import { start as startDrawing } from "./draw.js";
+import { start as startLatent } from "./latent.js";
+import { start as startSamples } from "./samples.js";
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+const opened = {};
+
+function show(name) {
+  for (const tab of tabs) {
+    const chosen = tab.getAttribute("aria-controls") === name;
+    tab.setAttribute("aria-selected", chosen);
+    tab.tabIndex = chosen ? 0 : -1;
+    document.getElementById(tab.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  opened[name]?.();
+}
+
+function shown() {
+  const name = location.hash.slice(1);
+  return tabs.some((tab) => tab.getAttribute("aria-controls") === name) ? name : "draw";
+}
+
+for (const [place, tab] of tabs.entries()) {
+  tab.addEventListener("click", () => { location.hash = tab.getAttribute("aria-controls"); });
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = tabs[(place + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  });
+}
+addEventListener("hashchange", () => show(shown()));
+
+try {
+  const world = await ask("/api/runs");
+  document.title = `${world.runs.map((run) => run.name).join(" and ")}: ssvae explore`;
+  startDrawing(world);
+  opened.latent = startLatent(world);
+  opened.samples = startSamples(world);
+  show(shown());
+} catch (error) {
+  const failure = document.getElementById("failure");
+  failure.textContent = error.message;
+  failure.hidden = false;
+}

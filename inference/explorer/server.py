@@ -1,0 +1,293 @@
+"""The explorer's web server: a page, and what it asks of runs in JSON.
+
+    GET  /api/runs                                        what there is to explore
+    POST /api/runs/0/drawing    {"strokes": [[[x, y], …]]}  an answer to a drawing
+    POST /api/runs/0/image?invert=false    a file's bytes   an answer to an image
+    GET  /api/runs/0/map                                  the latent map's points
+    GET  /api/runs/0/decode?u=0.5&v=-1                    the images at a place of the map
+    GET  /api/runs/0/samples?class=3&number=20&seed=1     images of a class
+
+A request that cannot be understood gets a 4xx status and {"error": one sentence}.
+"""
+
+import asyncio
+import base64
+import io
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from torch import Tensor
+
+from inference.explorer.answers import Answer, in_words
+from inference.explorer.drawing import Stroke
+from inference.explorer.explorer import Explorer, distinct_names
+from inference.explorer.uploads import MOST_BYTES
+from inference.figures import COLOURS
+
+MOST_SAMPLES = 100
+
+_PAGE = Path(__file__).parent / "page"
+_MOST_POINTS = 20_000
+_LARGEST_SEED = 2**31 - 1
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_HEADERS = {
+    # Nothing from anywhere else, and no script or style within the page: what an image's name says stays text.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_Result = TypeVar("_Result")
+
+
+def create_app(explorers: Sequence[Explorer], *, loopback: bool = True) -> Starlette:
+    """Make the web application.
+
+    Args:
+        explorers: The runs.
+        loopback: Whether it is served to this machine only. A page of another site whose name has been pointed
+            to 127.0.0.1 (DNS rebinding) is then refused.
+    """
+    asked = _Endpoints(explorers)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            asked.worker.shutdown(cancel_futures=True)
+
+    return Starlette(
+        routes=[
+            Route("/api/runs", asked.runs),
+            Route("/api/runs/{run}/drawing", asked.drawing, methods=["POST"]),
+            Route("/api/runs/{run}/image", asked.image, methods=["POST"]),
+            Route("/api/runs/{run}/map", asked.map),
+            Route("/api/runs/{run}/decode", asked.decode),
+            Route("/api/runs/{run}/samples", asked.samples),
+            Mount("/", StaticFiles(directory=_PAGE, html=True)),
+        ],
+        middleware=[
+            Middleware(_SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES if loopback else ["*"]),
+        ],
+        exception_handlers={HTTPException: _refusal},
+        lifespan=lifespan,
+    )
+
+
+class _SafeHeaders:
+    """Adds the headers that keep the page to itself to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class _Endpoints:
+    """The requests that are answered, and the one thread that asks the models.
+
+    Pyro's handlers and torch's random state belong to the whole process: two answers at once would mix them.
+    """
+
+    def __init__(self, explorers: Sequence[Explorer]) -> None:
+        self.explorers = explorers
+        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explorer")
+
+    async def runs(self, request: Request) -> Response:
+        names = distinct_names(self.explorers)
+        first = self.explorers[0].run
+        return JSONResponse(
+            {
+                "class_names": first.class_names,
+                "colours": COLOURS,
+                "image_shape": first.model.image_shape,
+                "most_bytes": MOST_BYTES,
+                "runs": [_description(*pair) for pair in zip(names, self.explorers, strict=True)],
+            }
+        )
+
+    async def drawing(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        strokes = _strokes(await _body(request))
+        return JSONResponse(await self._work(lambda: _answer(explorer, explorer.answer_drawing(strokes))))
+
+    async def image(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        invert = _choice(request, "invert", {"true": True, "false": False})
+        content = await _body(request)
+        return JSONResponse(await self._work(lambda: _answer(explorer, explorer.answer_upload(content, invert=invert))))
+
+    async def map(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        mapped = await self._work(lambda: explorer.map)
+        return JSONResponse(
+            {
+                "points": mapped.points.tolist(),
+                "labels": mapped.labels.tolist(),
+                "shares": mapped.shares.tolist(),
+                "part": mapped.part,
+            }
+        )
+
+    async def decode(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        point = _number(request, "u"), _number(request, "v")
+        images = await self._work(lambda: explorer.decode(point))
+        return JSONResponse({"images": [_picture(image) for image in images]})
+
+    async def samples(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        y = _integer(request, "class", 0, explorer.run.model.num_classes - 1)
+        number = _integer(request, "number", 1, MOST_SAMPLES)
+        seed = _integer(request, "seed", 0, _LARGEST_SEED)
+        images = await self._work(lambda: explorer.sample(y, number, seed))
+        return JSONResponse({"images": [_picture(image) for image in images]})
+
+    def _explorer(self, request: Request) -> Explorer:
+        known = {str(number): explorer for number, explorer in enumerate(self.explorers)}
+        name = request.path_params["run"]
+        if name not in known:
+            raise HTTPException(404, f"run: expected one of {', '.join(known)}; got {name[:100]!r}.")
+        return known[name]
+
+    async def _work(self, task: Callable[[], _Result]) -> _Result:
+        """Do what a model is needed for; its sentences about the input become the response."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.worker, task)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _body(request: Request) -> bytes:
+    """Return a request's body, and stop reading where it is too long."""
+    # Another site's page cannot send this type without being asked for permission first, which it never gets.
+    if request.headers.get("content-type") not in ("application/json", "application/octet-stream"):
+        raise HTTPException(415, "content-type: expected application/json or application/octet-stream; got another.")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MOST_BYTES:
+            raise HTTPException(413, f"file: expected at most {MOST_BYTES // 10**6} MB; got more.")
+    return bytes(content)
+
+
+def _strokes(content: bytes) -> list[Stroke]:
+    try:
+        strokes = json.loads(content)["strokes"]
+        points = [(float(x), float(y)) for stroke in strokes for x, y in stroke]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise HTTPException(
+            400, 'strokes: expected {"strokes": [[[x, y], …], …]} in JSON; got another text.'
+        ) from error
+    if len(points) > _MOST_POINTS:
+        raise HTTPException(400, f"strokes: expected at most {_MOST_POINTS} points; got {len(points)}.")
+    # Written so that NaN is refused too.
+    if not all(0 <= coordinate <= 1 for point in points for coordinate in point):
+        raise HTTPException(400, "strokes: expected coordinates from 0 to 1; got others.")
+    return [[(float(x), float(y)) for x, y in stroke] for stroke in strokes if stroke]
+
+
+def _integer(request: Request, name: str, least: int, most: int) -> int:
+    text = request.query_params.get(name, "")
+    # No more digits than the largest number has: int() of a very long text takes its time.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise HTTPException(400, f"{name}: expected an integer from {least} to {most}; got {text[:100]!r}.")
+    return int(text)
+
+
+def _number(request: Request, name: str) -> float:
+    text = request.query_params.get(name, "")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= 1e6:
+        raise HTTPException(400, f"{name}: expected a number between -1e6 and 1e6; got {text[:100]!r}.")
+    return value
+
+
+def _choice(request: Request, name: str, choices: dict[str, _Result]) -> _Result:
+    text = request.query_params.get(name, "")
+    if text not in choices:
+        raise HTTPException(400, f"{name}: expected {' or '.join(choices)}; got {text[:100]!r}.")
+    return choices[text]
+
+
+def _description(name: str, explorer: Explorer) -> dict[str, Any]:
+    run = explorer.run
+    assert run.data is not None
+    return {
+        "name": name,
+        "model": type(run.model).__name__,
+        "prior": type(run.model.prior).__name__,
+        "likelihood": type(run.model.likelihood).__name__,
+        "data": run.data.name,
+        "num_labelled": run.data.num_labelled,
+        "binarise": run.data.binarise,
+        "on_white": explorer.style.on_white,
+        "num_samples": explorer.num_samples,
+    }
+
+
+def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
+    low, high = answer.posterior.interval()
+    return {
+        "words": in_words(answer.probabilities, explorer.run.class_names),
+        "probabilities": answer.probabilities.tolist(),
+        "entropy": answer.entropy,
+        "posterior": {
+            "words": in_words(answer.posterior.probabilities, explorer.run.class_names),
+            "probabilities": answer.posterior.probabilities.tolist(),
+            "low": low.tolist(),
+            "high": high.tolist(),
+            "log_evidence": answer.posterior.log_evidence,
+            "log_evidence_error": answer.posterior.log_evidence_error,
+        },
+        "image": _picture(answer.image),
+        "observed": _picture(answer.observed),
+        "reconstruction": _picture(answer.reconstruction),
+        "analogies": [_picture(image) for image in answer.analogies],
+    }
+
+
+def _picture(image: Tensor) -> str:
+    """Return an image (channels, height, width) as a PNG in a data URI; what lies outside [0, 1] is cut."""
+    levels = np.rint(image.double().clamp(0, 1).numpy() * 255).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).save(content, "PNG")
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")

@@ -1,0 +1,115 @@
+"""Serving the explorer on a port of this machine, until Ctrl-C."""
+
+import errno
+import ipaddress
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from itertools import combinations
+
+import uvicorn
+
+from inference.explorer.explorer import Explorer, check_comparable
+from inference.explorer.server import create_app
+from inference.runs import Run
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port, so that nobody else does while the runs are loaded.
+
+    Args:
+        host: An address or name of this machine; "127.0.0.1" for this machine alone, "0.0.0.0" for every network.
+        port: The port; 0 for any that is free.
+
+    Returns:
+        A listening socket: whoever connects waits until it is served.
+
+    Raises:
+        ValueError: If the host is none of this machine's, or the port is taken or not allowed.
+    """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port: expected 0 to 65535; got {port}.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise ValueError(f"--host: expected an address of this machine; got {host!r}.") from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            # A port that was served until a moment ago is free; on Windows this would take it from another server.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(
+                f"--port: expected a free one; {port} is taken, perhaps by another ssvae explore "
+                "(--port 0 takes any that is free)."
+            ) from error
+        if error.errno == errno.EACCES:
+            raise ValueError(f"--port: expected one that is allowed, such as 8642; {port} is not.") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ValueError(f"--host: expected an address of this machine; got {host!r}.") from error
+        raise
+    return listening
+
+
+def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 50, open_page: bool = False) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        runs: One run, or two to compare.
+        listening: The socket that `listen` returned.
+        num_samples: Importance samples for each class in an answer.
+        open_page: Whether to open the page in the user's browser, where there is a screen.
+
+    Raises:
+        ValueError: If the runs cannot be compared, or num_samples does not fall into groups.
+    """
+    for pair in combinations(runs, 2):
+        check_comparable(*pair)
+    explorers = [Explorer(run, num_samples=num_samples) for run in runs]
+    for explorer in explorers:
+        _warm_up(explorer)
+    host, port = listening.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    url = f"http://{page_host(address)}:{port}"
+    if not address.is_loopback:
+        print("Everybody on the network who can reach this machine can reach the page.", flush=True)
+    print(f"{' and '.join(explorer.name for explorer in explorers)}: {url} (Ctrl-C ends it)", flush=True)
+    if open_page and _has_screen():
+        # Not waited for: a browser that is started anew can take its time.
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    config = uvicorn.Config(
+        create_app(explorers, loopback=address.is_loopback),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        print()  # after the terminal's ^C
+
+
+def page_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return what stands for an address in a URL: "localhost" where it means every address of this machine."""
+    if address.is_unspecified:
+        return "localhost"
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _warm_up(explorer: Explorer) -> None:
+    """Answer once, since the first answer takes longer; and map the latent space before anybody waits for it."""
+    explorer.answer_drawing([[(0.5, 0.2), (0.5, 0.8)]])
+    explorer.decode((0.0, 0.0))
+
+
+def _has_screen() -> bool:
+    """Tell whether a browser has a screen to open on; without one, a text browser would take the terminal."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
