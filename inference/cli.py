@@ -258,10 +258,11 @@ def explore(arguments: list[str]) -> None:
         from inference.explorer.answers import check_num_samples
         from inference.explorer.serving import listen, serve
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("starlette", "uvicorn"):
             raise
         raise UsageError(
-            f"{error.name}: expected the packages of the extra `explore`; pip install '.[explore]' installs them."
+            f"{package}: expected the packages of the extra `explore`; pip install '.[explore]' installs them."
         ) from error
     folders = [folder for folder in (options.run, options.other) if folder is not None]
     check_num_samples(options.num_samples)

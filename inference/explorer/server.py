@@ -265,7 +265,6 @@ def _description(name: str, explorer: Explorer) -> dict[str, Any]:
 
 
 def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
-    low, high = answer.posterior.interval()
     return {
         "words": in_words(answer.probabilities, explorer.run.class_names),
         "probabilities": answer.probabilities.tolist(),
@@ -273,8 +272,8 @@ def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
         "posterior": {
             "words": in_words(answer.posterior.probabilities, explorer.run.class_names),
             "probabilities": answer.posterior.probabilities.tolist(),
-            "low": low.tolist(),
-            "high": high.tolist(),
+            "low": answer.posterior.low.tolist(),
+            "high": answer.posterior.high.tolist(),
             "log_evidence": answer.posterior.log_evidence,
             "log_evidence_error": answer.posterior.log_evidence_error,
         },

@@ -68,7 +68,7 @@ def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 5
         open_page: Whether to open the page in the user's browser, where there is a screen.
 
     Raises:
-        ValueError: If the runs cannot be compared, or num_samples does not fall into groups.
+        ValueError: If the runs cannot be compared, or num_samples is less than 2.
     """
     for pair in combinations(runs, 2):
         check_comparable(*pair)
