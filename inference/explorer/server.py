@@ -163,7 +163,7 @@ class _Endpoints:
         explorer = self._explorer(request)
         point = _number(request, "u"), _number(request, "v")
         images = await self._work(lambda: explorer.decode(point))
-        return JSONResponse({"images": [_picture(image) for image in images]})
+        return JSONResponse({"images": [picture(image) for image in images]})
 
     async def samples(self, request: Request) -> Response:
         explorer = self._explorer(request)
@@ -171,7 +171,7 @@ class _Endpoints:
         number = _integer(request, "number", 1, MOST_SAMPLES)
         seed = _integer(request, "seed", 0, _LARGEST_SEED)
         images = await self._work(lambda: explorer.sample(y, number, seed))
-        return JSONResponse({"images": [_picture(image) for image in images]})
+        return JSONResponse({"images": [picture(image) for image in images]})
 
     def _explorer(self, request: Request) -> Explorer:
         known = {str(number): explorer for number, explorer in enumerate(self.explorers)}
@@ -277,14 +277,14 @@ def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
             "log_evidence": answer.posterior.log_evidence,
             "log_evidence_error": answer.posterior.log_evidence_error,
         },
-        "image": _picture(answer.image),
-        "observed": _picture(answer.observed),
-        "reconstruction": _picture(answer.reconstruction),
-        "analogies": [_picture(image) for image in answer.analogies],
+        "image": picture(answer.image),
+        "observed": picture(answer.observed),
+        "reconstruction": picture(answer.reconstruction),
+        "analogies": [picture(image) for image in answer.analogies],
     }
 
 
-def _picture(image: Tensor) -> str:
+def picture(image: Tensor) -> str:
     """Return an image (channels, height, width) as a PNG in a data URI; what lies outside [0, 1] is cut."""
     levels = np.rint(image.double().clamp(0, 1).numpy() * 255).astype(np.uint8)
     content = io.BytesIO()

@@ -14,9 +14,11 @@ let stroke = null; // the one that is being drawn
 let upload = null; // the file that was dropped or chosen instead
 let changes = 0;
 let panels = [];
+let mostBytes = Infinity;
 
 export function start(world) {
   const [channels, height, width] = world.image_shape;
+  mostBytes = world.most_bytes;
   document.getElementById("draw-note").textContent =
     `A drawing is scaled, centred and smoothed like the training images (${height}×${width} pixels` +
     `${channels === 3 ? ", in colour; drawings are grey" : ""}). An image (PNG or JPEG, up to ` +
@@ -39,7 +41,7 @@ class AnswerPanel {
     this.rows = world.class_names.map((name) => row(name));
     this.find("tbody").append(...this.rows.map((each) => each.element));
     this.showAnalogies = strip(this.find(".analogies"), world.class_names);
-    this.refresh = latest((change) => this.update(change));
+    this.refresh = latest(this.element, (change) => this.update(change));
   }
 
   find(selector) {
@@ -158,6 +160,8 @@ function percent(share) {
 
 function refuse(sentence) {
   complaint.textContent = sentence;
+  // A drawing stays, to be sent again with the next stroke; a file would only be refused again.
+  if (!upload) return;
   upload = null;
   changed(false);
 }
@@ -241,7 +245,7 @@ function listen() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     paper.parentElement.classList.remove("over");
-    if (event.dataTransfer.files.length) location.hash = "draw";
+    if (event.dataTransfer.files.length) location.hash = "/draw";
     take(event.dataTransfer.files[0]);
   });
 }
@@ -250,5 +254,10 @@ function take(file) {
   if (!file) return;
   strokes = [];
   upload = file;
+  if (file.size > mostBytes) {
+    // The server would say the same, but not before megabytes were sent.
+    refuse(`file: expected at most ${mostBytes / 1e6} MB; got ${(file.size / 1e6).toFixed(1)} MB.`);
+    return;
+  }
   changed();
 }

@@ -18,13 +18,14 @@ function show(name) {
   opened[name]?.();
 }
 
+// "#/latent", which is no element's name: at one the browser would scroll, and take the focus off the tab.
 function shown() {
-  const name = location.hash.slice(1);
+  const name = location.hash.slice(2);
   return tabs.some((tab) => tab.getAttribute("aria-controls") === name) ? name : "draw";
 }
 
 for (const [place, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => { location.hash = tab.getAttribute("aria-controls"); });
+  tab.addEventListener("click", () => { location.hash = `/${tab.getAttribute("aria-controls")}`; });
   tab.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;

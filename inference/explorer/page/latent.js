@@ -25,7 +25,7 @@ class MapPanel {
     this.map = this.find(".map");
     this.canvas = this.find("canvas");
     this.showDecoded = strip(this.find(".decoded"), world.class_names);
-    this.decode = latest((place) => this.decodeAt(place));
+    this.decode = latest(this.element, (place) => this.decodeAt(place));
     this.map.addEventListener("pointermove", (event) => {
       const box = this.canvas.getBoundingClientRect();
       this.go([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);

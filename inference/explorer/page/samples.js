@@ -13,7 +13,7 @@ export function start(world) {
     grid.setAttribute("aria-live", "polite");
     each.append(grid);
   }
-  const draw = latest(async () => {
+  const draw = latest(document.querySelector("#samples .panels"), async () => {
     const y = Number(chosen());
     await Promise.all(panels.map(async (each, run) => {
       const grid = each.querySelector(".grid");

@@ -15,14 +15,13 @@ export async function ask(path, options = {}) {
 }
 
 // Runs a task for the latest input: while one is under way, newer inputs replace each other, and the last one is next.
-// Both a hand that draws and a mouse that moves ask faster than any server answers.
-export function latest(task) {
+// Both a hand that draws and a mouse that moves ask faster than any server answers. The element is busy meanwhile.
+export function latest(element, task) {
   let next;
-  let busy = false;
   return async (...input) => {
     next = input;
-    if (busy) return;
-    busy = true;
+    if (element.ariaBusy === "true") return;
+    element.ariaBusy = "true";
     try {
       while (next) {
         const current = next;
@@ -30,7 +29,7 @@ export function latest(task) {
         await task(...current);
       }
     } finally {
-      busy = false;
+      element.ariaBusy = "false";
     }
   };
 }

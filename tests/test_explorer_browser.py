@@ -1,0 +1,299 @@
+"""The explorer's page in a real browser: draws, reads the answer, drops files, walks the map, samples, compares."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import exploring
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from inference.explorer.answers import in_words
+from inference.explorer.server import picture
+from inference.runs import load
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium (apt-get install chromium, or its path in $CHROMIUM)"
+)
+
+# Chromium's own calls home would be seen as the page's.
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SEVEN = [(0.3, 0.2), (0.7, 0.2), (0.62, 0.4), (0.54, 0.6), (0.48, 0.82)]
+BAR = [(0.4, 0.5), (0.7, 0.5)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folders = exploring.trained(tmp_path_factory.mktemp("browsed"))
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    with exploring.serving([load(str(folder)) for folder in folders]) as found:
+        yield found
+    torch.set_default_dtype(dtype)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(autouse=True)
+def _as_users_do():
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def page(served, browser):
+    """A new visitor's page; whatever it complains of, or asks of another host, fails the test."""
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    page = context.new_page()
+    complaints, requested = [], []
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url))
+    page.complaints = complaints
+    page.goto(served[0])
+    expect(page.locator("#draw .panel")).to_have_count(2)
+    yield page
+    context.close()
+    assert complaints == []
+    assert requested
+    assert [url for url in requested if not url.startswith((served[0], "data:"))] == []
+
+
+def stroke(page, points):
+    box = page.locator("#paper").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=3)
+    page.mouse.up()
+
+
+def settled(page):
+    """Wait until every question is answered."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+def read(panel):
+    """What a panel says: the answer, and both probabilities of every class in percent."""
+    values = [[float(text.removesuffix(" %")) for text in panel.locator(f".value.{kind}").all_inner_texts()]
+              for kind in ("q", "p")]  # fmt: skip
+    return panel.locator(".answer").inner_text(), values
+
+
+def assert_says(panel, answer, class_names):
+    words, rows = read(panel)
+    assert words == in_words(answer.probabilities, class_names)
+    expected = torch.stack([answer.probabilities, answer.posterior.probabilities]) * 100
+    assert torch.tensor(rows).double().sub(expected).abs().max() <= 0.0501
+    widths = panel.locator(".bar.q").evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
+    assert widths == pytest.approx((answer.probabilities * 100).tolist(), abs=0.006)
+    whiskers = panel.locator(".whisker").evaluate_all(
+        "bars => bars.map((bar) => [parseFloat(bar.style.left), parseFloat(bar.style.width)])"
+    )
+    ends = torch.stack([answer.posterior.low, answer.posterior.high - answer.posterior.low], dim=-1) * 100
+    assert torch.tensor(whiskers).double().sub(ends).abs().max() <= 0.006
+
+
+def source(locator):
+    return locator.get_attribute("src")
+
+
+def test_a_drawing_is_answered_by_both_runs_as_the_server_says(page, served):
+    panels = page.locator("#draw .panel").all()
+    assert [panel.locator("h2").inner_text() for panel in panels] == ["normal", "by_class"]
+    assert "prior ClassConditional" in panels[1].locator(".story").inner_text()
+    drawn = []
+    page.on("request", lambda request: drawn.append(request) if "drawing" in request.url else None)
+    stroke(page, SEVEN)
+    stroke(page, BAR)
+    settled(page)
+    strokes = json.loads(drawn[-1].post_data)["strokes"]
+    assert len(strokes) == 2  # the last that was asked is all that was drawn
+    assert strokes[1][-1] == pytest.approx(BAR[-1], abs=0.005)
+    for panel, explorer in zip(panels, served[1], strict=True):
+        assert_says(panel, explorer.answer_drawing(strokes), explorer.run.class_names)
+        assert panel.locator(".analogies img").count() == 10
+        assert source(panel.locator(".reconstruction")).startswith("data:image/png")
+    # by_class sees binarised pixels, and its panel shows them.
+    assert [panel.locator(".observed").is_visible() for panel in panels] == [False, True]
+    assert len({source(panel.locator(".reconstruction")) for panel in panels}) == 2
+
+
+def test_drawing_is_live_and_can_be_undone(page):
+    answer = page.locator("#draw .answer").first
+    expect(answer).to_have_text("Nothing drawn yet")
+    expect(page.locator("#clear")).to_be_disabled()
+    box = page.locator("#paper").bounding_box()
+    page.mouse.move(box["x"] + 80, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 220, box["y"] + 60, steps=4)
+    expect(answer).not_to_have_text("Nothing drawn yet")  # the button is still down
+    page.mouse.up()
+    settled(page)
+    first = read(page.locator("#draw .panel").first)
+    stroke(page, [(0.5, 0.2), (0.5, 0.8)])
+    settled(page)
+    assert read(page.locator("#draw .panel").first) != first
+    page.locator("#undo").click()
+    settled(page)
+    assert read(page.locator("#draw .panel").first) == first
+    page.locator("#clear").click()
+    expect(answer).to_have_text("Nothing drawn yet")
+    expect(page.locator("#paper-hint")).to_be_visible()
+
+
+DROP = """([content, name, type]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([Uint8Array.from(content)], name, { type }));
+  document.getElementById("paper").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+}"""
+
+
+@pytest.fixture
+def image(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    Image.fromarray(torch.randint(0, 256, (16, 16), generator=generator).numpy().astype(np.uint8)).save(
+        tmp_path / "image.png"
+    )
+    return tmp_path / "image.png"
+
+
+def test_images_are_chosen_and_dropped(page, served, image):
+    panel, explorer = page.locator("#draw .panel").first, served[1][0]
+    page.locator("#file").set_input_files(image)
+    settled(page)
+    assert_says(panel, explorer.answer_upload(image.read_bytes()), explorer.run.class_names)
+    as_it_is = read(panel)
+    page.locator("#invert").check()
+    settled(page)
+    assert_says(panel, explorer.answer_upload(image.read_bytes(), invert=True), explorer.run.class_names)
+    page.locator("#invert").uncheck()
+    page.locator("#clear").click()
+    expect(panel.locator(".answer")).to_have_text("Nothing drawn yet")
+    page.evaluate(DROP, [list(image.read_bytes()), "image.png", "image/png"])
+    settled(page)
+    assert read(panel) == as_it_is
+
+
+def test_bad_files_get_a_sentence_and_are_forgotten(page, tmp_path):
+    complaint = page.locator("#complaint")
+    (tmp_path / "text.png").write_text("To be, or not to be")
+    page.locator("#file").set_input_files(tmp_path / "text.png")
+    expect(complaint).to_have_text("file: expected a PNG or JPEG image; got a file that is neither.")
+    page.evaluate(DROP, [list(b"more text"), "notes.txt", "text/plain"])
+    expect(complaint).to_have_text("file: expected a PNG or JPEG image; got a file that is neither.")
+    (tmp_path / "large.png").write_bytes(bytes(5_000_001))
+    page.locator("#file").set_input_files(tmp_path / "large.png")
+    expect(complaint).to_have_text("file: expected at most 5 MB; got 5.0 MB.")
+    Image.new("L", (4100, 10)).save(tmp_path / "wide.png")
+    page.locator("#file").set_input_files(tmp_path / "wide.png")
+    expect(complaint).to_have_text("file: expected at most 4096×4096 pixels; got 4100×10 pixels.")
+    expect(page.locator("#draw .answer").first).to_have_text("Nothing drawn yet")
+    stroke(page, SEVEN)
+    settled(page)
+    expect(complaint).to_be_empty()
+    # Chromium notes every refused request in its console; there is nothing else in it.
+    refusals = [text for text in page.complaints if "status of 400 (Bad Request)" in text]
+    assert page.complaints == refusals
+    page.complaints.clear()
+
+
+def test_the_mouse_walks_the_map(page, served):
+    page.locator("#latent-tab").click()
+    panel, explorer = page.locator("#latent .panel").nth(1), served[1][1]
+    expect(panel.locator(".axes")).to_contain_text("60 test images")
+    settled(page)
+    tile = panel.locator(".tile img")
+    expect(tile).to_be_visible()
+    seen = []
+    for y, place in ((3, (0.3, 0.4)), (3, (0.8, 0.7)), (5, (0.8, 0.7))):
+        page.locator("#latent-classes input").nth(1 + y).check()
+        box = panel.locator("canvas").bounding_box()
+        before = panel.get_attribute("data-decoded")
+        page.mouse.move(box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"], steps=4)
+        settled(page)
+        expect(panel.locator(".tile figcaption")).to_have_text(f"y = {y}")
+        if y == 3:
+            assert panel.get_attribute("data-decoded") != before
+        seen.append(source(tile))
+        point = tuple(map(float, panel.get_attribute("data-decoded").split(",")))
+        images = explorer.decode(point)
+        assert [source(each) for each in panel.locator(".decoded img").all()] == [picture(image) for image in images]
+        assert source(tile) == picture(images[y])
+    assert len(set(seen)) == 3
+    # The place that was pointed at is that of the map: left is less along the first component.
+    assert point[0] > explorer.map.points[:, 0].mean()
+    assert point[1] < explorer.map.points[:, 1].mean()
+
+
+def test_the_map_is_walked_by_keys_and_takes_the_nearest_class(page, served):
+    page.locator("#latent-tab").click()
+    panel, explorer = page.locator("#latent .panel").first, served[1][0]
+    expect(panel.locator(".tile img")).to_be_visible()
+    panel.locator(".map").focus()
+    places = []
+    for key in ("ArrowRight", "ArrowUp"):
+        places.append(tuple(map(float, panel.get_attribute("data-decoded").split(","))))
+        page.keyboard.press(key)
+        settled(page)
+    places.append(tuple(map(float, panel.get_attribute("data-decoded").split(","))))
+    assert places[1][0] > places[0][0]
+    assert places[1][1] == pytest.approx(places[0][1])
+    assert places[2][1] > places[1][1]
+    distance = (explorer.map.points - torch.tensor(places[2]).to(explorer.map.points)).square().sum(-1)
+    expect(panel.locator(".tile figcaption")).to_have_text(f"y = {explorer.map.labels[distance.argmin()]}")
+
+
+def test_classes_are_sampled(page, served):
+    page.locator("#samples-tab").click()
+    panels = page.locator("#samples .panel").all()
+    expect(panels[0].locator("img")).to_have_count(30)
+    page.locator("#sample-classes input").nth(4).check()
+    page.locator("#number").fill("7")
+    page.locator("#number").press("Tab")
+    for panel, explorer in zip(panels, served[1], strict=True):
+        expect(panel).to_have_attribute("data-drawn", "4,0")
+        expect(panel.locator("img")).to_have_count(7)
+        expected = [picture(image) for image in explorer.sample(4, 7, seed=0)]
+        assert [source(each) for each in panel.locator("img").all()] == expected
+    page.locator("#resample").click()
+    expect(panels[1]).to_have_attribute("data-drawn", "4,1")
+    assert source(panels[1].locator("img").first) == picture(served[1][1].sample(4, 7, seed=1)[0])
+    page.locator("#number").fill("500")
+    page.locator("#number").press("Tab")
+    expect(panels[0].locator(".grid")).to_have_text("number: expected an integer from 1 to 100; got '500'.")
+    page.complaints.clear()
+
+
+def test_tabs_are_walked_by_keys(page):
+    page.locator("#draw-tab").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#latent")).to_be_visible()
+    expect(page.locator("#draw")).to_be_hidden()
+    expect(page.locator("#latent-tab")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#samples-tab")).to_have_attribute("aria-selected", "true")
+    assert Path(page.url).name == "samples"
+
+
+def test_a_server_that_has_ended_is_told_of(page):
+    page.route("**/drawing", lambda route: route.abort())
+    stroke(page, SEVEN)
+    expect(page.locator("#complaint")).to_have_text("The server does not answer: is ssvae explore still running?")
+    page.complaints.clear()
