@@ -249,7 +249,7 @@ def test_help_is_at_hand_without_torch():
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 1.5
-    assert all(command in done.stdout for command in ("fit", "evaluate", "generate", "classify"))
+    assert all(command in done.stdout for command in ("fit", "evaluate", "generate", "classify", "explore"))
 
 
 @pytest.mark.parametrize(
@@ -262,6 +262,7 @@ def test_help_is_at_hand_without_torch():
         (["evaluate", "--help"], ["the run folder", "importance samples"]),
         (["generate", "--help"], ["the run folder", "--tsne"]),
         (["classify", "--help"], ["image files, and folders of them", "{last,best}"]),
+        (["explore", "--help"], ["a second run, to compare with", "only this machine", "8642", "{last,best}"]),
     ],
 )
 def test_help_lists_the_options(words, found, capsys):

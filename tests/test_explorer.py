@@ -3,6 +3,7 @@
 import base64
 import http.client
 import io
+import ipaddress
 import json
 import os
 import re
@@ -241,8 +242,8 @@ def test_the_posterior_agrees_with_evaluation_within_its_interval(estimates):
 def test_the_standard_errors_are_the_spread_of_the_estimates(estimates):
     _, found = estimates
     log_odds = torch.stack([each.probabilities for each in found]).logit()
-    high = torch.stack([each.high for each in found]).logit()
-    said = ((high - log_odds) / 2).square().mean(0).sqrt()
+    low = torch.stack([each.low for each in found]).logit()
+    said = ((log_odds - low) / 2).square().mean(0).sqrt()
     torch.testing.assert_close(said, log_odds.std(0), rtol=0.2, atol=0)
     evidence = torch.tensor([[each.log_evidence, each.log_evidence_error] for each in found])
     torch.testing.assert_close(evidence[:, 1].square().mean().sqrt(), evidence[:, 0].std(), rtol=0.2, atol=0)
@@ -261,8 +262,11 @@ def test_the_estimate_and_its_error_by_hand():
     without = torch.stack([w[[other for other in range(4) if other != s]].sum(0) for s in range(4)])
     log_odds = (without / (without.sum(-1, keepdim=True) - without)).log()
     error = (0.75 * (log_odds - log_odds.mean(0)).square().sum(0)).sqrt()
-    torch.testing.assert_close(found.low, (found.probabilities.logit() - 2 * error).sigmoid())
-    torch.testing.assert_close(found.high, (found.probabilities.logit() + 2 * error).sigmoid())
+    low = (found.probabilities.logit() - 2 * error).sigmoid()
+    torch.testing.assert_close(found.low, low)
+    left = torch.stack([1 - low[[1, 2]].sum(), 1 - low[[0, 2]].sum(), 1 - low[[0, 1]].sum()])
+    torch.testing.assert_close(found.high, (found.probabilities.logit() + 2 * error).sigmoid().minimum(left))
+    assert (found.high >= found.probabilities).all()
 
 
 def test_many_samples_are_drawn_in_parts():
@@ -704,6 +708,13 @@ def test_without_the_extra_there_is_a_sentence(capsys, monkeypatch, name):
     assert refused(capsys, "run").endswith(
         "expected the packages of the extra `explore`; pip install '.[explore]' installs them."
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "named"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("::", "localhost"), ("10.0.0.2", "10.0.0.2")]
+)
+def test_an_address_stands_in_a_url(address, named):
+    assert serving.page_host(ipaddress.ip_address(address)) == named
 
 
 @pytest.mark.parametrize(

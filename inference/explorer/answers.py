@@ -25,7 +25,7 @@ class Posterior:
     Attributes:
         probabilities: Estimates of p(y|x), (classes,).
         low: The estimates' log-odds less two standard errors, as probabilities, (classes,).
-        high: The same with two standard errors more.
+        high: The same with two standard errors more, or what the others' `low` leave, where that is less.
         log_evidence: Estimate of log p(x), in nats.
         log_evidence_error: Its standard error.
     """
@@ -133,10 +133,13 @@ def estimate_posterior(model: SemiSupervisedModel, x: Tensor, num_samples: int) 
     log_odds = _log_odds(log_joint)
     # With one class only, its odds are infinite and certain.
     error = _jackknife_error(_log_odds(without)).nan_to_num(0)
+    low, high = (log_odds - 2 * error).sigmoid(), (log_odds + 2 * error).sigmoid()
+    # No class is more probable than what the others leave.
+    high = torch.minimum(high, 1 - (low.sum() - low))
     return Posterior(
         probabilities=log_joint.softmax(-1),
-        low=(log_odds - 2 * error).sigmoid(),
-        high=(log_odds + 2 * error).sigmoid(),
+        low=low,
+        high=high,
         log_evidence=log_joint.logsumexp(-1).item(),
         log_evidence_error=_jackknife_error(without.logsumexp(-1)).item(),
     )
