@@ -169,6 +169,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         known = _is_labelled(labels)
         if not known.any():
             raise ValueError("y: expected the class of some rows (-1 marks those whose class is not known); got none.")
+        if labels.dtype == object and not all(isinstance(each, str) for each in labels[known]):
+            raise TypeError("y: expected strings, and -1 for unlabelled rows, in an array of dtype=object; got others.")
         check_classification_targets(labels[known])
         classes, codes = np.unique(labels[known], return_inverse=True)
         if len(classes) < 2:
@@ -292,7 +294,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
                     "got None."
                 )
             return (1, 1, num_features)
-        shape = tuple(self.image_shape)
+        shape = tuple(self.image_shape) if isinstance(self.image_shape, tuple | list) else ()
         if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1 or math.prod(shape) != num_features:
             raise ValueError(
                 f"image_shape: expected (channels, height, width) with 1 or 3 channels and {num_features} numbers in "

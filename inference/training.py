@@ -37,6 +37,10 @@ from inference.objective import Objective, Observations, Sizes
 from models import SemiSupervisedModel
 from models.networks import Network
 
+# joblib hands the warning filters to its worker processes, which import the filters' classes before anything else: with
+# Lightning's own among them, they would import Lightning before `inference.environment` could make that possible.
+warnings.filters[:] = [each for each in warnings.filters if not each[2].__module__.startswith("lightning")]  # type: ignore[index]
+
 Row = dict[str, float]
 
 

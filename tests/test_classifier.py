@@ -3,7 +3,10 @@
 import copy
 import pickle
 import random
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from models.likelihoods import Bernoulli, DiscretizedLogistic
 from models.networks import MLP
 from models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
 
+ROOT = Path(__file__).resolve().parent.parent
 DIGITS, DIGIT_LABELS = load_digits(n_class=3, return_X_y=True)  # 0 … 16
 X, TEST_X = DIGITS[:120], DIGITS[400:]
 Y, TEST_Y = DIGIT_LABELS[:120].copy(), DIGIT_LABELS[400:]
@@ -274,6 +278,14 @@ def test_without_a_seed_scikit_learns_global_one_counts():
     assert not torch.equal(fits[0][0][name], fits[0][1][name])
 
 
+def test_worker_processes_need_not_import_lightning_first():
+    # joblib sends them the warning filters. Without pytest, which has filters of its own.
+    program = "import warnings, inference; inference.SemiSupervisedClassifier; print(warnings.filters)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "DeprecationWarning" in done.stdout
+    assert "lightning" not in done.stdout
+
+
 def test_any_function_that_makes_a_model():
     class Tilted(M2):
         """A model of someone else's, with an argument of its own."""
@@ -314,6 +326,12 @@ SENTENCES = {
         'expected -1, the integer, .* dtype=object .* got "-1"',
     ),
     "sizes of images": (lambda: quick(image_shape=(1, 8, 9)).fit(X, Y), ValueError, r"64 numbers .* got \(1, 8, 9\)"),
+    "a size alone": (lambda: quick(image_shape=64).fit(X, Y), ValueError, "image_shape: expected .*; got 64"),
+    "integers among objects": (
+        lambda: quick().fit(X[:4], np.array([1, 2, -1, 1], dtype=object)),
+        TypeError,
+        "y: expected strings, and -1",
+    ),
     "two channels": (lambda: quick(image_shape=(2, 8, 4)).fit(X, Y), ValueError, "image_shape: .* 1 or 3 channels"),
     "augmentation of rows": (
         lambda: quick(augmentation=Augmentation()).fit(X, Y),
