@@ -62,8 +62,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     Where `image_shape` is given all pixels share one range; where it is not, every column is a quantity of its own,
     with a range of its own. X that lies in [0, 1] is taken as it is.
 
-    `fit` prints nothing, writes nothing, and leaves every global random state as it was. It trains copies: the prior
-    and the other modules that are given stay as they are, and clones share nothing.
+    `fit` prints nothing, writes nothing, and leaves every global random state as it was (but numpy's, where
+    `random_state` is None). It trains copies: the prior and the other modules that are given stay as they are, and
+    clones share nothing.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -94,13 +95,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         labelled_batch_size: Labelled rows in a step; all of them where there are fewer; None for at most 100.
         learning_rate: Adam's, or the highest one of the cycle.
         one_cycle: Whether the learning rate rises and falls over training rather than staying constant.
-        trainer: Device, precision, gradient clipping; None for the defaults of `TrainerOptions` without progress bar.
+        trainer: Device, precision, gradient clipping, progress bar; None for the defaults of `TrainerOptions`, but
+            without the bar.
         random_state: An integer, a `numpy.random.RandomState` or None, as everywhere in scikit-learn: of the initial
             weights, the batches and the samples.
 
     Attributes:
         classes_: The classes, (n_classes,), sorted.
-        model_: The trained `SemiSupervisedModel`; class k of its is ``classes_[k]``.
+        model_: The trained `SemiSupervisedModel`; its class k is ``classes_[k]``.
         history_: A row of terms of J for every epoch noted.
         data_min_: The least value of every feature, (n_features,); zeros where X lay in [0, 1].
         data_range_: The length of its range, (n_features,); ones where X lay in [0, 1].
