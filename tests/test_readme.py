@@ -28,7 +28,7 @@ def test_python_in_the_readme_runs(block, tmp_path, monkeypatch):
 
 
 def test_there_are_the_blocks_that_this_file_thinks_there_are():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
 
 
 def test_every_subcommand_in_the_readme_exists():
