@@ -10,6 +10,7 @@ import webbrowser
 from collections.abc import Sequence
 from itertools import combinations
 
+import torch
 import uvicorn
 
 from inference.explorer.explorer import Explorer, check_comparable
@@ -72,6 +73,8 @@ def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 5
     """
     for pair in combinations(runs, 2):
         check_comparable(*pair)
+    # The browser wants a processor too, and answers are so small that threads in each other's way cost more.
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
     explorers = [Explorer(run, num_samples=num_samples) for run in runs]
     for explorer in explorers:
         _warm_up(explorer)

@@ -95,8 +95,7 @@ class AnswerPanel {
       `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats. ` +
       `p(x) and p(y|x) are by ${this.run.num_samples} importance samples for each class` +
       `${this.run.binarise ? ", of x binarised (cut at 0.5)" : ""}; ` +
-      "the intervals say what other samples might give, two standard errors of the log-odds to each side. " +
-      `Answered in ${milliseconds.toFixed(0)} ms.`;
+      "the intervals say what other samples might give, two standard errors of the log-odds to each side.";
   }
 }
 
