@@ -440,7 +440,7 @@ BROKEN_MODELS = {
     WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
     r"over; got one that is drawn\.",
     WithoutBegin: r"expected self\.begin\(x, y\) as the first line of guide, which shows the parameters to Pyro; got a "
-    r"guide that does not show 'decoder\.perceptron\.first\.embedding\.weight', 'decoder\..*' …\.",
+    r"guide that does not show 'decoder\.perceptron\.first\.embedding\.weight', 'decoder\..*' and others\.",
     AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',
     OutsideThePlate: r'expected every site of the model in pyro\.plate\("images", .*; got \'temperature\' in no plate',
     AnotherName: r"expected sites of the names 'x' and 'y' in the model; got only 'image', 'y', 'z'\.",

@@ -131,7 +131,7 @@ def _check_begin(model: SemiSupervisedModel, batch: _Batch) -> None:
             expect(
                 not unseen,
                 f"self.begin(x, y) as the first line of {program}, which shows the parameters to Pyro",
-                f"a {program} that does not show {', '.join(map(repr, unseen[:2]))}{' …' if len(unseen) > 2 else ''}",
+                f"a {program} that does not show {', '.join(map(repr, unseen[:2]))}{' and others' if len(unseen) > 2 else ''}",
             )
 
 
