@@ -128,10 +128,11 @@ def _check_begin(model: SemiSupervisedModel, batch: _Batch) -> None:
         for program, trace in zip(("guide", "model"), _given(model, batch), strict=True):
             shown = {name for name, node in trace.nodes.items() if node["type"] == "param"}
             unseen = sorted(set(learned(model)) - shown)
+            named = ", ".join(map(repr, unseen[:2])) + (" and others" if len(unseen) > 2 else "")
             expect(
                 not unseen,
                 f"self.begin(x, y) as the first line of {program}, which shows the parameters to Pyro",
-                f"a {program} that does not show {', '.join(map(repr, unseen[:2]))}{' and others' if len(unseen) > 2 else ''}",
+                f"a {program} that does not show {named}",
             )
 
 
