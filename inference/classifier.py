@@ -173,7 +173,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             raise ValueError("y: expected the class of some rows (-1 marks those whose class is not known); got none.")
         if labels.dtype == object and not all(isinstance(each, str) for each in labels[known]):
             raise TypeError(
-                "y: expected strings, and -1 for unlabelled rows, in an array of dtype=object; got others (Unknown label type)."
+                "y: expected strings, and -1 for unlabelled rows, in an array of dtype=object; got others "
+                "(Unknown label type)."  # scikit-learn's words, which its checks ask for
             )
         check_classification_targets(labels[known])
         classes, codes = np.unique(labels[known], return_inverse=True)
