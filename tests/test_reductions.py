@@ -9,6 +9,7 @@ from inference.schedules import KLWeight
 from models import M2
 from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic
 from models.networks import MLP, Convolutional
+from models.normal import LogScaleNormal
 from models.priors import (
     ClassConditional,
     ClassPrior,
@@ -189,7 +190,7 @@ def test_with_one_class_a_label_says_nothing():
 
 def test_where_the_classifier_is_certain_an_unlabelled_image_is_a_labelled_one(monkeypatch):
     # z at its mean: the two bounds draw noise of different shapes.
-    monkeypatch.setattr(torch.distributions.Normal, "rsample", lambda normal, shape=(): normal.mean)
+    monkeypatch.setattr(LogScaleNormal, "rsample", lambda normal, shape=(): normal.mean)
     model, x = _m2(ClassConditional(LATENT)), _images()
     with torch.no_grad():
         last = model.y_encoder.perceptron.rest[-1]
