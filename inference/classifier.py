@@ -394,7 +394,9 @@ def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: ImageShape
 
 
 def _draw_classes(model: SemiSupervisedModel, number: int) -> Tensor:
-    """Draw classes from p(y), (number,), on the CPU: the first line of the story, whatever the model."""
+    """Draw classes from p(y), (number,), on the CPU: the first line of the story; uniformly where it has none."""
+    if not model.label_in_story:
+        return torch.randint(model.num_classes, (number,))
     blank = torch.zeros(1, *model.image_shape, device=device_of(model))
     drawn = []
     with pyro.settings.context(module_local_params=True):  # nothing enters Pyro's store

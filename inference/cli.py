@@ -5,33 +5,37 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib.resources import files
+from inspect import isabstract
 from itertools import zip_longest
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+import models
 from data import MNIST, SVHN, Digits, FashionMNIST, ImageData, ImageFolder
 from inference import runs
 from inference.description import build, build_fields
 from inference.training import Recipe
 from inference.usage import explain, hint, unknown_class
-from models import M2, SemiSupervisedModel, likelihoods, networks, priors
+from models import SemiSupervisedModel, likelihoods, networks, priors
 
 USAGE_ERROR, FAILURE = 2, 1
 
+
+def _concrete(package: ModuleType, kind: type) -> tuple[type, ...]:
+    """Return the classes of a kind that a package offers."""
+    offered = [getattr(package, name) for name in package.__all__]
+    return tuple(each for each in offered if isinstance(each, type) and issubclass(each, kind) and not isabstract(each))
+
+
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": (Digits, MNIST, FashionMNIST, SVHN, ImageFolder),
-    "model": (M2,),
-    "prior": (
-        priors.StandardNormal,
-        priors.GaussianMixture,
-        priors.ClassConditional,
-        priors.VampPrior,
-        priors.NormalizingFlow,
-    ),
+    "model": _concrete(models, SemiSupervisedModel),
+    "prior": _concrete(priors, priors.Prior),
     "likelihood": (
         likelihoods.Bernoulli,
         likelihoods.ContinuousBernoulli,
@@ -126,8 +130,8 @@ def fit_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="options from a file, such as a run's config.yaml")
     parser.add_argument(
         "--recipe",
-        help=f"options to start from: {', '.join(_recipes())}, or none; others override them (default: few_labels; "
-        "demo for Digits)",
+        help=f"options to start from: {', '.join(_recipes())}, or none; others override them (default: the "
+        "model's own, or few_labels; demo for Digits)",
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; takes no other option")
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
@@ -176,13 +180,16 @@ def _recipe_first(arguments: list[str]) -> list[str]:
         given["--data"] = "Digits"
         arguments = ["--data=Digits", *arguments]
     of_digits = given["--data"].rpartition(".")[2] == "Digits"
-    name = given.get("--recipe", "demo" if of_digits else "few_labels")
+    known = _recipes()
+    name = given.get("--recipe", _recipe_of(given.get("--model", "M2"), of_digits))
     if name == "none":
         return arguments
-    known = _recipes()
     if name not in known:
         raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{hint(name, known)}")
     recipe = yaml.safe_load(known[name].read_text(encoding="utf-8"))
+    for_digits = recipe.pop("digits", {})
+    if of_digits:
+        recipe = _merged(recipe, for_digits)
     # A recipe does not name its data set: were the class in its file, its defaults would stay when --data names
     # another one. So what it says of the data comes last, as options.
     of_data = {f"--data.{option}": value for option, value in recipe.pop("data", {}).items()}
@@ -190,6 +197,22 @@ def _recipe_first(arguments: list[str]) -> list[str]:
         of_data.pop("--data.binarise", None)  # it goes with the recipe's own likelihood
     last = [f"{option}={value}" for option, value in of_data.items() if option not in given]
     return ["--config", yaml.safe_dump(recipe), *arguments, *last]
+
+
+def _recipe_of(model: str, of_digits: bool) -> str:
+    """Return the recipe for a model that is named on the command line: its own, where it has one."""
+    name = model.rpartition(".")[2].lower()
+    own = [recipe for recipe in _recipes() if recipe.replace("_", "") == name]
+    return own[0] if own else "demo" if of_digits else "few_labels"
+
+
+def _merged(recipe: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with some of its options changed, also those inside of others; another class is taken whole."""
+    merged = dict(recipe)
+    for name, value in changes.items():
+        inside = isinstance(value, dict) and isinstance(recipe.get(name), dict) and "class_path" not in value
+        merged[name] = _merged(recipe[name], value) if inside else value
+    return merged
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the ELBO's terms.
 
-A model is asked only for its two Pyro programs, `model` and `guide`, and for `classify`. So whatever trains
-can be evaluated, and nothing here has to be told how many latent variables there are.
+A model is asked only for its two Pyro programs, `model` and `guide`, for `classify` and for `reconstruct`. So
+whatever trains can be evaluated, and nothing here has to be told how many latent variables there are.
 
     w_s = p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
     p(x, y) ≈ 1/S Σ_s w_s                 for each class y
@@ -16,7 +16,7 @@ it is the ELBO.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from data import ImageData
 from inference.calibration import Calibration, calibrate
-from inference.objective import UnlabelledBound
+from inference.objective import PlainBound, SummedBound
 from models import SemiSupervisedModel
 from models.likelihoods import PIXEL_LEVELS, Likelihood
 from models.networks import ImageShape
@@ -59,7 +59,7 @@ class ImportanceEstimate:
     """What importance sampling says of a batch of images; in nats, float64, on the CPU.
 
     Attributes:
-        log_joint: Estimates of log p(x, y), (batch, classes).
+        log_joint: Estimates of log p(x, y), (batch, classes); of log p(x), (batch, 1), where the story has no class.
     """
 
     log_joint: Tensor
@@ -81,34 +81,39 @@ class Evaluation:
 
     Attributes:
         classifier: Of q(y|x), on all test images.
-        posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them.
+        posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them; None where the model's
+            story has no class, or its ELBO does not bound log p(x).
         log_likelihood: Mean of log p(x) over those images, in nats per image; a lower bound in expectation. A
-            probability's logarithm where the likelihood is discrete, a density's otherwise.
-        log_likelihood_error: Its standard error over images; NaN where there is only one.
+            probability's logarithm where the likelihood is discrete, a density's otherwise. None where the model's
+            ELBO does not bound it.
+        log_likelihood_error: Its standard error over images; NaN where there is only one, None as above.
         bits_per_dimension: The same in bits per pixel and channel; see `bits_per_dimension`.
         elbo: Mean of -U(x) over the same images, one sample of z for each class, in nats per image.
         terms: Its terms, in nats per image; see `inference.objective`.
+        reconstruction_error: Mean squared difference, per pixel and channel, between all test images in grey or
+            colour and what the model makes of them.
         num_samples: S, importance samples for each class.
         seed: Of the choice of images, of the binarisation and of the samples.
         probabilities: q(y|x), (test images, classes).
         labels: Their classes, (test images,).
-        posterior_probabilities: p(y|x), (likelihood images, classes).
-        posterior_labels: Their classes, (likelihood images,).
+        posterior_labels: Classes of the likelihood images, (likelihood images,).
+        posterior_probabilities: p(y|x), (likelihood images, classes), or None.
     """
 
     classifier: Calibration
-    posterior: Calibration
-    log_likelihood: float
-    log_likelihood_error: float
-    bits_per_dimension: float
+    posterior: Calibration | None
+    log_likelihood: float | None
+    log_likelihood_error: float | None
+    bits_per_dimension: float | None
     elbo: float
     terms: dict[str, float]
+    reconstruction_error: float
     num_samples: int
     seed: int
     probabilities: Tensor
     labels: Tensor
-    posterior_probabilities: Tensor
     posterior_labels: Tensor
+    posterior_probabilities: Tensor | None
 
     @property
     def num_images(self) -> int:
@@ -129,12 +134,13 @@ class Evaluation:
             "num_samples": self.num_samples,
             "seed": self.seed,
             "classifier": self.classifier.to_dict(),
-            "posterior": self.posterior.to_dict(),
+            "posterior": None if self.posterior is None else self.posterior.to_dict(),
             "log_likelihood": self.log_likelihood,
-            "log_likelihood_error": None if math.isnan(error) else error,
+            "log_likelihood_error": None if error is None or math.isnan(error) else error,
             "bits_per_dimension": self.bits_per_dimension,
             "elbo": self.elbo,
             "terms": dict(self.terms),
+            "reconstruction_error": self.reconstruction_error,
         }
 
 
@@ -176,22 +182,34 @@ def evaluate(
     chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
     with seeded(seed):
         estimate, terms = _observe(model, data, data.test_images.cpu()[chosen], num_samples, generator)
-    log_evidence, posterior = estimate.log_evidence, estimate.posterior
-    log_likelihood = log_evidence.mean().item()
-    return Evaluation(
+    evaluation = Evaluation(
         classifier=calibrate(probabilities, labels),
-        posterior=calibrate(posterior, labels[chosen]),
-        log_likelihood=log_likelihood,
-        log_likelihood_error=(log_evidence.std() / num_images**0.5).item() if num_images > 1 else math.nan,
-        bits_per_dimension=bits_per_dimension(log_likelihood, model.image_shape, model.likelihood),
+        posterior=None,
+        log_likelihood=None,
+        log_likelihood_error=None,
+        bits_per_dimension=None,
         elbo=-terms["negative_elbo"],
         terms=terms,
+        reconstruction_error=_reconstruction_error(model, data),
         num_samples=num_samples,
         seed=seed,
         probabilities=probabilities,
         labels=labels,
-        posterior_probabilities=posterior,
         posterior_labels=labels[chosen],
+        posterior_probabilities=None,
+    )
+    if estimate is None:
+        return evaluation
+    log_evidence = estimate.log_evidence
+    log_likelihood = log_evidence.mean().item()
+    posterior = estimate.posterior if model.label_in_story else None
+    return replace(
+        evaluation,
+        posterior=None if posterior is None else calibrate(posterior, labels[chosen]),
+        log_likelihood=log_likelihood,
+        log_likelihood_error=(log_evidence.std() / num_images**0.5).item() if num_images > 1 else math.nan,
+        bits_per_dimension=bits_per_dimension(log_likelihood, model.image_shape, model.likelihood),
+        posterior_probabilities=posterior,
     )
 
 
@@ -232,11 +250,13 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
         num_samples: S, for each class.
 
     Raises:
-        ValueError: If num_samples is less than 1.
+        ValueError: If num_samples is less than 1, or the model's ELBO does not bound log p(x).
     """
     _check_num_samples(num_samples)
-    device, num_classes = device_of(model), model.num_classes
-    y = torch.arange(num_classes, device=device).unsqueeze(-1)  # (classes, 1)
+    if not model.bounds_evidence:
+        raise ValueError(f"model: expected one whose guide has a density; got {type(model).__name__}, which has none.")
+    device, num_classes = device_of(model), model.num_classes if model.label_in_story else 1
+    y = torch.arange(num_classes, device=device).unsqueeze(-1) if model.label_in_story else None  # (classes, 1)
     samples_at_once = min(num_samples, _images_at_once(model, copies=num_classes))
     images_at_once = _images_at_once(model, copies=num_classes * samples_at_once)
     log_joint = []
@@ -246,12 +266,12 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
                 log_weights(model, images, y, min(samples_at_once, num_samples - done)).cpu().double()
                 for done in range(0, num_samples, samples_at_once)
             ]
-        )  # (samples, classes, batch)
-        log_joint.append((log_w.logsumexp(0) - math.log(num_samples)).T)  # (batch, classes)
+        )  # (samples, classes, batch), or (samples, batch)
+        log_joint.append((log_w.logsumexp(0) - math.log(num_samples)).view(num_classes, -1).T)  # (batch, classes)
     return ImportanceEstimate(torch.cat(log_joint))
 
 
-def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor, num_samples: int) -> Tensor:
+def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor | None, num_samples: int) -> Tensor:
     """Return log w = log p(x, y, z) - log q(z | x, y) for samples z of the guide.
 
     The samples stand in a plate of their own, left of the classes: every latent variable is drawn anew for
@@ -260,13 +280,14 @@ def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor, num_samples: i
     Args:
         model: The model.
         x: Images (batch, channels, height, width), on the model's device.
-        y: Classes that broadcast with the batch: (batch,), or (classes, 1) for every class of every image.
+        y: Classes that broadcast with the batch: (batch,), or (classes, 1) for every class of every image; None for
+            a story without a class.
         num_samples: S.
 
     Returns:
         (samples, batch), or (samples, classes, batch); in nats.
     """
-    samples = pyro.plate("samples", num_samples, dim=-1 - y.dim())
+    samples = pyro.plate("samples", num_samples, dim=-2 if y is None else -1 - y.dim())
     # The parameters are not asked for: a model then shows none of them to Pyro's store.
     with evaluating(model), pyro.settings.context(module_local_params=True):
         with samples:
@@ -331,8 +352,8 @@ def seeded(seed: int) -> Iterator[None]:
 
 def _observe(
     model: SemiSupervisedModel, data: ImageData, images: Tensor, num_samples: int, generator: torch.Generator
-) -> tuple[ImportanceEstimate, dict[str, float]]:
-    """Estimate log p(x, y) and the mean terms of the ELBO for the same observations."""
+) -> tuple[ImportanceEstimate | None, dict[str, float]]:
+    """Estimate log p(x, y), where it can be, and the mean terms of the ELBO for the same observations."""
     log_joint: list[Tensor] = []
     terms: dict[str, float] = {}
     # These chunks do not depend on S, so that a seed's binarisation does not either.
@@ -340,20 +361,31 @@ def _observe(
         x = data.observe(data.pixels(chunk), generator)
         model.likelihood.check(x)
         # Pyro's checks look at every value: worth it once, on the first images.
-        with pyro.validation_enabled(not log_joint):
+        with pyro.validation_enabled(not terms):
             for name, value in _elbo_terms(model, x.to(device_of(model))).items():
                 terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
-            log_joint.append(importance_sampling(model, x, num_samples).log_joint)
-    return ImportanceEstimate(torch.cat(log_joint)), terms
+            if model.bounds_evidence:
+                log_joint.append(importance_sampling(model, x, num_samples).log_joint)
+    return ImportanceEstimate(torch.cat(log_joint)) if log_joint else None, terms
 
 
 def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
     """Return the mean terms of U(x), by the very sums that training minimises."""
-    bound = UnlabelledBound()
+    bound: PlainBound | SummedBound = SummedBound() if model.sums_over_class else PlainBound()  # type: ignore[no-untyped-call]
     with evaluating(model), pyro.settings.context(module_local_params=True):
         # Not negative_elbo, which insists on a gradient.
         bound.loss(model.model, model.guide, x)  # type: ignore[no-untyped-call]
     return {name: value.item() for name, value in bound.terms().items()}
+
+
+def _reconstruction_error(model: SemiSupervisedModel, data: ImageData) -> float:
+    """Return the mean over test images, pixels and channels of (x - x̂)², x̂ = E[ x | z ] at the mean z of x."""
+    total = 0.0
+    with evaluating(model):
+        for chunk in torch.split(data.test_images, _images_at_once(model)):
+            x = data.pixels(chunk).to(device_of(model))
+            total += (x - model.reconstruct(x)).square().double().sum().item()
+    return total / data.test_images.numel()
 
 
 def _sites(trace: Trace) -> dict[str, Any]:

@@ -103,16 +103,19 @@ class Objective:
         labelled_weight: w, the weight of Σ_labelled L in J; 1 is the paper's.
         kl_weight: β, the weight of KL(q(z|x,y) || p(z)) over training; the constant 1 is the paper's.
         consistency: Posterior consistency on unlabelled images, or None.
+        free_bits: λ, nats that each latent variable has for nothing: its KL divergence, mean over the batch, is
+            replaced by max(λ, KL) (Kingma et al. 2016, arXiv 1606.04934); 0 for the bound itself.
         generative: Whether L and U take part. Without them the classifier is trained alone: the baselines.
 
     Raises:
-        ValueError: If alpha or labelled_weight is negative, or nothing is left to train.
+        ValueError: If alpha, labelled_weight or free_bits is negative, or nothing is left to train.
     """
 
     alpha: float = 0.1
     labelled_weight: float = 1.0
     kl_weight: KLWeight = field(default_factory=KLWeight)
     consistency: Consistency | None = None
+    free_bits: float = 0.0
     generative: bool = True
 
     def __post_init__(self) -> None:
@@ -120,6 +123,8 @@ class Objective:
             raise ValueError(f"alpha: expected a number of at least 0, in units of N; got {self.alpha}.")
         if self.labelled_weight < 0:
             raise ValueError(f"labelled_weight: expected a number of at least 0; got {self.labelled_weight}.")
+        if self.free_bits < 0:
+            raise ValueError(f"free_bits: expected a number of nats of at least 0; got {self.free_bits}.")
         if not (self.generative or self.alpha or self.consistency):
             raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")
 
@@ -141,23 +146,23 @@ class Objective:
         Returns:
             J / N, a scalar to be minimised, and its named terms in nats per image, detached.
         """
-        weights = _ScaleLatents(self.kl_weight(progress))
         loss = seen.y.new_zeros((), dtype=torch.get_default_dtype())
         terms: dict[str, Tensor] = {}
 
         if self.generative and len(seen.labelled):
             # L(x, y), y observed
-            bound: _KeepsTraces = LabelledBound()  # type: ignore[no-untyped-call]
-            labelled = bound.negative_elbo(model, weights, seen.labelled, seen.y) / len(seen.labelled)
+            labelled, found = self._bound(model, progress, seen.labelled, seen.y)
             loss = loss + self.labelled_weight * sizes.num_labelled / sizes.total * labelled
-            terms |= {f"labelled/{name}": value for name, value in bound.terms().items()}
+            terms |= {f"labelled/{name}": value for name, value in found.items()}
 
         if self.generative and len(seen.unlabelled):
             # U(x), y summed over
-            bound = UnlabelledBound()
-            unlabelled = bound.negative_elbo(model, weights, seen.unlabelled) / len(seen.unlabelled)
+            unlabelled, found = self._bound(model, progress, seen.unlabelled)
             loss = loss + sizes.num_unlabelled / sizes.total * unlabelled
-            terms |= {f"unlabelled/{name}": value for name, value in bound.terms().items()}
+            terms |= {f"unlabelled/{name}": value for name, value in found.items()}
+
+        if not model.learns_classifier:
+            return loss, terms
 
         consistency = self.consistency if len(seen.unlabelled) else None
         if consistency is None:
@@ -185,6 +190,22 @@ class Objective:
             terms["classification"] = classification.detach()
 
         return loss, terms
+
+    def _bound(
+        self, model: SemiSupervisedModel, progress: float, x: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean of L(x, y) or U(x) over a batch, with the model's own penalties, and the terms."""
+        beta = self.kl_weight(progress)
+        batch = (x,) if y is None or not model.label_in_story else (x, y)
+        summed = len(batch) == 1 and model.sums_over_class
+        bound: _KeepsTraces = SummedBound() if summed else PlainBound()  # type: ignore[no-untyped-call]
+        loss = bound.negative_elbo(model, _ScaleLatents(beta), *batch) / len(x)
+        if self.free_bits:
+            # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
+            loss = loss + beta * sum(F.relu(self.free_bits - kl) for kl in bound.kl_by_latent().values())
+        penalties = model.penalties(*batch)
+        terms = bound.terms() | {name: value.detach() for name, value in penalties.items()}
+        return loss + sum(penalties.values()), terms
 
 
 class _ScaleLatents(Messenger):
@@ -220,6 +241,11 @@ class _KeepsTraces:
         with pyro.settings.context(module_local_params=True), scaled:
             return self.differentiable_loss(model.model, model.guide, *batch)  # type: ignore[attr-defined]
 
+    def kl_by_latent(self) -> dict[str, Tensor]:
+        """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
+        p, q = _log_densities(self.model_trace.nodes), _log_densities(self.guide_trace.nodes)
+        return {name: _expectation(q[name] - p[name], q.get("y")) for name in q if name != "y"}
+
     def terms(self) -> dict[str, Tensor]:
         """Return the batch's mean terms, each without the schedule's weight.
 
@@ -227,37 +253,34 @@ class _KeepsTraces:
 
             reconstruction   E[ -log p(x|y,z) ]
             kl               E[ log q(z|x,y) - log p(z) ], over all latent variables but the class
-            class            E[ -log p(y) ] - H(q(y|x))
-            negative_elbo    their sum, L or U
-            entropy          H(q(y|x)), where y is not observed
+            kl/NAME          the same of each of them, where there are several
+            class            E[ -log p(y) ] - H(q(y|x)), where the story has a class
+            negative_elbo    reconstruction + kl + class: L or U
+            entropy          H(q(y|x)), where y is summed over
         """
         with torch.no_grad():
-            model_sites = _latent_and_observed(self.model_trace.nodes)
-            guide_sites = _latent_and_observed(self.guide_trace.nodes)
-            log_q_y = guide_sites.get("y")  # (classes, batch) where y is enumerated
-            q_y = log_q_y.exp() if log_q_y is not None else torch.ones(())
-
-            def expectation(log_prob: Tensor) -> Tensor:
-                weighted = q_y * log_prob
-                return (weighted.sum(0) if log_q_y is not None else weighted).mean()
-
-            reconstruction = -expectation(model_sites["x"])
-            latents = [name for name in guide_sites if name != "y"]
-            kl = sum((expectation(guide_sites[name] - model_sites[name]) for name in latents), torch.zeros(()))
-            cross_entropy = -expectation(model_sites["y"])
-            terms = {"reconstruction": reconstruction, "kl": kl, "class": cross_entropy}
+            p, log_q_y = _log_densities(self.model_trace.nodes), _log_densities(self.guide_trace.nodes).get("y")
+            by_latent = self.kl_by_latent()
+            terms = {
+                "reconstruction": -_expectation(p["x"], log_q_y),
+                "kl": sum(by_latent.values(), torch.zeros_like(p["x"].sum())),
+            }
+            if "y" in p:
+                terms["class"] = -_expectation(p["y"], log_q_y)
             if log_q_y is not None:
-                terms["entropy"] = -expectation(log_q_y)
-                terms["class"] = cross_entropy - terms["entropy"]
-            terms["negative_elbo"] = reconstruction + kl + terms["class"]
+                terms["entropy"] = -_expectation(log_q_y, log_q_y)
+                terms["class"] = terms["class"] - terms["entropy"]
+            terms["negative_elbo"] = terms["reconstruction"] + terms["kl"] + terms.get("class", 0.0)
+            if len(by_latent) > 1:
+                terms |= {f"kl/{name}": value for name, value in by_latent.items()}
             return terms
 
 
-class LabelledBound(_KeepsTraces, Trace_ELBO):
-    """-L(x, y): nothing to sum over."""
+class PlainBound(_KeepsTraces, Trace_ELBO):
+    """-L(x, y), or the ELBO of a story that does not sum over a class."""
 
 
-class UnlabelledBound(_KeepsTraces, TraceEnum_ELBO):
+class SummedBound(_KeepsTraces, TraceEnum_ELBO):
     """-U(x): y is summed over."""
 
     def __init__(self) -> None:
@@ -273,7 +296,7 @@ class UnlabelledBound(_KeepsTraces, TraceEnum_ELBO):
         """
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
-        log_p, log_q = (_latent_and_observed(trace.nodes, "log_prob") for trace in traces)
+        log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
         if not all(site["fn"].has_rsample for name, site in _sample_sites(traces[1].nodes) if name != "y"):
             return -_compute_dice_elbo(*traces)
         log_ratio = sum(log_p.values()) - sum(log_q.values())  # (classes, batch)
@@ -285,6 +308,11 @@ def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, site) for name, site in nodes.items() if site["type"] == "sample" and name != "images"]
 
 
-def _latent_and_observed(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
-    """Return every sample site's log-density, by default without the schedule's weight."""
-    return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site}
+def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
+    """Return every sample site's log-density, by default without the schedule's weight; none where it is masked."""
+    return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site and site["mask"] is not False}
+
+
+def _expectation(values: Tensor, log_q_y: Tensor | None) -> Tensor:
+    """Return Σ_y q(y|x) values, values (classes, batch) or (batch,), or the values themselves; mean over the batch."""
+    return values.mean() if log_q_y is None else (log_q_y.exp() * values).sum(0).mean()

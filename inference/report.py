@@ -83,22 +83,26 @@ def _row(name: str, calibration: Calibration, seconds: float) -> str:
 
 def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
     """Return an evaluation as lines of Markdown."""
-    posterior = evaluation.posterior
-    return [
+    lines = [
         "| on the test images | images | accuracy | NLL (nats) | ECE | Brier |",
         "|---|---|---|---|---|---|",
         _calibration_row("q(y\\|x), the classifier", evaluation.classifier, evaluation.num_images),
-        _calibration_row(
-            f"p(y\\|x), {evaluation.num_samples} importance samples", posterior, evaluation.num_likelihood_images
-        ),
-        "",
-        f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
-        f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
-        f"importance samples for each class, mean and standard error over {evaluation.num_likelihood_images} images"
-        + (", binarised once" if data.binarise else ""),
-        f"- ELBO {evaluation.elbo:.2f} nats: "
-        + ", ".join(f"{name} {value:.2f}" for name, value in evaluation.terms.items() if name != "negative_elbo"),
     ]
+    if evaluation.posterior is not None:
+        name = f"p(y\\|x), {evaluation.num_samples} importance samples"
+        lines.append(_calibration_row(name, evaluation.posterior, evaluation.num_likelihood_images))
+    lines.append("")
+    if evaluation.log_likelihood is not None:
+        lines.append(
+            f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
+            f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
+            f"importance samples for each class, mean and standard error over {evaluation.num_likelihood_images} images"
+            + (", binarised once" if data.binarise else "")
+        )
+    terms = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.terms.items() if name != "negative_elbo")
+    lines.append(f"- ELBO {evaluation.elbo:.2f} nats: {terms}")
+    lines.append(f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, per pixel in [0, 1])")
+    return lines
 
 
 def _calibration_row(name: str, calibration: Calibration, num_images: int) -> str:
@@ -211,11 +215,14 @@ def _pictures_of_numbers(run: "Run") -> "dict[str, Axes]":
         drawn["confusion_matrix"] = figures.confusion_matrix(
             evaluation.labels, evaluation.probabilities.argmax(-1), names
         )
-        left, right = Figure(figsize=(9.2, 5.4), layout="constrained").subplots(1, 2)
-        figures.reliability_diagram(evaluation.probabilities, evaluation.labels, ax=left)
-        drawn["reliability"] = figures.reliability_diagram(
-            evaluation.posterior_probabilities, evaluation.posterior_labels, "p(y|x)", ax=right
-        )
+        if evaluation.posterior_probabilities is None:
+            drawn["reliability"] = figures.reliability_diagram(evaluation.probabilities, evaluation.labels)
+        else:
+            left, right = Figure(figsize=(9.2, 5.4), layout="constrained").subplots(1, 2)
+            figures.reliability_diagram(evaluation.probabilities, evaluation.labels, ax=left)
+            drawn["reliability"] = figures.reliability_diagram(
+                evaluation.posterior_probabilities, evaluation.posterior_labels, "p(y|x)", ax=right
+            )
     if run.history:
         drawn["training_curves"] = figures.training_curves(run.history)[0]
     return drawn

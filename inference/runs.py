@@ -15,7 +15,7 @@ from data import ImageData
 from inference.calibration import Calibration, calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import Description, build, build_options, describe, holds_arrays
-from inference.evaluation import Evaluation, evaluate, predict_probabilities
+from inference.evaluation import Evaluation, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
 from inference.objective import Objective
 from inference.training import Recipe, Row, check_trainable, train
@@ -204,7 +204,8 @@ def _train(run: Run, baselines: bool) -> None:
         return
     for name, objective in baseline_objectives(run.recipe.objective).items():
         print(f"baseline: {name}", flush=True)
-        baseline = copy.deepcopy(untrained)
+        with seeded(run.recipe.seed):
+            baseline = untrained.baseline()
         folder = run.folder / "baselines" / name.replace(" ", "_")
         rows = train(baseline, run.data, replace(run.recipe, objective=objective), folder, interactive)
         run.seconds[name] = rows[-1]["seconds"]

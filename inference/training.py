@@ -30,7 +30,7 @@ from data.batches import Batch
 from inference.calibration import calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import describe
-from inference.evaluation import predict_probabilities
+from inference.evaluation import evaluating, predict_probabilities
 from inference.files import write_atomically
 from inference.memory import keep_freed_memory
 from inference.objective import Objective, Observations, Sizes
@@ -42,6 +42,9 @@ from models.networks import Network
 warnings.filters[:] = [each for each in warnings.filters if not each[2].__module__.startswith("lightning")]  # type: ignore[index]
 
 Row = dict[str, float]
+
+_STOCK = 2000
+"""How many unlabelled images a model takes stock of."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,7 @@ class Training(lightning.LightningModule):
         # Pyro's checks look at every value: worth it once, on the first batch.
         with pyro.validation_enabled(self.global_step == 0):
             progress = self.global_step / self.total_steps
+            self.model.advance(progress)
             loss, terms = self.recipe.objective(self.model, self.observations(batch), self.sizes, progress)
         if not torch.isfinite(loss):
             culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
@@ -270,6 +274,7 @@ class Training(lightning.LightningModule):
         self.seconds += time.perf_counter() - self._started
         if not self.is_noted:
             return
+        self._take_stock()
         self.history.append(self._row())
         shown = ("loss", "validation_accuracy")
         row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
@@ -278,6 +283,15 @@ class Training(lightning.LightningModule):
         if self.trainer.is_global_zero:
             self._tell()
         self._stop_early()
+
+    def _take_stock(self) -> None:
+        """Show the model the labelled training images, and some of the unlabelled ones, in grey."""
+        order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
+        shown = self.data.unlabelled_index[order[:_STOCK]]
+        labelled = self.data.labelled_index
+        pixels = self.data.pixels
+        with evaluating(self.model):
+            self.model.take_stock(pixels(self._images[labelled]), self._labels[labelled], pixels(self._images[shown]))
 
     def _row(self) -> Row:
         """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""

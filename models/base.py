@@ -1,5 +1,6 @@
 """What a model is, and how to write one."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -28,7 +29,9 @@ class SemiSupervisedModel(nn.Module, ABC):
        more dimensions to the left when several samples are drawn at once.
     3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. Say in
        `story` what the densities are, for `repr`.
-    4. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
+    4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
+       What gradients do not learn, `take_stock` does; what belongs to the loss beside the bound, `penalties` adds.
+    5. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
        it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
        command line need no edit: if they do, the interface is wrong.
 
@@ -39,12 +42,21 @@ class SemiSupervisedModel(nn.Module, ABC):
         num_classes: How many classes y may take.
         prior: p(z) or p(z | y).
         likelihood: p(x | ·), given the decoder's output.
+        label_in_story: Whether the programs have a use for a given y, so that there is an L(x, y) and a p(x, y).
+            Otherwise labelled images are to the bound as unlabelled ones, and only -log q(y|x) sees their class.
+        sums_over_class: Whether y is summed over where it is not given.
+        learns_classifier: Whether q(y | x) has parameters that -log q(y|x) trains.
+        bounds_evidence: Whether the guide has a density, so that the ELBO is a bound of log p(x).
     """
 
     image_shape: ImageShape
     num_classes: int
     prior: Prior
     likelihood: Likelihood
+    label_in_story: bool = True
+    sums_over_class: bool = True
+    learns_classifier: bool = True
+    bounds_evidence: bool = True
 
     @abstractmethod
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -70,6 +82,37 @@ class SemiSupervisedModel(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
         """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts."""
+
+    def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what is to be minimised beside the negative ELBO, by name: means over the batch, in nats.
+
+        None, as a rule. An adversary's loss is one (`AdversarialAutoencoder`); arguments as of `model`.
+        """
+        return {}
+
+    def advance(self, progress: float) -> None:
+        """Take note, before a step, of the share of the training steps that are done, in [0, 1].
+
+        For a model that is trained in stages; what follows from it has to depend on `progress` alone.
+        """
+
+    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Learn from the training images what gradients do not, and keep it in buffers.
+
+        Called without gradients and in evaluation mode whenever the model is about to be validated and saved.
+
+        Args:
+            x: The labelled images, pixels in [0, 1].
+            y: Their classes.
+            unlabelled: Some of the unlabelled images, always the same.
+        """
+
+    def baseline(self) -> "SemiSupervisedModel":
+        """Return the untrained model whose q(y | x) is the supervised baseline: a copy of this one, as a rule.
+
+        A model without a classifier of its own (`learns_classifier` is False) returns one with the same networks.
+        """
+        return copy.deepcopy(self)
 
     def story(self) -> list[tuple[str, str]]:
         """Return the densities of model and guide, each with what it is, for `repr`: a line for each.

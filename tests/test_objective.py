@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pyro.infer import TraceEnum_ELBO
 from test_priors import PRIORS
 
-from inference.objective import Consistency, Objective, Observations, Sizes, UnlabelledBound
+from inference.objective import Consistency, Objective, Observations, Sizes, SummedBound
 from inference.schedules import KLWeight
 from models import M2
 from models.likelihoods import Bernoulli
@@ -446,7 +446,7 @@ class _ScoreFunctionM2(M2):
 def test_the_sum_over_classes_is_that_of_pyros_enumerated_elbo_in_value_and_gradient(cls):
     model, x = _model(cls=cls), _images(5)
     losses, gradients = [], []
-    for bound in (TraceEnum_ELBO(max_plate_nesting=1), UnlabelledBound()):
+    for bound in (TraceEnum_ELBO(max_plate_nesting=1), SummedBound()):
         torch.manual_seed(1)
         with pyro.settings.context(module_local_params=True):
             losses.append(bound.differentiable_loss(model.model, model.guide, x))

@@ -61,10 +61,11 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
     with checking(name, "a model can be copied"):
         duplicate = copy.deepcopy(model).cpu().eval()
         batch = _batch(duplicate)
-    for rule, check in _RULES.items():
+    rules = {rule: check for rule, (check, applies) in _RULES.items() if applies(duplicate)}
+    for rule, check in rules.items():
         with checking(name, rule):
             check(duplicate, batch)
-    return tuple(_RULES)
+    return tuple(rules)
 
 
 def _batch(model: SemiSupervisedModel) -> _Batch:
@@ -87,14 +88,15 @@ def _check_arguments(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 
 def _given(model: SemiSupervisedModel, batch: _Batch) -> tuple[Trace, Trace]:
-    """Run the guide, and the model on its latent variables, with y given."""
-    guide = poutine.trace(model.guide).get_trace(batch.x, batch.y)
-    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(batch.x, batch.y)
+    """Run the guide, and the model on its latent variables, with y given where the story has a use for it."""
+    arguments = (batch.x, batch.y) if model.label_in_story else (batch.x,)
+    guide = poutine.trace(model.guide).get_trace(*arguments)
+    story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(*arguments)
     return guide, story
 
 
 def _enumerated(model: SemiSupervisedModel, x: Tensor) -> tuple[Trace, Trace]:
-    """Run the guide, and the model on its latent variables, with y summed over."""
+    """Run the guide, and the model on its latent variables, without y: summed over, as a rule."""
     guide = poutine.trace(poutine.enum(model.guide, first_available_dim=-2)).get_trace(x)
     story = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x)
     return guide, story
@@ -146,13 +148,14 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
                 f'every site of the {program} in pyro.plate("{_PLATE}", len(x))',
                 f"{name!r} in {_names(set(plates)) if plates else 'no plate'}",
             )
-    missing = {"x", "y"} - set(_sites(story))
+    observations = {"x": batch.x, "y": batch.y} if model.label_in_story else {"x": batch.x}
     expect(
-        not missing,
-        "sites of the names 'x' and 'y' in the model",
+        observations.keys() <= _sites(given).keys() and "x" in _sites(story),
+        f"sites of the names {' and '.join(map(repr, observations))} in the model",
         f"only {_names(_sites(story))}",
     )
-    for name, site, value in (("x", _sites(story)["x"], batch.x), ("y", _sites(given)["y"], batch.y)):
+    for name, value in observations.items():
+        site = _sites(given)[name]
         observed = site["is_observed"] and torch.equal(site["value"].expand(value.shape), value)
         expect(observed, f"the site {name!r} of the model with obs={name} where {name} is given", "one that is drawn")
 
@@ -160,13 +163,25 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
 def _check_given(model: SemiSupervisedModel, batch: _Batch) -> None:
     guide, story = _given(model, batch)
     expect("y" not in _sites(guide), "no site 'y' in the guide where y is given", "one")
+    _check_each_image(guide, story, " with y given" if model.label_in_story else "")
+
+
+def _check_without(model: SemiSupervisedModel, batch: _Batch) -> None:
+    guide, story = _enumerated(model, batch.x)
+    expect("y" not in _sites(guide), "no site 'y' in the guide of a model that does not sum over y", "one")
+    _check_each_image(guide, story, " without y")
+
+
+def _check_each_image(guide: Trace, story: Trace, when: str) -> None:
+    """Check that both programs have the same latent variables, and of each a log-density for each image."""
     _check_latents(guide, story)
     for program, trace in {"model": story, "guide": guide}.items():
         for name, site in _scored(trace).items():
+            images = (site["cond_indep_stack"][0].size,)
             expect(site["log_prob"].isfinite().all(), f"a finite log-density at {name!r} of the {program}", "others")
             expect(
-                site["log_prob"].shape == batch.y.shape,
-                f"a log-density of shape (batch,) = {tuple(batch.y.shape)} at {name!r} of the {program} with y given",
+                site["log_prob"].shape == images,
+                f"a log-density of shape (batch,) = {images} at {name!r} of the {program}{when}",
                 tuple(site["log_prob"].shape),
             )
 
@@ -225,8 +240,12 @@ def _of_class(site: Mapping[str, Any], k: int) -> Tensor:
 
 def _check_story(model: SemiSupervisedModel, batch: _Batch) -> None:
     drawn = _sites(poutine.trace(poutine.uncondition(model.model)).get_trace(batch.x))
-    y, x = drawn["y"]["value"], drawn["x"]["value"]
-    expect(y.shape == batch.y.shape, f"classes of shape {tuple(batch.y.shape)} drawn from the model", tuple(y.shape))
+    if model.sums_over_class:
+        y = drawn["y"]["value"]
+        expect(
+            y.shape == batch.y.shape, f"classes of shape {tuple(batch.y.shape)} drawn from the model", tuple(y.shape)
+        )
+    x = drawn["x"]["value"]
     expect(x.shape == batch.x.shape, f"images of shape {tuple(batch.x.shape)} drawn from the model", tuple(x.shape))
 
 
@@ -248,9 +267,9 @@ def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
     latent = tuple(model.posterior(x, y).event_shape)
     expect(len(latent) == 1, "posterior(x, y) with event_shape (latent,)", latent)
     _expect_shapes("posterior(x, y)", model.posterior(x, y), (images,), latent)
-    _expect_shapes(
-        "posterior(x, y) with y of shape (classes, 1)", model.posterior(x, every_class), (classes, images), latent
-    )
+    if model.label_in_story:
+        call = "posterior(x, y) with y of shape (classes, 1)"
+        _expect_shapes(call, model.posterior(x, every_class), (classes, images), latent)
     for leading in ((), (classes,), (5, classes)):
         z = torch.randn(*leading, images, *latent)
         of_class = every_class.expand(*leading, 1) if leading else y
@@ -281,7 +300,7 @@ def _expect_shapes(call: str, distribution: Any, batch_shape: tuple[int, ...], e
 
 def _check_evaluation(model: SemiSupervisedModel, batch: _Batch) -> None:
     log_joint = importance_sampling(model, batch.x, num_samples=3).log_joint
-    expected = (len(batch.x), model.num_classes)
+    expected = (len(batch.x), model.num_classes if model.label_in_story else 1)
     expect(log_joint.shape == expected, f"log p(x, y) of shape {expected}", tuple(log_joint.shape))
     expect(log_joint.isfinite().all(), "a finite log p(x, y)", "others")
 
@@ -306,16 +325,29 @@ def _check_copy(model: SemiSupervisedModel, batch: _Batch) -> None:
     check_copy(model, reconstruction)
 
 
-_RULES: dict[str, Callable[[SemiSupervisedModel, _Batch], None]] = {
-    "every constructor argument is kept under its own name, and every tensor once": _check_arguments,
-    "guide and model run with y given, and with y summed over": _check_runs,
-    "guide and model begin by showing the parameters to Pyro": _check_begin,
-    "the sites 'x' and 'y' stand in the plate of images, observed where they are given": _check_sites,
-    "where y is given, only the other latent variables are left to the guide": _check_given,
-    "where y is not given, the guide sums over it, and each class is as if it were given": _check_enumerated,
-    "classes and images can be drawn from the model": _check_story,
-    "classify, posterior, decode and what follows from them answer in the right shapes": _check_answers,
-    "log p(x, y) can be estimated by importance sampling": _check_evaluation,
-    "J is finite and has a gradient in every parameter": _check_training,
-    "a trained model can be copied, and the copy is its own": _check_copy,
+def _always(model: SemiSupervisedModel) -> bool:
+    return True
+
+
+def _sums(model: SemiSupervisedModel) -> bool:
+    return model.sums_over_class
+
+
+_Check = Callable[[SemiSupervisedModel, _Batch], None]
+_Kind = Callable[[SemiSupervisedModel], bool]
+
+_RULES: dict[str, tuple[_Check, _Kind]] = {
+    "every constructor argument is kept under its own name, and every tensor once": (_check_arguments, _always),
+    "guide and model run with y given, and with y summed over": (_check_runs, _sums),
+    "guide and model run": (_check_runs, lambda model: not model.sums_over_class),
+    "guide and model begin by showing the parameters to Pyro": (_check_begin, _always),
+    "the sites 'x' and 'y' stand in the plate of images, observed where they are given": (_check_sites, _always),
+    "where y is given, only the other latent variables are left to the guide": (_check_given, _always),
+    "where y is not given, the guide sums over it, and each class is as if it were given": (_check_enumerated, _sums),
+    "where y is not given, each image has one log-density": (_check_without, lambda model: not model.sums_over_class),
+    "classes and images can be drawn from the model": (_check_story, _always),
+    "classify, posterior, decode and what follows from them answer in the right shapes": (_check_answers, _always),
+    "log p(x, y) can be estimated by importance sampling": (_check_evaluation, lambda model: model.bounds_evidence),
+    "J is finite and has a gradient in every parameter": (_check_training, _always),
+    "a trained model can be copied, and the copy is its own": (_check_copy, _always),
 }

@@ -45,7 +45,7 @@ class Answer:
         image: As q(y|x) and q(z|x, y) see it, pixels in [0, 1].
         observed: As p(x|y, z) sees it: black and white at 0.5 where the run's data are binarised.
         probabilities: q(y|x), (classes,), float64.
-        posterior: p(y|x).
+        posterior: p(y|x); None where the model's story has no class, or its ELBO does not bound log p(x).
         reconstruction: The image from the mean z of q(z|x, y), y the most probable class.
         analogies: The same z in every class, (classes, channels, height, width).
     """
@@ -53,7 +53,7 @@ class Answer:
     image: Tensor
     observed: Tensor
     probabilities: Tensor
-    posterior: Posterior
+    posterior: Posterior | None
     reconstruction: Tensor
     analogies: Tensor
 
@@ -85,7 +85,8 @@ def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
     seen = pixels.to(device_of(model))
     # Pyro's checks look at every value, which takes as long again; pixels in [0, 1] have no surprises for them.
     with pyro.validation_enabled(False), seeded(0):
-        posterior = estimate_posterior(model, observed, num_samples)
+        known = model.label_in_story and model.bounds_evidence
+        posterior = estimate_posterior(model, observed, num_samples) if known else None
     with evaluating(model):
         reconstruction, analogies = model.reconstruct(seen).cpu()[0], model.analogies(seen).cpu()[:, 0]
     return Answer(

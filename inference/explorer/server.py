@@ -35,7 +35,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
-from inference.explorer.answers import Answer, in_words
+from inference.explorer.answers import Answer, Posterior, in_words
 from inference.explorer.drawing import Stroke
 from inference.explorer.explorer import Explorer, distinct_names
 from inference.explorer.uploads import MOST_BYTES
@@ -269,18 +269,22 @@ def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
         "words": in_words(answer.probabilities, explorer.run.class_names),
         "probabilities": answer.probabilities.tolist(),
         "entropy": answer.entropy,
-        "posterior": {
-            "words": in_words(answer.posterior.probabilities, explorer.run.class_names),
-            "probabilities": answer.posterior.probabilities.tolist(),
-            "low": answer.posterior.low.tolist(),
-            "high": answer.posterior.high.tolist(),
-            "log_evidence": answer.posterior.log_evidence,
-            "log_evidence_error": answer.posterior.log_evidence_error,
-        },
+        "posterior": None if answer.posterior is None else _posterior(explorer, answer.posterior),
         "image": picture(answer.image),
         "observed": picture(answer.observed),
         "reconstruction": picture(answer.reconstruction),
         "analogies": [picture(image) for image in answer.analogies],
+    }
+
+
+def _posterior(explorer: Explorer, posterior: Posterior) -> dict[str, Any]:
+    return {
+        "words": in_words(posterior.probabilities, explorer.run.class_names),
+        "probabilities": posterior.probabilities.tolist(),
+        "low": posterior.low.tolist(),
+        "high": posterior.high.tolist(),
+        "log_evidence": posterior.log_evidence,
+        "log_evidence_error": posterior.log_evidence_error,
     }
 
 

@@ -82,17 +82,20 @@ class AnswerPanel {
     this.element.dataset.milliseconds = milliseconds;
     this.find(".answer").textContent = answer.words;
     this.find(".second").textContent =
-      `entropy ${answer.entropy.toFixed(2)} of ${Math.log(this.rows.length).toFixed(2)} nats; p(y|x) says ${posterior.words}`;
+      `entropy ${answer.entropy.toFixed(2)} of ${Math.log(this.rows.length).toFixed(2)} nats` +
+      (posterior ? `; p(y|x) says ${posterior.words}` : "");
     for (const [y, each] of this.rows.entries()) {
-      each.show(answer.probabilities[y], posterior.probabilities[y], posterior.low[y], posterior.high[y], y === best);
+      const ofStory = posterior && [posterior.probabilities[y], posterior.low[y], posterior.high[y]];
+      each.show(answer.probabilities[y], ofStory, y === best);
     }
     const name = this.world.class_names[best];
     set(this.find(".image"), answer.image, "the image as the classifier sees it");
     set(this.find(".observed img"), answer.observed, "the image binarised, as p(x|y, z) sees it");
     set(this.find(".reconstruction"), answer.reconstruction, `its reconstruction as a ${name}`);
     this.showAnalogies(answer.analogies, best, (each) => `its style as a ${each}`);
-    this.find(".evidence").textContent =
-      `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats. ` +
+    this.find(".evidence").textContent = !posterior
+      ? `${this.run.model} has no p(y|x) of its own: there is the classifier's q(y|x) alone.`
+      : `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats. ` +
       `p(x) and p(y|x) are by ${this.run.num_samples} importance samples for each class` +
       `${this.run.binarise ? ", of x binarised (cut at 0.5)" : ""}; ` +
       "the intervals say what other samples might give, two standard errors of the log-odds to each side.";
@@ -139,14 +142,16 @@ function row(name) {
       whisker.hidden = true;
       qValue.textContent = pValue.textContent = "";
     },
-    show(qShare, pShare, low, high, best) {
+    show(qShare, ofStory, best) {
       element.classList.toggle("best", best);
       q.style.width = percent(qShare);
+      qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
+      if (!ofStory) return;
+      const [pShare, low, high] = ofStory;
       p.style.width = percent(pShare);
       whisker.hidden = high - low < 0.005;
       whisker.style.left = percent(low);
       whisker.style.width = percent(high - low);
-      qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
       pValue.textContent = `${(pShare * 100).toFixed(1)} %`;
       pValue.title = `${percent(low)} to ${percent(high)}`;
     },
