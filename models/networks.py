@@ -9,7 +9,9 @@ The class enters by an embedding that is added to the first dense layer's pre-ac
     W [v; onehot(y)] + b  =  W_v v + b + E[y],
 
 which is the same map as concatenating a one-hot vector; but when y is enumerated, shape (classes, 1), the
-image's share W_v v is computed once, (batch, hidden), instead of once per class, and broadcast in the sum.
+image's share W_v v is computed once, (batch, hidden), instead of once per class, and broadcast in the sum. A
+second vector beside the first, such as a latent variable beside the image, enters in the same way. In place of
+a class there may be probabilities of the classes, (..., classes), whose embeddings are then averaged.
 """
 
 from abc import ABC, abstractmethod
@@ -36,16 +38,23 @@ class Network(nn.Module, ABC):
 
     compute_dtype: torch.dtype | None = None
 
-    def forward(self, inputs: Tensor, y: Tensor | None = None) -> Tensor:
-        """Map the inputs, and the class if the network takes one, to float outputs."""
+    def forward(self, inputs: Tensor, y: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
+        """Map the inputs, and the class and the vector beside them if the network takes one, to float outputs.
+
+        Args:
+            inputs: An image (..., channels, height, width) or a vector (..., num_inputs).
+            y: Classes, integers that broadcast with the leading dimensions, or floats with one more dimension:
+                probabilities of the classes.
+            beside: (..., num_beside), leading dimensions that broadcast.
+        """
         if self.compute_dtype is None:
-            return self.compute(inputs, y)
+            return self.compute(inputs, y, beside)
         with torch.autocast(inputs.device.type, dtype=self.compute_dtype):
-            outputs = self.compute(inputs, y)
+            outputs = self.compute(inputs, y, beside)
         return outputs.float()
 
     @abstractmethod
-    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
         """Map the inputs to the outputs, in whatever precision is in force."""
 
 
@@ -58,13 +67,14 @@ class Networks(Part, ABC):
     """
 
     @abstractmethod
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0) -> Network:
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """Make a network from x (batch, channels, height, width), and y if num_classes > 0, to vectors.
 
         Args:
             image_shape: Channels, height and width.
             num_outputs: Size of the vector that comes out.
             num_classes: How many classes y may take; 0 for a network that does not look at y.
+            num_beside: Size of a vector beside the image; 0 for none.
 
         Returns:
             A network whose output is (..., batch, num_outputs).
@@ -74,28 +84,39 @@ class Networks(Part, ABC):
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
         """Make a network from z (..., batch, num_inputs), and y if num_classes > 0, to (..., batch, *image_shape)."""
 
+    @abstractmethod
+    def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """Make a network from vectors (..., batch, num_inputs) to vectors; arguments otherwise as of `encoder`."""
+
 
 class _FirstLayer(nn.Module):
-    """The first dense layer, where the class is added: W_v v + b + E[y]."""
+    """The first dense layer, where the class and a vector u beside are added: W_v v + b + E[y] + W_u u."""
 
-    def __init__(self, num_inputs: int, num_outputs: int, num_classes: int) -> None:
+    def __init__(self, num_inputs: int, num_outputs: int, num_classes: int, num_beside: int) -> None:
         super().__init__()
         self.linear = nn.Linear(num_inputs, num_outputs)
         self.embedding = nn.Embedding(num_classes, num_outputs) if num_classes else None
-        if self.embedding is not None:
-            # As if the one-hot vector had been concatenated: the same range as the other weights.
-            bound = (num_inputs + num_classes) ** -0.5
-            nn.init.uniform_(self.linear.weight, -bound, bound)
-            nn.init.uniform_(self.embedding.weight, -bound, bound)
+        self.beside = nn.Linear(num_beside, num_outputs, bias=False) if num_beside else None
+        if num_classes or num_beside:
+            # As if the vectors had been concatenated: the same range for all weights.
+            bound = (num_inputs + num_classes + num_beside) ** -0.5
+            for part in (self.linear, self.embedding, self.beside):
+                if part is not None:
+                    nn.init.uniform_(part.weight, -bound, bound)
 
-    def forward(self, vector: Tensor, y: Tensor | None) -> Tensor:
+    def forward(self, vector: Tensor, y: Tensor | None, beside: Tensor | None = None) -> Tensor:
         hidden = self.linear(vector)  # (..., batch, hidden)
+        if self.beside is not None:
+            if beside is None:
+                raise ValueError("beside: expected a vector for a network that takes one beside its input; got None.")
+            hidden = hidden + self.beside(beside)
         if self.embedding is None:
             return hidden
         if y is None:
             raise ValueError("y: expected a class for a network that is conditioned on the class; got None.")
+        embedded = y @ self.embedding.weight if y.is_floating_point() else self.embedding(y)
         # Under autocast the linear layer answers in bfloat16; an embedding in float32 would widen it again.
-        return hidden + self.embedding(y).to(hidden.dtype)  # (classes, batch, hidden) if y is (classes, 1)
+        return hidden + embedded.to(hidden.dtype)  # (classes, batch, hidden) if y is (classes, 1)
 
 
 class _Activated(nn.Module):
@@ -125,16 +146,26 @@ class _Perceptron(nn.Module):
         activation: type[nn.Module],
         batch_norm: bool,
         dropout: float,
+        num_beside: int = 0,
     ) -> None:
         super().__init__()
-        self.first = _FirstLayer(sizes[0], sizes[1], num_classes)
+        self.first = _FirstLayer(sizes[0], sizes[1], num_classes, num_beside)
         self.rest = nn.Sequential()
         for size, next_size in pairwise(sizes[1:]):
             self.rest.append(_Activated(size, activation, batch_norm, dropout))
             self.rest.append(nn.Linear(size, next_size))
 
-    def forward(self, vector: Tensor, y: Tensor | None) -> Tensor:
-        return self.rest(self.first(vector, y))
+    def forward(self, vector: Tensor, y: Tensor | None, beside: Tensor | None = None) -> Tensor:
+        return self.rest(self.first(vector, y, beside))
+
+
+class _Dense(Network):
+    def __init__(self, perceptron: _Perceptron) -> None:
+        super().__init__()
+        self.perceptron = perceptron
+
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
+        return self.perceptron(inputs, y, beside)
 
 
 class _MLPEncoder(Network):
@@ -142,8 +173,8 @@ class _MLPEncoder(Network):
         super().__init__()
         self.perceptron = perceptron
 
-    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
-        return self.perceptron(inputs.flatten(start_dim=-3), y)
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
+        return self.perceptron(inputs.flatten(start_dim=-3), y, beside)
 
 
 class _MLPDecoder(Network):
@@ -152,7 +183,7 @@ class _MLPDecoder(Network):
         self.perceptron = perceptron
         self.image_shape = image_shape
 
-    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
         return self.perceptron(inputs, y).unflatten(-1, self.image_shape)
 
 
@@ -180,14 +211,18 @@ class MLP(Networks):
             raise ValueError(f"hidden: expected one or more positive layer sizes; got {self.hidden}.")
         _check_dropout(self.dropout)
 
-    def _perceptron(self, num_inputs: int, num_outputs: int, num_classes: int) -> _Perceptron:
+    def _perceptron(self, num_inputs: int, num_outputs: int, num_classes: int, num_beside: int = 0) -> _Perceptron:
         sizes = (num_inputs, *self.hidden, num_outputs)
-        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout)
+        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
 
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0) -> Network:
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Networks.encoder`."""
         channels, height, width = image_shape
-        return _MLPEncoder(self._perceptron(channels * height * width, num_outputs, num_classes))
+        return _MLPEncoder(self._perceptron(channels * height * width, num_outputs, num_classes, num_beside))
+
+    def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """See `Networks.dense`."""
+        return _Dense(self._perceptron(num_inputs, num_outputs, num_classes, num_beside))
 
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
         """See `Networks.decoder`."""
@@ -203,10 +238,10 @@ class _ConvolutionalEncoder(Network):
         self.convolutions = convolutions
         self.perceptron = perceptron
 
-    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
         leading = inputs.shape[:-3]
         features = self.convolutions(inputs.flatten(end_dim=-4))  # (images, channels, height / 4, width / 4)
-        return self.perceptron(features.flatten(start_dim=1).unflatten(0, leading), y)
+        return self.perceptron(features.flatten(start_dim=1).unflatten(0, leading), y, beside)
 
 
 class _ConvolutionalDecoder(Network):
@@ -218,7 +253,7 @@ class _ConvolutionalDecoder(Network):
         self.seed_shape = seed_shape
         self.convolutions = convolutions
 
-    def compute(self, inputs: Tensor, y: Tensor | None) -> Tensor:
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
         seed = self.perceptron(inputs, y)  # (..., batch, channels · height / 4 · width / 4)
         # Convolutions want exactly one batch dimension: (classes · batch, channels, height, width).
         images = self.convolutions(seed.flatten(end_dim=-2).unflatten(-1, self.seed_shape))
@@ -271,10 +306,14 @@ class Convolutional(Networks):
         norm = [nn.BatchNorm2d(num_channels)] if self.batch_norm else []
         return [convolution, *norm, self.activation()]
 
-    def _perceptron(self, sizes: Sequence[int], num_classes: int) -> _Perceptron:
-        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout)
+    def _perceptron(self, sizes: Sequence[int], num_classes: int, num_beside: int = 0) -> _Perceptron:
+        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
 
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0) -> Network:
+    def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """See `Networks.dense`: one hidden layer."""
+        return _Dense(self._perceptron((num_inputs, self.hidden, num_outputs), num_classes, num_beside))
+
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Networks.encoder`."""
         height, width = self._sizes(image_shape)[-1]
         convolutions = nn.Sequential()
@@ -284,7 +323,8 @@ class Convolutional(Networks):
             convolutions.extend(self._block(convolution, channels))
             previous = channels
         features = previous * height * width
-        return _ConvolutionalEncoder(convolutions, self._perceptron((features, self.hidden, num_outputs), num_classes))
+        perceptron = self._perceptron((features, self.hidden, num_outputs), num_classes, num_beside)
+        return _ConvolutionalEncoder(convolutions, perceptron)
 
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
         """See `Networks.decoder`."""

@@ -27,6 +27,10 @@ ROLES = {
         networks.decoder(LATENT, IMAGE, CLASSES),
         lambda *leading: torch.randn(*leading, BATCH, LATENT),
     ),
+    "dense": lambda networks: (
+        networks.dense(LATENT, OUTPUTS, CLASSES),
+        lambda *leading: torch.randn(*leading, BATCH, LATENT),
+    ),
 }
 
 
@@ -55,7 +59,7 @@ def test_adding_an_embedding_is_concatenating_a_one_hot_vector_in_value_and_grad
     bias = first.linear.bias.detach().clone().requires_grad_()
 
     def concatenate(module, arguments, output):
-        vector, classes = arguments
+        vector, classes, _ = arguments
         return F.linear(torch.cat([vector, F.one_hot(classes, CLASSES).to(vector)], dim=-1), matrix, bias)
 
     hook = first.register_forward_hook(concatenate)
@@ -214,3 +218,47 @@ def test_a_mistake_is_refused_in_words(name):
     mistake, words = ERRORS[name]
     with pytest.raises(ValueError, match=words):
         mistake()
+
+
+# A vector beside the input, and probabilities in place of a class
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("role", ["encoder", "dense"])
+def test_a_vector_beside_the_input_is_concatenated(name, role):
+    networks = NETWORKS[name]()
+    if role == "encoder":
+        network, inputs = networks.encoder(IMAGE, OUTPUTS, CLASSES, num_beside=2), torch.rand(BATCH, *IMAGE)
+    else:
+        network, inputs = networks.dense(LATENT, OUTPUTS, CLASSES, num_beside=2), torch.randn(BATCH, LATENT)
+    beside, y = torch.randn(CLASSES, BATCH, 2), torch.arange(CLASSES).unsqueeze(-1)
+    outputs = network(inputs, y, beside)
+    assert outputs.shape == (CLASSES, BATCH, OUTPUTS)
+    first = network.perceptron.first
+    matrix = torch.cat([first.linear.weight, first.beside.weight], dim=1)
+
+    def concatenate(module, arguments, output):
+        vector, classes, other = arguments
+        both = torch.cat([vector.expand(*other.shape[:-1], -1), other], dim=-1)
+        return F.linear(both, matrix, first.linear.bias) + first.embedding(classes)
+
+    first.register_forward_hook(concatenate)
+    torch.testing.assert_close(outputs, network(inputs, y, beside), rtol=0, atol=1e-12)
+    assert matrix.abs().max() <= (matrix.shape[1] + CLASSES) ** -0.5
+
+
+def test_a_network_that_takes_a_vector_beside_says_so():
+    with pytest.raises(ValueError, match="beside: expected a vector for a network that takes one beside its input"):
+        MLP((7,)).dense(LATENT, OUTPUTS, num_beside=2)(torch.randn(BATCH, LATENT))
+
+
+def test_probabilities_of_classes_average_their_embeddings(conditioned):
+    network, inputs = conditioned
+    inputs, y = inputs(), torch.tensor([0, 2, 1, 1, 2])
+    certain = F.one_hot(y, CLASSES).to(torch.get_default_dtype())
+    torch.testing.assert_close(network(inputs, certain), network(inputs, y), rtol=0, atol=1e-12)
+    first = network.perceptron.first
+    vector = torch.randn(BATCH, first.linear.in_features)
+    uniform = torch.full((BATCH, CLASSES), 1 / CLASSES)
+    expected = sum(first(vector, torch.full((BATCH,), k), None) for k in range(CLASSES)) / CLASSES
+    torch.testing.assert_close(first(vector, uniform, None), expected, rtol=0, atol=1e-12)

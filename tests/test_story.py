@@ -180,8 +180,11 @@ def test_a_model_that_tells_no_story_has_that_of_the_interface():
 class _Linear(Networks):
     """A recipe of one's own, without options."""
 
-    def encoder(self, image_shape, num_outputs, num_classes=0):
-        return MLP((2,)).encoder(image_shape, num_outputs, num_classes)
+    def encoder(self, image_shape, num_outputs, num_classes=0, num_beside=0):
+        return MLP((2,)).encoder(image_shape, num_outputs, num_classes, num_beside)
+
+    def dense(self, num_inputs, num_outputs, num_classes=0, num_beside=0):
+        return MLP((2,)).dense(num_inputs, num_outputs, num_classes, num_beside)
 
     def decoder(self, num_inputs, image_shape, num_classes=0):
         return MLP((2,)).decoder(num_inputs, image_shape, num_classes)
