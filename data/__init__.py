@@ -15,6 +15,7 @@ from data.augmentation import Augmentation
 from data.batches import Batches
 from data.digits import Digits
 from data.folder import ImageFolder
+from data.hierarchy import Hierarchy
 from data.images import ImageData
 from data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
@@ -26,6 +27,7 @@ __all__ = [
     "Batches",
     "Digits",
     "FashionMNIST",
+    "Hierarchy",
     "ImageData",
     "ImageFolder",
 ]

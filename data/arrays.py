@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from data.images import ImageData, describe
 from data.labels import check_count, draw_labels
 
@@ -38,6 +39,11 @@ class Arrays(ImageData):
             `num_labels` is None.
         seed: which images keep their label.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+            accuracy is reported too; or None.
+        num_coarse_labels: how many of the other training images keep their main class.
+        admissible: booleans (N, K), which classes each training image may have, for images whose class is not
+            known: some of them, or all; or None. Where `num_labels` hides a class, all.
 
     Raises:
         TypeError: if an argument is not an array, or not of the type stated.
@@ -58,6 +64,9 @@ class Arrays(ImageData):
         balanced: bool = True,
         seed: int = 0,
         binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
+        admissible: Array | None = None,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
@@ -76,20 +85,35 @@ class Arrays(ImageData):
         train_images = _eight_bit("images", images)
         if len(train_images) != len(labels):
             raise ValueError(f"labels: expected {len(train_images)} labels, one for each image, got {len(labels)}.")
+        hierarchy = None if tree is None else read_hierarchy(tree, class_names)
+        known = given_labels["labels"]
+        kept = draw_labels(known, num_labels, len(class_names), balanced=balanced, seed=seed)
+        partly = draw_main_labels(known, kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed)
+        if admissible is not None:
+            partly = _admitted(admissible, known, kept, partly, len(class_names))
         super().__init__(
             "Arrays",
             train_images,
-            draw_labels(given_labels["labels"], num_labels, len(class_names), balanced=balanced, seed=seed),
+            kept,
             class_names=class_names,
             validation_images=None if validation_images is None else _eight_bit("validation_images", validation_images),
             validation_labels=given_labels.get("validation_labels"),
             test_images=_eight_bit("test_images", test_images),
             test_labels=given_labels["test_labels"],
             binarise=binarise,
+            train_admissible=partly,
+            hierarchy=hierarchy,
         )
         self.num_labels = num_labels
         self.balanced = balanced
         self.seed = seed
+        self.tree = tree
+        self.num_coarse_labels = num_coarse_labels
+
+    @property
+    def admissible(self) -> Tensor | None:
+        """The classes that each training image's label admits, booleans (N, K), or None."""
+        return self.train_admissible
 
     @property
     def images(self) -> Tensor:
@@ -111,6 +135,20 @@ def _class_labels(argument: str, labels: Array) -> Tensor:
     if values.ndim != 1:
         raise ValueError(f"{argument}: expected shape (N,), got {values.shape}.")
     return torch.from_numpy(values.astype(np.int64))
+
+
+def _admitted(admissible: Array, known: Tensor, kept: Tensor, partly: Tensor | None, num_classes: int) -> Tensor:
+    """Return which classes each image may have by all that is kept: its class, its main class, what is admitted."""
+    _check_array("admissible", admissible)
+    given = torch.as_tensor(admissible)
+    if given.dtype != torch.bool or given.shape != (len(known), num_classes):
+        raise ValueError(
+            f"admissible: expected booleans of shape ({len(known)}, {num_classes}), got {describe(admissible)}."
+        )
+    alone = torch.nn.functional.one_hot(kept.clamp(min=0), num_classes).bool()
+    hidden = ((known >= 0) & (kept < 0)).unsqueeze(-1)
+    found = torch.where((kept >= 0).unsqueeze(-1), alone, given.cpu() | hidden)
+    return found if partly is None else found & partly
 
 
 def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from data.images import ImageData
 
-_UNLABELLED, _LABELLED = 0, 1
+_UNLABELLED, _LABELLED, _PARTLY = 0, 1, 2
+_PARTLY_AT_ONCE = 100
 
 
 class Batch(NamedTuple):
@@ -18,10 +19,12 @@ class Batch(NamedTuple):
     Attributes:
         labelled: int64 indices (B_l,) of labelled images; of length 0 if there are none.
         unlabelled: int64 indices (B_u,) of unlabelled images; of length 0 if there are none.
+        partly: int64 indices (B_p,) of partly labelled images; of length 0 if there are none.
     """
 
     labelled: Tensor
     unlabelled: Tensor
+    partly: Tensor
 
 
 class Batches:
@@ -31,15 +34,16 @@ class Batches:
     remainder is dropped, another one every epoch, so each batch is a uniformly drawn subset and the mean over
     it is unbiased. Beside each lie `labelled_batch_size` labelled images, from a walk through one random
     order of them after another that goes on over the epochs: at any time their numbers of appearances differ
-    by at most one.
+    by at most one. In the same way as many partly labelled ones, or all if there are fewer, lie beside them.
 
-    Without unlabelled images an epoch is a pass over the labelled ones, `labelled_batch_size` at a time.
+    Without unlabelled images an epoch is a pass over the partly labelled ones, without those over the labelled
+    ones, that many at a time.
 
     The batches of an epoch depend on the seed and the epoch only, so a resumed run sees those it would have
     seen.
 
     Args:
-        data: the images, or two int64 index tensors: of the labelled and of the unlabelled ones.
+        data: the images, or int64 index tensors: of the labelled, the unlabelled and the partly labelled ones.
         batch_size: number of unlabelled images in a batch.
         labelled_batch_size: number of labelled images in a batch; None for 100, or all if there are fewer.
         seed: which random orders.
@@ -50,14 +54,16 @@ class Batches:
 
     def __init__(
         self,
-        data: ImageData | tuple[Tensor, Tensor],
+        data: ImageData | tuple[Tensor, Tensor, Tensor],
         batch_size: int,
         labelled_batch_size: int | None = None,
         *,
         seed: int = 0,
     ) -> None:
-        labelled, unlabelled = (data.labelled_index, data.unlabelled_index) if isinstance(data, ImageData) else data
-        if len(labelled) + len(unlabelled) == 0:
+        if isinstance(data, ImageData):
+            data = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
+        labelled, unlabelled, partly = data
+        if len(labelled) + len(unlabelled) + len(partly) == 0:
             raise ValueError("data: expected at least one image, got none.")
         if labelled_batch_size is None:
             labelled_batch_size = min(100, len(labelled))
@@ -78,8 +84,10 @@ class Batches:
             raise ValueError(f"seed: expected 0 or more, got {seed}.")
         self.labelled_index = labelled
         self.unlabelled_index = unlabelled
+        self.partly_labelled_index = partly
         self.batch_size = batch_size
         self.labelled_batch_size = labelled_batch_size if len(labelled) else 0
+        self.partly_batch_size = min(_PARTLY_AT_ONCE, len(partly))
         self.seed = seed
         self.epoch = 0
 
@@ -87,6 +95,8 @@ class Batches:
         """Steps per epoch."""
         if len(self.unlabelled_index):
             return len(self.unlabelled_index) // self.batch_size
+        if len(self.partly_labelled_index):
+            return len(self.partly_labelled_index) // self.partly_batch_size
         return len(self.labelled_index) // self.labelled_batch_size
 
     def set_epoch(self, epoch: int) -> None:
@@ -105,29 +115,31 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
         steps = len(self)
-        if len(self.unlabelled_index):
-            unlabelled = self._order(self.unlabelled_index, _UNLABELLED, self.epoch)
-            labelled = self._walk(steps * self.labelled_batch_size)
-        else:
-            unlabelled = self.unlabelled_index
-            labelled = self._order(self.labelled_index, _LABELLED, self.epoch)
+        streams = {
+            _LABELLED: (self.labelled_index, self.labelled_batch_size),
+            _UNLABELLED: (self.unlabelled_index, self.batch_size),
+            _PARTLY: (self.partly_labelled_index, self.partly_batch_size),
+        }
+        # The epoch is a pass over one kind; the others go on beside it.
+        passed = next(kind for kind in (_UNLABELLED, _PARTLY, _LABELLED) if len(streams[kind][0]))
+        orders = {
+            kind: self._order(index, kind, self.epoch) if kind == passed else self._walk(index, kind, steps * size)
+            for kind, (index, size) in streams.items()
+        }
         for step in range(steps):
-            yield Batch(
-                labelled[step * self.labelled_batch_size : (step + 1) * self.labelled_batch_size],
-                unlabelled[step * self.batch_size : (step + 1) * self.batch_size],
-            )
+            part = {kind: slice(step * size, (step + 1) * size) for kind, (_, size) in streams.items()}
+            yield Batch(*(orders[kind][part[kind]] for kind in (_LABELLED, _UNLABELLED, _PARTLY)))
 
     def _order(self, index: Tensor, kind: int, number: int) -> Tensor:
         """A random order of `index`: the one with this number among those of its kind."""
         generator = np.random.default_rng((self.seed, kind, number))
         return index[torch.from_numpy(generator.permutation(len(index)))]
 
-    def _walk(self, length: int) -> Tensor:
-        """This epoch's stretch of the walk through successive orders of the labelled images."""
-        if length == 0:
-            return self.labelled_index
-        size = len(self.labelled_index)
-        first, offset = divmod(self.epoch * length, size)
-        num_orders = -(-(offset + length) // size)
-        orders = [self._order(self.labelled_index, _LABELLED, first + number) for number in range(num_orders)]
+    def _walk(self, index: Tensor, kind: int, length: int) -> Tensor:
+        """This epoch's stretch of the walk through successive orders of the images of a kind."""
+        if length == 0 or len(index) == 0:
+            return index[:0]
+        first, offset = divmod(self.epoch * length, len(index))
+        num_orders = -(-(offset + length) // len(index))
+        orders = [self._order(index, kind, first + number) for number in range(num_orders)]
         return torch.cat(orders)[offset : offset + length]

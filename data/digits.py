@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from data.images import ImageData
 from data.labels import check_count, draw_labels, split
 
@@ -19,6 +20,9 @@ class Digits(ImageData):
         balanced: whether every class keeps equally many labels, rather than its share.
         seed: which images keep their label.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+            accuracy is reported too; or None.
+        num_coarse_labels: how many of the other training images keep their main class.
 
     Raises:
         TypeError: if a number or the seed is not an integer.
@@ -38,11 +42,15 @@ class Digits(ImageData):
         balanced: bool = True,
         seed: int = 0,
         binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("num_validation", num_validation)
         check_count("num_test", num_test)
         check_count("seed", seed)
+        class_names = [str(digit) for digit in range(10)]
+        hierarchy = None if tree is None else read_hierarchy(tree, class_names)
         # Imported here since scikit-learn takes a second to import.
         from sklearn.datasets import load_digits
 
@@ -52,19 +60,26 @@ class Digits(ImageData):
         labels = torch.from_numpy(bunch.target.astype(np.int64))
         kept, test = split(labels, num_test, 10, argument="num_test")
         train, validation = (kept[part] for part in split(labels[kept], num_validation, 10, argument="num_validation"))
+        drawn = draw_labels(labels[train], num_labels, 10, balanced=balanced, seed=seed)
         super().__init__(
             "Digits",
             images[train],
-            draw_labels(labels[train], num_labels, 10, balanced=balanced, seed=seed),
-            class_names=[str(digit) for digit in range(10)],
+            drawn,
+            class_names=class_names,
             validation_images=images[validation],
             validation_labels=labels[validation],
             test_images=images[test],
             test_labels=labels[test],
             binarise=binarise,
+            train_admissible=draw_main_labels(
+                labels[train], drawn, hierarchy, num_coarse_labels, balanced=balanced, seed=seed
+            ),
+            hierarchy=hierarchy,
         )
         self.num_labels = num_labels
         self.num_validation = num_validation
         self.num_test = num_test
         self.balanced = balanced
         self.seed = seed
+        self.tree = tree
+        self.num_coarse_labels = num_coarse_labels

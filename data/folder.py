@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.hierarchy import Tree, draw_main_labels, read_hierarchy, read_tree
 from data.images import ImageData
 from data.labels import check_count, draw_labels, split
 
@@ -31,6 +32,9 @@ class ImageFolder(ImageData):
     relative to `root`, where an empty label means not known; a first row `file,label` is taken as its
     heading. Hidden files and files that are not images are passed over. Classes are in alphabetical order, in
     numerical order if all are numbers.
+
+    With a `tree` of main classes a sub-folder, or a label in the table, may also be named after a main class: of
+    its images no more is known than that.
 
     Test and validation images are drawn from the labelled ones, each class in proportion, the same ones
     whatever the seed. The other labelled images are for training, where `num_labels` of them keep their
@@ -52,6 +56,9 @@ class ImageFolder(ImageData):
             `num_labels` is None.
         seed: which images keep their label.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+            accuracy is reported too; or None.
+        num_coarse_labels: how many of the other training images keep their main class.
 
     Raises:
         FileNotFoundError: if `root`, `csv` or a file listed there does not exist.
@@ -72,6 +79,8 @@ class ImageFolder(ImageData):
         balanced: bool = False,
         seed: int = 0,
         binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
@@ -83,11 +92,16 @@ class ImageFolder(ImageData):
         if not folder.is_dir():
             raise ValueError(f"root: expected a folder of images, got {str(root)!r}, which is a file.")
         entries = _in_folders(folder) if csv is None else _in_table(folder, Path(csv))
-        class_names = _in_order({entry.class_name for entry in entries if entry.class_name is not None})
+        names = {entry.class_name for entry in entries if entry.class_name is not None}
+        hierarchy = None
+        if tree is not None:
+            main_classes = read_tree(tree)
+            # A name that is both a class's and a main class's is the class's.
+            names -= main_classes.keys() - {name for members in main_classes.values() for name in members}
+            hierarchy = read_hierarchy(main_classes, _in_order(names))
+        class_names = _in_order(names)
         num_classes = len(class_names)
-        labels = torch.tensor(
-            [-1 if entry.class_name is None else class_names.index(entry.class_name) for entry in entries]
-        )
+        labels = _positions(entries, class_names)
         num_known = int((labels >= 0).sum())
         kept, test = split(labels, round(test_fraction * num_known), num_classes, argument="test_fraction")
         train, validation = (
@@ -100,6 +114,16 @@ class ImageFolder(ImageData):
             )
         )
         train_labels = draw_labels(labels[train], num_labels, num_classes, balanced=balanced, seed=seed)
+        main_labels = None if hierarchy is None else _positions(entries, hierarchy.names)
+        admissible = draw_main_labels(
+            labels[train],
+            train_labels,
+            hierarchy,
+            num_coarse_labels,
+            balanced=balanced,
+            seed=seed,
+            main_labels=None if main_labels is None else main_labels.masked_fill(labels >= 0, -1)[train],
+        )
         image_shape = _common_shape([_header(entry.path) for entry in entries], size, channels)
 
         def read(index: Tensor) -> Tensor:
@@ -115,6 +139,8 @@ class ImageFolder(ImageData):
             test_images=read(test),
             test_labels=labels[test],
             binarise=binarise,
+            train_admissible=admissible,
+            hierarchy=hierarchy,
         )
         self.root = str(root)
         self.num_labels = num_labels
@@ -125,6 +151,8 @@ class ImageFolder(ImageData):
         self.test_fraction = test_fraction
         self.balanced = balanced
         self.seed = seed
+        self.tree = tree
+        self.num_coarse_labels = num_coarse_labels
 
 
 def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> Tensor:
@@ -274,6 +302,12 @@ def _in_table(root: Path, table: Path) -> list[_Entry]:
     if all(entry.class_name is None for entry in entries.values()):
         raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}, got none.")
     return sorted(entries.values(), key=lambda entry: entry.path)
+
+
+def _positions(entries: Sequence[_Entry], names: Sequence[str]) -> Tensor:
+    """Return for each entry where its class stands among the names, -1 for one that is not among them."""
+    place = {name: position for position, name in enumerate(names)}
+    return torch.tensor([-1 if entry.class_name is None else place.get(entry.class_name, -1) for entry in entries])
 
 
 def _in_order(class_names: set[str]) -> list[str]:

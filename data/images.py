@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.hierarchy import Hierarchy
+
 
 class ImageData:
     """Images, and which labels are known.
@@ -25,9 +27,13 @@ class ImageData:
         test_labels: int64 classes (N_t,), or None.
         binarise: whether `observe` draws each pixel from a Bernoulli distribution with the pixel's value as
             its probability (dynamic binarisation), which a Bernoulli likelihood needs of grey images.
+        train_admissible: booleans (N, K), which classes each training image may have: its class alone where
+            that is known, all where nothing is, and some where the image is partly labelled; None where each
+            image carries its class or nothing.
+        hierarchy: main classes, at which accuracy is reported too; or None.
 
     Raises:
-        TypeError: if images are not uint8 tensors or labels not int64 tensors.
+        TypeError: if images are not uint8 tensors, labels not int64 or admissible classes not boolean tensors.
         ValueError: if shapes, sizes or label values do not fit together.
 
     References:
@@ -46,6 +52,8 @@ class ImageData:
         test_images: Tensor | None = None,
         test_labels: Tensor | None = None,
         binarise: bool = False,
+        train_admissible: Tensor | None = None,
+        hierarchy: Hierarchy | None = None,
     ) -> None:
         _check_class_names(class_names)
         num_classes = len(class_names)
@@ -53,6 +61,8 @@ class ImageData:
         if len(train_images) == 0:
             raise ValueError("train_images: expected at least one image, got none.")
         _check_every_class_known(train_labels, class_names)
+        if train_admissible is not None:
+            _check_admissible(train_admissible, train_labels, num_classes)
         image_shape = train_images.shape[1:]
         validation = _part_or_empty("validation", validation_images, validation_labels, image_shape)
         test = _part_or_empty("test", test_images, test_labels, image_shape)
@@ -70,6 +80,8 @@ class ImageData:
         self.test_images, self.test_labels = test
         self.class_names = tuple(class_names)
         self.binarise = binarise
+        self.train_admissible = train_admissible
+        self.hierarchy = hierarchy
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -85,12 +97,17 @@ class ImageData:
     @property
     def num_labelled(self) -> int:
         """Number of training images whose class is known."""
-        return int((self.train_labels >= 0).sum())
+        return len(self.labelled_index)
+
+    @property
+    def num_partly_labelled(self) -> int:
+        """Number of training images whose label admits some of the classes."""
+        return len(self.partly_labelled_index)
 
     @property
     def num_unlabelled(self) -> int:
-        """Number of training images whose class is not known."""
-        return int((self.train_labels < 0).sum())
+        """Number of training images of whose class nothing is known."""
+        return len(self.unlabelled_index)
 
     @property
     def labelled_index(self) -> Tensor:
@@ -98,9 +115,19 @@ class ImageData:
         return (self.train_labels >= 0).nonzero().squeeze(1)
 
     @property
+    def partly_labelled_index(self) -> Tensor:
+        """Ascending int64 indices (num_partly_labelled,) of the partly labelled training images."""
+        if self.train_admissible is None:
+            return torch.empty(0, dtype=torch.int64)
+        return ((self.train_labels < 0) & ~self.train_admissible.all(-1)).nonzero().squeeze(1)
+
+    @property
     def unlabelled_index(self) -> Tensor:
         """Ascending int64 indices (num_unlabelled,) of the unlabelled training images."""
-        return (self.train_labels < 0).nonzero().squeeze(1)
+        unknown = self.train_labels < 0
+        if self.train_admissible is not None:
+            unknown = unknown & self.train_admissible.all(-1)
+        return unknown.nonzero().squeeze(1)
 
     def pixels(self, images: Tensor) -> Tensor:
         """Turn 8-bit images into numbers.
@@ -133,8 +160,9 @@ class ImageData:
     def summary(self) -> str:
         """One line: how many images and labels there are, and of what kind."""
         channels, height, width = self.image_shape
+        partly = f"{self.num_partly_labelled} partly labelled, " if self.num_partly_labelled else ""
         return (
-            f"{self.name}: {len(self.train_images)} training images ({self.num_labelled} labelled, "
+            f"{self.name}: {len(self.train_images)} training images ({self.num_labelled} labelled, {partly}"
             f"{self.num_unlabelled} unlabelled), {len(self.validation_images)} validation, "
             f"{len(self.test_images)} test, {self.num_classes} classes, {channels}×{height}×{width} pixels"
             + (", binarised at every batch" if self.binarise else "")
@@ -179,6 +207,26 @@ def _check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, 
         raise ValueError(
             f"{part}_labels: expected labels from {lowest_label} to {num_classes - 1}, "
             f"got labels from {int(labels.min())} to {int(labels.max())}."
+        )
+
+
+def _check_admissible(admissible: Tensor, labels: Tensor, num_classes: int) -> None:
+    if not isinstance(admissible, Tensor) or admissible.dtype != torch.bool:
+        raise TypeError(f"train_admissible: expected a boolean tensor, got {describe(admissible)}.")
+    if admissible.shape != (len(labels), num_classes):
+        raise ValueError(
+            f"train_admissible: expected shape ({len(labels)}, {num_classes}), a row of classes for each training "
+            f"image, got {tuple(admissible.shape)}."
+        )
+    if not admissible.any(-1).all():
+        image = int((~admissible.any(-1)).nonzero()[0])
+        raise ValueError(f"train_admissible: expected a class that each image may have, got none for image {image}.")
+    known = labels >= 0
+    of_known = torch.nn.functional.one_hot(labels[known], num_classes).bool()
+    if not torch.equal(admissible[known], of_known):
+        image = int(known.nonzero().squeeze(1)[(admissible[known] != of_known).any(-1)][0])
+        raise ValueError(
+            f"train_admissible: expected the known class alone where there is one, got others for image {image}."
         )
 
 

@@ -7,7 +7,15 @@ from torch import Tensor
 _SPLIT_SEED = 14065298
 
 
-def draw_labels(labels: Tensor, num_labels: int | None, num_classes: int, *, balanced: bool, seed: int) -> Tensor:
+def draw_labels(
+    labels: Tensor,
+    num_labels: int | None,
+    num_classes: int,
+    *,
+    balanced: bool,
+    seed: int,
+    argument: str = "num_labels",
+) -> Tensor:
     """Keep `num_labels` of the known labels and hide the others.
 
     With one seed, the labels drawn for a smaller balanced `num_labels` are among those drawn for a larger
@@ -20,6 +28,7 @@ def draw_labels(labels: Tensor, num_labels: int | None, num_classes: int, *, bal
         balanced: whether every class keeps num_labels / K labels; otherwise each class keeps its share of the
             known labels, by largest remainder, and at least one.
         seed: which draw.
+        argument: the name under which the caller knows `num_labels`, for error messages.
 
     Returns:
         int64 classes (N,), in new memory, -1 where the class is hidden or not known.
@@ -31,29 +40,29 @@ def draw_labels(labels: Tensor, num_labels: int | None, num_classes: int, *, bal
     check_count("seed", seed)
     if num_labels is None:
         return labels.clone()
-    check_count("num_labels", num_labels)
+    check_count(argument, num_labels)
     if num_labels == 0:
         return torch.full_like(labels, -1)
     available = _class_counts(labels, num_classes)
     if num_labels > sum(available):
-        raise ValueError(f"num_labels: expected at most the {sum(available)} known labels, got {num_labels}.")
+        raise ValueError(f"{argument}: expected at most the {sum(available)} known labels, got {num_labels}.")
     if num_labels < num_classes:
         raise ValueError(
-            f"num_labels: expected at least one label for each of the {num_classes} classes (or 0 for none), "
+            f"{argument}: expected at least one label for each of the {num_classes} classes (or 0 for none), "
             f"got {num_labels}."
         )
     if 0 in available:
-        raise ValueError(f"num_labels: expected a known label of every class, got none of class {available.index(0)}.")
+        raise ValueError(f"{argument}: expected a known label of every class, got none of class {available.index(0)}.")
     if balanced:
         share = num_labels // num_classes
         if num_labels % num_classes:
             raise ValueError(
-                f"num_labels: expected a multiple of the {num_classes} classes as balanced=True, got {num_labels}."
+                f"{argument}: expected a multiple of the {num_classes} classes as balanced=True, got {num_labels}."
             )
         if min(available) < share:
             raise ValueError(
-                f"num_labels: expected at least {share} known labels of every class as balanced=True and "
-                f"num_labels={num_labels}, got {min(available)} of class {available.index(min(available))}."
+                f"{argument}: expected at least {share} known labels of every class as balanced=True and "
+                f"{argument}={num_labels}, got {min(available)} of class {available.index(min(available))}."
             )
         counts = [share] * num_classes
     else:

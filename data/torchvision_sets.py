@@ -9,6 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from data.images import ImageData
 from data.labels import check_count, draw_labels, split
 
@@ -30,10 +31,13 @@ class _TorchvisionSet(ImageData):
         root: str | None,
         download: bool,
         binarise: bool,
+        tree: Tree | None,
+        num_coarse_labels: int,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("num_validation", num_validation)
         check_count("seed", seed)
+        hierarchy = None if tree is None else read_hierarchy(tree, class_names)
         folder = Path(root or os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae")
         datasets = import_torchvision_datasets()
         try:
@@ -42,16 +46,20 @@ class _TorchvisionSet(ImageData):
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
             raise _reading_error(name, folder, files, error) from error
         train, validation = split(labels, num_validation, len(class_names), argument="num_validation")
+        kept = draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed)
+        admissible = draw_main_labels(labels[train], kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed)
         super().__init__(
             name,
             images[train],
-            draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed),
+            kept,
             class_names=class_names,
             validation_images=images[validation],
             validation_labels=labels[validation],
             test_images=test_images.contiguous(),
             test_labels=test_labels,
             binarise=binarise,
+            train_admissible=admissible,
+            hierarchy=hierarchy,
         )
         self.num_labels = num_labels
         self.num_validation = num_validation
@@ -59,6 +67,8 @@ class _TorchvisionSet(ImageData):
         self.seed = seed
         self.root = root
         self.download = download
+        self.tree = tree
+        self.num_coarse_labels = num_coarse_labels
 
 
 class MNIST(_TorchvisionSet):
@@ -73,6 +83,9 @@ class MNIST(_TorchvisionSet):
             ~/.cache/ssvae.
         download: whether files that `root` lacks are downloaded.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+            accuracy is reported too; or None.
+        num_coarse_labels: how many of the other training images keep their main class.
 
     Raises:
         FileNotFoundError: if files are missing and cannot be downloaded.
@@ -93,6 +106,8 @@ class MNIST(_TorchvisionSet):
         root: str | None = None,
         download: bool = True,
         binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
     ) -> None:
         super().__init__(
             "MNIST",
@@ -106,6 +121,8 @@ class MNIST(_TorchvisionSet):
             root=root,
             download=download,
             binarise=binarise,
+            tree=tree,
+            num_coarse_labels=num_coarse_labels,
         )
 
 
@@ -121,6 +138,9 @@ class FashionMNIST(_TorchvisionSet):
             ~/.cache/ssvae.
         download: whether files that `root` lacks are downloaded.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+            accuracy is reported too; or None.
+        num_coarse_labels: how many of the other training images keep their main class.
 
     Raises:
         FileNotFoundError: if files are missing and cannot be downloaded.
@@ -141,6 +161,8 @@ class FashionMNIST(_TorchvisionSet):
         root: str | None = None,
         download: bool = True,
         binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
     ) -> None:
         super().__init__(
             "FashionMNIST",
@@ -165,6 +187,8 @@ class FashionMNIST(_TorchvisionSet):
             root=root,
             download=download,
             binarise=binarise,
+            tree=tree,
+            num_coarse_labels=num_coarse_labels,
         )
 
 
@@ -180,6 +204,9 @@ class SVHN(_TorchvisionSet):
             SSVAE_DATA, else ~/.cache/ssvae.
         download: whether files that `root` lacks are downloaded.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+            accuracy is reported too; or None.
+        num_coarse_labels: how many of the other training images keep their main class.
 
     Raises:
         FileNotFoundError: if files are missing and cannot be downloaded.
@@ -201,6 +228,8 @@ class SVHN(_TorchvisionSet):
         root: str | None = None,
         download: bool = True,
         binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
     ) -> None:
         super().__init__(
             "SVHN",
@@ -214,6 +243,8 @@ class SVHN(_TorchvisionSet):
             root=root,
             download=download,
             binarise=binarise,
+            tree=tree,
+            num_coarse_labels=num_coarse_labels,
         )
 
 

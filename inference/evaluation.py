@@ -38,6 +38,7 @@ __all__ = [
     "ImportanceEstimate",
     "bits_per_dimension",
     "calibrate",
+    "calibrate_main_classes",
     "class_probabilities",
     "device_of",
     "evaluate",
@@ -81,6 +82,7 @@ class Evaluation:
 
     Attributes:
         classifier: Of q(y|x), on all test images.
+        main_classes: Of the sums of q(y|x) over the classes of each main class; None where the data have none.
         posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them; None where the model's
             story has no class, or its ELBO does not bound log p(x).
         log_likelihood: Mean of log p(x) over those images, in nats per image; a lower bound in expectation. A
@@ -101,6 +103,7 @@ class Evaluation:
     """
 
     classifier: Calibration
+    main_classes: Calibration | None
     posterior: Calibration | None
     log_likelihood: float | None
     log_likelihood_error: float | None
@@ -134,6 +137,7 @@ class Evaluation:
             "num_samples": self.num_samples,
             "seed": self.seed,
             "classifier": self.classifier.to_dict(),
+            "main_classes": None if self.main_classes is None else self.main_classes.to_dict(),
             "posterior": None if self.posterior is None else self.posterior.to_dict(),
             "log_likelihood": self.log_likelihood,
             "log_likelihood_error": None if error is None or math.isnan(error) else error,
@@ -184,6 +188,7 @@ def evaluate(
         estimate, terms = _observe(model, data, data.test_images.cpu()[chosen], num_samples, generator)
     evaluation = Evaluation(
         classifier=calibrate(probabilities, labels),
+        main_classes=calibrate_main_classes(probabilities, data),
         posterior=None,
         log_likelihood=None,
         log_likelihood_error=None,
@@ -226,6 +231,13 @@ def predict_probabilities(model: SemiSupervisedModel, data: ImageData, images: T
     """
     chunks = torch.split(images, _images_at_once(model))
     return torch.cat([class_probabilities(model, data.pixels(chunk)) for chunk in chunks])
+
+
+def calibrate_main_classes(probabilities: Tensor, data: ImageData) -> Calibration | None:
+    """Return what is known of main classes by q(y|x), (test images, classes); None where the data have none."""
+    if data.hierarchy is None:
+        return None
+    return calibrate(data.hierarchy.coarsen(probabilities), data.hierarchy.main_class_of[data.test_labels.cpu()])
 
 
 def class_probabilities(model: SemiSupervisedModel, pixels: Tensor) -> Tensor:

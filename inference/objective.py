@@ -13,6 +13,13 @@ Each step draws a labelled and an unlabelled batch and has one loss,
 an unbiased estimate, because each batch is a uniformly drawn subset and the ELBO's one sample of z is too. In
 these units a labelled image's -log q(y|x) weighs α / N_l against its own L: 50 for 100 labels among 50,000.
 
+An image may also carry a label A that admits some of the classes, as a main class does its sub-classes. Then
+
+    -L(x, A) = Σ_{y ∈ A} q(y|x, A) ( -L(x, y) ) + H(q(y|x, A)),    q(y|x, A) = q(y|x) / q(A|x) for y ∈ A, else 0,
+
+with q(A|x) = Σ_{y ∈ A} q(y|x): L(x, y) where A = {y}, and U(x) where A holds all classes. J has Σ L(x, A) over
+them, and α · mean( -log q(A|x) ).
+
 Pyro does the sums: `TraceEnum_ELBO` runs the guide with y enumerated, (classes, batch), replays the model, and
 adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms that are shown are the very
 numbers that the loss was made of.
@@ -24,6 +31,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
@@ -65,15 +73,16 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many labelled and unlabelled training images there are: N_l and N_u."""
+    """How many labelled, unlabelled and partly labelled training images there are: N_l, N_u and N_p."""
 
     num_labelled: int
     num_unlabelled: int
+    num_partly_labelled: int = 0
 
     @property
     def total(self) -> int:
-        """N = N_l + N_u."""
-        return self.num_labelled + self.num_unlabelled
+        """N = N_l + N_u + N_p."""
+        return self.num_labelled + self.num_unlabelled + self.num_partly_labelled
 
 
 @dataclass(frozen=True)
@@ -85,12 +94,16 @@ class Observations:
         y: Their classes, (labelled batch,).
         unlabelled: Images whose class is not known, (batch, channels, height, width).
         transformed: The unlabelled images, each shifted, turned and scaled by itself; for `Consistency`.
+        partly: Images whose label admits some of the classes, (partly labelled batch, channels, height, width).
+        admissible: The classes it admits, booleans (partly labelled batch, classes).
     """
 
     labelled: Tensor
     y: Tensor
     unlabelled: Tensor
     transformed: Tensor | None = None
+    partly: Tensor | None = None
+    admissible: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,12 @@ class Objective:
             loss = loss + sizes.num_unlabelled / sizes.total * unlabelled
             terms |= {f"unlabelled/{name}": value for name, value in found.items()}
 
+        if self.generative and seen.partly is not None:
+            # L(x, A), y summed over A
+            partly, found = self._bound(model, progress, seen.partly, admissible=seen.admissible)
+            loss = loss + self.labelled_weight * sizes.num_partly_labelled / sizes.total * partly
+            terms |= {f"partly/{name}": value for name, value in found.items()}
+
         if not model.learns_classifier:
             return loss, terms
 
@@ -189,17 +208,29 @@ class Objective:
             loss = loss + self.alpha * classification
             terms["classification"] = classification.detach()
 
+        if self.alpha and seen.partly is not None and seen.admissible is not None:
+            # -log q(A | x)
+            log_q = model.classify(seen.partly).logits
+            partly = -_only(log_q, seen.admissible).logsumexp(-1).mean()
+            loss = loss + self.alpha * partly
+            terms["partly_classification"] = partly.detach()
+
         return loss, terms
 
     def _bound(
-        self, model: SemiSupervisedModel, progress: float, x: Tensor, y: Tensor | None = None
+        self,
+        model: SemiSupervisedModel,
+        progress: float,
+        x: Tensor,
+        y: Tensor | None = None,
+        admissible: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean of L(x, y) or U(x) over a batch, with the model's own penalties, and the terms."""
+        """Return the mean of L(x, y), U(x) or L(x, A) over a batch, with the model's own penalties, and the terms."""
         beta = self.kl_weight(progress)
         batch = (x,) if y is None or not model.label_in_story else (x, y)
         summed = len(batch) == 1 and model.sums_over_class
         bound: _KeepsTraces = SummedBound() if summed else PlainBound()  # type: ignore[no-untyped-call]
-        loss = bound.negative_elbo(model, _ScaleLatents(beta), *batch) / len(x)
+        loss = bound.negative_elbo(model, _ScaleLatents(beta), *batch, admissible=admissible) / len(x)
         if self.free_bits:
             # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
             loss = loss + beta * sum(F.relu(self.free_bits - kl) for kl in bound.kl_by_latent().values())
@@ -220,6 +251,24 @@ class _ScaleLatents(Messenger):
             message["scale"] = message["scale"] * self.weight
 
 
+class _Admit(Messenger):
+    """Turn the guide's q(y | x) into q(y | x, A)."""
+
+    def __init__(self, admissible: Tensor) -> None:
+        super().__init__()
+        self.admissible = admissible
+
+    def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
+        if message["name"] == "y":
+            # q(y | x, A)
+            message["fn"] = dist.Categorical(logits=_only(message["fn"].logits, self.admissible))
+
+
+def _only(logits: Tensor, admissible: Tensor) -> Tensor:
+    """Return logits that leave no probability to other classes; finite, since 0 · ∞ would not be 0."""
+    return logits.masked_fill(~admissible, -1e4)
+
+
 class _KeepsTraces:
     """An ELBO of Pyro's that keeps the traces it was computed from.
 
@@ -234,12 +283,15 @@ class _KeepsTraces:
         self.model_trace, self.guide_trace = super()._get_trace(*arguments)  # type: ignore[misc]
         return self.model_trace, self.guide_trace
 
-    def negative_elbo(self, model: SemiSupervisedModel, weights: "_ScaleLatents", *batch: Tensor) -> Tensor:
+    def negative_elbo(
+        self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor, admissible: Tensor | None = None
+    ) -> Tensor:
         """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted."""
+        guide = model.guide if admissible is None else _Admit(admissible)(model.guide)
         scaled: AbstractContextManager[object] = weights if weights.weight != 1 else nullcontext()
         # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
         with pyro.settings.context(module_local_params=True), scaled:
-            return self.differentiable_loss(model.model, model.guide, *batch)  # type: ignore[attr-defined]
+            return self.differentiable_loss(model.model, guide, *batch)  # type: ignore[attr-defined]
 
     def kl_by_latent(self) -> dict[str, Tensor]:
         """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""

@@ -32,7 +32,7 @@ def summary(run: "Run") -> str:
     assert run.recipe is not None
     data, recipe = run.data, run.recipe
     objective = recipe.objective
-    sizes = Sizes(data.num_labelled, data.num_unlabelled)
+    sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partly_labelled)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     lines = [
         data.summary(),
@@ -68,6 +68,12 @@ def result(run: "Run") -> str:
         _row(f"{type(run.model).__name__}, q(y\\|x)", run.evaluation.classifier, run.seconds["model"]),
     ]
     rows += [_row(f"baseline: {name}", calibration, run.seconds[name]) for name, calibration in run.baselines.items()]
+    if run.evaluation.main_classes is not None:
+        rows.append(_row("main classes, Σ q(y\\|x)", run.evaluation.main_classes, run.seconds["model"]))
+        rows += [
+            _row(f"main classes, baseline: {name}", calibration, run.seconds[name])
+            for name, calibration in run.main_class_baselines.items()
+        ]
     if run.baselines:
         rows += [
             "",
@@ -91,6 +97,9 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
     if evaluation.posterior is not None:
         name = f"p(y\\|x), {evaluation.num_samples} importance samples"
         lines.append(_calibration_row(name, evaluation.posterior, evaluation.num_likelihood_images))
+    if evaluation.main_classes is not None:
+        name = "main classes, sums of q(y\\|x)"
+        lines.append(_calibration_row(name, evaluation.main_classes, evaluation.num_images))
     lines.append("")
     if evaluation.log_likelihood is not None:
         lines.append(
@@ -124,7 +133,10 @@ def write_report(run: "Run") -> None:
     sections["Pictures"] = "\n\n".join(f"![{path.stem}](figures/{path.name})" for path in pictures)
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
+        of_main_classes = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
         numbers = {**run.evaluation.to_dict(), "baselines": baselines, "seconds": run.seconds}
+        if of_main_classes:
+            numbers["main_class_baselines"] = of_main_classes
         write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
     parts = [f"# {run.folder.name}", *(f"## {title}\n\n{text}" for title, text in sections.items())]
     write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")

@@ -15,7 +15,7 @@ from data import ImageData
 from inference.calibration import Calibration, calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import Description, build, build_options, describe, holds_arrays
-from inference.evaluation import Evaluation, evaluate, predict_probabilities, seeded
+from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
 from inference.objective import Objective
 from inference.training import Recipe, Row, check_trainable, train
@@ -41,6 +41,7 @@ class Run:
         history: A row of terms of J and validation accuracy for every epoch noted.
         evaluation: On the test images; None where there are none.
         baselines: Of the same classifier trained without the generative terms, on the same test images.
+        main_class_baselines: Of the same for the main classes, where the data have them.
         seconds: Wall time of training, of the model and of each baseline.
     """
 
@@ -52,6 +53,7 @@ class Run:
     history: list[Row] = field(default_factory=list)
     evaluation: Evaluation | None = None
     baselines: dict[str, Calibration] = field(default_factory=dict)
+    main_class_baselines: dict[str, Calibration] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -158,11 +160,16 @@ def baseline_objectives(objective: Objective) -> dict[str, Objective]:
 
 
 def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
-    """Raise ValueError unless a model is for images and classes like these."""
+    """Raise ValueError unless a model is for images, classes and labels like these."""
     if tuple(model.image_shape) != tuple(data.image_shape):
         raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
     if model.num_classes != data.num_classes:
         raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
+    if data.num_partly_labelled and model.label_in_story and not model.sums_over_class:
+        raise ValueError(
+            f"model: expected one that sums over the classes that a label admits, as {data.num_partly_labelled} images "
+            f"are partly labelled; got {type(model).__name__}, which does not."
+        )
 
 
 def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
@@ -200,7 +207,7 @@ def _train(run: Run, baselines: bool) -> None:
     untrained.load_state_dict(_state(read_checkpoint(_initial(run.folder))["state_dict"]))
     run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
     run.seconds["model"] = run.history[-1]["seconds"]
-    if not (baselines and run.data.num_labelled):
+    if not (baselines and run.data.num_labelled + run.data.num_partly_labelled):
         return
     for name, objective in baseline_objectives(run.recipe.objective).items():
         print(f"baseline: {name}", flush=True)
@@ -212,6 +219,8 @@ def _train(run: Run, baselines: bool) -> None:
         if len(run.data.test_images):
             probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
             run.baselines[name] = calibrate(probabilities, run.data.test_labels)
+            if main_classes := calibrate_main_classes(probabilities, run.data):
+                run.main_class_baselines[name] = main_classes
 
 
 def _recipe(options: dict[str, Any]) -> Recipe:

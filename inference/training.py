@@ -177,7 +177,7 @@ class Training(lightning.LightningModule):
         self.model = model
         self.data = data
         self.recipe = recipe
-        self.sizes = Sizes(data.num_labelled, data.num_unlabelled)
+        self.sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partly_labelled)
         self.batches = Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
         objective = recipe.objective
         epochs = recipe.epochs(len(self.batches))
@@ -192,6 +192,7 @@ class Training(lightning.LightningModule):
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
         self._labels = data.train_labels
+        self._admissible = data.train_admissible
 
     def train_dataloader(self) -> Batches:
         """Return the index batches of an epoch."""
@@ -215,6 +216,8 @@ class Training(lightning.LightningModule):
         """Put the images, as bytes, where the model is."""
         self._images = self.data.train_images.to(self.device)
         self._labels = self.data.train_labels.to(self.device)
+        if self.data.train_admissible is not None:
+            self._admissible = self.data.train_admissible.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Start each epoch from a state that depends on the seed and the epoch alone.
@@ -235,7 +238,15 @@ class Training(lightning.LightningModule):
             labelled = augment(labelled)
             if self.recipe.objective.consistency is not None:
                 transformed = observe(augment(unlabelled))
-        return Observations(observe(labelled), self._labels[batch.labelled], observe(unlabelled), transformed)
+        y = self._labels[batch.labelled]
+        if not len(batch.partly):
+            return Observations(observe(labelled), y, observe(unlabelled), transformed)
+        assert self._admissible is not None
+        partly = pixels(self._images[batch.partly])
+        partly = observe(partly if augment is None else augment(partly))
+        return Observations(
+            observe(labelled), y, observe(unlabelled), transformed, partly, self._admissible[batch.partly]
+        )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the step's estimate of J / N."""
@@ -423,7 +434,7 @@ def check_trainable(data: ImageData, recipe: Recipe) -> None:
     if recipe.early_stopping is not None and not len(data.validation_images):
         raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
     objective = recipe.objective
-    classifies = objective.alpha > 0 and data.num_labelled > 0
+    classifies = objective.alpha > 0 and data.num_labelled + data.num_partly_labelled > 0
     compares = objective.consistency is not None and data.num_unlabelled > 0
     if not (objective.generative or classifies or compares):
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")

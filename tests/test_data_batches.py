@@ -18,14 +18,14 @@ def times_seen(indices, lowest, number):
 
 
 def test_an_epoch_sees_every_unlabelled_image_once_where_the_batch_size_divides():
-    batches = epoch_of(Batches((LABELLED, UNLABELLED), 5, 3), 0)
+    batches = epoch_of(Batches((LABELLED, UNLABELLED, NONE), 5, 3), 0)
     assert len(batches) == 4
     assert all(batch.labelled.shape == (3,) and batch.unlabelled.shape == (5,) for batch in batches)
     assert times_seen([batch.unlabelled for batch in batches], 0, 20).tolist() == [1] * 20
 
 
 def test_the_dropped_remainder_is_another_one_every_epoch():
-    batches = Batches((LABELLED, UNLABELLED), 6, 3)
+    batches = Batches((LABELLED, UNLABELLED, NONE), 6, 3)
     assert len(batches) == 3
     seen = [set(torch.cat([batch.unlabelled for batch in epoch_of(batches, epoch)]).tolist()) for epoch in range(40)]
     assert {len(images) for images in seen} == {18}
@@ -33,7 +33,7 @@ def test_the_dropped_remainder_is_another_one_every_epoch():
 
 
 def test_every_unlabelled_image_is_seen_equally_often_in_expectation():
-    batches = Batches((LABELLED, UNLABELLED), 6, 3, seed=1)
+    batches = Batches((LABELLED, UNLABELLED, NONE), 6, 3, seed=1)
     epochs = 2000
     first = times_seen([epoch_of(batches, epoch)[0].unlabelled for epoch in range(epochs)], 0, 20)
     # The first batch holds an image with probability 6/20: 600 ± 20.5 times; 5 standard errors.
@@ -41,7 +41,7 @@ def test_every_unlabelled_image_is_seen_equally_often_in_expectation():
 
 
 def test_labelled_appearances_differ_by_at_most_one_at_any_time():
-    batches = Batches((LABELLED, UNLABELLED), 5, 3)
+    batches = Batches((LABELLED, UNLABELLED, NONE), 5, 3)
     walk = [batch.labelled for epoch in range(25) for batch in epoch_of(batches, epoch)]
     for end in range(1, len(walk) + 1):
         seen = times_seen(walk[:end], 100, 7)
@@ -51,12 +51,15 @@ def test_labelled_appearances_differ_by_at_most_one_at_any_time():
 
 
 def test_the_labelled_walk_uses_different_orders():
-    walk = torch.cat([batch.labelled for batch in epoch_of(Batches((LABELLED, torch.arange(700)), 7, 7), 0)])
+    walk = torch.cat([batch.labelled for batch in epoch_of(Batches((LABELLED, torch.arange(700), NONE), 7, 7), 0)])
     assert len({tuple(order) for order in walk.view(100, 7).tolist()}) > 90
 
 
 def test_batches_depend_on_seed_and_epoch_only():
-    one, other = Batches((LABELLED, UNLABELLED), 6, 3, seed=2), Batches((LABELLED, UNLABELLED), 6, 3, seed=2)
+    one, other = (
+        Batches((LABELLED, UNLABELLED, NONE), 6, 3, seed=2),
+        Batches((LABELLED, UNLABELLED, NONE), 6, 3, seed=2),
+    )
     for epoch in range(3):
         list(epoch_of(one, epoch))
     torch.manual_seed(1)
@@ -71,14 +74,14 @@ def test_batches_depend_on_seed_and_epoch_only():
 def test_other_seeds_and_epochs_give_other_batches():
     orders = set()
     for seed in range(3):
-        batches = Batches((LABELLED, UNLABELLED), 20, 3, seed=seed)
+        batches = Batches((LABELLED, UNLABELLED, NONE), 20, 3, seed=seed)
         orders |= {tuple(epoch_of(batches, epoch)[0].unlabelled.tolist()) for epoch in range(3)}
     assert len(orders) == 9
 
 
 def test_the_epoch_may_be_set_after_iter_was_called():
     # Lightning calls iter() before the hooks in which a training module sets the epoch.
-    batches = Batches((LABELLED, UNLABELLED), 5, 3)
+    batches = Batches((LABELLED, UNLABELLED, NONE), 5, 3)
     expected = epoch_of(batches, 4)[0].unlabelled
     batches.set_epoch(0)
     iterator = iter(batches)
@@ -87,7 +90,7 @@ def test_the_epoch_may_be_set_after_iter_was_called():
 
 
 def test_without_unlabelled_images_an_epoch_is_a_pass_over_the_labelled_ones():
-    batches = Batches((UNLABELLED, NONE), 500, 6)
+    batches = Batches((UNLABELLED, NONE, NONE), 500, 6)
     assert len(batches) == 3
     seen = torch.cat([batch.labelled for batch in epoch_of(batches, 0)])
     assert len(seen) == len(seen.unique()) == 18
@@ -95,14 +98,14 @@ def test_without_unlabelled_images_an_epoch_is_a_pass_over_the_labelled_ones():
 
 
 def test_without_labelled_images_the_labelled_part_is_empty():
-    batches = epoch_of(Batches((NONE, UNLABELLED), 5), 2)
+    batches = epoch_of(Batches((NONE, UNLABELLED, NONE), 5), 2)
     assert all(batch.labelled.shape == (0,) and batch.labelled.dtype == torch.int64 for batch in batches)
     assert times_seen([batch.unlabelled for batch in batches], 0, 20).tolist() == [1] * 20
 
 
 @pytest.mark.parametrize(("num_labelled", "expected"), [(7, 7), (100, 100), (250, 100)])
 def test_the_default_labelled_batch_is_at_most_a_hundred(num_labelled, expected):
-    batches = Batches((torch.arange(num_labelled), UNLABELLED), 5)
+    batches = Batches((torch.arange(num_labelled), UNLABELLED, NONE), 5)
     assert batches.labelled_batch_size == expected
     assert len(next(iter(batches)).labelled) == expected
 
@@ -117,25 +120,25 @@ def test_indices_are_those_of_the_training_images():
 
 ERRORS = {
     "large batch": (
-        lambda: Batches((LABELLED, UNLABELLED), 21),
+        lambda: Batches((LABELLED, UNLABELLED, NONE), 21),
         "batch_size: expected at most 20, .*, got 21",
     ),
     "large labelled batch": (
-        lambda: Batches((LABELLED, UNLABELLED), 5, 8),
+        lambda: Batches((LABELLED, UNLABELLED, NONE), 5, 8),
         "labelled_batch_size: expected at most 7, .*, got 8",
     ),
-    "zero": (lambda: Batches((LABELLED, UNLABELLED), 0), "batch_size: expected at least 1, got 0"),
+    "zero": (lambda: Batches((LABELLED, UNLABELLED, NONE), 0), "batch_size: expected at least 1, got 0"),
     "zero labelled": (
-        lambda: Batches((LABELLED, UNLABELLED), 5, 0),
+        lambda: Batches((LABELLED, UNLABELLED, NONE), 5, 0),
         "labelled_batch_size: expected at least 1, got 0",
     ),
-    "no images": (lambda: Batches((NONE, NONE), 5), "data: expected at least one image, got none"),
+    "no images": (lambda: Batches((NONE, NONE, NONE), 5), "data: expected at least one image, got none"),
     "negative seed": (
-        lambda: Batches((LABELLED, UNLABELLED), 5, seed=-1),
+        lambda: Batches((LABELLED, UNLABELLED, NONE), 5, seed=-1),
         "seed: expected 0 or more, got -1",
     ),
     "negative epoch": (
-        lambda: Batches((LABELLED, UNLABELLED), 5).set_epoch(-1),
+        lambda: Batches((LABELLED, UNLABELLED, NONE), 5).set_epoch(-1),
         "epoch: expected 0 or more, got -1",
     ),
 }

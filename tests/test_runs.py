@@ -368,3 +368,39 @@ def test_a_run_of_a_class_from_a_notebook_is_loaded_there_and_nowhere_else(tmp_p
     sentence = r"^class_path: .* got '__main__\.Styled', which was written in a notebook, a script or a function; train"
     with pytest.raises(ValueError, match=sentence):
         load(folder)
+
+
+# Main classes
+
+
+ODD_OR_EVEN = {"odd": ["1", "3", "5", "7", "9"], "even": ["0", "2", "4", "6", "8"]}
+
+
+def test_a_run_with_main_classes_reports_both_levels_and_goes_on_when_resumed(tmp_path):
+    target = tmp_path / "run"
+    data = digits(tree=ODD_OR_EVEN, num_coarse_labels=100)
+    run = fit(m2(), data, folder=str(target), **options())
+    numbers = json.loads((target / "evaluation.json").read_text())
+    odd = run.evaluation.probabilities[:, 1::2].sum(-1)
+    correct = (odd > 0.5) == (data.test_labels % 2 == 1)
+    assert numbers["main_classes"]["accuracy"] == pytest.approx(correct.double().mean().item())
+    assert set(numbers["main_class_baselines"]) == {"supervised", "consistency alone"}
+    assert {"partly/negative_elbo", "partly_classification"} <= run.history[-1].keys()
+    report = (target / "report.md").read_text()
+    assert "| main classes, baseline: supervised |" in report
+    assert "20 labelled, 100 partly labelled" in report
+    again = load(str(target))
+    assert torch.equal(again.data.train_admissible, data.train_admissible)
+    tiny.assert_same_tensors(again.model.state_dict(), run.model.state_dict())
+
+
+class _WithoutSum(M2):
+    sums_over_class = False
+
+
+def test_a_model_that_does_not_sum_over_classes_is_refused_where_labels_admit_several(tmp_path):
+    model = _WithoutSum((1, 8, 8), 10, networks=MLP((6,)))
+    sentence = "model: expected one that sums over the classes that a label admits, as 100 images are partly labelled"
+    with pytest.raises(ValueError, match=sentence):
+        fit(model, digits(tree=ODD_OR_EVEN, num_coarse_labels=100), folder=str(tmp_path / "run"), **options())
+    assert not (tmp_path / "run").exists()
