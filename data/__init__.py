@@ -17,6 +17,7 @@ from data.digits import Digits
 from data.folder import ImageFolder
 from data.hierarchy import Hierarchy
 from data.images import ImageData
+from data.norb import SmallNORB
 from data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "Hierarchy",
     "ImageData",
     "ImageFolder",
+    "SmallNORB",
 ]

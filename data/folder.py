@@ -185,10 +185,15 @@ def fit_image(image: "Image", image_shape: tuple[int, int, int]) -> Tensor:
 
     Returns:
         uint8 image (C, H, W).
+
+    Raises:
+        ValueError: if the model is one of stereo pairs.
     """
     from PIL import Image, ImageOps
 
     channels, height, width = image_shape
+    if channels == 2:
+        raise ValueError("channels: expected a model of grey or colour images, got one of stereo pairs.")
     # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never overshoots.
     fitted = ImageOps.fit(_plain(image, channels), (width, height), method=Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)

@@ -17,7 +17,7 @@ class ImageData:
 
     Args:
         name: what the data is called in printed lines.
-        train_images: uint8 images (N, C, H, W), of 1 channel (grey) or 3 (RGB).
+        train_images: uint8 images (N, C, H, W), of 1 channel (grey), 2 (a stereo pair) or 3 (RGB).
         train_labels: int64 classes (N,), -1 where not known. All may be -1; where any class is known, each
             is.
         class_names: one name for each of the K classes.
@@ -197,8 +197,8 @@ def _check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, 
         raise TypeError(f"{part}_images: expected a uint8 tensor, got {describe(images)}.")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         raise TypeError(f"{part}_labels: expected an int64 tensor, got {describe(labels)}.")
-    if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[1:]:
-        raise ValueError(f"{part}_images: expected shape (N, C, H, W) with 1 or 3 channels, got {tuple(images.shape)}.")
+    if images.dim() != 4 or images.shape[1] not in (1, 2, 3) or 0 in images.shape[1:]:
+        raise ValueError(f"{part}_images: expected shape (N, C, H, W) with 1 to 3 channels, got {tuple(images.shape)}.")
     if labels.shape != images.shape[:1]:
         raise ValueError(
             f"{part}_labels: expected shape ({len(images)},), one label for each image, got {tuple(labels.shape)}."

@@ -385,7 +385,8 @@ def image_grid(
     """Lay images out in one picture, white lines between them.
 
     Args:
-        images: (rows, columns, channels, height, width), pixels in [0, 1]; one channel is grey, three are colours.
+        images: (rows, columns, channels, height, width), pixels in [0, 1]; one channel is grey, two are
+            a pair of grey pictures, shown side by side, three are colours.
         rows: What the rows are called, from the top, or nothing.
         columns: What the columns are called, or nothing.
         ax: Axes to draw into; those of a new pyplot figure where they are not given.
@@ -485,11 +486,13 @@ def _tiles(
     ax: Axes | None,
 ) -> Axes:
     """Lay images out as `image_grid` does, with labels of the horizontal and the vertical axis."""
-    if images.dim() != 5 or images.shape[2] not in (1, 3) or 0 in images.shape:
+    if images.dim() != 5 or images.shape[2] not in (1, 2, 3) or 0 in images.shape:
         raise ValueError(
-            "images: expected (rows, columns, channels, height, width), none zero and 1 or 3 channels; "
+            "images: expected (rows, columns, channels, height, width), none zero and 1 to 3 channels; "
             f"got {tuple(images.shape)}."
         )
+    if images.shape[2] == 2:
+        images = torch.cat(images.split(1, dim=2), dim=-1)  # (rows, columns, 1, height, 2 · width)
     num_rows, num_columns, channels, height, width = images.shape
     for axis, names, number in (("rows", rows, num_rows), ("columns", columns, num_columns)):
         if len(names) not in (0, number):

@@ -93,6 +93,8 @@ def test_every_argument_is_an_attribute_of_the_same_name(root):
         "balanced": False,
         "seed": 2,
         "binarise": False,
+        "tree": None,
+        "num_coarse_labels": 0,
     }
 
 

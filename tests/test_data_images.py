@@ -103,10 +103,10 @@ ERRORS = {
         ValueError,
         r"expected shape \(N, C, H, W\).*\(5, 8, 9\)",
     ),
-    "two channels": (
-        {"train_images": images(5, channels=2)},
+    "four channels": (
+        {"train_images": images(5, channels=4)},
         ValueError,
-        r"1 or 3 channels, got \(5, 2, 8, 9\)",
+        r"1 to 3 channels, got \(5, 4, 8, 9\)",
     ),
     "length": (
         {"train_labels": torch.zeros(4).long()},

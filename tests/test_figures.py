@@ -437,7 +437,7 @@ def test_numbers_that_would_not_fit_are_left_out():
             "term: expected one of loss, kl, entropy, .*; got 'labelled/kl'",
         ),
         (lambda: figures.image_grid(torch.rand(3, *GREY)), r"images: expected \(rows, .*; got \(3, 1, 8, 8\)"),
-        (lambda: figures.image_grid(torch.rand(1, 1, 2, 8, 8)), "images: .* 1 or 3 channels; got"),
+        (lambda: figures.image_grid(torch.rand(1, 1, 4, 8, 8)), "images: .* 1 to 3 channels; got"),
         (lambda: figures.image_grid(torch.rand(2, 1, *GREY), ["up"]), "rows: expected 2 names, or none; got 1"),
         (lambda: figures.image_grid(torch.rand(2, 1, *GREY), (), NAMES), "columns: expected 1 names, or none; got 3"),
     ],
@@ -451,3 +451,11 @@ def test_refusals(call, sentence):
 def test_an_import_chooses_no_backend():
     code = "import sys, inference.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_stereo_pair_is_shown_side_by_side():
+    images = torch.rand(2, 3, 2, 8, 8)
+    both = figures.image_grid(images).images[0].get_array()
+    beside = figures.image_grid(torch.cat([images[:, :, :1], images[:, :, 1:]], dim=-1)).images[0].get_array()
+    assert both.shape == (2 * 9 - 1, 3 * 17 - 1)
+    assert (both == beside).all()

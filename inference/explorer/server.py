@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -290,6 +291,8 @@ def _posterior(explorer: Explorer, posterior: Posterior) -> dict[str, Any]:
 
 def picture(image: Tensor) -> str:
     """Return an image (channels, height, width) as a PNG in a data URI; what lies outside [0, 1] is cut."""
+    if len(image) == 2:
+        image = torch.cat(image.split(1), dim=-1)  # (1, height, 2 · width): a stereo pair
     levels = np.rint(image.double().clamp(0, 1).numpy() * 255).astype(np.uint8)
     content = io.BytesIO()
     Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).save(content, "PNG")
