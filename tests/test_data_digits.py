@@ -74,6 +74,8 @@ def test_every_argument_is_an_attribute_of_the_same_name():
         "balanced": False,
         "seed": 4,
         "binarise": True,
+        "tree": {"odd": ["1", "3", "5", "7", "9"], "even": ["0", "2", "4", "6", "8"]},
+        "num_coarse_labels": 60,
     }
     data = Digits(**changes)
     assert list(inspect.signature(Digits).parameters) == list(changes)

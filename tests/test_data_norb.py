@@ -41,10 +41,7 @@ def test_stereo_pairs_are_two_channels_and_their_order_is_that_of_the_classes(fo
 
 
 def test_pictures_are_averaged_over_squares(folder):
-    whole, averaged = (
-        SmallNORB(root=str(folder), size=96, num_labels=None),
-        SmallNORB(root=str(folder), num_labels=None),
-    )
+    whole, averaged = (SmallNORB(None, num_validation=5, root=str(folder), size=size) for size in (96, 32))
     squares = whole.test_images.double().unfold(2, 3, 3).unfold(3, 3, 3).mean((-1, -2))
     assert (averaged.test_images - squares).abs().max() <= 0.5
     with open(folder / f"{TESTING}-dat.mat", "rb") as file:
