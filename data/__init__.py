@@ -14,6 +14,7 @@ from data.arrays import Arrays
 from data.augmentation import Augmentation
 from data.batches import Batches
 from data.digits import Digits
+from data.domain_adaptation import DomainAdaptation
 from data.folder import ImageFolder
 from data.hierarchy import Hierarchy
 from data.images import ImageData
@@ -27,6 +28,7 @@ __all__ = [
     "Augmentation",
     "Batches",
     "Digits",
+    "DomainAdaptation",
     "FashionMNIST",
     "Hierarchy",
     "ImageData",

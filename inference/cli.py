@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 import models
-from data import MNIST, SVHN, Digits, FashionMNIST, ImageData, ImageFolder, SmallNORB
+from data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageData, ImageFolder, SmallNORB
 from inference import runs
 from inference.description import build, build_fields
 from inference.training import Recipe
@@ -33,7 +33,7 @@ def _concrete(package: ModuleType, kind: type) -> tuple[type, ...]:
 
 
 CHOICES: dict[str, tuple[type, ...]] = {
-    "data": (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder),
+    "data": (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, DomainAdaptation),
     "model": _concrete(models, SemiSupervisedModel),
     "prior": _concrete(priors, priors.Prior),
     "likelihood": (

@@ -64,7 +64,12 @@ def _arguments(thing: object) -> Description:
 def holds_arrays(data: ImageData) -> bool:
     """Say whether a data set was made from tensors or arrays in memory, which no description can bring back."""
     arguments = [getattr(data, name) for name in inspect.signature(type(data)).parameters]
-    return any(isinstance(argument, Tensor) or hasattr(argument, "__array__") for argument in arguments)
+    return any(
+        holds_arrays(argument)
+        if isinstance(argument, ImageData)
+        else isinstance(argument, Tensor) or hasattr(argument, "__array__")
+        for argument in arguments
+    )
 
 
 def build(description: Any) -> Any:  # noqa: ANN401

@@ -6,7 +6,7 @@ import torch
 import yaml
 from torch import nn
 
-from data import Digits, ImageFolder
+from data import Digits, DomainAdaptation, ImageFolder
 from inference import Consistency, Objective, Recipe
 from inference.description import build, build_options, describe, holds_arrays
 from models import M2, likelihoods, networks, priors
@@ -28,7 +28,12 @@ NETWORKS = [
     networks.MLP((5, 6), nn.Tanh, batch_norm=True, dropout=0.25),
     networks.Convolutional((2, 3), 7, nn.ELU, batch_norm=True, dropout=0.5),
 ]
-DATA = [Digits(50, num_validation=30, num_test=40, balanced=False, seed=3, binarise=True)]
+DIGITS = Digits(50, num_validation=30, num_test=40, balanced=False, seed=3, binarise=True)
+DATA = [
+    DIGITS,
+    DomainAdaptation(DIGITS, Digits(0), margin=1),
+    Digits(tree={"all": [*"0123456789"]}, num_coarse_labels=5),
+]
 
 
 def round_trip(thing):
@@ -94,6 +99,8 @@ def test_arrays_are_known_to_be_lost():
     assert holds_arrays(data)
     assert describe(data)["init_args"]["images"] is None
     assert not holds_arrays(DATA[0])
+    assert holds_arrays(DomainAdaptation(data, data))
+    assert not holds_arrays(DATA[1])
 
 
 def test_a_part_that_forgets_an_argument_is_told_to_keep_it():

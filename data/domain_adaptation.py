@@ -1,0 +1,78 @@
+"""Labelled images of one set, unlabelled images of another."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from data.images import ImageData
+from data.labels import check_count
+
+
+class DomainAdaptation(ImageData):
+    """Two data sets of the same classes: the labels are of the source, the unlabelled images of the target.
+
+    Training sees the source's labelled images and all training images of the target, without their labels.
+    Validation images are the source's, so that no label of the target is used before the test; test images are
+    the target's. The target's images are brought to the source's size and number of channels.
+
+    Args:
+        source: whose labelled images are known.
+        target: whose training images are seen without labels.
+        margin: pixels of background (the darkest of the target's corners) laid around the target's images, at
+            the source's size; negative to cut as many away. MNIST's digits have a margin of 4, scikit-learn's none.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch, whatever the two sets say.
+
+    Raises:
+        TypeError: if the margin is not an integer.
+        ValueError: if the classes differ, the source has no labels or the margin leaves nothing of an image.
+    """
+
+    def __init__(self, source: ImageData, target: ImageData, *, margin: int = 0, binarise: bool = False) -> None:
+        check_count("margin", abs(margin) if isinstance(margin, int) else margin)
+        if source.class_names != target.class_names:
+            raise ValueError(
+                f"target: expected the source's classes {', '.join(source.class_names)}, "
+                f"got {', '.join(target.class_names)}."
+            )
+        if source.num_labelled == 0:
+            raise ValueError("source: expected labelled images, got none.")
+        if 2 * margin >= min(source.image_shape[1:]):
+            raise ValueError(
+                f"margin: expected less than half of the source's {min(source.image_shape[1:])} pixels, got {margin}."
+            )
+        labelled = source.labelled_index
+        unlabelled = _like(target.train_images, source.image_shape, margin)
+        super().__init__(
+            f"{source.name} to {target.name}",
+            torch.cat([source.train_images[labelled], unlabelled]),
+            torch.cat([source.train_labels[labelled], torch.full((len(unlabelled),), -1)]),
+            class_names=source.class_names,
+            validation_images=source.validation_images,
+            validation_labels=source.validation_labels,
+            test_images=_like(target.test_images, source.image_shape, margin),
+            test_labels=target.test_labels,
+            binarise=binarise,
+            hierarchy=source.hierarchy,
+        )
+        self.source = source
+        self.target = target
+        self.margin = margin
+
+
+def _like(images: Tensor, image_shape: tuple[int, int, int], margin: int) -> Tensor:
+    """Bring uint8 images (N, C, H, W) to another shape, with a margin."""
+    channels, height, width = image_shape
+    size = (height - 2 * margin, width - 2 * margin)
+    # In parts, since in floats they are four times as large.
+    return torch.cat([_fitted(chunk, channels, size, margin) for chunk in images.split(1000)])
+
+
+def _fitted(images: Tensor, channels: int, size: tuple[int, int], margin: int) -> Tensor:
+    pixels = images.float()
+    if channels != images.shape[1]:
+        pixels = pixels.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    # Without antialiasing a smaller image would be made of some of the pixels only.
+    scaled = interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    corners = scaled[..., [0, 0, -1, -1], [0, -1, 0, -1]].amin(-1)  # (N, channels)
+    laid = pad(scaled - corners[..., None, None], (margin,) * 4) + corners[..., None, None]
+    return laid.round().clamp(0, 255).to(torch.uint8)
