@@ -56,7 +56,7 @@ def run_command(command: str, arguments: list[str]) -> int:
     """Run a subcommand and turn what goes wrong into one sentence and an exit status.
 
     Args:
-        command: "fit", "evaluate", "generate", "classify" or "explore".
+        command: The name of one of the functions below: "fit", "evaluate", …
         arguments: The words after it.
 
     Returns:
@@ -68,6 +68,9 @@ def run_command(command: str, arguments: list[str]) -> int:
         "generate": generate,
         "classify": classify,
         "explore": explore,
+        "features": features,
+        "judge": judge,
+        "augment": augment,
     }
     try:
         commands[command](arguments)
@@ -293,6 +296,63 @@ def explore(arguments: list[str]) -> None:
     with listen(options.host, options.port) as listening:
         found = [runs.load(folder, checkpoint=options.checkpoint) for folder in folders]
         serve(found, listening, num_samples=options.num_samples, open_page=options.open)
+
+
+def features(arguments: list[str]) -> None:
+    """`ssvae features`: what a run's latent means tell a simple classifier and a clustering."""
+    from inference.applications.features import score_features
+
+    parser = _run_parser("features", "Linear probe, nearest neighbours and clustering on the latent means.")
+    parser.add_argument("--seed", type=int, default=0, help="of k-means")
+    options = _parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    print(
+        "| on the test images | linear probe | 5 nearest neighbours | k-means | NMI | ARI |\n|---|---|---|---|---|---|"
+    )
+    for name, scores in score_features(run.model, run.data, seed=options.seed).items():
+        print(
+            f"| {name} | {scores.linear_probe:.2%} | {scores.nearest_neighbours:.2%} | {scores.clustering:.2%} "
+            f"| {scores.nmi:.3f} | {scores.ari:.3f} |"
+        )
+    print(f"\nThe classifiers learned from the {run.data.num_labelled} labelled training images.")
+
+
+def judge(arguments: list[str]) -> None:
+    """`ssvae judge`: class samples in the eyes of a classifier that has seen all labels."""
+    from inference.applications.generation import score_generation, train_judge
+
+    parser = _run_parser("judge", "Class samples, judged by a classifier that was trained on all labels.")
+    parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
+    parser.add_argument("--max_steps", type=int, default=2000, help="of the judge's training, on 100 images each")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples and the judge")
+    options = _parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    data = runs.with_all_labels(run.data)
+    judge, accuracy = train_judge(data, max_steps=options.max_steps, seed=options.seed)
+    found = score_generation(run.model, data, judge, num_samples=options.num_samples, seed=options.seed)
+    print("| images | agreement | diversity | Fréchet distance |\n|---|---|---|---|")
+    for name, scores in found.items():
+        print(f"| {name} | {scores.agreement:.2%} | {scores.diversity:.3f} | {scores.frechet_distance:.3f} |")
+    print(f"\nThe judge puts {accuracy:.2%} of the test images into their class.")
+
+
+def augment(arguments: list[str]) -> None:
+    """`ssvae augment`: a classifier on the labelled images, with class samples beside them and without."""
+    from inference.applications.more_images import train_on_samples
+
+    parser = _run_parser("augment", "A classifier on the run's labels, with generated training images and without.")
+    parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples, the weights and the batches")
+    options = _parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    assert run.recipe is not None
+    found = train_on_samples(run.model, run.data, run.recipe, num_samples=options.num_samples, seed=options.seed)
+    print("| trained on | accuracy | NLL (nats) | ECE |\n|---|---|---|---|")
+    for name, calibration in found.items():
+        print(f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} |")
 
 
 def _run_parser(command: str, description: str) -> ArgumentParser:

@@ -12,6 +12,9 @@ Semi-supervised variational autoencoders in Pyro.
   evaluate  accuracy, calibration and log-likelihood of a run, on the test images
   generate  pictures of a run: class samples, analogies, reconstructions, latent map
   classify  one line (CSV) per image: file, class, probability of each class
+  features  what the latent means tell a linear probe, nearest neighbours and k-means
+  judge     class samples in the eyes of a classifier that has seen all labels
+  augment   a classifier on the run's labels, with generated training images and without
   explore   a local page: draw for a run, walk its latent space, sample, compare it with another
 
   ssvae fit
@@ -24,7 +27,7 @@ Semi-supervised variational autoencoders in Pyro.
   ssvae explore runs/NAME runs/OTHER
 """
 
-COMMANDS = ("fit", "evaluate", "generate", "classify", "explore")
+COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "explore")
 
 
 def main(arguments: list[str] | None = None) -> int:

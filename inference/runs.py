@@ -147,6 +147,21 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     return run
 
 
+def with_all_labels(data: ImageData) -> ImageData:
+    """Return a run's data set with the labels that it hides from training.
+
+    Raises:
+        ValueError: If it hides none that could be shown again: it has no `num_labels`, or was made from arrays.
+    """
+    description = describe(data)
+    if holds_arrays(data) or "num_labels" not in description["init_args"]:
+        raise ValueError(f"data: expected a data set that can be read again with all labels; got {data.name}.")
+    changed = {"num_labels": None} | ({"num_coarse_labels": 0} if data.hierarchy is not None else {})
+    found = build({**description, "init_args": description["init_args"] | changed})
+    assert isinstance(found, ImageData)
+    return found
+
+
 def baseline_objectives(objective: Objective) -> dict[str, Objective]:
     """Return the objectives of the baselines: the classifier's terms without the generative ones."""
     if not objective.generative:

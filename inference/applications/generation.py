@@ -1,0 +1,174 @@
+"""Generated images, judged by a classifier that has seen all labels and none of them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from data import ImageData
+from inference.evaluation import device_of, evaluating, seeded
+from inference.objective import Objective
+from inference.training import Recipe, TrainerOptions, train
+from models import M2, SemiSupervisedModel
+from models.networks import MLP, SMALLEST_IMAGE, Convolutional, Networks
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class GenerationScores:
+    """How good images are, in the eyes of a judge.
+
+    Attributes:
+        agreement: Share of the images that the judge puts into the class they are to be of.
+        diversity: Mean distance of two images of one class, in the judge's features, divided by the same of the
+            test images: 1 is as diverse as they are.
+        frechet_distance: Fréchet distance of the features, ‖μ - μ'‖² + tr(Σ + Σ' - 2 (Σ Σ')^½), to those of the test
+            images (Heusel et al. 2017, arXiv 1706.08500), with the judge in place of the Inception network: a number
+            to compare with others of the same judge.
+    """
+
+    agreement: float
+    diversity: float
+    frechet_distance: float
+
+
+class Judge(nn.Module):
+    """A classifier, with the units below its last layer as its features.
+
+    Args:
+        model: Whose q(y | x) it is.
+    """
+
+    def __init__(self, model: M2) -> None:
+        super().__init__()
+        self.model = model
+        *_, self._last = (module for module in model.y_encoder.modules() if isinstance(module, nn.Linear))
+        self.num_features: int = self._last.in_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of images (N, channels, height, width) in [0, 1], (N, features)."""
+        return self._look(x)[1]
+
+    def classes(self, x: Tensor) -> Tensor:
+        """Return the most probable classes, (N,)."""
+        return self._look(x)[0].argmax(-1)
+
+    def _look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        seen: list[Tensor] = []
+        handle = self._last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+        try:
+            with evaluating(self.model):
+                logits = [self.model.classify(chunk).logits for chunk in x.to(device_of(self.model)).split(_AT_ONCE)]
+        finally:
+            handle.remove()
+        return torch.cat(logits).cpu(), torch.cat(seen).cpu()
+
+
+def train_judge(data: ImageData, *, max_steps: int = 2000, seed: int = 0) -> tuple[Judge, float]:
+    """Train a convolutional classifier on all labels there are.
+
+    Args:
+        data: The images, with all their labels (`num_labels=None`).
+        max_steps: Optimiser steps on 100 images each.
+        seed: Of its weights and batches.
+
+    Returns:
+        The judge, and its accuracy on the test images.
+
+    Raises:
+        ValueError: If the training images are not all labelled, or there are no test images.
+    """
+    if data.num_labelled < len(data.train_images):
+        raise ValueError(
+            f"data: expected the class of every training image (num_labels=None), for the judge to learn from; got "
+            f"{data.num_labelled} of {len(data.train_images)}."
+        )
+    if not len(data.test_images):
+        raise ValueError("data: expected test images to compare with; got none.")
+    small = min(data.image_shape[1:]) < SMALLEST_IMAGE
+    networks: Networks = MLP((256, 128), nn.ReLU) if small else Convolutional((32, 64), 128)
+    with seeded(seed):
+        model = M2(data.image_shape, data.num_classes, networks=networks)
+    recipe = Recipe(
+        objective=Objective(alpha=1, generative=False),
+        max_steps=max_steps,
+        learning_rate=1e-3,
+        seed=seed,
+        trainer=TrainerOptions(progress_bar=False),
+    )
+    train(model, data, recipe, folder=None, interactive=False)
+    judge = Judge(model)
+    correct = judge.classes(data.pixels(data.test_images)) == data.test_labels
+    return judge, correct.double().mean().item()
+
+
+def score_generation(
+    model: SemiSupervisedModel, data: ImageData, judge: Judge, *, num_samples: int = 100, seed: int = 0
+) -> dict[str, GenerationScores]:
+    """Let a judge look at class samples, and at training images beside them, the best that could be hoped for.
+
+    Args:
+        model: The model.
+        data: The images, with the classes of the training images (`num_labels=None`).
+        judge: The judge.
+        num_samples: How many samples of each class, and how many training images.
+        seed: Of the samples.
+
+    Returns:
+        "samples" and "training images".
+
+    Raises:
+        ValueError: If there are fewer than two samples, or fewer than two test images of a class.
+    """
+    if num_samples < 2:
+        raise ValueError(f"num_samples: expected at least 2; got {num_samples}.")
+    y = torch.arange(data.num_classes)
+    with evaluating(model), seeded(seed):
+        samples = model.sample(y.to(device_of(model)), num_samples).cpu()  # (samples, classes, …)
+        order = torch.randperm(len(data.train_images))
+    of_class = [order[data.train_labels[order] == k][:num_samples] for k in y.tolist()]
+    index = torch.cat(of_class)
+    images = {
+        "samples": (samples.flatten(end_dim=1), y.repeat(num_samples)),
+        "training images": (data.pixels(data.train_images[index]), data.train_labels[index]),
+    }
+    real = judge(data.pixels(data.test_images))
+    spread = _spread(real, data.test_labels, data.num_classes)
+    distance = FrechetInceptionDistance(feature=_Features(judge.num_features), reset_real_features=False)
+    distance.set_dtype(torch.float64)
+    distance.update(real, real=True)
+    scores = {}
+    for name, (x, classes) in images.items():
+        features = judge(x)
+        distance.update(features, real=False)
+        scores[name] = GenerationScores(
+            agreement=(judge.classes(x) == classes).double().mean().item(),
+            diversity=_spread(features, classes, data.num_classes) / spread,
+            frechet_distance=distance.compute().item(),
+        )
+        distance.reset()
+    return scores
+
+
+class _Features(nn.Module):
+    """Features that are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _spread(features: Tensor, classes: Tensor, num_classes: int) -> float:
+    """Return the mean over classes of the mean distance between two images of the class."""
+    spreads = []
+    for k in range(num_classes):
+        of_class = features[classes == k].double()
+        if len(of_class) < 2:
+            raise ValueError(f"data: expected at least two images of each class; got {len(of_class)} of class {k}.")
+        spreads.append(torch.pdist(of_class[:_AT_ONCE]).mean())
+    return torch.stack(spreads).mean().item()

@@ -1,0 +1,79 @@
+"""Generated images as training images: a classifier on few labels, with them and without."""
+
+import copy
+from dataclasses import replace
+
+import torch
+
+from data import Arrays, ImageData
+from inference.calibration import Calibration, calibrate
+from inference.description import build, describe
+from inference.evaluation import device_of, evaluating, predict_probabilities, seeded
+from inference.objective import Objective
+from inference.training import Recipe, train
+from models import SemiSupervisedModel
+
+_STEPS = 1000
+
+
+def train_on_samples(
+    model: SemiSupervisedModel, data: ImageData, recipe: Recipe, *, num_samples: int = 100, seed: int = 0
+) -> dict[str, Calibration]:
+    """Train a classifier on the labelled images alone, and on those together with class samples of a model.
+
+    Both times the same network from the same initial weights, the model's supervised baseline, for as many steps,
+    with the recipe's augmentation and learning rate. No unlabelled image is seen but through the model.
+
+    Args:
+        model: The model that generates.
+        data: Whose labelled training images and test images are used.
+        recipe: How the model was trained; its objective is replaced by -log q(y|x) alone.
+        num_samples: How many samples of each class.
+        seed: Of the samples, the initial weights and the batches.
+
+    Returns:
+        "labels alone" and "labels and samples", on the test images.
+
+    Raises:
+        ValueError: If there are no labelled training images or no test images, or num_samples is less than 1.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples: expected at least 1; got {num_samples}.")
+    if data.num_labelled == 0:
+        raise ValueError("data: expected labelled training images; got none.")
+    if len(data.test_images) == 0:
+        raise ValueError("data: expected test images to compare on; got none.")
+    y = torch.arange(data.num_classes)
+    with evaluating(model), seeded(seed):
+        samples = model.sample(y.to(device_of(model)), num_samples).cpu().flatten(end_dim=1)
+    generated = (samples.clamp(0, 1) * 255).round().to(torch.uint8)
+    images, labels = data.train_images[data.labelled_index], data.train_labels[data.labelled_index]
+    training_sets = {
+        "labels alone": (images, labels),
+        "labels and samples": (torch.cat([images, generated]), torch.cat([labels, y.repeat(num_samples)])),
+    }
+    with seeded(seed):
+        untrained = build(describe(model)).baseline()
+    found = {}
+    for name, (x, classes) in training_sets.items():
+        shown = Arrays(
+            x,
+            classes,
+            test_images=data.test_images,
+            test_labels=data.test_labels,
+            class_names=data.class_names,
+            binarise=data.binarise,
+        )
+        supervised = replace(
+            recipe,
+            objective=Objective(alpha=1, generative=False),
+            max_epochs=None,
+            max_steps=recipe.max_steps or _STEPS,
+            labelled_batch_size=min(100, len(x)),
+            early_stopping=None,
+            seed=seed,
+        )
+        classifier = copy.deepcopy(untrained)
+        train(classifier, shown, supervised, folder=None, interactive=False)
+        found[name] = calibrate(predict_probabilities(classifier, data, data.test_images), data.test_labels)
+    return found

@@ -1,0 +1,179 @@
+"""What a trained model is good for: features, generated images, more training images."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from data import Arrays, Digits
+from inference import fit
+from inference.applications.features import FeatureScores, clustering_accuracy, score_features
+from inference.applications.generation import score_generation, train_judge
+from inference.applications.more_images import train_on_samples
+from inference.cli import run_command
+from inference.runs import with_all_labels
+from models import M2
+from models.networks import MLP
+from models.priors import StandardNormal
+
+ODD_OR_EVEN = {"odd": ["1", "3", "5", "7", "9"], "even": ["0", "2", "4", "6", "8"]}
+
+
+class _Oracle:
+    """Answers in place of an M2: the brightest column is its feature, its samples are given."""
+
+    def __init__(self, model, samples=None):
+        self._model, self._samples = model, samples
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def encode(self, x):
+        return torch.nn.functional.one_hot(x[:, 0, 0].argmax(-1), 8).to(x)
+
+    def sample(self, y, num_samples):
+        return self._samples
+
+
+class _Generator(M2):
+    """Samples that are given, in an order of classes that may be wrong."""
+
+    of_class = ()
+    order = (0, 1, 2)
+
+    def sample(self, y, num_samples):
+        return torch.stack([self.of_class[k][:num_samples] for k in self.order], dim=1)
+
+
+def _clear(number, num_labels=None):
+    """Three classes that the brightest column tells, on noise that says nothing."""
+    y = np.arange(number) % 3
+    images = np.random.default_rng(0).integers(0, 150, (number, 8, 8)).astype(np.uint8)
+    images[np.arange(number), 0, 2 * y] = 255
+    return Arrays(images, y, test_images=images, test_labels=y, num_labels=num_labels)
+
+
+def test_features_that_tell_the_class_score_one_and_pixels_stand_beside():
+    found = score_features(_Oracle(tiny.m2()), _clear(60, num_labels=30))
+    assert found["latent means"] == FeatureScores(1, 1, 1, pytest.approx(1), pytest.approx(1))
+    # k-means on pixels finds clusters of noise.
+    assert found["pixels"].clustering < 0.8
+    assert found["pixels"].nmi < 0.5
+
+
+def test_clusters_are_matched_with_classes_so_that_the_accuracy_is_highest():
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    assert clustering_accuracy(np.array([2, 2, 2, 0, 0, 0, 1, 1, 1]), labels) == 1
+    # Cluster 0 takes class 0 (3 of 4), 1 takes class 1 (2), 2 takes class 2 (2).
+    assert clustering_accuracy(np.array([0, 0, 0, 0, 1, 1, 2, 2, 1]), labels) == pytest.approx(7 / 9)
+    # Two clusters want class 0: only one may have it.
+    assert clustering_accuracy(np.array([0, 0, 1, 2, 2, 2, 1, 1, 1]), labels) == pytest.approx(8 / 9)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    data = tiny.arrays(num_labels=None, num_train=90, num_test=60)
+    found = train_judge(data, max_steps=150)
+    torch.set_default_dtype(dtype)
+    return data, *found
+
+
+def test_a_judge_learns_from_all_labels(judged):
+    data, judge, accuracy = judged
+    assert accuracy > 0.9
+    assert judge(data.pixels(data.test_images)).shape == (60, judge.num_features)
+
+
+def test_test_images_as_samples_are_as_good_as_test_images(judged):
+    data, judge, accuracy = judged
+    x, y = data.pixels(data.test_images), data.test_labels
+    ordered = torch.stack([x[y == k] for k in range(3)], dim=1)  # (20, classes, …)
+    scores = score_generation(_Oracle(tiny.m2(), ordered), data, judge, num_samples=20)["samples"]
+    assert scores.agreement == pytest.approx(accuracy)
+    assert scores.diversity == pytest.approx(1)
+    assert scores.frechet_distance == pytest.approx(0, abs=1e-3)
+
+
+def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(judged):
+    data, judge, _ = judged
+    x, y = data.pixels(data.test_images), data.test_labels
+    alike = torch.stack([x[y == k][:1].expand(5, -1, -1, -1) for k in range(3)], dim=1)
+    scores = score_generation(_Oracle(tiny.m2(), alike), data, judge, num_samples=5)["samples"]
+    assert scores.diversity == pytest.approx(0, abs=1e-6)
+    real, made = judge(x).double(), judge(alike.flatten(end_dim=1)).double()
+    product = real.T.cov() @ made.T.cov()
+    root = torch.linalg.eigvals(product).real.clamp(min=0).sqrt().sum()
+    by_hand = (real.mean(0) - made.mean(0)).square().sum() + real.T.cov().trace() + made.T.cov().trace() - 2 * root
+    assert scores.frechet_distance == pytest.approx(by_hand.item(), rel=1e-3)
+
+
+def test_samples_of_the_wrong_class_do_not_agree(judged):
+    data, judge, _ = judged
+    x, y = data.pixels(data.test_images), data.test_labels
+    wrong = torch.stack([x[y == (k + 1) % 3] for k in range(3)], dim=1)
+    assert score_generation(_Oracle(tiny.m2(), wrong), data, judge, num_samples=20)["samples"].agreement < 0.1
+
+
+def test_good_samples_help_a_classifier_and_bad_ones_mislead_it(monkeypatch):
+    data, many = tiny.arrays(num_labels=3, num_test=60), tiny.arrays(seed=1, num_labels=None, num_train=90)
+    x, y = many.pixels(many.train_images), many.train_labels
+    model, recipe = _Generator((1, 8, 8), 3, networks=MLP((7,))), tiny.recipe(max_steps=60)
+    monkeypatch.setattr(_Generator, "of_class", [x[y == k] for k in range(3)])
+    good = train_on_samples(model, data, recipe, num_samples=30)
+    monkeypatch.setattr(_Generator, "order", (1, 2, 0))
+    bad = train_on_samples(model, data, recipe, num_samples=30)
+    assert good["labels alone"].accuracy == bad["labels alone"].accuracy
+    assert good["labels and samples"].accuracy > good["labels alone"].accuracy
+    assert bad["labels and samples"].accuracy < 0.2
+
+
+def test_a_data_set_shows_all_its_labels_again():
+    few = Digits(20, tree=ODD_OR_EVEN, num_coarse_labels=50, seed=3)
+    every = with_all_labels(few)
+    assert every.num_labelled == len(every.train_images) == len(few.train_images)
+    assert torch.equal(every.train_images, few.train_images)
+    assert every.train_admissible is None
+    with pytest.raises(ValueError, match="data: expected a data set that can be read again with all labels"):
+        with_all_labels(tiny.arrays())
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: score_features(tiny.m2(), tiny.arrays(num_labels=0)), "data: expected labelled training images"),
+        (lambda: score_features(tiny.m2(), tiny.arrays(num_test=2)), "data: expected at least 3 test images; got 2"),
+        (lambda: train_judge(tiny.arrays()), r"data: expected the class of every .* got 6 of 40"),
+        (lambda: train_judge(tiny.arrays(num_labels=None, num_test=0)), "data: expected test images to compare with"),
+        (
+            lambda: train_on_samples(tiny.m2(), tiny.arrays(num_labels=0), tiny.recipe()),
+            "data: expected labelled training images; got none",
+        ),
+        (
+            lambda: train_on_samples(tiny.m2(), tiny.arrays(), tiny.recipe(), num_samples=0),
+            "num_samples: expected at least 1; got 0",
+        ),
+    ],
+)
+def test_what_does_not_fit_gets_a_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+def test_the_commands_print_tables(tmp_path, capsys, monkeypatch):
+    folder = str(tmp_path / "run")
+    data = Digits(20, num_validation=30, num_test=40)
+    torch.manual_seed(0)
+    model = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
+    fit(model, data, folder=folder, baselines=False, max_steps=4, batch_size=500)
+    capsys.readouterr()
+    assert run_command("features", [folder]) == 0
+    table = capsys.readouterr().out
+    assert "| latent means | " in table
+    assert "| pixels | " in table
+    assert "20 labelled training images" in table
+    assert run_command("judge", [folder, "--max_steps", "12", "--num_samples", "2"]) == 0
+    assert "| training images | " in capsys.readouterr().out
+    assert run_command("augment", [folder, "--num_samples", "2"]) == 0
+    assert "| labels and samples | " in capsys.readouterr().out
