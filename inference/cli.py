@@ -114,6 +114,11 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
     data = build(description["data"])
     of_data = {"image_shape": data.image_shape, "num_classes": data.num_classes}
     of_model = description["model"]
+    chosen = {"--config", "--data.binarise", "--model.likelihood"} & given.keys()
+    if data.binarise and data.image_shape[0] == 3 and not chosen:
+        # A recipe's zeros and ones are for ink on paper; of colours they would leave eight.
+        data.binarise = False
+        of_model["init_args"]["likelihood"] = {"class_path": "models.likelihoods.ContinuousBernoulli"}
     model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
     recipe = build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__})
     if not {"--batch_size", "--config"} & given.keys() and data.num_unlabelled:

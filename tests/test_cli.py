@@ -39,6 +39,7 @@ SMALL = [
     "--model.classifier.dropout=0.2",
     "--trainer.precision=32-true",
 ]
+FOLDER = ["--data=ImageFolder", "--data.root=pictures"]
 
 
 @pytest.fixture(autouse=True)
@@ -158,9 +159,9 @@ def test_a_folder_of_colour_pictures_is_trained_on(pictures, capsys, tmp_path):
     words += ["--model.networks.channels=[3,4]", "--max_steps=2", "--folder=run", "--baselines=false"]
     assert main(words) == 0
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["data"]["init_args"]["binarise"] is True  # few_labels says so
+    assert config["data"]["init_args"]["binarise"] is False  # few_labels says True, of which colours are excepted
     assert config["batch_size"] == 9  # few_labels says 250, and there are as many unlabelled images
-    assert config["model"]["init_args"]["likelihood"]["class_path"] == "models.likelihoods.Bernoulli"
+    assert config["model"]["init_args"]["likelihood"]["class_path"] == "models.likelihoods.ContinuousBernoulli"
     assert main(["classify", "run", str(pictures / "unlabelled")]) == 0
     assert "pictures/unlabelled" in capsys.readouterr().out
 
@@ -194,9 +195,14 @@ def configured(monkeypatch):
         (["--recipe=paper", "--model.likelihood", "Gaussian"], "Digits", "Gaussian", False, "paper"),
         (["--recipe=paper", "--model.likelihood=Bernoulli"], "Digits", "Bernoulli", True, "paper"),
         (["--recipe", "none"], "Digits", "ContinuousBernoulli", False, None),
-        (["--data", "ImageFolder", "--data.root=pictures"], "ImageFolder", "Bernoulli", True, "few_labels"),
-        (["--data=ImageFolder", "--data.root=pictures", "--recipe=none"], "ImageFolder", "ContinuousBernoulli",
-         False, None),
+        ([*FOLDER, "--data.channels=1"], "ImageFolder", "Bernoulli", True, "few_labels"),
+        # Colours are no probabilities of ink.
+        (FOLDER, "ImageFolder", "ContinuousBernoulli", False, "few_labels"),
+        ([*FOLDER, "--recipe=paper"], "ImageFolder", "ContinuousBernoulli", False, "paper"),
+        ([*FOLDER, "--data.binarise=true"], "ImageFolder", "Bernoulli", True, "few_labels"),
+        ([*FOLDER, "--model.likelihood=Bernoulli"], "ImageFolder", "Bernoulli", True, "few_labels"),
+        ([*FOLDER, "--model.likelihood=Gaussian"], "ImageFolder", "Gaussian", False, "few_labels"),
+        ([*FOLDER, "--recipe=none"], "ImageFolder", "ContinuousBernoulli", False, None),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("pictures")
