@@ -1,6 +1,7 @@
 """Every test: float64, a fixed seed, Pyro's validation on, no store left behind; warnings are errors (setup.cfg)."""
 
 import os
+import signal
 
 # A laptop's cores are few and the tensors here are small: threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,6 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pyro
 import pytest
 import torch
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
