@@ -41,7 +41,7 @@ class DomainAdaptation(ImageData):
                 f"margin: expected less than half of the source's {min(source.image_shape[1:])} pixels, got {margin}."
             )
         labelled = source.labelled_index
-        unlabelled = _like(target.train_images, source.image_shape, margin)
+        unlabelled = like(target.train_images, source.image_shape, margin)
         super().__init__(
             f"{source.name} to {target.name}",
             torch.cat([source.train_images[labelled], unlabelled]),
@@ -49,7 +49,7 @@ class DomainAdaptation(ImageData):
             class_names=source.class_names,
             validation_images=source.validation_images,
             validation_labels=source.validation_labels,
-            test_images=_like(target.test_images, source.image_shape, margin),
+            test_images=like(target.test_images, source.image_shape, margin),
             test_labels=target.test_labels,
             binarise=binarise,
             hierarchy=source.hierarchy,
@@ -59,8 +59,8 @@ class DomainAdaptation(ImageData):
         self.margin = margin
 
 
-def _like(images: Tensor, image_shape: tuple[int, int, int], margin: int) -> Tensor:
-    """Bring uint8 images (N, C, H, W) to another shape, with a margin."""
+def like(images: Tensor, image_shape: tuple[int, int, int], margin: int = 0) -> Tensor:
+    """Bring uint8 images (N, C, H, W) to another shape (channels, height, width), with a margin; see above."""
     channels, height, width = image_shape
     size = (height - 2 * margin, width - 2 * margin)
     # In parts, since in floats they are four times as large.

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 import models
 from data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageData, ImageFolder, SmallNORB
+from data.domain_adaptation import like
 from inference import runs
 from inference.description import build, build_fields
 from inference.training import Recipe
@@ -32,8 +33,10 @@ def _concrete(package: ModuleType, kind: type) -> tuple[type, ...]:
     return tuple(each for each in offered if isinstance(each, type) and issubclass(each, kind) and not isabstract(each))
 
 
+_DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, DomainAdaptation)
 CHOICES: dict[str, tuple[type, ...]] = {
-    "data": (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, DomainAdaptation),
+    "data": _DATA,
+    "other": _DATA,
     "model": _concrete(models, SemiSupervisedModel),
     "prior": _concrete(priors, priors.Prior),
     "likelihood": (
@@ -71,6 +74,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "features": features,
         "judge": judge,
         "augment": augment,
+        "attack": attack,
     }
     try:
         commands[command](arguments)
@@ -358,6 +362,57 @@ def augment(arguments: list[str]) -> None:
     print("| trained on | accuracy | NLL (nats) | ECE |\n|---|---|---|---|")
     for name, calibration in found.items():
         print(f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} |")
+
+
+def attack(arguments: list[str]) -> None:
+    """`ssvae attack`: adversarial images, what is rejected of them, and what the decoder makes of the rejected."""
+    from inference import figures
+    from inference.applications import rejection
+
+    parser = _run_parser("attack", "Adversarial test images: accuracy, error and rejection by two thresholds.")
+    parser.add_argument("--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="in [0, 1]")
+    parser.add_argument("--num_images", type=int, default=500, help="test images that are attacked, at most")
+    parser.add_argument("--num_steps", type=int, default=40, help="of projected gradient descent")
+    parser.add_argument("--quantile", type=float, default=0.99, help="of the validation images, that pass a threshold")
+    parser.add_argument("--seed", type=int, default=0, help="of the random start")
+    parser.add_subclass_arguments(ImageData, "other", required=False, help="another data set, to be rejected too")
+    options = _parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    model, data = run.model, run.data
+    rule = rejection.fit_rejection(model, data, quantile=options.quantile)
+    x, y = data.pixels(data.test_images[: options.num_images]), data.test_labels[: options.num_images]
+    print("| attack | ε | accuracy | error | rejected | after reclassification | without rejection | AUROC |")
+    print("|---|---|---|---|---|---|---|---|")
+    attacks: dict[str, Callable[[float], torch.Tensor]] = {
+        "FGSM": lambda epsilon: rejection.fgsm(model, x, y, epsilon),
+        "PGD": lambda epsilon: rejection.pgd(model, x, y, epsilon, num_steps=options.num_steps, seed=options.seed),
+    }
+    for name, attacked in attacks.items():
+        found = [rejection.measure(model, rule, x, attacked(epsilon), y) for epsilon in options.epsilons]
+        for epsilon, each in zip(options.epsilons, found, strict=True):
+            of, again = each.outcome, each.reclassified
+            print(
+                f"| {name} | {epsilon:g} | {of.accuracy:.1%} | {of.error:.1%} | {of.rejection:.1%} "
+                f"| {again.accuracy:.1%} right, {again.error:.1%} wrong | {each.undefended:.1%} | {each.auroc:.3f} |"
+            )
+        curves = {
+            "accuracy": [each.outcome.accuracy for each in found],
+            "error": [each.outcome.error for each in found],
+            "rejected": [each.outcome.rejection for each in found],
+            "accuracy without rejection": [each.undefended for each in found],
+        }
+        with figures.without_pyplot():
+            axes = figures.rejection_curves(options.epsilons, curves, f"{name}, {len(x):,} test images")
+        figures.figure_of(axes).savefig(run.folder / "figures" / f"attack_{name.lower()}.png", dpi=120)
+    if options.other is not None:
+        other = build(options.other.as_dict())
+        strange = data.pixels(like(other.test_images[: options.num_images], model.image_shape))
+        seen = rejection.surprise(model, strange)
+        score = rejection.auroc(rule.score(rejection.surprise(model, x)), rule.score(seen))
+        rejected = (rule.score(seen) > 0).double().mean().item()
+        print(f"\n{other.name}: {rejected:.1%} of {len(strange)} test images rejected, AUROC {score:.3f}")
+    print(f"\nCurves: {run.folder / 'figures'}")
 
 
 def _run_parser(command: str, description: str) -> ArgumentParser:

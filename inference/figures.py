@@ -328,6 +328,36 @@ def reliability_diagram(probabilities: Tensor, labels: Tensor, name: str = "q(y|
 
 
 @_default_style()
+def rejection_curves(
+    epsilons: Sequence[float], outcomes: Mapping[str, Sequence[float]], name: str = "attack", *, ax: Axes | None = None
+) -> Axes:
+    """Draw shares of images, such as accuracy, error and rejection, against the strength of an attack.
+
+    Args:
+        epsilons: How far a pixel may have been moved, in units of the pixels' range [0, 1].
+        outcomes: A share for each epsilon, by the name of its curve.
+        name: What the attack is called.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Raises:
+        ValueError: If a curve has another number of points than there are epsilons.
+    """
+    for curve, shares in outcomes.items():
+        if len(shares) != len(epsilons):
+            raise ValueError(f"outcomes: expected {len(epsilons)} shares of {curve!r}; got {len(shares)}.")
+    if ax is None:
+        ax = _new_figure(5.2, 3.8, layout="constrained").add_subplot()
+    _whiten(ax)
+    for (curve, shares), colour, marker in zip(outcomes.items(), COLOURS, "osD^v", strict=False):
+        ax.plot(epsilons, shares, color=colour, marker=marker, markersize=4, label=curve)
+    ax.set(ylim=(-0.02, 1.02), title=name)
+    ax.set_xlabel("ε, the largest change of a pixel in [0, 1]")
+    ax.set_ylabel("share of the images")
+    ax.legend(fontsize=8)
+    return ax
+
+
+@_default_style()
 def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axes | None = None) -> Axes:
     """Draw one term of training over epochs, of labelled and unlabelled images together.
 

@@ -15,6 +15,7 @@ Semi-supervised variational autoencoders in Pyro.
   features  what the latent means tell a linear probe, nearest neighbours and k-means
   judge     class samples in the eyes of a classifier that has seen all labels
   augment   a classifier on the run's labels, with generated training images and without
+  attack    adversarial images: what is rejected, and what the decoder makes of it
   explore   a local page: draw for a run, walk its latent space, sample, compare it with another
 
   ssvae fit
@@ -27,7 +28,7 @@ Semi-supervised variational autoencoders in Pyro.
   ssvae explore runs/NAME runs/OTHER
 """
 
-COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "explore")
+COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "attack", "explore")
 
 
 def main(arguments: list[str] | None = None) -> int:

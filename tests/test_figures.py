@@ -459,3 +459,11 @@ def test_a_stereo_pair_is_shown_side_by_side():
     beside = figures.image_grid(torch.cat([images[:, :, :1], images[:, :, 1:]], dim=-1)).images[0].get_array()
     assert both.shape == (2 * 9 - 1, 3 * 17 - 1)
     assert (both == beside).all()
+
+
+def test_shares_are_drawn_against_the_strength_of_an_attack():
+    axes = figures.rejection_curves([0, 0.1, 0.3], {"accuracy": [1, 0.5, 0.1], "rejected": [0, 0.4, 0.9]}, "FGSM")
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[1, 0.5, 0.1], [0, 0.4, 0.9]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["accuracy", "rejected"]
+    with pytest.raises(ValueError, match="outcomes: expected 2 shares of 'accuracy'; got 1"):
+        figures.rejection_curves([0, 0.1], {"accuracy": [1]})

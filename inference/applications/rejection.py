@@ -1,0 +1,312 @@
+"""Rejecting what a model has no explanation for: adversarial images, and images of another kind.
+
+Ghosh, Losalka and Black 2019 (arXiv 1806.00081) accept the class ŷ of an image x only where two things hold, each
+up to a threshold of that class:
+
+    -log p(z | ŷ)   at the mean z of q(z | x, ŷ)      x lies where the class has its images
+    ‖x - x̂‖         x̂ the mean of p(x | ŷ, z)         and is what is to be expected there
+
+The first is the squared distance from the class's mean, but for constants, where p(z | y) is a Gaussian of one
+variance, as theirs is. Thresholds are quantiles over validation images that are classified as ŷ, so that about
+that share of ordinary images passes each of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data import ImageData
+from inference.evaluation import device_of, evaluating, seeded
+from models import SemiSupervisedModel
+
+_AT_ONCE = 500
+_REJECTED = -1
+_DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """How little a model has to say for images; float64.
+
+    Attributes:
+        classes: ŷ, the most probable classes by q(y | x), (N,).
+        latent: -log p(z | ŷ) in nats, (N,).
+        reconstruction: ‖x - x̂‖, the root of the sum over pixels, (N,).
+    """
+
+    classes: Tensor
+    latent: Tensor
+    reconstruction: Tensor
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Which values of one measure are ordinary, for each class.
+
+    Attributes:
+        limit: What most of the class's validation images do not exceed, (classes,).
+        median: Of the same images, (classes,).
+    """
+
+    limit: Tensor
+    median: Tensor
+
+    def excess(self, values: Tensor, classes: Tensor) -> Tensor:
+        """Return by how much values (N,) exceed the limits of their classes, in units of its distance from the median.
+
+        So measures of different units can be compared.
+        """
+        limit, median = self.limit[classes], self.median[classes]
+        return (values - limit) / (limit - median).clamp(min=torch.finfo(values.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """The two thresholds of each class.
+
+    Attributes:
+        latent: Of -log p(z | ŷ).
+        reconstruction: Of ‖x - x̂‖.
+    """
+
+    latent: Threshold
+    reconstruction: Threshold
+
+    def score(self, seen: Surprise) -> Tensor:
+        """Return the larger excess of the two, (N,): positive where an image is rejected."""
+        return torch.maximum(
+            self.latent.excess(seen.latent, seen.classes), self.reconstruction.excess(seen.reconstruction, seen.classes)
+        )
+
+    def decide(self, seen: Surprise) -> Tensor:
+        """Return classes, (N,), -1 where the image is rejected."""
+        return seen.classes.masked_fill(self.score(seen) > 0, _REJECTED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of images whose classes are known: shares that sum to 1."""
+
+    accuracy: float
+    error: float
+    rejection: float
+
+
+def surprise(model: SemiSupervisedModel, x: Tensor) -> Surprise:
+    """Return how little a model has to say for images (N, channels, height, width) in [0, 1]."""
+    parts = []
+    with evaluating(model):
+        for chunk in x.to(device_of(model)).split(_AT_ONCE):
+            y = model.classify(chunk).logits.argmax(-1)
+            z = model.encode(chunk, y)
+            error = (chunk - model.reconstruct(chunk, y)).flatten(1).double().norm(dim=-1)
+            parts.append((y.cpu(), -model.prior(y).log_prob(z).double().cpu(), error.cpu()))
+    return Surprise(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: float = 0.99) -> Rejection:
+    """Set the thresholds by the validation images.
+
+    Args:
+        model: The model.
+        data: Whose validation images, without their labels, are looked at.
+        quantile: The share of the images classified as ŷ that is to pass each of its thresholds. A class that no
+            validation image is put into has the thresholds of all of them together.
+
+    Raises:
+        ValueError: If there are no validation images, or the quantile is not in (0, 1).
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile: expected a number between 0 and 1; got {quantile}.")
+    if not len(data.validation_images):
+        raise ValueError("data: expected validation images, by which the thresholds are set; got none.")
+    seen = surprise(model, data.pixels(data.validation_images))
+
+    def threshold(values: Tensor) -> Threshold:
+        of_classes = [values[seen.classes == k] for k in range(model.num_classes)]
+        shown = [of_class if len(of_class) else values for of_class in of_classes]
+        limit, median = (torch.stack([each.quantile(q) for each in shown]) for q in (quantile, 0.5))
+        return Threshold(limit, median)
+
+    return Rejection(threshold(seen.latent), threshold(seen.reconstruction))
+
+
+def outcome(decisions: Tensor, labels: Tensor) -> Outcome:
+    """Return the shares of images that were classified rightly, wrongly and not at all."""
+    rejected = decisions == _REJECTED
+    right = (decisions == labels).double().mean().item()
+    return Outcome(right, ((decisions != labels) & ~rejected).double().mean().item(), rejected.double().mean().item())
+
+
+def fgsm(model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
+    """The fast gradient sign method, x + ε sign ∇_x -log q(y|x), cut to [0, 1].
+
+    Goodfellow, Shlens and Szegedy 2015, arXiv 1412.6572.
+
+    Args:
+        model: The model under attack.
+        x: Images in [0, 1].
+        y: Their classes.
+        epsilon: ε, how far a pixel may be moved.
+    """
+    return _attack(model, x, y, lambda images, labels: _step(model, images, images, labels, epsilon, epsilon))
+
+
+def pgd(
+    model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float, *, num_steps: int = 40, seed: int = 0
+) -> Tensor:
+    """Projected gradient descent on log q(y|x) from a random start, in steps of 2.5 ε / num_steps.
+
+    Madry et al. 2018, arXiv 1706.06083.
+
+    Args:
+        model: The model under attack.
+        x: Images in [0, 1].
+        y: Their classes.
+        epsilon: ε, how far a pixel may be moved in all.
+        num_steps: How many steps.
+        seed: Of the random start within ±ε.
+    """
+
+    def run(images: Tensor, labels: Tensor) -> Tensor:
+        moved = (images + epsilon * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+        for _ in range(num_steps):
+            moved = _step(model, moved, images, labels, 2.5 * epsilon / num_steps, epsilon)
+        return moved
+
+    with seeded(seed):
+        return _attack(model, x, y, run)
+
+
+def _step(model: SemiSupervisedModel, x: Tensor, original: Tensor, y: Tensor, size: float, epsilon: float) -> Tensor:
+    """Move images against their class, by at most ε from where they were and within [0, 1]."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model.classify(x).logits, y, reduction="sum"), x)
+    moved = original + (x + size * gradient.sign() - original).clamp(-epsilon, epsilon)
+    return moved.clamp(0, 1).detach()
+
+
+def _attack(model: SemiSupervisedModel, x: Tensor, y: Tensor, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    if not model.learns_classifier:
+        raise ValueError(
+            f"model: expected one whose q(y|x) has a gradient to follow; got {type(model).__name__}, whose has none."
+        )
+    device = device_of(model)
+    with evaluating(model):
+        parts = zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True)
+        return torch.cat([attack(images.to(device), labels.to(device)).to(x.device) for images, labels in parts])
+
+
+def reclassify(
+    model: SemiSupervisedModel, rejection: Rejection, x: Tensor, *, num_steps: int = 100, learning_rate: float = 0.1
+) -> Tensor:
+    """Look for each rejected image's z through the decoder alone, past an encoder that was deceived.
+
+        z* = argmin_z min_y ‖x - E[x | y, z]‖²,   started from the middle of p(z | y) for every class y
+
+    The class is then the most probable one at z*, by p(z* | y) and by x's distance from E[x | y, z*] as of a Gaussian
+    whose variance is what is left of it: the nearest component where the decoder does not look at y. The image stays
+    rejected where z* is beyond the class's limit of -log p(z | y) (Ghosh et al. 2019).
+
+    Args:
+        model: The model.
+        rejection: Its thresholds.
+        x: The rejected images, (N, channels, height, width).
+        num_steps: Of Adam.
+        learning_rate: Of Adam.
+
+    Returns:
+        Classes (N,), -1 where the image stays rejected.
+    """
+    if not len(x):
+        return torch.zeros(0, dtype=torch.int64)
+    return torch.cat([_search(model, rejection, chunk, num_steps, learning_rate) for chunk in x.split(_AT_ONCE)])
+
+
+def _search(
+    model: SemiSupervisedModel, rejection: Rejection, x: Tensor, num_steps: int, learning_rate: float
+) -> Tensor:
+    device = device_of(model)
+    x = x.to(device)
+    classes = torch.arange(model.num_classes, device=device).unsqueeze(-1).expand(-1, len(x))  # (classes, N)
+    with evaluating(model), seeded(0):
+        prior = model.prior(classes)
+        # Not prior.mean, which a flow has none of.
+        draws = prior.sample((_DRAWS,) if prior.batch_shape else (_DRAWS, *classes.shape))
+        start = draws.mean(0)  # (classes, N, latent)
+    with evaluating(model), torch.enable_grad():
+        z = start.clone().requires_grad_()
+        optimiser = torch.optim.Adam([z], lr=learning_rate)
+        for _ in range(num_steps):
+            (z.grad,) = torch.autograd.grad(_distance(model, x, z, classes).sum(), z)
+            optimiser.step()
+    with evaluating(model):
+        best = _distance(model, x, z, classes).argmin(0)  # (N,)
+        z = z[best, torch.arange(len(x), device=device)].expand_as(z)  # (classes, N, latent)
+        distance, log_p_z = _distance(model, x, z, classes), model.prior(classes).log_prob(z)
+        numbers = x[0].numel()
+        y = (log_p_z - 0.5 * numbers * distance / distance.amin(0)).argmax(0)  # (N,)
+    latent = -log_p_z.gather(0, y.unsqueeze(0)).squeeze(0).double().cpu()
+    y = y.cpu()
+    return y.masked_fill(latent > rejection.latent.limit[y], _REJECTED)
+
+
+def _distance(model: SemiSupervisedModel, x: Tensor, z: Tensor, classes: Tensor) -> Tensor:
+    """Return ‖x - E[x | y, z]‖² for every class, (classes, N)."""
+    return (x - model.decode(z, classes).mean).square().sum((-3, -2, -1))
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What comes of images that were attacked.
+
+    Attributes:
+        outcome: With rejection.
+        reclassified: The same, where rejected images were looked for through the decoder.
+        undefended: Accuracy of q(y | x) without rejection.
+        auroc: How well the score of `Rejection` tells attacked images from the same images as they were: 0.5 is by
+            chance, 1 always.
+    """
+
+    outcome: Outcome
+    reclassified: Outcome
+    undefended: float
+    auroc: float
+
+
+def measure(
+    model: SemiSupervisedModel, rejection: Rejection, clean: Tensor, attacked: Tensor, labels: Tensor
+) -> Attacked:
+    """Measure what comes of attacked images.
+
+    Args:
+        model: The model.
+        rejection: Its thresholds.
+        clean: The images as they were, (N, channels, height, width).
+        attacked: The same, attacked.
+        labels: Their classes, (N,).
+    """
+    seen = surprise(model, attacked)
+    decisions = rejection.decide(seen)
+    again = decisions.clone()
+    rejected = decisions == _REJECTED
+    again[rejected] = reclassify(model, rejection, attacked[rejected])
+    return Attacked(
+        outcome(decisions, labels),
+        outcome(again, labels),
+        (seen.classes == labels).double().mean().item(),
+        auroc(rejection.score(surprise(model, clean)), rejection.score(seen)),
+    )
+
+
+def auroc(ordinary: Tensor, strange: Tensor) -> float:
+    """Return the probability that a strange image has a higher score than an ordinary one; ties count half."""
+    # Imported here since scikit-learn takes a second to import.
+    from sklearn.metrics import roc_auc_score
+
+    is_strange = torch.cat([torch.zeros(len(ordinary)), torch.ones(len(strange))])
+    return float(roc_auc_score(is_strange.numpy(), torch.cat([ordinary, strange]).numpy()))

@@ -1,0 +1,208 @@
+"""Rejecting what a model has no explanation for: thresholds, attacks, reclassification, by hand."""
+
+import math
+import re
+
+import pyro.distributions as dist
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from data import Digits
+from inference import fit
+from inference.applications.rejection import (
+    Rejection,
+    Surprise,
+    Threshold,
+    auroc,
+    fgsm,
+    fit_rejection,
+    outcome,
+    pgd,
+    reclassify,
+    surprise,
+)
+from inference.cli import run_command
+from models import M2
+from models.networks import MLP
+from models.priors import StandardNormal
+
+CLASSES, SIDE = 3, 8
+
+
+class _Prior(StandardNormal):
+    """N(3 e_y, I) in three dimensions."""
+
+    def forward(self, y=None):
+        return dist.Normal(3 * torch.eye(CLASSES)[y], torch.ones(CLASSES)).to_event(1)
+
+
+class _Linear(nn.Module):
+    """Images whose first three pixels are z / 5, the class that of the largest."""
+
+    learns_classifier = True
+    num_classes = CLASSES
+
+    def __init__(self):
+        super().__init__()
+        self.prior = _Prior(CLASSES)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def classify(self, x):
+        return dist.Categorical(logits=10 * self.scale * x[:, 0, 0, :3])
+
+    def encode(self, x, y=None):
+        return 5 * x[:, 0, 0, :3]
+
+    def decode(self, z, y):
+        x = torch.zeros(*z.shape[:-1], 1, SIDE, SIDE)
+        x = torch.cat([z.unflatten(-1, (1, 1, 3)) / 5, x[..., :1, 3:]], dim=-1)
+        rest = torch.zeros(*z.shape[:-1], 1, SIDE - 1, SIDE)
+        return dist.Normal(torch.cat([x, rest], dim=-2), 1.0)
+
+    def reconstruct(self, x, y=None):
+        return self.decode(self.encode(x), y).mean
+
+
+def _of(*z):
+    """Images of given z, (N, 1, 8, 8)."""
+    return _Linear().decode(torch.tensor(z).double(), None).mean.detach()
+
+
+def test_surprise_is_the_latent_density_and_the_distance_from_the_reconstruction():
+    x = _of([3.0, 0.0, 0.0], [0.0, 2.0, 1.0])
+    x[1, 0, 5, 5], x[1, 0, 6, 6] = 0.3, 0.4
+    seen = surprise(_Linear(), x)
+    assert seen.classes.tolist() == [0, 1]
+    constant = 1.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(seen.latent, torch.tensor([constant, constant + 0.5 * (1 + 1)]))
+    torch.testing.assert_close(seen.reconstruction, torch.tensor([0.0, 0.5]))
+
+
+RULE = Rejection(
+    Threshold(torch.tensor([4.0, 6.0, 6.0]), torch.tensor([2.0, 2.0, 2.0])),
+    Threshold(torch.tensor([1.0, 1.0, 2.0]), torch.tensor([0.5, 0.5, 1.0])),
+)
+
+
+def test_an_image_is_rejected_where_it_exceeds_either_limit_of_its_class():
+    classes = torch.tensor([0, 1, 0, 1, 2])
+    seen = Surprise(classes, torch.tensor([5.0, 5.0, 3.0, 3.0, 3.0]), torch.tensor([0.5, 0.5, 0.75, 1.5, 1.5]))
+    torch.testing.assert_close(RULE.score(seen), torch.tensor([0.5, -0.25, -0.5, 1.0, -0.5]))
+    assert RULE.decide(seen).tolist() == [-1, 1, 0, -1, 2]
+
+
+def test_what_comes_of_images_sums_to_one():
+    found = outcome(torch.tensor([0, 1, -1, 2]), torch.tensor([0, 2, 2, 2]))
+    assert (found.accuracy, found.error, found.rejection) == (0.5, 0.25, 0.25)
+
+
+def test_thresholds_are_quantiles_over_the_validation_images_of_a_class():
+    data = tiny.arrays(num_validation=60)
+    model = tiny.m2().double()
+    rule = fit_rejection(model, data, quantile=0.8)
+    seen = surprise(model, data.pixels(data.validation_images))
+    for k in set(seen.classes.tolist()):
+        of_class = seen.classes == k
+        expected = torch.quantile(seen.latent[of_class], 0.8)
+        torch.testing.assert_close(rule.latent.limit[k], expected)
+        torch.testing.assert_close(
+            rule.reconstruction.median[k], seen.reconstruction[of_class].median(), atol=0.2, rtol=0
+        )
+        assert (seen.latent[of_class] <= rule.latent.limit[k]).double().mean() == pytest.approx(0.8, abs=0.05)
+
+
+# Attacks
+
+
+def test_the_fast_gradient_sign_method_moves_each_pixel_by_epsilon_against_its_class():
+    x = torch.full((2, 1, SIDE, SIDE), 0.5).double()
+    x[:, 0, 0, :3] = torch.tensor([[0.9, 0.5, 0.4], [0.2, 0.5, 0.95]])
+    moved = fgsm(_Linear(), x, torch.tensor([0, 2]), 0.1)
+    expected = torch.tensor([[0.8, 0.6, 0.5], [0.3, 0.6, 0.85]])
+    torch.testing.assert_close(moved[:, 0, 0, :3], expected)
+    assert torch.equal(moved[:, 0, 1:], x[:, 0, 1:])  # the classifier does not look there
+    # Within [0, 1] whatever ε.
+    torch.testing.assert_close(
+        fgsm(_Linear(), x, torch.tensor([0, 2]), 0.95).aminmax(), (torch.tensor(0.0), torch.tensor(1.0))
+    )
+
+
+def test_projected_gradient_descent_goes_as_far_as_it_may_and_no_further():
+    x = torch.full((2, 1, SIDE, SIDE), 0.5).double()
+    x[:, 0, 0, :3] = torch.tensor([[0.9, 0.5, 0.4], [0.2, 0.5, 0.95]])
+    moved = pgd(_Linear(), x, torch.tensor([0, 2]), 0.1, num_steps=10)
+    # A linear classifier leaves no better place than the corner.
+    torch.testing.assert_close(moved[:, 0, 0, :3], torch.tensor([[0.8, 0.6, 0.5], [0.3, 0.6, 0.85]]))
+    assert (moved - x).abs().max() <= 0.1 + 1e-12
+    assert torch.equal(moved, pgd(_Linear(), x, torch.tensor([0, 2]), 0.1, num_steps=10))
+
+
+def test_an_attack_lowers_the_probability_of_the_class_and_leaves_no_trace_in_the_model():
+    data, model = tiny.arrays(), tiny.m2().double()
+    model.train()
+    x, y = data.pixels(data.test_images), data.test_labels
+    before = model.eval().classify(x).log_prob(y)
+    model.train()
+    for attack in (fgsm, pgd):
+        after = model.classify(attack(model, x, y, 0.1)).log_prob(y)
+        assert (after < before).all()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training
+
+
+def test_a_model_without_a_gradient_to_follow_is_refused():
+    model = _Linear()
+    model.learns_classifier = False
+    with pytest.raises(ValueError, match=r"model: expected one whose q\(y\|x\) has a gradient to follow; got _Linear"):
+        fgsm(model, torch.zeros(1, 1, SIDE, SIDE), torch.tensor([0]), 0.1)
+
+
+# Reclassification
+
+
+def test_through_the_decoder_an_image_finds_its_nearest_component():
+    rule = Rejection(Threshold(torch.full((3,), 4.0), torch.zeros(3)), RULE.reconstruction)
+    x = _of([2.5, 0.2, 0.0], [0.0, 0.3, 3.2], [9.0, 9.0, 9.0])
+    x[:, 0, 4, 4] = 0.3  # what no z explains
+    assert reclassify(_Linear(), rule, x, num_steps=300).tolist() == [0, 2, -1]
+    assert reclassify(_Linear(), rule, x[:0]).tolist() == []
+
+
+def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order():
+    ordinary, strange = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0])
+    # 2 is above 1, level with 2 and below 3; 4 is above all.
+    assert auroc(ordinary, strange) == pytest.approx((1 + 0.5 + 3) / 6)
+
+
+def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path, capsys):
+    folder = tmp_path / "run"
+    model = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
+    fit(model, Digits(20, num_validation=50, num_test=40), folder=str(folder), baselines=False, max_steps=4)
+    capsys.readouterr()
+    words = [str(folder), "--epsilons", "[0, 0.2]", "--num_steps", "3", "--other", "Digits"]
+    assert run_command("attack", words) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| FGSM", "| PGD"))]
+    assert len(rows) == 4
+    for row in rows:
+        assert sum(float(cell.strip().rstrip("%")) for cell in row[3:6]) == pytest.approx(100, abs=0.2)
+    assert re.search(r"Digits: .* of 400 test images rejected, AUROC 0\.\d+", printed)
+    assert (folder / "figures" / "attack_fgsm.png").stat().st_size > 1000
+    assert (folder / "figures" / "attack_pgd.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: fit_rejection(tiny.m2(), tiny.arrays(), quantile=1.0), "quantile: expected a number between 0 and 1"),
+        (
+            lambda: fit_rejection(tiny.m2(), tiny.arrays(num_validation=0)),
+            "data: expected validation images, by which the thresholds are set; got none",
+        ),
+    ],
+)
+def test_what_does_not_fit_gets_a_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
