@@ -2,6 +2,7 @@
 
 from models import likelihoods, networks, priors
 from models.base import SemiSupervisedModel
+from models.conditional_vae import ConditionalVAE
 from models.m2 import M2
 
-__all__ = ["M2", "SemiSupervisedModel", "likelihoods", "networks", "priors"]
+__all__ = ["M2", "ConditionalVAE", "SemiSupervisedModel", "likelihoods", "networks", "priors"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.likelihoods import Likelihood
 from models.networks import ImageShape
-from models.priors import Prior
+from models.priors import ClassPrior, Prior
 
 
 class SemiSupervisedModel(nn.Module, ABC):
@@ -176,6 +176,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         return self.decode(z, y).mean
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Return y; where it is not given what stands in for it in `encode` and `reconstruct`: the most probable."""
         return self.classify(x).logits.argmax(-1) if y is None else y
 
     def check_batch(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -220,6 +221,18 @@ class SemiSupervisedModel(nn.Module, ABC):
                 shown.unconstrained = _constant(parameter)  # type: ignore[attr-defined]
                 # With its constraint, as of `pyro.param`: `pyro.render_model` asks for it.
                 effectful(_constant(shown), type="param")(name=name, constraint=dist.constraints.real)
+
+
+def check_sizes(image_shape: ImageShape, class_prior: ClassPrior, num_classes: int) -> None:
+    """Refuse sizes of which no model can be made, in one sentence.
+
+    Raises:
+        ValueError: If a size is not positive, or the class prior is for another number of classes.
+    """
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+    if class_prior.num_classes != num_classes:
+        raise ValueError(f"class_prior: expected one for {num_classes} classes; got one for {class_prior.num_classes}.")
 
 
 def _constant(value: Tensor) -> Callable[..., Tensor]:

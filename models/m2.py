@@ -5,7 +5,7 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
+from models.base import SemiSupervisedModel, check_sizes
 from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
 from models.networks import MLP, ImageShape, Networks
 from models.normal import LogScaleNormal
@@ -64,8 +64,6 @@ class M2(SemiSupervisedModel):
         class_prior: ClassPrior | None = None,
     ) -> None:
         super().__init__()
-        if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.prior = prior if prior is not None else StandardNormal()
@@ -73,10 +71,7 @@ class M2(SemiSupervisedModel):
         self.networks = networks if networks is not None else MLP()
         self.classifier = classifier if classifier is not None else self.networks
         self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
-        if self.class_prior.num_classes != num_classes:
-            raise ValueError(
-                f"class_prior: expected one for {num_classes} classes; got one for {self.class_prior.num_classes}."
-            )
+        check_sizes(image_shape, self.class_prior, num_classes)
 
         channels, height, width = image_shape
         outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
