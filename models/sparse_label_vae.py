@@ -1,0 +1,136 @@
+"""SparseLabelVAE: one encoder with a softmax head beside the latent ones, and a decoder that sees all three."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.base import SemiSupervisedModel, check_sizes
+from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.networks import MLP, ImageShape, Networks
+from models.normal import LogScaleNormal
+from models.priors import ClassPrior, Prior, StandardNormal
+
+
+class SparseLabelVAE(SemiSupervisedModel):
+    """A VAE whose encoder classifies on the side, for anything from no labels to all.
+
+    Berkhahn, Keys, Ouertani, Shetty and Geißler 2019, "Augmenting variational autoencoders with sparse labels: a
+    unified framework for unsupervised, semi-(un)supervised, and supervised learning", arXiv 1908.03015.
+
+    The topmost layer of one encoder feeds three heads, h(x) -> π(x), μ(x), log σ(x), the first a softmax over the
+    classes. The decoder sees π(x), as it is, beside z:
+
+        z ~ p(z)                  the code              z ~ q(z | x) = N(μ(x), diag σ²(x))
+        x ~ p(x | π(x), z)        the image
+
+        loss = -E_q(z|x) [ log p(x|π(x),z) ] + KL( q(z|x) || p(z) )            every image
+               + weight · ( -log π_y(x) )                                     labelled images
+
+    The second line is J's -log q(y|x), q(y|x) = Cat(π(x)): the programs have no class, and a labelled image is to the
+    bound as an unlabelled one. Nothing is summed over classes, so that a step costs about what a VAE's does. Without
+    labels π(x) is K numbers in [0, 1] more for the code, which cost nothing in the KL divergence.
+
+    That is also why the bound is none of log p(x): the decoder sees a function of the very image it is to explain, and
+    the story cannot be told without it. To compare with other models, compare reconstructions and accuracies.
+
+    Samples and analogies put the class in the place of π(x), with certainty.
+
+    Example:
+        >>> import torch
+        >>> from models import SparseLabelVAE
+        >>> model = SparseLabelVAE(image_shape=(1, 28, 28), num_classes=10)
+        >>> model.classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z); N(0, I) in 50 dimensions where it is not given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of the encoder and the decoder; an MLP of 500 softplus units where they are not given.
+
+    Raises:
+        ValueError: If a size is not positive, or the prior looks at the class.
+    """
+
+    label_in_story = False
+    sums_over_class = False
+    bounds_evidence = False
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(image_shape, ClassPrior(num_classes), num_classes)
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior if prior is not None else StandardNormal()
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP()
+        if self.prior.density != "p(z)":
+            raise ValueError(
+                f"prior: expected p(z), as the story has no class; got {self.prior.density}, {self.prior}."
+            )
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        latent_dim = self.prior.latent_dim
+        self.encoder = self.networks.encoder(image_shape, num_classes + 2 * latent_dim)
+        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
+        self.prior.attach(num_classes, image_shape, self.posterior)
+
+    def story(self) -> list[tuple[str, str]]:
+        """The four densities; see `SemiSupervisedModel.story`."""
+        return [
+            (self.prior.density, repr(self.prior)),
+            ("p(x | π(x), z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("q(y | x)", f"Categorical π(x), {self.num_classes} classes; encoder {self.networks}"),
+            ("q(z | x)", f"Normal, {self.prior.latent_dim} dimensions; the same encoder"),
+        ]
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(z) p(x | π(x), z), whatever y is; see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # p(z)
+            z = pyro.sample("z", self.prior())
+            # p(x | π(x), z)
+            pyro.sample("x", self.decode(z, self.classify(x).probs), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(z | x), whatever y is; see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # q(z | x)
+            pyro.sample("z", self.posterior(x))
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | x) = Cat(π(x)); see `SemiSupervisedModel.classify`."""
+        logits, _, _ = self._heads(x)
+        return dist.Categorical(logits=logits)
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:
+        """q(z | x), the same for all classes; see `SemiSupervisedModel.posterior`."""
+        _, loc, log_scale = self._heads(x)
+        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z), y classes or probabilities (..., classes); see `SemiSupervisedModel.decode`."""
+        return self.likelihood(self.decoder(z, y))
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits of π(x), μ(x) and log σ(x), before it is bounded."""
+        latent_dim = self.prior.latent_dim
+        return torch.split(self.encoder(x), [self.num_classes, latent_dim, latent_dim], dim=-1)
+
+    def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Return y; where it is not given, π(x)."""
+        return self.classify(x).probs if y is None else y
