@@ -17,6 +17,7 @@ from models.priors import (
     ClassPrior,
     GaussianMixture,
     NormalizingFlow,
+    SeparatedMeans,
     StandardNormal,
     VampPrior,
 )
@@ -26,11 +27,12 @@ PRIORS = {
     "GaussianMixture": lambda latent_dim: GaussianMixture(latent_dim, num_components=4),
     "ClassConditional": lambda latent_dim: ClassConditional(latent_dim),
     "ClassConditional of 3 components": lambda latent_dim: ClassConditional(latent_dim, num_components=3),
+    "SeparatedMeans": lambda latent_dim: SeparatedMeans(latent_dim, distance=4.0),
     "VampPrior": lambda latent_dim: VampPrior(latent_dim, num_components=4),
     "VampPrior per class": lambda latent_dim: VampPrior(latent_dim, num_components=3, per_class=True),
     "NormalizingFlow": lambda latent_dim: NormalizingFlow(latent_dim, num_layers=3, hidden=8),
 }
-LOOKS_AT_Y = {"ClassConditional", "ClassConditional of 3 components", "VampPrior per class"}
+LOOKS_AT_Y = {"ClassConditional", "ClassConditional of 3 components", "SeparatedMeans", "VampPrior per class"}
 
 CLASSES, BATCH, LATENT = 3, 5, 2
 IMAGE = (1, 4, 4)
@@ -76,6 +78,7 @@ PRIOR_KEYS = {
     "GaussianMixture": {"logits", "loc", "log_scale"},
     "ClassConditional": {"logits", "loc", "log_scale"},
     "ClassConditional of 3 components": {"logits", "loc", "log_scale"},
+    "SeparatedMeans": set(),
     "VampPrior": {"pseudo_inputs"},
     "VampPrior per class": {"pseudo_inputs"},
 }
@@ -221,6 +224,16 @@ ERRORS = {
         lambda: _m2(prior=ClassConditional(2, num_classes=7)),
         "expected one for 3 classes; got one for 7",
     ),
+    "SeparatedMeans(0)": (lambda: SeparatedMeans(0), "latent_dim"),
+    "SeparatedMeans in too few dimensions": (
+        lambda: _m2(prior=SeparatedMeans(1)),
+        "latent_dim: expected an integer of at least 2; got 1",
+    ),
+    "SeparatedMeans at no distance": (lambda: SeparatedMeans(2, distance=0), "distance"),
+    "SeparatedMeans of other classes": (
+        lambda: _m2(prior=SeparatedMeans(6, num_classes=7)),
+        "expected one for 3 classes; got one for 7",
+    ),
     "VampPrior(0)": (lambda: VampPrior(0), "latent_dim"),
     "VampPrior without components": (lambda: VampPrior(2, 0), "num_components"),
     "VampPrior without a model": (lambda: VampPrior(2)(), "build a model first"),
@@ -255,6 +268,27 @@ def test_a_vamp_prior_belongs_to_one_model():
         _model(prior)
 
 
-def test_a_class_conditional_prior_without_a_model_asks_for_the_number_of_classes():
-    with pytest.raises(ValueError, match=r"^prior: ClassConditional expected num_classes"):
-        ClassConditional(2)()
+@pytest.mark.parametrize("prior", [ClassConditional, SeparatedMeans])
+def test_a_prior_for_each_class_without_a_model_asks_for_the_number_of_classes(prior):
+    with pytest.raises(ValueError, match=rf"^prior: {prior.__name__} expected num_classes"):
+        prior(2)()
+
+
+@pytest.mark.parametrize(("num_classes", "latent_dim"), [(1, 3), (2, 1), (3, 2), (10, 9), (10, 20)])
+def test_separated_means_are_the_corners_of_a_simplex_around_the_origin(num_classes, latent_dim):
+    prior = SeparatedMeans(latent_dim, distance=7.0, num_classes=num_classes)
+    means = prior(torch.arange(num_classes)).mean
+    apart = 7.0 * (1 - torch.eye(num_classes))
+    torch.testing.assert_close((means[:, None] - means).square().sum(-1).sqrt(), apart, rtol=0, atol=1e-9)
+    torch.testing.assert_close(means.mean(0), torch.zeros(latent_dim), rtol=0, atol=1e-12)
+    assert prior().batch_shape == ()
+    assert list(prior.parameters()) == []
+
+
+def test_separated_means_are_a_class_conditional_prior_with_these_means():
+    prior, learned = SeparatedMeans(LATENT, 3.0, CLASSES), ClassConditional(LATENT, num_classes=CLASSES)
+    with torch.no_grad():
+        learned.loc.copy_(prior.means.unsqueeze(1))
+    z = torch.randn(BATCH, LATENT)
+    for y in (None, torch.tensor([0, 2, 1, 1, 0]), torch.arange(CLASSES).unsqueeze(-1)):
+        torch.testing.assert_close(prior(y).log_prob(z), learned(y).log_prob(z), rtol=0, atol=1e-12)

@@ -5,6 +5,7 @@ from models.priors.class_conditional import ClassConditional
 from models.priors.classes import ClassPrior
 from models.priors.gaussian_mixture import GaussianMixture
 from models.priors.normalizing_flow import NormalizingFlow
+from models.priors.separated_means import SeparatedMeans
 from models.priors.standard_normal import StandardNormal
 from models.priors.vamp import VampPrior
 
@@ -14,6 +15,7 @@ __all__ = [
     "GaussianMixture",
     "NormalizingFlow",
     "Prior",
+    "SeparatedMeans",
     "StandardNormal",
     "VampPrior",
 ]

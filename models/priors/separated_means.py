@@ -1,0 +1,67 @@
+"""p(z | y) = N(μ_y, I), the means fixed and far apart."""
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.priors.base import Posterior, Prior, check_latent_dim, mixture
+
+
+class SeparatedMeans(Prior):
+    """A Gaussian for each class around a mean of its own that is fixed: p(z | y) = N(z; μ_y, I).
+
+    Ghosh, Losalka and Black 2019, arXiv 1806.00081. The means are the corners of a regular simplex around the origin,
+    each as far from every other as from the next; one-hot axes, moved and turned into as few dimensions as hold them.
+    Without y: the mixture over the classes, in equal parts. Nothing is learned.
+
+    Args:
+        latent_dim: The dimension of z, at least the number of classes less one; further ones do not tell classes apart.
+        distance: Between any two means, in standard deviations of a class.
+        num_classes: How many classes; taken from the model where it is not given.
+
+    Raises:
+        ValueError: If latent_dim is too small, the distance not positive, or the model has another number of classes.
+    """
+
+    density = "p(z | y)"
+
+    means: Tensor
+
+    def __init__(self, latent_dim: int = 50, distance: float = 10.0, num_classes: int | None = None) -> None:
+        super().__init__()
+        check_latent_dim(latent_dim)
+        if not distance > 0:
+            raise ValueError(f"distance: expected a positive number of standard deviations; got {distance}.")
+        self.latent_dim = latent_dim
+        self.distance = distance
+        self.num_classes = num_classes
+        if num_classes is not None:
+            self._place_means(num_classes)
+
+    def _place_means(self, num_classes: int) -> None:
+        check_latent_dim(self.latent_dim, at_least=num_classes - 1)
+        # Helmert's basis of the vectors whose entries sum to zero, in which the one-hot axes are the columns.
+        rows = torch.arange(1.0, num_classes).unsqueeze(-1)  # (classes - 1, 1)
+        columns = torch.arange(num_classes)
+        basis = ((columns < rows).to(rows) - rows * (columns == rows)) / (rows * (rows + 1)).sqrt()
+        means = torch.zeros(num_classes, self.latent_dim)
+        means[:, : num_classes - 1] = self.distance / 2**0.5 * basis.T
+        self.register_buffer("means", means, persistent=False)
+
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+        """Take the number of classes from the model; see `Prior.attach`."""
+        if self.num_classes is None:
+            self.num_classes = num_classes
+            self._place_means(num_classes)
+        if self.num_classes != num_classes:
+            raise ValueError(f"prior: expected one for {num_classes} classes; got one for {self.num_classes}.")
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Return p(z | y); see `Prior.forward`."""
+        if self.num_classes is None:
+            raise ValueError("prior: SeparatedMeans expected num_classes, or a model that tells it; got neither.")
+        if y is None:
+            return mixture(self.means.new_zeros(self.num_classes), self.means, torch.ones_like(self.means))
+        loc = self.means[y]
+        return dist.Normal(loc, torch.ones_like(loc)).to_event(1)
