@@ -3,7 +3,17 @@
 from models import likelihoods, networks, priors
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
+from models.gmvae import GMVAE
 from models.m2 import M2
 from models.sparse_label_vae import SparseLabelVAE
 
-__all__ = ["M2", "ConditionalVAE", "SemiSupervisedModel", "SparseLabelVAE", "likelihoods", "networks", "priors"]
+__all__ = [
+    "GMVAE",
+    "M2",
+    "ConditionalVAE",
+    "SemiSupervisedModel",
+    "SparseLabelVAE",
+    "likelihoods",
+    "networks",
+    "priors",
+]

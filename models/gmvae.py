@@ -1,0 +1,159 @@
+"""GMVAE: a Gaussian in latent space for each class, and the nearest mean for a classifier."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.base import SemiSupervisedModel, check_sizes
+from models.likelihoods import ContinuousBernoulli, Likelihood
+from models.networks import MLP, ImageShape, Networks
+from models.normal import LogScaleNormal
+from models.priors import ClassPrior, Prior, SeparatedMeans
+
+
+class GMVAE(SemiSupervisedModel):
+    """The Gaussian-mixture VAE of Ghosh, Losalka and Black 2019, arXiv 1806.00081.
+
+    The story; the means of the classes are fixed and far apart, and the image is told by z alone:
+
+        y ~ p(y)            the class: observed, or summed over
+        z ~ p(z | y)        = N(μ_y, I)
+        x ~ p(x | z)        the image
+
+    The guide, whose encoder gives nothing but a mean; s is fixed:
+
+        z ~ q(z | x)        = N(f(x), s² I)
+        y ~ q(y | x)        ∝ p(y) N(f(x); μ_y, I): with equal p(y), the nearest mean is the most probable class
+
+    Its ELBO is -L(x, y) where the class is given and -U(x) where it is not:
+
+        -L(x, y) = E_q(z|x) [ log p(x|z) + log p(z|y) - log q(z|x) ] + log p(y)
+        -U(x)    = Σ_y q(y|x) ( -L(x, y) ) + H(q(y|x))
+
+    In -L(x, y) all that depends on y is log p(y) - ½ |f(x) - μ_y|², so that of all q(y|x) this one makes -U(x) the
+    largest: the classifier has no parameters of its own, and unlabelled images pull f(x) to the means nearby. One
+    sample of z serves all classes, and is decoded once.
+
+    The paper's own objective differs from this ELBO of the story in ways that are not reproduced here.
+
+    Example:
+        >>> import torch
+        >>> from models import GMVAE
+        >>> gmvae = GMVAE(image_shape=(1, 28, 28), num_classes=10)
+        >>> gmvae.classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z | y); `SeparatedMeans` in 10 dimensions, as in the paper, or as many as the classes need where it is
+            not given. With another one, q(y|x) ∝ p(y) p(z|y) at z = f(x).
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of f and of p(x | z); an MLP of 500 softplus units where they are not given.
+        class_prior: p(y); uniform where it is not given.
+        scale: s, the standard deviation of q(z | x), where p(z | y) has 1.
+
+    Raises:
+        ValueError: If a size or the scale is not positive, the prior does not look at the class, or the class prior is
+            for another number of classes.
+    """
+
+    log_scale: Tensor
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+        scale: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior if prior is not None else SeparatedMeans(max(10, num_classes - 1))
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP()
+        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
+        self.scale = scale
+        check_sizes(image_shape, self.class_prior, num_classes)
+        if self.prior.density != "p(z | y)":
+            raise ValueError(
+                f"prior: expected p(z | y), by which it classifies; got {self.prior.density}, {self.prior}."
+            )
+        if not scale > 0:
+            raise ValueError(f"scale: expected a positive number; got {scale}.")
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        latent_dim = self.prior.latent_dim
+        self.z_encoder = self.networks.encoder(image_shape, latent_dim)
+        self.decoder = self.networks.decoder(latent_dim, outputs)
+        self.register_buffer("log_scale", torch.full((latent_dim,), math.log(scale)), persistent=False)
+        self.prior.attach(num_classes, image_shape, self.posterior)
+
+    def story(self) -> list[tuple[str, str]]:
+        """The five densities; see `SemiSupervisedModel.story`."""
+        return [
+            ("p(y)", repr(self.class_prior)),
+            (self.prior.density, repr(self.prior)),
+            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("q(y | x)", f"Categorical, {self.num_classes} classes; by p(z | y) at the mean of q(z | x)"),
+            ("q(z | x)", f"Normal, {self.prior.latent_dim} dimensions, scale {self.scale}; z_encoder {self.networks}"),
+        ]
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(y) p(z | y) p(x | z); see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # p(y)
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            # p(z | y)
+            z = pyro.sample("z", self.prior(y))
+            # p(x | z)
+            pyro.sample("x", self.decode(z), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(y | x) q(z | x); see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        loc = self.z_encoder(x)  # once, for both
+        with pyro.plate("images", len(x)):
+            if y is None:
+                # q(y | x)
+                pyro.sample("y", self._nearest(loc), infer={"enumerate": "parallel"})  # (classes, 1)
+            # q(z | x)
+            pyro.sample("z", self._around(loc))  # (batch, latent), whatever the class
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | x) ∝ p(y) p(z = f(x) | y); see `SemiSupervisedModel.classify`."""
+        return self._nearest(self.z_encoder(x))
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:
+        """q(z | x), the same for all classes; see `SemiSupervisedModel.posterior`."""
+        loc = self.z_encoder(x)
+        return self._around(loc if y is None else loc.expand(*torch.broadcast_shapes(y.shape, loc.shape[:-1]), -1))
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """p(x | z), the same for all classes; see `SemiSupervisedModel.decode`."""
+        return self.likelihood(self.decoder(z))
+
+    def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """See `SemiSupervisedModel.analogies`; here the style is z - μ_y, which is taken from mean to mean."""
+        z, y = self.encode(x, y), self._class_of(x, y)
+        classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
+        return self.decode(z - self.prior(y).mean + self.prior(classes).mean).mean
+
+    def _nearest(self, loc: Tensor) -> dist.Categorical:
+        classes = torch.arange(self.num_classes, device=loc.device).unsqueeze(-1)  # (classes, 1)
+        log_p_z = self.prior(classes).log_prob(loc)  # (classes, batch)
+        return dist.Categorical(logits=self.class_prior().logits + log_p_z.T)
+
+    def _around(self, loc: Tensor) -> dist.Independent:
+        return dist.Independent(LogScaleNormal(loc, self.log_scale.expand_as(loc)), 1)
