@@ -39,7 +39,7 @@ def summary(run: "Run") -> str:
         f"{type(run.model).__name__}: prior {type(run.model.prior).__name__}, likelihood "
         f"{type(run.model.likelihood).__name__}, {parameters:,} parameters",
     ]
-    if data.num_labelled:
+    if data.num_labelled and run.model.learns_classifier:
         lines.append(
             f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:,.7g}: a labelled image's -log q(y|x) "
             f"weighs {objective.weight_per_labelled_image(sizes):,.7g} against its own L"
