@@ -318,7 +318,7 @@ UNKNOWN = [
     (["--model.prior=data.Digits"], "--model.prior: expected one of ClassConditional, .*; got 'data.Digits'"),
     (["--model.networks.activation=ReLU"], "--model.networks.activation: .* such as torch.nn.ReLU; got 'ReLU'"),
     (["--model.networks.activation=torch.nn.Foo"], "--model.networks.activation: .* got 'torch.nn.Foo'"),
-    (["--recipe", "papr"], "--recipe: expected one of demo, .*, none; got 'papr'. Did you mean paper"),
+    (["--recipe", "papr"], "--recipe: expected one of .*demo, .*, none; got 'papr'. Did you mean paper"),
     (["more"], "more: expected an option"),
 ]
 
