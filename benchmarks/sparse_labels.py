@@ -1,0 +1,128 @@
+"""`python -m benchmarks.sparse_labels`: what labels and unlabelled images do for each other in SparseLabelVAE.
+
+Berkhahn et al. 2019 (arXiv 1908.03015) claim that unlabelled images help to classify, and that labels help what is
+learned without them. On Digits, for each number of labels, over several draws of the labels, each with initial weights
+of its own:
+
+    all images          the labelled images, and all others without their labels
+    labelled only       the same model, the labelled images alone
+    classifier alone    the same encoder, the labelled images alone, without the ELBO
+
+Accuracy, and the ELBO in nats per image, are of the test images; ± is the standard deviation over the draws. Everything
+else is the same: networks, steps, learning rate, alpha.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from data import Arrays, Digits, ImageData
+from inference.evaluation import evaluate
+from inference.objective import Objective
+from inference.training import Recipe, TrainerOptions, train
+from models import SparseLabelVAE
+from models.networks import MLP
+from models.priors import StandardNormal
+
+NUMBERS_OF_LABELS = (0, 10, 20, 50, 100, 200, 500, None)  # None: all of them
+ALPHA = 10.0
+
+
+def main() -> None:
+    """Train, evaluate and print the table; draw it too, if a file is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="how many draws of the labels")
+    parser.add_argument("--max_steps", type=int, default=1000, help="optimiser steps of each run")
+    parser.add_argument("--figure", help="a picture of the two curves")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    print(
+        f"{options.seeds} draws of the labels, {options.max_steps} steps, alpha {ALPHA:g}; mean ± standard deviation\n"
+    )
+    print(f"{'labels':>6}  {'accuracy, %':^52}  {'ELBO, nats':^35}")
+    kinds = ("all images", "labelled only", "classifier alone")
+    print(f"{'':>6}  {kinds[0]:>16}  {kinds[1]:>16}  {kinds[2]:>16}  {kinds[0]:>16}  {kinds[1]:>16}")
+    rows = [row(number, options.seeds, options.max_steps) for number in NUMBERS_OF_LABELS]
+    print(f"\n{time.perf_counter() - started:.0f} s")
+    if options.figure:
+        draw(rows, options.figure)
+
+
+def row(num_labels: int | None, seeds: int, max_steps: int) -> dict[str, list[float]]:
+    """Train with a number of labels, once for each seed; print and return the results, in the order of the columns."""
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        data = Digits(num_labels=num_labels, seed=seed)
+        runs: dict[str, tuple[ImageData, bool]] = {"all images": (data, True)}
+        if num_labels != 0:
+            labelled = labelled_only(data)
+            runs |= {"labelled only": (labelled, True), "classifier alone": (labelled, False)}
+        for kind, (images, generative) in runs.items():
+            accuracy, elbo = results(images, seed, max_steps, generative)
+            found.setdefault(f"accuracy, {kind}", []).append(100 * accuracy)
+            if generative:
+                found.setdefault(f"ELBO, {kind}", []).append(elbo)
+    columns = [f"accuracy, {kind}" for kind in ("all images", "labelled only", "classifier alone")]
+    columns += [f"ELBO, {kind}" for kind in ("all images", "labelled only")]
+    cells = [told(found[column]) if column in found else "" for column in columns]
+    print(
+        f"{'all' if num_labels is None else num_labels:>6}  " + "  ".join(f"{cell:>16}" for cell in cells), flush=True
+    )
+    return found
+
+
+def labelled_only(data: ImageData) -> ImageData:
+    """Return the data without the unlabelled training images."""
+    kept = data.labelled_index
+    images, labels = data.train_images[kept], data.train_labels[kept]
+    return Arrays(images, labels, test_images=data.test_images, test_labels=data.test_labels)
+
+
+def results(data: ImageData, seed: int, max_steps: int, generative: bool) -> tuple[float, float]:
+    """Return the accuracy and the ELBO after training."""
+    torch.manual_seed(seed)
+    networks = MLP(hidden=(200, 200), activation=torch.nn.ReLU, batch_norm=True)
+    model = SparseLabelVAE(data.image_shape, data.num_classes, prior=StandardNormal(10), networks=networks)
+    recipe = Recipe(
+        objective=Objective(alpha=ALPHA, generative=generative),
+        max_steps=max_steps,
+        batch_size=min(100, data.num_unlabelled) or 100,
+        learning_rate=2e-3,
+        one_cycle=True,
+        seed=seed,
+        trainer=TrainerOptions(progress_bar=False),
+    )
+    train(model, data, recipe, folder=None)
+    found = evaluate(model, data, num_samples=1)
+    return found.classifier.accuracy, found.elbo
+
+
+def told(values: list[float]) -> str:
+    """Return mean ± standard deviation."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.1f} ± {spread:.1f}"
+
+
+def draw(rows: list[dict[str, list[float]]], path: str) -> None:
+    """Draw accuracy and ELBO against the number of labels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    places = range(len(NUMBERS_OF_LABELS))
+    for ax, measure in zip(figure.subplots(1, 2), ("accuracy", "ELBO"), strict=True):
+        kinds = sorted({name for found in rows for name in found if name.startswith(measure)})
+        for name in kinds:
+            seen = [(place, found[name]) for place, found in zip(places, rows, strict=True) if name in found]
+            means = [statistics.mean(values) for _, values in seen]
+            spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in seen]
+            ax.errorbar([place for place, _ in seen], means, spreads, capsize=3, label=name.partition(", ")[2])
+        ax.set_xticks(places, ["all" if number is None else str(number) for number in NUMBERS_OF_LABELS])
+        ax.set(xlabel="labels", ylabel="accuracy, %" if measure == "accuracy" else "ELBO, nats per image")
+        ax.legend()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
