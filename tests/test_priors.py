@@ -4,6 +4,7 @@ A new prior is one entry in `PRIORS`; `tests/test_models.py` and `tests/test_obj
 """
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -16,6 +17,7 @@ from models.priors import (
     ClassConditional,
     ClassPrior,
     GaussianMixture,
+    GenerativeTopographicMapping,
     NormalizingFlow,
     SeparatedMeans,
     StandardNormal,
@@ -31,8 +33,18 @@ PRIORS = {
     "VampPrior": lambda latent_dim: VampPrior(latent_dim, num_components=4),
     "VampPrior per class": lambda latent_dim: VampPrior(latent_dim, num_components=3, per_class=True),
     "NormalizingFlow": lambda latent_dim: NormalizingFlow(latent_dim, num_layers=3, hidden=8),
+    "GenerativeTopographicMapping": lambda latent_dim: GenerativeTopographicMapping(latent_dim, 3, 4, num_basis=2),
+    "GenerativeTopographicMapping per class": lambda latent_dim: GenerativeTopographicMapping(
+        latent_dim, 2, 3, num_basis=2, per_class=True
+    ),
 }
-LOOKS_AT_Y = {"ClassConditional", "ClassConditional of 3 components", "SeparatedMeans", "VampPrior per class"}
+LOOKS_AT_Y = {
+    "ClassConditional",
+    "ClassConditional of 3 components",
+    "SeparatedMeans",
+    "VampPrior per class",
+    "GenerativeTopographicMapping per class",
+}
 
 CLASSES, BATCH, LATENT = 3, 5, 2
 IMAGE = (1, 4, 4)
@@ -81,6 +93,8 @@ PRIOR_KEYS = {
     "SeparatedMeans": set(),
     "VampPrior": {"pseudo_inputs"},
     "VampPrior per class": {"pseudo_inputs"},
+    "GenerativeTopographicMapping": {"weights", "log_scale"},
+    "GenerativeTopographicMapping per class": {"weights", "log_scale"},
 }
 
 
@@ -173,8 +187,66 @@ def test_a_flow_starts_close_to_the_standard_normal_however_long_it_is(num_layer
     assert (log_prob - expected).abs().mean() < 1.0  # nats, of 71
 
 
+def test_the_means_of_a_topographic_map_are_what_its_formula_says():
+    prior = GenerativeTopographicMapping(LATENT, rows=2, columns=3, num_basis=2)
+    corners = [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)]
+    for row, v in enumerate((-1.0, 1.0)):
+        for column, h in enumerate((-1.0, 0.0, 1.0)):
+            # The centres are two apart, which is the width of the basis functions.
+            phi = [1.0] + [math.exp(-((v - a) ** 2 + (h - b) ** 2) / (2 * 2.0**2)) for a, b in corners]
+            expected = sum(weight * of_basis for weight, of_basis in zip(prior.weights, phi, strict=True))
+            torch.testing.assert_close(prior.nodes(torch.tensor(0))[row, column], expected, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        prior.log_scale.fill_(-0.4)
+    scale = math.exp(6 * math.tanh(-0.4 / 6))
+    z = torch.randn(BATCH, LATENT)
+    parts = [
+        torch.distributions.Normal(mean, scale).log_prob(z).sum(-1)
+        for mean in prior.nodes(torch.tensor(0)).flatten(0, 1)
+    ]
+    expected = torch.stack(parts).exp().mean(0).log()
+    torch.testing.assert_close(prior().log_prob(z), expected, rtol=0, atol=1e-12)
+
+
+def test_a_topographic_map_is_the_smoother_the_fewer_basis_functions_it_has():
+    def roughness(num_basis):
+        torch.manual_seed(0)
+        nodes = GenerativeTopographicMapping(200, 10, 10, num_basis).nodes(torch.tensor(0))
+        return ((nodes[1:] - nodes[:-1]).square().mean() / nodes.var((0, 1)).mean()).item()
+
+    found = [roughness(num_basis) for num_basis in (2, 4, 8)]
+    assert found == sorted(found)
+    assert found[1] < 0.2  # of independent nodes it would be 2
+
+
+def test_the_means_of_a_topographic_map_start_as_far_out_as_those_of_other_mixtures():
+    for prior in (GenerativeTopographicMapping(500), GenerativeTopographicMapping(500, 1, 1, num_basis=1)):
+        assert prior.nodes(torch.tensor(0)).square().mean().item() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_the_nodes_of_a_map_are_looked_up_by_class(per_class):
+    prior = _model(GenerativeTopographicMapping(LATENT, 2, 3, per_class=per_class)).prior
+    y = torch.tensor([[0, 1], [2, 2]])
+    nodes = prior.nodes(y)
+    assert nodes.shape == (2, 2, 2, 3, LATENT)
+    assert torch.equal(nodes[1, 0], nodes[1, 1])
+    assert torch.equal(nodes[0, 0], nodes[0, 1]) != per_class
+    means = prior(y).component_distribution.mean  # (..., nodes, latent)
+    torch.testing.assert_close(nodes.flatten(2, 3).expand(2, 2, 6, LATENT), means.expand(2, 2, 6, LATENT))
+
+
+def test_most_priors_are_no_map():
+    assert StandardNormal(LATENT).nodes(torch.tensor([0])) is None
+
+
 def test_component_scales_are_bounded():
-    for prior in (GaussianMixture(LATENT, 2), ClassConditional(LATENT, 2, num_classes=CLASSES)):
+    mixtures = (
+        GaussianMixture(LATENT, 2),
+        ClassConditional(LATENT, 2, num_classes=CLASSES),
+        GenerativeTopographicMapping(LATENT),
+    )
+    for prior in mixtures:
         with torch.no_grad():
             prior.log_scale.fill_(-1e6)
         assert prior(torch.tensor([0])).log_prob(torch.zeros(1, LATENT)).isfinite().all()
@@ -243,6 +315,17 @@ ERRORS = {
     ),
     "NormalizingFlow without layers": (lambda: NormalizingFlow(2, num_layers=0), "num_layers"),
     "NormalizingFlow without hidden units": (lambda: NormalizingFlow(2, hidden=0), "hidden"),
+    "GenerativeTopographicMapping(0)": (lambda: GenerativeTopographicMapping(0), "latent_dim"),
+    "GenerativeTopographicMapping without rows": (lambda: GenerativeTopographicMapping(2, 0, 3), "rows: .* got 0"),
+    "GenerativeTopographicMapping without columns": (
+        lambda: GenerativeTopographicMapping(2, 3, -1),
+        "columns: .* got -1",
+    ),
+    "GenerativeTopographicMapping without basis": (lambda: GenerativeTopographicMapping(2, num_basis=0), "num_basis"),
+    "GenerativeTopographicMapping per class without a model": (
+        lambda: GenerativeTopographicMapping(2, per_class=True)(),
+        "build a model first",
+    ),
     "ClassPrior(0)": (lambda: ClassPrior(0), "num_classes"),
     "ClassPrior of the wrong length": (lambda: ClassPrior(3, [0.5, 0.5]), "expected 3 positive numbers"),
     "ClassPrior that does not sum to one": (lambda: ClassPrior(2, [0.5, 0.6]), "sum to 1"),

@@ -14,6 +14,7 @@ from models.priors import (
     ClassConditional,
     ClassPrior,
     GaussianMixture,
+    GenerativeTopographicMapping,
     NormalizingFlow,
     StandardNormal,
     VampPrior,
@@ -108,6 +109,45 @@ def test_a_prior_with_equal_classes_is_the_mixture_that_they_share(components):
     for name in ("loc", "log_scale"):
         shared = getattr(one.prior, name).grad
         torch.testing.assert_close(getattr(other.prior, name).grad.sum(0), shared, **EXACT)
+
+
+def test_a_topographic_map_of_one_node_is_a_gaussian():
+    gaussian, one_node = GaussianMixture(LATENT, 1), GenerativeTopographicMapping(LATENT, 1, 1, num_basis=1)
+    with torch.no_grad():
+        gaussian.log_scale.fill_(0.3)
+        one_node.log_scale.fill_(0.3)
+        # A one and a basis function at its centre: the mean is the sum of two weights.
+        gaussian.loc.copy_(one_node.weights.sum(0))
+    one, other = _m2(gaussian), _m2(one_node)
+    _assert_same_objective(one, other)
+    for weights in other.prior.weights.grad:
+        torch.testing.assert_close(weights, one.prior.loc.grad[0], **EXACT)
+    torch.testing.assert_close(other.prior.log_scale.grad, one.prior.log_scale.grad.sum(), **EXACT)
+
+
+def test_a_topographic_map_is_a_mixture_whose_means_are_tied():
+    mixture, topographic = GaussianMixture(LATENT, 6), GenerativeTopographicMapping(LATENT, 2, 3, num_basis=2)
+    with torch.no_grad():
+        mixture.loc.copy_(topographic.basis @ topographic.weights)
+    one, other = _m2(mixture), _m2(topographic)
+    _assert_same_objective(one, other)
+    torch.testing.assert_close(other.prior.weights.grad, topographic.basis.T @ one.prior.loc.grad, **EXACT)
+    torch.testing.assert_close(other.prior.log_scale.grad, one.prior.log_scale.grad.sum(), **EXACT)
+
+
+def test_topographic_maps_with_equal_classes_are_the_map_that_they_share():
+    shared = GenerativeTopographicMapping(LATENT, 2, 3)
+    by_class = GenerativeTopographicMapping(LATENT, 2, 3, per_class=True)
+    one, other = _m2(shared), _m2(by_class)
+    with torch.no_grad():
+        by_class.weights.copy_(shared.weights.expand_as(by_class.weights))
+    z = torch.randn(BATCH, LATENT)
+    for y in (None, torch.tensor([0, 2, 1, 1, 2]), torch.arange(CLASSES).unsqueeze(-1)):
+        expected = shared(y).log_prob(z)
+        torch.testing.assert_close(by_class(y).log_prob(z), expected.expand_as(by_class(y).log_prob(z)), **EXACT)
+    _assert_same_objective(one, other)
+    torch.testing.assert_close(by_class.weights.grad.sum(0), shared.weights.grad, **EXACT)
+    torch.testing.assert_close(by_class.log_scale.grad, shared.log_scale.grad, **EXACT)
 
 
 def test_a_flow_whose_networks_say_nothing_is_the_standard_normal():

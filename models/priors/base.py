@@ -57,6 +57,18 @@ class Prior(Part, nn.Module, ABC):
                 ``self.__dict__``, outside the registry of sub-modules, or its parameters are saved twice.
         """
 
+    def nodes(self, y: Tensor) -> Tensor | None:
+        """Return the nodes of the map that this prior is, by class; most priors are none.
+
+        Args:
+            y: Classes, integers of any shape.
+
+        Returns:
+            Points in latent space, (*y's shape, rows, columns, latent), neighbours on the grid beside each other; or
+            None.
+        """
+        return None
+
 
 def check_latent_dim(latent_dim: int, at_least: int = 1) -> None:
     """Raise ValueError unless latent_dim is an integer of at least the given size."""
@@ -68,6 +80,13 @@ def check_components(num_components: int) -> None:
     """Raise ValueError unless num_components is positive."""
     if num_components < 1:
         raise ValueError(f"num_components: expected a positive integer; got {num_components}.")
+
+
+def check_grid(rows: int, columns: int) -> None:
+    """Raise ValueError unless a grid has rows and columns."""
+    for name, number in (("rows", rows), ("columns", columns)):
+        if number < 1:
+            raise ValueError(f"{name}: expected a positive integer; got {number}.")
 
 
 def mixture(logits: Tensor, loc: Tensor, scale: Tensor) -> TorchDistribution:

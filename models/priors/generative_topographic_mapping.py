@@ -1,0 +1,94 @@
+"""p(z) = 1/K Σ_k N(z; W φ(u_k), σ² I): a mixture whose means are a smooth sheet over a grid."""
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from models.likelihoods import bounded
+from models.priors.base import Posterior, Prior, check_grid, check_latent_dim, mixture, spread
+
+
+class GenerativeTopographicMapping(Prior):
+    """The generative topographic mapping: Bishop, Svensén and Williams 1998, Neural Computation 10(1).
+
+        p(z)     = 1/K Σ_k N(z; W φ(u_k), σ² I)
+        p(z | y) = 1/K Σ_k N(z; W_y φ(u_k), σ² I),   if per_class
+
+    The K nodes u_k are a grid of rows × columns over the square [-1, 1]²; φ is a one and radial basis functions
+    φ_j(u) = exp(-|u - c_j|² / 2s²), whose centres c_j are a coarser grid and s the distance between them. Nodes
+    that are neighbours on the grid have means that are neighbours, so that the decoded grid is a map of the images.
+    The weights W and the one σ are learned.
+
+    Args:
+        latent_dim: The dimension of z.
+        rows: Of the grid.
+        columns: Of the grid.
+        num_basis: How many radial basis functions along each side; the fewer, the smoother the sheet.
+        per_class: Whether each class has weights of its own.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    basis: Tensor
+
+    def __init__(
+        self, latent_dim: int = 50, rows: int = 10, columns: int = 10, num_basis: int = 4, per_class: bool = False
+    ) -> None:
+        super().__init__()
+        check_latent_dim(latent_dim)
+        check_grid(rows, columns)
+        if num_basis < 1:
+            raise ValueError(f"num_basis: expected a positive integer; got {num_basis}.")
+        self.latent_dim = latent_dim
+        self.rows = rows
+        self.columns = columns
+        self.num_basis = num_basis
+        self.per_class = per_class
+        self.density = "p(z | y)" if per_class else "p(z)"
+
+        nodes = torch.cartesian_prod(_evenly(rows), _evenly(columns))  # (nodes, 2)
+        centres = torch.cartesian_prod(_evenly(num_basis), _evenly(num_basis))
+        width = 2 / max(1, num_basis - 1)
+        radial = (-0.5 * (torch.cdist(nodes, centres) / width).square()).exp()
+        basis = torch.cat([torch.ones(len(nodes), 1), radial], dim=-1)  # (nodes, 1 + num_basis²)
+        self.register_buffer("basis", basis, persistent=False)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        if not per_class:
+            self.weights = self._make_weights()
+
+    def _make_weights(self, *classes: int) -> nn.Parameter:
+        # Means as far from the origin as those of the other mixtures.
+        size = self.basis.square().sum(-1).mean().sqrt()
+        return nn.Parameter(spread(*classes, self.basis.shape[-1], self.latent_dim) / size)
+
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+        """Make weights for each class, where each has its own; see `Prior.attach`."""
+        if self.per_class:
+            self.weights = self._make_weights(num_classes)
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Return the mixture; see `Prior.forward`."""
+        loc = self._means()
+        if self.per_class:
+            loc = loc.flatten(end_dim=1) if y is None else loc[y]  # (..., nodes, latent)
+        return mixture(loc.new_zeros(loc.shape[-2]), loc, bounded(self.log_scale).exp().expand_as(loc))
+
+    def nodes(self, y: Tensor) -> Tensor:
+        """Return the means W φ(u), or W_y φ(u), as a grid; see `Prior.nodes`."""
+        means = self._means().unflatten(-2, (self.rows, self.columns))
+        return means[y] if self.per_class else means.expand(*y.shape, *means.shape)
+
+    def _means(self) -> Tensor:
+        """Return W φ(u_k) of all nodes, (nodes, latent), or (classes, nodes, latent)."""
+        if not hasattr(self, "weights"):
+            raise ValueError(
+                "prior: GenerativeTopographicMapping per class expected a model that tells the number of classes; "
+                "got none (build a model first)."
+            )
+        return self.basis @ self.weights
+
+
+def _evenly(number: int) -> Tensor:
+    """Return that many points from -1 to 1; for one point the middle."""
+    return torch.linspace(-1, 1, number) if number > 1 else torch.zeros(1)
