@@ -1,0 +1,206 @@
+"""AdversarialAutoencoder: an autoencoder whose codes are held to their priors by discriminators."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.base import SemiSupervisedModel
+from models.likelihoods import ContinuousBernoulli, Likelihood
+from models.networks import MLP, ImageShape, Network, Networks
+from models.priors import ClassPrior, Prior, StandardNormal, VampPrior
+
+
+class AdversarialAutoencoder(SemiSupervisedModel):
+    """The semi-supervised adversarial autoencoder of Makhzani et al. 2015, arXiv 1511.05644.
+
+    The story:
+
+        y ~ p(y)            the class, as a one-hot vector
+        z ~ p(z)            the style
+        x ~ p(x | y, z)     the image
+
+    The guide has no noise. One encoder gives both codes, and the decoder is told probabilities of the class:
+
+        y = π(x)            = q(y | x), the classifier's softmax
+        z = f(x)
+
+    Instead of a KL divergence for each image, discriminators D_y and D_z hold the codes of all images together to
+    the priors. Each learns to tell samples of its prior from codes, which the encoder learns to make alike:
+
+        reconstruction    E[ -log p(x | π(x), f(x)) ]                                encoder and decoder
+        discriminators    E[ -log D(prior) ] + E[ -log(1 - D(code)) ],  for y and z   D alone, codes held fixed
+        generators        λ ( E[ -log D_y(π(x)) ] + E[ -log D_z(f(x)) ] )             encoder alone, D held fixed
+
+    These are the paper's phases, in one loss: each part of it has a gradient only in what it trains. Its phase of
+    classification is the -log q(y | x) of labelled images in J. The ELBO is the reconstruction alone, which bounds
+    nothing. The prior is a given one, so that whatever could be learned in it is held fixed.
+
+    Example:
+        >>> import torch
+        >>> from models import AdversarialAutoencoder, priors
+        >>> aae = AdversarialAutoencoder((1, 28, 28), 10, prior=priors.GaussianMixture(latent_dim=10))
+        >>> sorted(aae.penalties(torch.rand(4, 1, 28, 28)))
+        ['discriminator_y', 'discriminator_z', 'generator_y', 'generator_z']
+        >>> aae.classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z), or p(z | y), whose mixture over the classes is meant; N(0, I) in 10 dimensions where it is not
+            given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of encoder, decoder and discriminators; two layers of 1000 softplus units where they
+            are not given. Batch norm is an option of theirs.
+        class_prior: p(y); uniform where it is not given.
+        adversarial_weight: λ, what the generators' losses weigh against the reconstruction, both in nats per image.
+            The paper has a learning rate of its own for each phase instead.
+        instance_noise: Standard deviation of Gaussian noise that is added to whatever a discriminator sees (Sønderby
+            et al. 2016, arXiv 1610.04490), without which D_y could tell one-hot vectors by being exactly that.
+        label_smoothing: ε; the discriminators' target for samples of the prior is 1 - ε (Salimans et al. 2016, arXiv
+            1606.03498, one-sided).
+
+    Raises:
+        ValueError: If a size is not positive, the class prior is for another number of classes, the prior is made of
+            posteriors that have no density here, or a number is out of its range.
+    """
+
+    label_in_story = False
+    sums_over_class = False
+    bounds_evidence = False
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+        adversarial_weight: float = 10.0,
+        instance_noise: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+        if isinstance(prior, VampPrior):
+            raise ValueError("prior: expected one that needs no posteriors, which have no density here; got VampPrior.")
+        for name, number in (("adversarial_weight", adversarial_weight), ("instance_noise", instance_noise)):
+            if number < 0:
+                raise ValueError(f"{name}: expected a number of at least 0; got {number}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing: expected a number in [0, 1); got {label_smoothing}.")
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior if prior is not None else StandardNormal(10)
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP(hidden=(1000, 1000))
+        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
+        self.adversarial_weight = adversarial_weight
+        self.instance_noise = instance_noise
+        self.label_smoothing = label_smoothing
+        if self.class_prior.num_classes != num_classes:
+            raise ValueError(
+                f"class_prior: expected one for {num_classes} classes; got one for {self.class_prior.num_classes}."
+            )
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        latent_dim = self.prior.latent_dim
+        self.encoder = self.networks.encoder(image_shape, num_classes + latent_dim)
+        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
+        self.y_discriminator = self.networks.dense(num_classes, 1)
+        self.z_discriminator = self.networks.dense(latent_dim, 1)
+        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.requires_grad_(False)
+        self.class_prior.requires_grad_(False)
+
+    def story(self) -> list[tuple[str, str]]:
+        """The densities and the codes; see `SemiSupervisedModel.story`."""
+        return [
+            ("p(y)", repr(self.class_prior)),
+            ("p(z)", repr(self.prior)),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("π(x) = q(y | x)", f"Categorical, {self.num_classes} classes; encoder {self.networks}"),
+            ("f(x)", f"{self.prior.latent_dim} dimensions; the same encoder"),
+        ]
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(y) p(z) p(x | y, z), whose first two do not count; see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # Masked as densities, too, or they would be asked for theirs at codes, which may have none.
+            with poutine.mask(mask=False):
+                # p(y), one-hot
+                pi = pyro.sample("pi", dist.OneHotCategorical(logits=self.class_prior.logits).mask(False))
+                # p(z)
+                z = pyro.sample("z", self.prior().mask(False))  # (batch, latent)
+            # p(x | y, z)
+            pyro.sample("x", self.decode(z, pi), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """π(x) and f(x), without noise; see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        pi, z = self._codes(x)
+        with pyro.plate("images", len(x)), poutine.mask(mask=False):
+            pyro.sample("pi", dist.Delta(pi, event_dim=1))  # (batch, classes)
+            pyro.sample("z", dist.Delta(z, event_dim=1))
+
+    def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """The losses of the discriminators and of the generators; see `SemiSupervisedModel.penalties`.
+
+        Those of a batch of labelled images and of one of unlabelled images, weighed N_l / N and N_u / N as the bound
+        is, are together the losses on the codes of all images.
+        """
+        pi, z = self._codes(x)
+        of_prior = F.one_hot(self.class_prior().sample((len(x),)), self.num_classes).to(pi)
+        discriminator_y, generator_y = self._adversaries(self.y_discriminator, of_prior, pi)
+        discriminator_z, generator_z = self._adversaries(self.z_discriminator, self.prior().sample((len(x),)), z)
+        return {
+            "discriminator_y": discriminator_y,
+            "discriminator_z": discriminator_z,
+            "generator_y": self.adversarial_weight * generator_y,
+            "generator_z": self.adversarial_weight * generator_z,
+        }
+
+    def _adversaries(self, discriminator: Network, of_prior: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses of the discriminator, whose inputs are held fixed, and of the encoder, for whom it is."""
+        # In one pass: with batch norm, samples and codes that are each by themselves would seem alike.
+        inputs = torch.cat([of_prior, codes])
+        inputs = inputs + self.instance_noise * torch.randn_like(inputs)
+        real, fake = discriminator(inputs.detach()).squeeze(-1).chunk(2)
+        # -log D(prior), or its mean over a smoothed target, and -log(1 - D(code))
+        target = torch.full_like(real, 1 - self.label_smoothing)
+        discriminating = F.binary_cross_entropy_with_logits(real, target) + F.softplus(fake).mean()
+        # -log D(code)
+        fixed = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+        _, fake = torch.func.functional_call(discriminator, fixed, (inputs,)).squeeze(-1).chunk(2)
+        return discriminating, F.softplus(-fake).mean()
+
+    def _codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return π(x), (batch, classes), and f(x), (batch, latent)."""
+        logits, z = self.encoder(x).split([self.num_classes, self.prior.latent_dim], dim=-1)
+        return logits.softmax(-1), z
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | x) = Categorical(π(x)); see `SemiSupervisedModel.classify`."""
+        return dist.Categorical(logits=self.encoder(x)[..., : self.num_classes])
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """The code f(x), with certainty and whatever the class; see `SemiSupervisedModel.posterior`."""
+        return dist.Delta(self._codes(x)[1], event_dim=1)
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z), y a class or probabilities of the classes; see `SemiSupervisedModel.decode`."""
+        return self.likelihood(self.decoder(z, y))
+
+    def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
+        """The mean of p(x | y, z), z drawn from p(z) whatever the class; see `SemiSupervisedModel.sample`."""
+        y = y.expand(num_samples, *y.shape)  # (samples, batch)
+        return self.decode(self.prior().sample(y.shape), y).mean
