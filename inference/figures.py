@@ -18,15 +18,17 @@ import matplotlib.style
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from inference import maps
 from inference.calibration import reliability_bins
 from inference.evaluation import device_of, evaluating
 from models import SemiSupervisedModel
 
 # Petroff 2021, "Accessible color sequences for data visualization", arXiv 2107.02270: ten colours that differ
-# in any form of colour vision. From the eleventh class on another marker tells the classes apart.
+# in any form of colour vision. From the eleventh class on another marker or line tells the classes apart.
 COLOURS = (
     "#3f90da",
     "#ffa90e",
@@ -40,6 +42,7 @@ COLOURS = (
     "#92dadd",
 )
 MARKERS = "o^sDvPX*"
+LINES = ("-", ":", "--", "-.")
 
 _TITLES = {
     "loss": "J / N",
@@ -218,6 +221,64 @@ def latent_map(
         ax.set_yticks([])
     ax.set_title("mean of q(z | x, y)", size=10)
     _name_classes(ax)
+    return ax
+
+
+@_default_style()
+def node_map(
+    model: SemiSupervisedModel,
+    x: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the nodes of a map as the images they stand for, in frames of the colour of their class.
+
+    A node is of the class that most of the images have that are nearest to it, and is decoded with that class; a node
+    without images has no frame. Above: how pure the nodes are, their mutual information with the classes, and the
+    topographic error; see `inference.maps`.
+
+    Args:
+        model: A model whose prior is a map; see `models.priors.Prior.nodes`.
+        x: Images (batch, channels, height, width), pixels in [0, 1].
+        labels: Their true classes (batch,), -1 where they are not known, and the images then left out.
+        class_names: What the classes are called; their numbers where it is not given.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Raises:
+        ValueError: If the prior is no map, the class of no image is known, the labels do not fit, or there are not as
+            many names as classes.
+    """
+    names = _names(model.num_classes, class_names)
+    if labels.shape != x.shape[:1] or not (labels >= 0).any():
+        raise ValueError(
+            f"labels: expected one for each of {len(x)} images, and some known; got {tuple(labels.shape)}."
+        )
+    x, labels = x[labels >= 0], labels[labels >= 0].cpu()
+    found = maps.hits(model, x)
+    device = device_of(model)
+    with evaluating(model):
+        nodes = model.prior.nodes(torch.arange(model.num_classes, device=device))
+        assert nodes is not None
+        rows, columns = nodes.shape[1:3]
+        counts = torch.zeros(rows, columns, model.num_classes)
+        counts.index_put_((*found.winner.T, labels), torch.ones(len(labels)), accumulate=True)
+        y = counts.argmax(-1)  # (rows, columns)
+        row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        images = model.decode(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
+    if ax is None:
+        legend_width = 0.8 + _LETTER * max(map(len, names))
+        _, _, height, width = images.shape
+        shape = _TILE * columns + legend_width + 0.3, max(2.5, _TILE * rows * height / width + 0.5)
+        ax = _new_figure(max(4.5, shape[0]), shape[1], layout="constrained").add_subplot()
+    _tiles(images.unflatten(0, (rows, columns)), ax=ax)
+    _frame(ax, y.where(counts.sum(-1) > 0, -1), images.shape[-2:], names)
+    error = maps.topographic_error(found)
+    nmi = maps.normalised_mutual_information(found.winner, labels)
+    ax.set_title(
+        f"purity {maps.purity(found.winner, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10
+    )
     return ax
 
 
@@ -550,6 +611,22 @@ def _tiles(
     if ax is None:
         _make_room(axes, shape)
     return axes
+
+
+def _frame(axes: Axes, y: Tensor, size: Sequence[int], names: Sequence[str]) -> None:
+    """Draw a frame around each tile (row, column), of the colour of its class y; none where y is negative."""
+    height, width = size
+    gap = max(1, height // 14)
+    colours = [COLOURS[of_class % len(COLOURS)] for of_class in range(len(names))]
+    lines = [LINES[of_class // len(COLOURS) % len(LINES)] for of_class in range(len(names))]
+    for row, column in (y >= 0).nonzero().tolist():
+        corner = column * (width + gap) - (1 + gap) / 2, row * (height + gap) - (1 + gap) / 2
+        frame = Rectangle(corner, width + gap, height + gap, fill=False, linewidth=2, clip_on=False)
+        frame.set(edgecolor=colours[y[row, column]], linestyle=lines[y[row, column]])
+        axes.add_patch(frame)
+    for name, colour, line in zip(names, colours, lines, strict=True):
+        axes.plot([], [], label=name, linewidth=2, color=colour, linestyle=line)
+    _name_classes(axes)
 
 
 def _make_room(axes: Axes, shape: tuple[float, float]) -> None:

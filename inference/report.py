@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from data import ImageData
 from inference import figures
 from inference.calibration import Calibration
-from inference.evaluation import Evaluation, seeded
+from inference.evaluation import Evaluation, device_of, seeded
 from inference.files import write_atomically
 from inference.objective import Sizes
 
@@ -214,6 +214,9 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
             "reconstructions": figures.reconstructions(model, shown),
             "latent_map": figures.latent_map(model, *mapped, data.class_names),
         }
+        is_map = model.prior.nodes(torch.zeros(1, dtype=torch.int64, device=device_of(model))) is not None
+        if is_map and (mapped[1] >= 0).any():
+            drawn["node_map"] = figures.node_map(model, *mapped, data.class_names)
         if tsne:
             drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.class_names, tsne=True)
     return drawn

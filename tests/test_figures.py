@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from inference import figures
@@ -17,7 +18,7 @@ from inference.calibration import reliability_bins
 from models import M2
 from models.likelihoods import Gaussian
 from models.networks import MLP
-from models.priors import StandardNormal
+from models.priors import GenerativeTopographicMapping, StandardNormal
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 NAMES = ["T-shirt/top", "ankle boot", "bag"]
@@ -113,6 +114,82 @@ def test_reconstructions_lie_below_their_images(num_images):
     if num_images == 13:
         assert (tile(axes, 2, 3) == 1).all()
     draw(axes)
+
+
+def _map(num_classes=3, **options):
+    """M2 whose two style dimensions are the grid itself, and its images, whose codes are where they are put."""
+    model = M2(GREY, num_classes, prior=GenerativeTopographicMapping(2, 2, 3, **options), networks=MLP((8,))).eval()
+    places = torch.tensor([[0, 0], [0, 0], [0, 2], [1, 1], [1, 1], [1, 1]])
+    nodes = model.prior.nodes(torch.tensor(0)).detach()
+    codes = nodes[places[:, 0], places[:, 1]]
+    model.encode = lambda x, y=None: codes[: len(x)]
+    return model, torch.rand(len(places), *GREY)
+
+
+def frames(axes):
+    """Colour of each node's frame, by row and column."""
+    return {
+        (round((patch.get_y() + 1) / 9), round((patch.get_x() + 1) / 9)): (patch.get_edgecolor(), patch.get_linestyle())
+        for patch in axes.patches
+    }
+
+
+def test_a_map_shows_every_node_in_a_frame_of_its_class():
+    model, x = _map()
+    labels = torch.tensor([1, 1, 0, 2, 2, 0])
+    axes = figures.node_map(model, x, labels, NAMES)
+    nodes = model.prior.nodes(torch.tensor(0))
+    of_node = {(0, 0): 1, (0, 2): 0, (1, 1): 2}
+    for row in range(2):
+        for column in range(3):
+            y = of_node.get((row, column), 0)
+            image = model.decode(nodes[row, column].unsqueeze(0), torch.tensor([y])).mean[0]
+            torch.testing.assert_close(tile(axes, row, column), shown(image))
+    assert frames(axes) == {node: (to_rgba(figures.COLOURS[y]), "-") for node, y in of_node.items()}
+    assert texts(axes.get_legend().get_texts()) == NAMES
+    # Five of six images are of their node's class.
+    assert axes.get_title().startswith("purity 0.83, NMI ")
+    draw(axes)
+
+
+def test_a_map_for_each_class_shows_a_nodes_own():
+    model, x = _map(per_class=True)
+    model.encode = lambda x, y=None: model.prior.nodes(torch.full((len(x),), 2))[:, 1, 0]
+    model.classify = lambda x: torch.distributions.Categorical(torch.tensor([[0.0, 0.0, 1.0]]).expand(len(x), 3))
+    axes = figures.node_map(model, x, torch.full((6,), 1))
+    # Looked up in the map of class 2, which all images are taken for; of class 1, as all of them are.
+    assert list(frames(axes)) == [(1, 0)]
+    z = model.prior.nodes(torch.tensor([1]))[:, 1, 0]
+    torch.testing.assert_close(tile(axes, 1, 0), shown(model.decode(z, torch.tensor([1])).mean[0]))
+
+
+def test_images_without_a_label_do_not_count_in_a_map():
+    model, x = _map()
+    axes = figures.node_map(model, x, torch.tensor([1, 1, 0, -1, -1, -1]))
+    assert set(frames(axes)) == {(0, 0), (0, 2)}
+    assert axes.get_title().startswith("purity 1.00, NMI 1.00, ")
+
+
+def test_from_the_eleventh_class_on_frames_have_other_lines():
+    model, x = _map(num_classes=12)
+    axes = figures.node_map(model, x, torch.tensor([1, 1, 11, 11, 11, 11]))
+    assert frames(axes)[0, 0] == (to_rgba(figures.COLOURS[1]), "-")
+    assert frames(axes)[1, 1] == (to_rgba(figures.COLOURS[1]), ":")
+
+
+def test_a_map_is_drawn_into_axes_that_are_given():
+    model, x = _map()
+    figure, (left, right) = pyplot.subplots(1, 2, layout="constrained")
+    assert figures.node_map(model, x, torch.zeros(6, dtype=torch.int64), ax=right) is right
+    assert figure.axes == [left, right]
+    assert not left.has_data()
+
+
+@pytest.mark.parametrize("labels", [torch.full((6,), -1), torch.zeros(5, dtype=torch.int64)])
+def test_a_map_without_labels_is_refused(labels):
+    model, x = _map()
+    with pytest.raises(ValueError, match=r"^labels: expected one for each of 6 images, and some known"):
+        figures.node_map(model, x, labels)
 
 
 def test_names_are_numbers_where_they_are_not_given():
