@@ -19,3 +19,6 @@ __all__ = [
     "priors",
 ]
 __all__ = ["M2", "AdversarialAutoencoder", "SemiSupervisedModel", "likelihoods", "networks", "priors"]
+from models.somvae import SOMVAE
+
+__all__ = ["M2", "SOMVAE", "AdversarialAutoencoder", "SemiSupervisedModel", "likelihoods", "networks", "priors"]

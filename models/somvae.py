@@ -1,0 +1,288 @@
+"""SOMVAE: an autoencoder whose codes are moved to the nodes of a self-organising map."""
+
+import copy
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from models.base import SemiSupervisedModel
+from models.likelihoods import ContinuousBernoulli, Likelihood
+from models.m2 import M2
+from models.networks import MLP, ImageShape, Networks
+from models.priors import Prior, StandardNormal
+from models.priors.base import check_grid, check_latent_dim
+
+
+class Codebook(Prior):
+    """Equal parts of the nodes of a map: p(z) = 1/K Σ_k δ(z - e_k), or p(z | y), of the nodes of a class alone.
+
+    It has no density, so that it is of use to `SOMVAE` alone.
+
+    Args:
+        latent_dim: The dimension of z.
+        rows: Of the map.
+        columns: Of the map.
+        num_classes: How many classes.
+    """
+
+    density = "p(z | y)"
+
+    node_classes: Tensor
+    neighbours: Tensor
+    exists: Tensor
+
+    def __init__(self, latent_dim: int, rows: int, columns: int, num_classes: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.rows = rows
+        self.columns = columns
+        self.num_classes = num_classes
+        # As near to each other as the codes of an untrained encoder are, so that all nodes take part.
+        self.embeddings = nn.Parameter(0.05 * torch.randn(rows * columns, latent_dim))
+        # p(y | k), which the labelled images say in the end
+        self.register_buffer("node_classes", torch.full((rows * columns, num_classes), 1 / num_classes))
+        neighbours, exists = _neighbourhoods(rows, columns)
+        self.register_buffer("neighbours", neighbours, persistent=False)  # (nodes, 5)
+        self.register_buffer("exists", exists, persistent=False)
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Return the nodes, or those of class y, in equal parts; see `Prior.forward`."""
+        allowed = torch.ones_like(self.node_classes[:, 0]) if y is None else self.of_class().T[y].to(self.embeddings)
+        nodes = self.embeddings.expand(*allowed.shape[:-1], *self.embeddings.shape)  # (..., nodes, latent)
+        return dist.MixtureSameFamily(dist.Categorical(probs=allowed), dist.Delta(nodes, event_dim=1))
+
+    def nodes(self, y: Tensor) -> Tensor:
+        """Return the nodes, the same for all classes, as a grid; see `Prior.nodes`."""
+        return self.embeddings.unflatten(0, (self.rows, self.columns)).expand(
+            *y.shape, self.rows, self.columns, self.latent_dim
+        )
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """Return which node is nearest to z (..., latent), as integers (...)."""
+        # Not by |z|² - 2 z·e + |e|², whose rounding would move z that are nodes to others.
+        return torch.cdist(z, self.embeddings, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
+
+    def of_class(self) -> Tensor:
+        """Say which nodes belong to which class, (nodes, classes): to its most probable one.
+
+        A class that is the most probable at no node has those where it is more probable than at others.
+        """
+        is_first = self.node_classes == self.node_classes.amax(-1, keepdim=True)
+        is_best = self.node_classes == self.node_classes.amax(0)
+        return is_first | (is_best & ~is_first.any(0))
+
+    def take_stock(self, winners: Tensor, y: Tensor) -> None:
+        """Say of each node which classes the labelled images have that it is nearest to.
+
+            p(y | k) = (n_ky + 1/C) / (n_k + 1),   n_ky images of class y at node k, C classes
+
+        A node without one takes the counts of the nodes with one that are nearest on the grid, by steps to a
+        neighbour; where there are several, their sum.
+        """
+        counts = torch.zeros_like(self.node_classes)
+        counts.index_put_((winners, y), counts.new_ones(len(y)), accumulate=True)
+        steps = _steps(self.rows, self.columns).to(counts)  # (nodes, nodes)
+        steps = steps.masked_fill(counts.sum(-1) == 0, torch.inf)
+        is_nearest = steps == steps.amin(-1, keepdim=True)
+        counts = is_nearest.to(counts) @ counts
+        smoothed = counts + 1 / self.num_classes
+        self.node_classes.copy_(smoothed / smoothed.sum(-1, keepdim=True))
+
+
+class SOMVAE(SemiSupervisedModel):
+    """The SOM-VAE of Fortuin et al. 2019, arXiv 1806.02199, for images that have no order in time.
+
+    A codebook of nodes e_k stands on a grid, a self-organising map (Kohonen 1990). The story:
+
+        k ~ 1 / K           a node of the map, and z = e_k
+        x ~ p(x | z)        the image
+
+    The guide has no noise, and p(x | z) is that of the node nearest to z:
+
+        z = z_e(x)          the encoder's code
+        z_q = e_k           k = argmin_k |z_e - e_k|², the winner
+
+    The loss has two paths through the decoder, since none of the first one's gradient reaches the encoder:
+
+        reconstruction    -log p(x | z_q)                                decoder and winner: the ELBO
+        second path       -log p(x | z_e)                                decoder and encoder
+        commitment        α |z_e - z_q|²                                 encoder and winner
+        map               β mean_{e in {z_q} and its neighbours} |e - z_e|²    nodes alone, z_e held fixed
+
+    The neighbours are the four beside, above and below, at the borders fewer: Kohonen's rule, which makes nodes that
+    are neighbours on the grid neighbours in latent space. For squared errors in the paper's loss there are -log p in
+    nats here.
+
+    Labels have no part in that. After training, each node is given the classes of the labelled images that it wins,
+    and an image is of the classes of its winner; see `Codebook.take_stock`. The supervised baseline is the classifier
+    of an M2 with the same networks.
+
+    Example:
+        >>> import torch
+        >>> from models import SOMVAE
+        >>> som = SOMVAE(image_shape=(1, 28, 28), num_classes=10, rows=4, columns=6)
+        >>> som.prior.nodes(torch.tensor(0)).shape
+        torch.Size([4, 6, 64])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        latent_dim: The dimension of z.
+        rows: Of the map.
+        columns: Of the map.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of encoder and decoder; an MLP of 500 softplus units where they are not given.
+        commitment: α.
+        neighbourhood: β.
+
+    Raises:
+        ValueError: If a size is not positive, or a weight is negative.
+    """
+
+    label_in_story = False
+    sums_over_class = False
+    learns_classifier = False
+    bounds_evidence = False
+
+    prior: Codebook
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        latent_dim: int = 64,
+        rows: int = 8,
+        columns: int = 8,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        commitment: float = 1.0,
+        neighbourhood: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
+        check_latent_dim(latent_dim)
+        check_grid(rows, columns)
+        for name, weight in (("commitment", commitment), ("neighbourhood", neighbourhood)):
+            if weight < 0:
+                raise ValueError(f"{name}: expected a number of at least 0; got {weight}.")
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.latent_dim = latent_dim
+        self.rows = rows
+        self.columns = columns
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP()
+        self.commitment = commitment
+        self.neighbourhood = neighbourhood
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        self.prior = Codebook(latent_dim, rows, columns, num_classes)
+        self.encoder = self.networks.encoder(image_shape, latent_dim)
+        self.decoder = self.networks.decoder(latent_dim, outputs)
+
+    def story(self) -> list[tuple[str, str]]:
+        """The densities; see `SemiSupervisedModel.story`."""
+        return [
+            ("p(z)", f"one of {self.rows} × {self.columns} nodes, {self.latent_dim} dimensions"),
+            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("z_e(x)", f"the nearest node's classes are q(y | x); encoder {self.networks}"),
+        ]
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(z) p(x | z), whose first does not count; see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            with poutine.mask(mask=False):
+                # p(z); masked as a density, too, of which it has none
+                z = pyro.sample("z", self.prior().mask(False))  # (batch, latent)
+            # p(x | z)
+            pyro.sample("x", self._decode_nearest(z), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """z_e(x), without noise; see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)), poutine.mask(mask=False):
+            pyro.sample("z", dist.Delta(self.encoder(x), event_dim=1))
+
+    def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+        """The second path, the commitment and the map's own loss; see `SemiSupervisedModel.penalties`."""
+        z_e = self.encoder(x)  # (batch, latent)
+        winners = self.prior.nearest(z_e)
+        z_q = self.prior.embeddings[winners]
+        # -log p(x | z_e)
+        second_path = -self.likelihood(self.decoder(z_e)).log_prob(x)
+        around = self.prior.embeddings[self.prior.neighbours[winners]]  # (batch, 5, latent)
+        distances = (around - z_e.detach().unsqueeze(-2)).square().sum(-1)
+        exists = self.prior.exists[winners]
+        of_map = (distances * exists).sum(-1) / exists.sum(-1)
+        return {
+            "second_path": second_path.mean(),
+            "commitment": self.commitment * (z_e - z_q).square().sum(-1).mean(),
+            "map": self.neighbourhood * of_map.mean(),
+        }
+
+    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Give each node the classes of the labelled images that it wins; see `SemiSupervisedModel.take_stock`."""
+        self.prior.take_stock(self.prior.nearest(self.encoder(x)), y)
+
+    def baseline(self) -> SemiSupervisedModel:
+        """M2 with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
+        return M2(
+            self.image_shape,
+            self.num_classes,
+            prior=StandardNormal(self.latent_dim),
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+        )
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """p(y | k) of the winner; see `SemiSupervisedModel.classify`."""
+        return dist.Categorical(probs=self.prior.node_classes[self.prior.nearest(self.encoder(x))])
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """The code z_e(x), with certainty and whatever the class; see `SemiSupervisedModel.posterior`."""
+        return dist.Delta(self.encoder(x), event_dim=1)
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z) of the node nearest to z, whatever the class; see `SemiSupervisedModel.decode`."""
+        return self._decode_nearest(z)
+
+    def _decode_nearest(self, z: Tensor) -> TorchDistribution:
+        return self.likelihood(self.decoder(self.prior.embeddings[self.prior.nearest(z)]))
+
+    def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the mean of p(x | z) at each class's own node that is nearest; see `SemiSupervisedModel.analogies`."""
+        distances = torch.cdist(self.encode(x, y), self.prior.embeddings)  # (batch, nodes)
+        of_class = self.prior.of_class().T.unsqueeze(1)  # (classes, 1, nodes)
+        nearest = distances.masked_fill(~of_class, torch.inf).argmin(-1)  # (classes, batch)
+        return self.likelihood(self.decoder(self.prior.embeddings[nearest])).mean
+
+
+def _places(rows: int, columns: int) -> Tensor:
+    """Return row and column of each node, (nodes, 2)."""
+    return torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(-1, 2)
+
+
+def _steps(rows: int, columns: int) -> Tensor:
+    """Return how many steps to a neighbour it takes from each node to each, (nodes, nodes)."""
+    places = _places(rows, columns)
+    return (places.unsqueeze(1) - places).abs().sum(-1)
+
+
+def _neighbourhoods(rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Return each node, and the four around it, by their numbers; and whether they exist: both (nodes, 5)."""
+    steps = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
+    places = _places(rows, columns).unsqueeze(1) + steps  # (nodes, 5, 2)
+    size = torch.tensor([rows, columns])
+    exists = ((places >= 0) & (places < size)).all(-1)
+    numbers = places[..., 0] * columns + places[..., 1]
+    return numbers.where(exists, 0), exists.to(torch.get_default_dtype())
