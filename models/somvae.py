@@ -114,8 +114,8 @@ class SOMVAE(SemiSupervisedModel):
         map               β mean_{e in {z_q} and its neighbours} |e - z_e|²    nodes alone, z_e held fixed
 
     The neighbours are the four beside, above and below, at the borders fewer: Kohonen's rule, which makes nodes that
-    are neighbours on the grid neighbours in latent space. For squared errors in the paper's loss there are -log p in
-    nats here.
+    are neighbours on the grid neighbours in latent space. Reconstructions are in nats here; the paper's are squared
+    errors, means over pixels, which is why its β of 0.9 would be too small for the map to unfold.
 
     Labels have no part in that. After training, each node is given the classes of the labelled images that it wins,
     and an image is of the classes of its winner; see `Codebook.take_stock`. The supervised baseline is the classifier
@@ -161,7 +161,7 @@ class SOMVAE(SemiSupervisedModel):
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         commitment: float = 1.0,
-        neighbourhood: float = 0.9,
+        neighbourhood: float = 30.0,
     ) -> None:
         super().__init__()
         if len(image_shape) != 3 or min(image_shape) < 1:
