@@ -268,9 +268,9 @@ def node_map(
         row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         images = model.decode(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
     if ax is None:
-        legend_width = 0.8 + _LETTER * max(map(len, names))
+        legend_width = math.ceil(len(names) / 20) * (0.8 + _LETTER * max(len("true class"), *map(len, names)))
         _, _, height, width = images.shape
-        shape = _TILE * columns + legend_width + 0.3, max(2.5, _TILE * rows * height / width + 0.5)
+        shape = _TILE * columns + legend_width, max(2.5, _TILE * rows * height / width + 0.5)
         ax = _new_figure(max(4.5, shape[0]), shape[1], layout="constrained").add_subplot()
     _tiles(images.unflatten(0, (rows, columns)), ax=ax)
     _frame(ax, y.where(counts.sum(-1) > 0, -1), images.shape[-2:], names)

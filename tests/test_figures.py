@@ -177,6 +177,11 @@ def test_from_the_eleventh_class_on_frames_have_other_lines():
     assert frames(axes)[1, 1] == (to_rgba(figures.COLOURS[1]), ":")
 
 
+def test_a_large_map_and_its_legend_lie_within_the_figure():
+    model = M2(GREY, 10, prior=GenerativeTopographicMapping(2, 8, 8), networks=MLP((8,)))
+    draw(figures.node_map(model, torch.rand(20, *GREY), torch.arange(20) % 10))
+
+
 def test_a_map_is_drawn_into_axes_that_are_given():
     model, x = _map()
     figure, (left, right) = pyplot.subplots(1, 2, layout="constrained")
