@@ -6,11 +6,14 @@ from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE
 from models.m2 import M2
+from models.somvae import SOMVAE
 from models.sparse_label_vae import SparseLabelVAE
 
 __all__ = [
     "GMVAE",
     "M2",
+    "SOMVAE",
+    "AdversarialAutoencoder",
     "ConditionalVAE",
     "SemiSupervisedModel",
     "SparseLabelVAE",
@@ -18,7 +21,3 @@ __all__ = [
     "networks",
     "priors",
 ]
-__all__ = ["M2", "AdversarialAutoencoder", "SemiSupervisedModel", "likelihoods", "networks", "priors"]
-from models.somvae import SOMVAE
-
-__all__ = ["M2", "SOMVAE", "AdversarialAutoencoder", "SemiSupervisedModel", "likelihoods", "networks", "priors"]
