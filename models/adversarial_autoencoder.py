@@ -8,7 +8,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
+from models.base import SemiSupervisedModel, check_sizes
 from models.likelihoods import ContinuousBernoulli, Likelihood
 from models.networks import MLP, ImageShape, Network, Networks
 from models.priors import ClassPrior, Prior, StandardNormal, VampPrior
@@ -87,8 +87,6 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
         if isinstance(prior, VampPrior):
             raise ValueError("prior: expected one that needs no posteriors, which have no density here; got VampPrior.")
         for name, number in (("adversarial_weight", adversarial_weight), ("instance_noise", instance_noise)):
@@ -105,10 +103,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         self.adversarial_weight = adversarial_weight
         self.instance_noise = instance_noise
         self.label_smoothing = label_smoothing
-        if self.class_prior.num_classes != num_classes:
-            raise ValueError(
-                f"class_prior: expected one for {num_classes} classes; got one for {self.class_prior.num_classes}."
-            )
+        check_sizes(image_shape, self.class_prior, num_classes)
 
         channels, height, width = image_shape
         outputs = (channels * self.likelihood.parameters_per_pixel, height, width)

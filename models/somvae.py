@@ -9,11 +9,11 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.base import SemiSupervisedModel
+from models.base import SemiSupervisedModel, check_sizes
 from models.likelihoods import ContinuousBernoulli, Likelihood
 from models.m2 import M2
 from models.networks import MLP, ImageShape, Networks
-from models.priors import Prior, StandardNormal
+from models.priors import ClassPrior, Prior, StandardNormal
 from models.priors.base import check_grid, check_latent_dim
 
 
@@ -164,8 +164,7 @@ class SOMVAE(SemiSupervisedModel):
         neighbourhood: float = 30.0,
     ) -> None:
         super().__init__()
-        if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+        check_sizes(image_shape, ClassPrior(num_classes), num_classes)
         if num_classes < 1:
             raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
         check_latent_dim(latent_dim)
