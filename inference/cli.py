@@ -22,7 +22,7 @@ from inference import runs
 from inference.description import build, build_fields
 from inference.training import Recipe
 from inference.usage import explain, hint, unknown_class
-from models import SemiSupervisedModel, likelihoods, networks, priors
+from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
 
 USAGE_ERROR, FAILURE = 2, 1
 
@@ -47,6 +47,12 @@ CHOICES: dict[str, tuple[type, ...]] = {
     ),
     "networks": (networks.MLP, networks.Convolutional),
     "classifier": (networks.MLP, networks.Convolutional),
+    "feature_classifier": (
+        feature_classifiers.SupportVectorMachine,
+        feature_classifiers.KNearestNeighbours,
+        feature_classifiers.LogisticRegression,
+        feature_classifiers.LabelSpreading,
+    ),
 }
 """What can be named after --data, --model, --model.prior, …; any other class by its import path."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from data import ImageData
 from models import SemiSupervisedModel
+from models.feature_classifiers import FeatureClassifier
 from models.likelihoods import Likelihood
 from models.networks import Networks
 from models.priors import ClassPrior, Prior
@@ -22,7 +23,7 @@ Description = dict[str, Any]
 Options = TypeVar("Options")
 
 # A run folder may come from anywhere: only these may be constructed from its description.
-_KINDS = (SemiSupervisedModel, Prior, ClassPrior, Likelihood, Networks, ImageData)
+_KINDS = (SemiSupervisedModel, Prior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
 
 
 def describe(thing: object) -> Any:  # noqa: ANN401

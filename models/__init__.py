@@ -2,21 +2,25 @@
 
 from models import likelihoods, networks, priors
 from models.adversarial_autoencoder import AdversarialAutoencoder
+from models import feature_classifiers, likelihoods, networks, priors
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE
+from models.m1 import M1
 from models.m2 import M2
 from models.somvae import SOMVAE
 from models.sparse_label_vae import SparseLabelVAE
 
 __all__ = [
     "GMVAE",
+    "M1",
     "M2",
     "SOMVAE",
     "AdversarialAutoencoder",
     "ConditionalVAE",
     "SemiSupervisedModel",
     "SparseLabelVAE",
+    "feature_classifiers",
     "likelihoods",
     "networks",
     "priors",

@@ -229,10 +229,19 @@ def test_options_override_the_recipe_and_leave_the_rest(configured):
     assert (seen["trainer"].gradient_clip, seen["data"].num_labels, seen["seed"]) == (2, 50, 4)
 
 
-@pytest.mark.parametrize("kind", ["prior", "likelihood", "networks", "classifier"])
-def test_every_choice_can_be_named(configured, kind):
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        ("prior", "M2"),
+        ("likelihood", "M2"),
+        ("networks", "M2"),
+        ("classifier", "M2"),
+        ("feature_classifier", "M1"),
+    ],
+)
+def test_every_choice_can_be_named(configured, kind, model):
     for choice in CHOICES[kind]:
-        seen = configured(f"--model.{kind}", choice.__name__)
+        seen = configured("--model", model, f"--model.{kind}", choice.__name__)
         assert isinstance(getattr(seen["model"], kind), choice)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from data import Digits, DomainAdaptation, ImageFolder
 from inference import Consistency, Objective, Recipe
 from inference.description import build, build_options, describe, holds_arrays
-from models import M2, likelihoods, networks, priors
+from models import M2, feature_classifiers, likelihoods, networks, priors
 
 PRIORS = [
     priors.StandardNormal(3),
@@ -28,6 +28,12 @@ NETWORKS = [
     networks.MLP((5, 6), nn.Tanh, batch_norm=True, dropout=0.25),
     networks.Convolutional((2, 3), 7, nn.ELU, batch_norm=True, dropout=0.5),
 ]
+FEATURE_CLASSIFIERS = [
+    feature_classifiers.SupportVectorMachine(C=3.0, gamma=0.5),
+    feature_classifiers.KNearestNeighbours(3),
+    feature_classifiers.LogisticRegression(C=2.0),
+    feature_classifiers.LabelSpreading(9, alpha=0.5),
+]
 DIGITS = Digits(50, num_validation=30, num_test=40, balanced=False, seed=3, binarise=True)
 DATA = [
     DIGITS,
@@ -41,7 +47,9 @@ def round_trip(thing):
     return build(yaml.safe_load(yaml.safe_dump(describe(thing))))
 
 
-@pytest.mark.parametrize("thing", [*PRIORS, *LIKELIHOODS, *NETWORKS, *DATA], ids=lambda thing: type(thing).__name__)
+@pytest.mark.parametrize(
+    "thing", [*PRIORS, *LIKELIHOODS, *NETWORKS, *FEATURE_CLASSIFIERS, *DATA], ids=lambda thing: type(thing).__name__
+)
 def test_every_part_comes_back(thing):
     again = round_trip(thing)
     assert type(again) is type(thing)

@@ -303,9 +303,11 @@ def test_every_model_can_be_evaluated(name):
     data = made_up_data(5, model.image_shape, model.num_classes, binarise=binarise)
     result = evaluate(model, data, num_samples=3)
     x = data.observe(data.pixels(data.test_images))
-    weights = log_weights(model, x, torch.arange(model.num_classes).unsqueeze(-1), 3)
-    assert weights.shape == (3, model.num_classes, 5)
-    assert math.isfinite(result.log_likelihood)
+    if model.label_in_story:
+        weights = log_weights(model, x, torch.arange(model.num_classes).unsqueeze(-1), 3)
+        assert weights.shape == (3, model.num_classes, 5)
+    if model.bounds_evidence:
+        assert math.isfinite(result.log_likelihood)
     assert math.isfinite(result.elbo)
     assert len(pyro.get_param_store()) == 0
 

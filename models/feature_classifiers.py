@@ -1,0 +1,246 @@
+"""Classifiers on features, in the manner of M1: scikit-learn's, fitted to the latent means of labelled images.
+
+A `FeatureClassifier` is a recipe, of plain options. A fitted classifier is never saved: `Stock` keeps the features that
+it was fitted to, as tensors, and fits it anew, always the same, when it is first asked.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.part import Part
+
+Probabilities = Callable[[Any], Any]
+
+_FOLDS = 5
+
+
+class FeatureClassifier(Part, ABC):
+    """The recipe for a classifier on features.
+
+    To write one: inherit as a frozen dataclass of options and return from `fit` a function; import scikit-learn within
+    it, so that `import models` stays quick.
+
+    Attributes:
+        uses_unlabelled: Whether `fit` is given unlabelled features too, with -1 for their classes.
+    """
+
+    uses_unlabelled: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+        """Fit a classifier; the same features give the same one.
+
+        Args:
+            z: Features, a numpy array (N, features).
+            y: Their classes (N,), two different ones at least.
+
+        Returns:
+            A function from features (M, features) to the probabilities of the classes that y has, in their order,
+            (M, different classes).
+        """
+
+
+@dataclass(frozen=True, repr=False)
+class SupportVectorMachine(FeatureClassifier):
+    """A support vector machine with the kernel exp(-gamma |z - z'|²): Cortes and Vapnik 1995.
+
+    Its decisions become probabilities by one temperature, which leaves the most probable class what it was: Guo et al.
+    2017 (arXiv 1706.04599), learned from features that are left out in turn; 1 where a class has a single one.
+
+    Attributes:
+        C: What an image on the wrong side of the margin costs.
+        gamma: One over the squared width of the kernel; None for 1 / (features · variance).
+
+    Raises:
+        ValueError: If C or gamma is not positive.
+    """
+
+    C: float = 10.0
+    gamma: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive("C", self.C)
+        _check_positive("gamma", self.gamma)
+
+    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+        """See `FeatureClassifier.fit`."""
+        from sklearn.calibration import CalibratedClassifierCV
+        from sklearn.svm import SVC
+
+        machine = SVC(C=self.C, gamma=self.gamma or "scale", break_ties=True)
+        folds = min(_FOLDS, int(torch.as_tensor(y).unique(return_counts=True)[1].min()))
+        if folds > 1:
+            return (
+                CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False).fit(z, y).predict_proba
+            )
+        decide = machine.fit(z, y).decision_function
+
+        def softmax(z: Any) -> Any:  # noqa: ANN401
+            decision = torch.as_tensor(decide(z))
+            # Of two classes there is one decision value: that of the second.
+            logits = decision if decision.dim() > 1 else torch.stack([-decision / 2, decision / 2], -1)
+            return logits.softmax(-1).numpy()
+
+        return softmax
+
+
+@dataclass(frozen=True, repr=False)
+class KNearestNeighbours(FeatureClassifier):
+    """The shares of the classes among the nearest labelled images.
+
+    Attributes:
+        num_neighbours: How many; all, where there are fewer labelled images.
+
+    Raises:
+        ValueError: If the number is not positive.
+    """
+
+    num_neighbours: int = 5
+
+    def __post_init__(self) -> None:
+        _check_positive("num_neighbours", self.num_neighbours)
+
+    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+        """See `FeatureClassifier.fit`."""
+        from sklearn.neighbors import KNeighborsClassifier
+
+        return KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(z, y).predict_proba
+
+
+@dataclass(frozen=True, repr=False)
+class LogisticRegression(FeatureClassifier):
+    """A linear classifier: softmax(W z + b), with weights that are kept small.
+
+    Attributes:
+        C: The inverse weight of |W|² / 2 against the sum of the images' -log p(y|z).
+
+    Raises:
+        ValueError: If C is not positive.
+    """
+
+    C: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_positive("C", self.C)
+
+    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+        """See `FeatureClassifier.fit`."""
+        from sklearn.linear_model import LogisticRegression as Regression
+
+        return Regression(C=self.C, max_iter=10_000).fit(z, y).predict_proba
+
+
+@dataclass(frozen=True, repr=False)
+class LabelSpreading(FeatureClassifier):
+    """Labels that spread from neighbour to neighbour, also over unlabelled images: Zhou et al. 2004.
+
+    An image that was not there has the mean probabilities of its nearest neighbours among those that were.
+
+    Attributes:
+        num_neighbours: How many neighbours an image has in the graph; all, where there are fewer images.
+        alpha: The share of a label that is its neighbours', not its own, in (0, 1).
+
+    Raises:
+        ValueError: If the number is not positive or alpha is outside (0, 1).
+    """
+
+    uses_unlabelled: ClassVar[bool] = True
+
+    num_neighbours: int = 7
+    alpha: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_positive("num_neighbours", self.num_neighbours)
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha: expected a number in (0, 1); got {self.alpha}.")
+
+    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+        """See `FeatureClassifier.fit`."""
+        from sklearn.neighbors import KNeighborsRegressor
+        from sklearn.semi_supervised import LabelSpreading as Spreading
+
+        neighbours = min(self.num_neighbours, len(z))
+        spread = Spreading(kernel="knn", n_neighbors=neighbours, alpha=self.alpha, max_iter=1000).fit(z, y)
+        # Not its own predict_proba, which divides by zero where no label has arrived.
+        return KNeighborsRegressor(neighbours).fit(z, spread.label_distributions_).predict
+
+
+class Stock(nn.Module):
+    """Features and their classes, in buffers, and the classifier that is fitted to them.
+
+    Args:
+        classifier: The recipe.
+        num_features: How many numbers an image's features are.
+        num_classes: How many classes there are, also such as no label has.
+    """
+
+    z: Tensor
+    y: Tensor
+
+    def __init__(self, classifier: FeatureClassifier, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.num_classes = num_classes
+        self.register_buffer("z", torch.zeros(0, num_features))
+        self.register_buffer("y", torch.zeros(0, dtype=torch.int64))
+        self._fitted: Probabilities | None = None
+
+    @property
+    def known(self) -> Tensor:
+        """The classes that have a label, in their order."""
+        return self.y[self.y >= 0].unique()
+
+    def keep(self, z: Tensor, y: Tensor) -> None:
+        """Keep features (N, features), and their classes (N,), -1 where they are not known, in place of the others."""
+        self.z, self.y, self._fitted = z.to(self.z), y.to(self.y), None
+
+    def probabilities(self, z: Tensor) -> Tensor:
+        """Return the probabilities of the classes, (..., classes), for features (..., features); uniform at first."""
+        known = self.known
+        probabilities = z.new_zeros(*z.shape[:-1], self.num_classes)
+        if len(known) == 0:
+            return probabilities + 1 / self.num_classes
+        if len(known) == 1:
+            probabilities[..., known] = 1.0
+            return probabilities
+        if self._fitted is None:
+            used = torch.ones_like(self.y, dtype=torch.bool) if self.classifier.uses_unlabelled else self.y >= 0
+            self._fitted = self.classifier.fit(self.z[used].double().cpu().numpy(), self.y[used].cpu().numpy())
+        found = torch.as_tensor(self._fitted(z.detach().flatten(end_dim=-2).double().cpu().numpy()))
+        # Where no label is near there is none to prefer.
+        found = torch.where(found.sum(-1, keepdim=True) > 0, found, 1.0)
+        found = found / found.sum(-1, keepdim=True)
+        probabilities[..., known] = found.to(z).view(*z.shape[:-1], -1)
+        return probabilities
+
+    def class_means(self) -> Tensor:
+        """Return the mean features of each class, (classes, features); of all labelled images where it has no label."""
+        labelled = self.y >= 0
+        if not labelled.any():
+            return self.z.new_zeros(self.num_classes, self.z.shape[-1])
+        means = self.z[labelled].mean(0).repeat(self.num_classes, 1)
+        for y in self.known:
+            means[y] = self.z[self.y == y].mean(0)
+        return means
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401
+        """Take in as many features as were saved, whatever their number here."""
+        for name in ("z", "y"):
+            buffer = getattr(self, name)
+            setattr(self, name, buffer.new_empty(state_dict.get(prefix + name, buffer).shape))
+        self._fitted = None
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the fitted classifier out of copies and pickles, which fit their own."""
+        return {**self.__dict__, "_fitted": None}
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"{name}: expected a positive number; got {value}.")

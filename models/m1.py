@@ -1,0 +1,169 @@
+"""M1: features of an image, without its class; a classifier on them."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.base import SemiSupervisedModel
+from models.feature_classifiers import FeatureClassifier, Stock, SupportVectorMachine
+from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.m2 import M2
+from models.networks import MLP, ImageShape, Networks
+from models.normal import LogScaleNormal
+from models.priors import Prior, StandardNormal
+
+_DRAWS = 100
+
+
+class M1(SemiSupervisedModel):
+    """The latent-feature model M1 of Kingma et al. 2014, arXiv 1406.5298: a VAE, and a classifier on its features.
+
+    The story, in which no class is mentioned:
+
+        z ~ p(z)            the features
+        x ~ p(x | z)        the image
+
+    The guide:
+
+        z ~ q(z | x)        = N(μ(x), diag σ²(x))
+
+    Its ELBO, for labelled and unlabelled images alike:
+
+        log p(x) >= E_q(z|x) [ log p(x|z) + log p(z) - log q(z|x) ]
+
+    The class is told from the mean of q(z | x), q(y | x) = c(y; μ(x)), by a classifier c of scikit-learn's that is
+    fitted to the labelled images whenever the model is saved, and is uniform before. For its images of a class, z is
+    drawn from p(z) until c says that class; an image's style in another class is z moved by the difference between the
+    classes' mean z, a latent attribute vector as of White 2016, arXiv 1609.04468.
+
+    Example:
+        >>> import torch
+        >>> from models import M1, feature_classifiers
+        >>> m1 = M1((1, 28, 28), 10, feature_classifier=feature_classifiers.KNearestNeighbours(num_neighbours=3))
+        >>> x, y = torch.rand(20, 1, 28, 28), torch.arange(20) % 10
+        >>> with torch.no_grad():
+        ...     m1.take_stock(x, y, unlabelled=x[:0])
+        >>> m1.classify(x).probs.sum(-1)[:2]
+        tensor([1., 1.])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture over classes.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of q(z | x) and p(x | z); where they are not given the paper's MLP, two layers of 600
+            softplus units.
+        feature_classifier: The classifier c on z; a support vector machine where it is not given.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    label_in_story = False
+    sums_over_class = False
+    learns_classifier = False
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        feature_classifier: FeatureClassifier | None = None,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+        if num_classes < 1:
+            raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior if prior is not None else StandardNormal()
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP(hidden=(600, 600))
+        self.feature_classifier = feature_classifier if feature_classifier is not None else SupportVectorMachine()
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        latent_dim = self.prior.latent_dim
+        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim)
+        self.decoder = self.networks.decoder(latent_dim, outputs)
+        self.stock = Stock(self.feature_classifier, latent_dim, num_classes)
+        self.prior.attach(num_classes, image_shape, self.posterior)
+
+    def story(self) -> list[tuple[str, str]]:
+        """The three densities, and what tells the class; see `SemiSupervisedModel.story`."""
+        return [
+            ("p(z)", repr(self.prior)),
+            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("q(z | x)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+            ("q(y | x)", f"{self.feature_classifier} on the mean of q(z | x)"),
+        ]
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(z) p(x | z), whatever y; see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # p(z)
+            z = pyro.sample("z", self.prior())
+            # p(x | z)
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(z | x), whatever y; see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # q(z | x)
+            pyro.sample("z", self._features(x))
+
+    def _features(self, x: Tensor) -> TorchDistribution:
+        loc, log_scale = self.z_encoder(x).chunk(2, dim=-1)  # (batch, latent)
+        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""
+        return dist.Categorical(probs=self.stock.probabilities(self._features(x).mean))
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | x), whatever y; see `SemiSupervisedModel.posterior`."""
+        return self._features(x)
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z), whatever y; see `SemiSupervisedModel.decode`."""
+        return self.likelihood(self.decoder(z))
+
+    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Keep the mean features of the images, which the classifier is fitted to."""
+        z = self._features(torch.cat([x, unlabelled])).mean
+        self.stock.keep(z, torch.cat([y, y.new_full((len(unlabelled),), -1)]))
+
+    def baseline(self) -> M2:
+        """Return an M2 with the same networks, whose classifier looks at the image itself."""
+        return M2(self.image_shape, self.num_classes, networks=self.networks)
+
+    def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""
+        self.check_batch(x, y)
+        y = self._class_of(x, y)
+        means = self.stock.class_means()  # (classes, latent)
+        z = self._features(x).mean - means[y] + means.unsqueeze(1)  # (classes, batch, latent)
+        return self.decode(z, y).mean
+
+    def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
+        """Return images of given classes; see `SemiSupervisedModel.sample`.
+
+        z is drawn from p(z) until the classifier says y, a hundred times at most.
+        """
+        y = y.expand(num_samples, *y.shape)  # (samples, batch)
+        prior = self.prior()
+        z = prior.sample(y.shape)  # (samples, batch, latent)
+        for _ in range(_DRAWS if len(self.stock.known) else 0):
+            another = self.stock.probabilities(z).argmax(-1) != y
+            if not another.any():
+                break
+            z[another] = prior.sample((int(another.sum()),))
+        return self.decode(z, y).mean
