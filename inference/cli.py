@@ -47,6 +47,7 @@ CHOICES: dict[str, tuple[type, ...]] = {
     ),
     "networks": (networks.MLP, networks.Convolutional),
     "classifier": (networks.MLP, networks.Convolutional),
+    "inner_networks": (networks.MLP, networks.Convolutional),
     "feature_classifier": (
         feature_classifiers.SupportVectorMachine,
         feature_classifiers.KNearestNeighbours,

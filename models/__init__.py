@@ -7,6 +7,7 @@ from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE
 from models.m1 import M1
+from models.m1m2 import M1M2
 from models.m2 import M2
 from models.somvae import SOMVAE
 from models.sparse_label_vae import SparseLabelVAE
@@ -14,6 +15,7 @@ from models.sparse_label_vae import SparseLabelVAE
 __all__ = [
     "GMVAE",
     "M1",
+    "M1M2",
     "M2",
     "SOMVAE",
     "AdversarialAutoencoder",

@@ -237,6 +237,7 @@ def test_options_override_the_recipe_and_leave_the_rest(configured):
         ("networks", "M2"),
         ("classifier", "M2"),
         ("feature_classifier", "M1"),
+        ("inner_networks", "M1M2"),
     ],
 )
 def test_every_choice_can_be_named(configured, kind, model):

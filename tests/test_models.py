@@ -20,12 +20,21 @@ from inference.contracts import check_model
 from inference.objective import Objective, Observations, Sizes
 from models import GMVAE, M2, SOMVAE, AdversarialAutoencoder, ConditionalVAE, SemiSupervisedModel, SparseLabelVAE
 from models import GMVAE, M1, M2, ConditionalVAE, SemiSupervisedModel, SparseLabelVAE
+from models import GMVAE, M1, M1M2, M2, ConditionalVAE, SemiSupervisedModel, SparseLabelVAE
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
 
 CLASSES, LATENT, BATCH = 3, 2, 4
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
+
+
+def _m1m2(progress, prior=None, **options):
+    networks = {"networks": MLP(hidden=(16,)), "inner_networks": MLP(hidden=(12,))}
+    prior = prior or StandardNormal(LATENT)
+    model = M1M2(GREY, CLASSES, prior=prior, **networks, **options, z1_dim=5, m1_until=0.5, m2_until=0.8)
+    model.advance(progress)
+    return model
 
 
 MODELS = {
@@ -105,6 +114,9 @@ MODELS = {
         networks=Convolutional(channels=(4, 4), hidden=16),
     ),
     "M1": lambda: M1(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,))),
+    "M1M2, M1 alone": lambda: _m1m2(0.0),
+    "M1M2, M2 on M1's features": lambda: _m1m2(0.5),
+    "M1M2, end to end": lambda: _m1m2(0.9, prior=ClassConditional(LATENT), likelihood=Gaussian()),
 }
 SUMS_OVER_CLASS = [name for name, make in MODELS.items() if make().sums_over_class]
 
@@ -371,7 +383,8 @@ def test_the_interface_cannot_be_instantiated():
 
 
 @pytest.mark.parametrize(
-    "name", ["models.conditional_vae", "models.gmvae", "models.m1", "models.m2", "models.sparse_label_vae"]
+    "name",
+    ["models.conditional_vae", "models.gmvae", "models.m1", "models.m1m2", "models.m2", "models.sparse_label_vae"],
 )
 def test_the_docstrings_example_runs(name):
     result = doctest.testmod(importlib.import_module(name))

@@ -1,0 +1,231 @@
+"""M1+M2: M2 on the features that M1 finds, as one story."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.base import SemiSupervisedModel
+from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.m2 import M2
+from models.networks import MLP, ImageShape, Networks
+from models.normal import LogScaleNormal, UnitNormal
+from models.priors import ClassPrior, Prior, StandardNormal
+
+_UNUSED = 0.1
+_M1, _M2, _BOTH = 1, 2, 3
+_PARTS_OF_M1 = ("z1_encoder", "decoder", "likelihood")
+
+
+class M1M2(SemiSupervisedModel):
+    """The stacked model M1+M2 of Kingma et al. 2014, arXiv 1406.5298.
+
+    The story:
+
+        y ~ p(y)                the class: observed, or summed over
+        z2 ~ p(z2)              the style; or p(z2 | y)
+        z1 ~ p(z1 | y, z2)      the features, = N(μ(y, z2), diag σ²(y, z2))
+        x ~ p(x | z1)           the image
+
+    The guide:
+
+        z1 ~ q(z1 | x)          = N(μ(x), diag σ²(x))
+        y ~ q(y | z1)           the classifier
+        z2 ~ q(z2 | z1, y)      = N(μ(z1, y), diag σ²(z1, y))
+
+    It is trained in stages, of which `advance` is told:
+
+        1. M1 alone: z1 ~ N(0, I), x ~ p(x | z1), with q(z1 | x); the class does not appear.
+        2. M2 on z1: all of the story, but p(x | z1) and q(z1 | x) do not learn. Every batch draws its z1 anew.
+        3. All of it, end to end: the paper leaves this out, and so does the default.
+
+    From the second stage on the features that M1 does not use have p(z1_j | y, z2) = N(0, 1), and neither q(y | z1) nor
+    q(z2 | z1, y) sees them: those whose mean of q(z1_j | x) has a standard deviation of at most 0.1 over the images
+    that the model has taken stock of. In training mode `classify` draws z1, in evaluation mode it takes its mean.
+
+    Example:
+        >>> import torch
+        >>> from models import M1M2, priors
+        >>> m1m2 = M1M2((1, 28, 28), 10, prior=priors.StandardNormal(20), m1_until=0.4)
+        >>> m1m2.advance(0.7)
+        >>> m1m2.eval().classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z2) or p(z2 | y); N(0, I) in 50 dimensions where it is not given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
+            Bernoulli is for binarised images.
+        networks: The networks of q(z1 | x) and p(x | z1); where they are not given the paper's MLP, two layers of 600
+            softplus units.
+        inner_networks: The networks of q(z2 | z1, y) and p(z1 | y, z2); where they are not given the paper's MLP, one
+            layer of 500 softplus units.
+        classifier: The networks of q(y | z1); `inner_networks` where they are not given.
+        class_prior: p(y); uniform where it is not given.
+        z1_dim: The dimension of z1.
+        m1_until: The share of training after which M1 is learned and M2 begins.
+        m2_until: The share of training after which all is learned end to end; 1 for never.
+
+    Raises:
+        ValueError: If a size is not positive, the class prior is for another number of classes, or the shares are not
+            0 <= m1_until <= m2_until <= 1.
+    """
+
+    stage: Tensor
+    used: Tensor
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        inner_networks: Networks | None = None,
+        classifier: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+        z1_dim: int = 50,
+        m1_until: float = 0.5,
+        m2_until: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+        if z1_dim < 1:
+            raise ValueError(f"z1_dim: expected a positive integer; got {z1_dim}.")
+        if not 0 <= m1_until <= m2_until <= 1:
+            raise ValueError(f"m1_until: expected 0 <= m1_until <= m2_until <= 1; got {m1_until} and {m2_until}.")
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior if prior is not None else StandardNormal()
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP(hidden=(600, 600))
+        self.inner_networks = inner_networks if inner_networks is not None else MLP()
+        self.classifier = classifier if classifier is not None else self.inner_networks
+        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
+        if self.class_prior.num_classes != num_classes:
+            raise ValueError(
+                f"class_prior: expected one for {num_classes} classes; got one for {self.class_prior.num_classes}."
+            )
+        self.z1_dim = z1_dim
+        self.m1_until = m1_until
+        self.m2_until = m2_until
+
+        channels, height, width = image_shape
+        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
+        latent_dim = self.prior.latent_dim
+        self.z1_encoder = self.networks.encoder(image_shape, 2 * z1_dim)
+        self.decoder = self.networks.decoder(z1_dim, outputs)
+        self.y_encoder = self.classifier.dense(z1_dim, num_classes)
+        self.z2_encoder = self.inner_networks.dense(z1_dim, 2 * latent_dim, num_classes)
+        self.z1_decoder = self.inner_networks.dense(latent_dim, 2 * z1_dim, num_classes)
+        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.register_buffer("stage", torch.tensor(_M1))
+        self.register_buffer("used", torch.ones(z1_dim, dtype=torch.bool))
+        self._fixed = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        self._enter(_M1)
+        self.register_load_state_dict_post_hook(_enter_saved_stage)  # type: ignore[no-untyped-call]
+
+    def story(self) -> list[tuple[str, str]]:
+        """The seven densities; see `SemiSupervisedModel.story`."""
+        return [
+            ("p(y)", repr(self.class_prior)),
+            (self.prior.density.replace("z", "z2"), repr(self.prior)),
+            ("p(z1 | y, z2)", f"Normal, {self.z1_dim} dimensions; z1_decoder {self.inner_networks}"),
+            ("p(x | z1)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("q(z1 | x)", f"Normal, {self.z1_dim} dimensions; z1_encoder {self.networks}"),
+            ("q(y | z1)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
+            ("q(z2 | z1, y)", f"Normal, {self.prior.latent_dim} dimensions; z2_encoder {self.inner_networks}"),
+        ]
+
+    def advance(self, progress: float) -> None:
+        """Enter the stage of a share of training; see `SemiSupervisedModel.advance`."""
+        self._enter(_BOTH if progress >= self.m2_until else _M2 if progress >= self.m1_until else _M1)
+        for name in _PARTS_OF_M1:
+            # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
+            getattr(self, name).train(self.training and self.stage.item() != _M2)
+
+    def _enter(self, stage: int) -> None:
+        self.stage.fill_(stage)
+        self.label_in_story = self.sums_over_class = self.learns_classifier = stage != _M1
+        for name, parameter in self.named_parameters():
+            resting = _M2 if name.partition(".")[0] in _PARTS_OF_M1 else _M1
+            parameter.requires_grad_(stage != resting and name not in self._fixed)
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(y) p(z2) p(z1 | y, z2) p(x | z1), or p(z1) p(x | z1) at first; see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            if self.label_in_story:
+                # p(y)
+                y = pyro.sample("y", self.class_prior(), obs=y)
+                # p(z2 | y)
+                z2 = pyro.sample("z2", self.prior(y))
+                # p(z1 | y, z2)
+                z1 = pyro.sample("z1", self._features_of(z2, y))
+            else:
+                # p(z1)
+                z1 = pyro.sample("z1", dist.Independent(UnitNormal(x.new_zeros(self.z1_dim)), 1))
+            # p(x | z1)
+            pyro.sample("x", self.likelihood(self.decoder(z1)), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(z1 | x) q(y | z1) q(z2 | z1, y), or q(z1 | x) at first; see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # q(z1 | x)
+            z1 = pyro.sample("z1", self._features(x))  # (batch, z1_dim)
+            if self.label_in_story:
+                if y is None:
+                    # q(y | z1)
+                    y = pyro.sample("y", self._classify_features(z1), infer={"enumerate": "parallel"})  # (classes, 1)
+                # q(z2 | z1, y)
+                pyro.sample("z2", self._style(z1, y))  # (classes, batch, latent) if y is enumerated
+
+    def _features(self, x: Tensor) -> TorchDistribution:
+        loc, log_scale = self.z1_encoder(x).chunk(2, dim=-1)
+        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+
+    def _features_of(self, z2: Tensor, y: Tensor) -> TorchDistribution:
+        loc, log_scale = self.z1_decoder(z2, y).chunk(2, dim=-1)
+        return dist.Independent(LogScaleNormal(self.used * loc, self.used * bounded(log_scale)), 1)
+
+    def _classify_features(self, z1: Tensor) -> dist.Categorical:
+        return dist.Categorical(logits=self.y_encoder(self.used * z1))
+
+    def _style(self, z1: Tensor, y: Tensor) -> TorchDistribution:
+        loc, log_scale = self.z2_encoder(self.used * z1, y).chunk(2, dim=-1)
+        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | z1) at the mean z1, or in training at a z1 that is drawn; see `SemiSupervisedModel.classify`."""
+        features = self._features(x)
+        return self._classify_features(features.rsample() if self.training else features.mean)
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z2 | z1, y) at the mean z1; see `SemiSupervisedModel.posterior`."""
+        return self._style(self._features(x).mean, y)
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z1) at the mean of p(z1 | y, z2 = z); see `SemiSupervisedModel.decode`."""
+        return self.likelihood(self.decoder(self._features_of(z, y).mean))
+
+    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Find the features that M1 uses, until all is learned end to end."""
+        if self.stage.item() != _BOTH:
+            means = self._features(torch.cat([x, unlabelled])).mean
+            used = means.std(0, correction=0) > _UNUSED
+            # An M1 that uses none has hardly begun.
+            self.used.copy_(used | ~used.any())
+
+    def baseline(self) -> M2:
+        """Return an M2 with the same networks, whose classifier looks at the image itself."""
+        return M2(self.image_shape, self.num_classes, networks=self.networks)
+
+
+def _enter_saved_stage(model: M1M2, keys: object) -> None:
+    """Let learn what learns in the stage that was loaded."""
+    model._enter(int(model.stage))
