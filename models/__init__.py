@@ -1,8 +1,7 @@
 """What is believed about images and their classes: Pyro programs, priors, likelihoods, networks."""
 
-from models import likelihoods, networks, priors
-from models.adversarial_autoencoder import AdversarialAutoencoder
 from models import feature_classifiers, likelihoods, networks, priors
+from models.adversarial_autoencoder import AdversarialAutoencoder
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE

@@ -18,9 +18,17 @@ from test_priors import PRIORS
 
 from inference.contracts import check_model
 from inference.objective import Objective, Observations, Sizes
-from models import GMVAE, M2, SOMVAE, AdversarialAutoencoder, ConditionalVAE, SemiSupervisedModel, SparseLabelVAE
-from models import GMVAE, M1, M2, ConditionalVAE, SemiSupervisedModel, SparseLabelVAE
-from models import GMVAE, M1, M1M2, M2, ConditionalVAE, SemiSupervisedModel, SparseLabelVAE
+from models import (
+    GMVAE,
+    M1,
+    M1M2,
+    M2,
+    SOMVAE,
+    AdversarialAutoencoder,
+    ConditionalVAE,
+    SemiSupervisedModel,
+    SparseLabelVAE,
+)
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
