@@ -170,10 +170,13 @@ class SemiSupervisedModel(nn.Module, ABC):
             (num_samples, batch, channels, height, width).
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
+        return self.decode(self.draw(y), y).mean
+
+    def draw(self, y: Tensor) -> Tensor:
+        """Return a z for each class in y, drawn from the story, (*y.shape, latent): what `decode` takes."""
         prior = self.prior(y)
         # p(z | y) has y's shape already, p(z) has none.
-        z = prior.sample() if prior.batch_shape else prior.sample(y.shape)  # (samples, batch, latent)
-        return self.decode(z, y).mean
+        return prior.sample() if prior.batch_shape else prior.sample(y.shape)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y; where it is not given what stands in for it in `encode` and `reconstruct`: the most probable."""

@@ -6,9 +6,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.likelihoods import ContinuousBernoulli, Likelihood
 from models.networks import MLP, ImageShape, Networks
-from models.normal import LogScaleNormal
+from models.normal import diagonal_normal
 from models.priors import ClassPrior, Prior, StandardNormal
 
 
@@ -79,7 +79,7 @@ class M2(SemiSupervisedModel):
         self.y_encoder = self.classifier.encoder(image_shape, num_classes)
         self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes)
         self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, self.posterior_of_prior)
 
     def story(self) -> list[tuple[str, str]]:
         """The five densities; see `SemiSupervisedModel.story`."""
@@ -118,8 +118,11 @@ class M2(SemiSupervisedModel):
 
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
         """q(z | x, y); see `SemiSupervisedModel.posterior`."""
-        loc, log_scale = self.z_encoder(x, y).chunk(2, dim=-1)  # (classes, batch, latent) if y is enumerated
-        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+        return diagonal_normal(self.z_encoder(x, y))  # (classes, batch, latent) if y is enumerated
+
+    def posterior_of_prior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | x, y) of the z whose prior `prior` is: `posterior`, where there is no other latent variable."""
+        return self.posterior(x, y)
 
     def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | y, z); see `SemiSupervisedModel.decode`."""

@@ -5,7 +5,10 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
+
+from models.likelihoods import bounded
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -69,3 +72,9 @@ class UnitNormal(dist.Normal):
         if self._validate_args:
             self._validate_sample(value)
         return -0.5 * value.square() - _HALF_LOG_TWO_PI
+
+
+def diagonal_normal(outputs: Tensor) -> TorchDistribution:
+    """Return N(μ, diag σ²) of what a network gives: μ, then log σ, which is bounded; (..., 2 · dimensions)."""
+    loc, log_scale = outputs.chunk(2, dim=-1)
+    return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)

@@ -266,8 +266,11 @@ def test_a_sample_is_the_mean_image_of_a_draw_from_the_prior_of_its_class(model)
     images = model.sample(y, num_samples=4)
     torch.manual_seed(3)
     prior = model.prior(y.expand(4, 3))
-    z = prior.sample() if prior.batch_shape else prior.sample((4, 3))
-    assert z.shape == (4, 3, LATENT)
+    of_prior = prior.sample() if prior.batch_shape else prior.sample((4, 3))
+    assert of_prior.shape == (4, 3, LATENT)
+    torch.manual_seed(3)
+    z = model.draw(y.expand(4, 3))  # of a story with several latent variables, all of them
+    torch.testing.assert_close(z[..., :LATENT], of_prior, rtol=0, atol=0)
     for k, of_class in enumerate(y.tolist()):
         expected = model.decode(z[:, k], torch.full((4,), of_class)).mean
         torch.testing.assert_close(images[:, k], expected, rtol=0, atol=1e-12)
