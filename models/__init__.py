@@ -2,6 +2,8 @@
 
 from models import feature_classifiers, likelihoods, networks, priors
 from models.adversarial_autoencoder import AdversarialAutoencoder
+from models import likelihoods, networks, priors
+from models.adgm import ADGM
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE
@@ -26,3 +28,6 @@ __all__ = [
     "networks",
     "priors",
 ]
+from models.sdgm import SDGM
+
+__all__ = ["ADGM", "M2", "SDGM", "SemiSupervisedModel", "likelihoods", "networks", "priors"]

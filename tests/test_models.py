@@ -29,6 +29,7 @@ from models import (
     SemiSupervisedModel,
     SparseLabelVAE,
 )
+from models import ADGM, M2, SDGM, SemiSupervisedModel
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
@@ -125,6 +126,16 @@ MODELS = {
     "M1M2, M1 alone": lambda: _m1m2(0.0),
     "M1M2, M2 on M1's features": lambda: _m1m2(0.5),
     "M1M2, end to end": lambda: _m1m2(0.9, prior=ClassConditional(LATENT), likelihood=Gaussian()),
+    "ADGM": lambda: ADGM(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,)), auxiliary_dim=3),
+    "SDGM": lambda: SDGM(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,)), auxiliary_dim=3),
+    "SDGM, convolutional, colour, VampPrior": lambda: SDGM(
+        COLOUR,
+        CLASSES,
+        prior=VampPrior(LATENT, num_components=3, per_class=True),
+        likelihood=Gaussian(),
+        networks=Convolutional(channels=(4, 4), hidden=16),
+        auxiliary_dim=3,
+    ),
 }
 SUMS_OVER_CLASS = [name for name, make in MODELS.items() if make().sums_over_class]
 
@@ -397,6 +408,7 @@ def test_the_interface_cannot_be_instantiated():
     "name",
     ["models.conditional_vae", "models.gmvae", "models.m1", "models.m1m2", "models.m2", "models.sparse_label_vae"],
 )
+@pytest.mark.parametrize("name", ["models.m2", "models.adgm", "models.sdgm"])
 def test_the_docstrings_example_runs(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted >= 4

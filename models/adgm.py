@@ -1,0 +1,156 @@
+"""ADGM: M2 whose guide has an auxiliary variable."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.likelihoods import Likelihood
+from models.m2 import M2
+from models.networks import ImageShape, Networks
+from models.normal import diagonal_normal
+from models.priors import ClassPrior, Prior
+
+
+class ADGM(M2):
+    """The auxiliary deep generative model of Maaløe, Sønderby, Sønderby and Winther 2016, arXiv 1602.05473.
+
+    The story is M2's, and an auxiliary variable a that nothing depends on:
+
+        y ~ p(y)               the class: observed, or summed over
+        z ~ p(z)               the style; or p(z | y), with a prior that looks at the class
+        x ~ p(x | y, z)        the image
+        a ~ p(a | x, y, z)     = N(μ(x, y, z), diag σ²(x, y, z))
+
+    The guide, where one and the same a is seen by all that follows it:
+
+        a ~ q(a | x)           = N(μ(x), diag σ²(x))
+        y ~ q(y | a, x)        the classifier
+        z ~ q(z | a, x, y)     = N(μ(a, x, y), diag σ²(a, x, y))
+
+    What a is good for: q(z | x, y) = ∫ q(a|x) q(z|a,x,y) da is no longer a Gaussian, and q(y | x) no longer a point
+    estimate. p(x) is that of M2 with the same networks, and so is its bound where a says nothing:
+
+        -L(x, y) = E_q(a|x) q(z|a,x,y) [ f ],    f = log p(x|y,z) + log p(y) + log p(z) - log q(z|a,x,y)
+                                                     + log p(a|x,y,z) - log q(a|x)
+        -U(x)    = E_q(a|x) [ Σ_y q(y|a,x) ( E_q(z|a,x,y) [ f ] - log q(y|a,x) ) ]
+
+    Example:
+        >>> import torch
+        >>> from models import ADGM
+        >>> adgm = ADGM(image_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
+        >>> adgm.classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of all densities but the classifier; the MLP of Kingma et al. where they are not given.
+            The paper's have two layers of 500 rectified units with batch norm.
+        classifier: The networks of q(y | a, x); `networks` where they are not given.
+        class_prior: p(y); uniform where it is not given.
+        auxiliary_dim: The dimension of a; 100 in the paper.
+        num_samples: Over how many a q(y | x) = E_q(a|x) q(y | a, x) is averaged in evaluation mode; 100 in the paper.
+
+    Raises:
+        ValueError: If a size is not positive, or the class prior is for another number of classes.
+    """
+
+    noise: Tensor
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        classifier: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+        auxiliary_dim: int = 50,
+        num_samples: int = 20,
+    ) -> None:
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior,
+            likelihood=likelihood,
+            networks=networks,
+            classifier=classifier,
+            class_prior=class_prior,
+        )
+        for name, value in {"auxiliary_dim": auxiliary_dim, "num_samples": num_samples}.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected a positive integer; got {value}.")
+        self.auxiliary_dim = auxiliary_dim
+        self.num_samples = num_samples
+
+        latent_dim = self.prior.latent_dim
+        self.y_encoder = self.classifier.encoder(image_shape, num_classes, num_beside=auxiliary_dim)
+        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes, num_beside=auxiliary_dim)
+        self.a_encoder = self.networks.encoder(image_shape, 2 * auxiliary_dim)
+        self.a_decoder = self.networks.encoder(image_shape, 2 * auxiliary_dim, num_classes, num_beside=latent_dim)
+        # Always the same, for every image: its answer depends neither on its neighbours nor on when it is given.
+        noise = torch.randn(num_samples, 1, auxiliary_dim, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("noise", noise, persistent=False)
+
+    def story(self) -> list[tuple[str, str]]:
+        """The seven densities; see `SemiSupervisedModel.story`."""
+        *of_story, _, _ = super().story()
+        auxiliary = f"Normal, {self.auxiliary_dim} dimensions"
+        return [
+            *of_story,
+            ("p(a | x, y, z)", f"{auxiliary}; a_decoder {self.networks}"),
+            ("q(a | x)", f"{auxiliary}; a_encoder {self.networks}"),
+            ("q(y | a, x)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
+            ("q(z | a, x, y)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+        ]
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(y) p(z | y) p(x | y, z) p(a | x, y, z); see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # p(y)
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            # p(z | y)
+            z = pyro.sample("z", self.prior(y))
+            # p(x | y, z)
+            pyro.sample("x", self.decode(z, y), obs=x)
+            # p(a | x, y, z)
+            pyro.sample("a", diagonal_normal(self.a_decoder(x, y, z)))  # (classes, batch, auxiliary) if y is enumerated
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(a | x) q(y | a, x) q(z | a, x, y); see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # q(a | x)
+            a = pyro.sample("a", self.auxiliary(x))  # (batch, auxiliary), whether y is enumerated or not
+            if y is None:
+                # q(y | a, x)
+                q_y = dist.Categorical(logits=self.y_encoder(x, beside=a))
+                y = pyro.sample("y", q_y, infer={"enumerate": "parallel"})  # (classes, 1)
+            # q(z | a, x, y)
+            pyro.sample("z", diagonal_normal(self.z_encoder(x, y, a)))
+
+    def auxiliary(self, x: Tensor) -> TorchDistribution:
+        """Return q(a | x), event_shape (auxiliary_dim,), for images (batch, channels, height, width)."""
+        return diagonal_normal(self.a_encoder(x))
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | x) = E_q(a|x) q(y | a, x): over `num_samples` of a; in training over one, drawn anew each time."""
+        q_a = self.auxiliary(x)
+        if self.training:
+            return dist.Categorical(logits=self.y_encoder(x, beside=q_a.rsample()))
+        a = q_a.mean + q_a.base_dist.scale * self.noise  # (samples, batch, auxiliary)
+        log_q_y = self.y_encoder(x, beside=a).log_softmax(-1)  # (samples, batch, classes)
+        return dist.Categorical(logits=log_q_y.logsumexp(0) - math.log(self.num_samples))
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | a, x, y) at the mean a of q(a | x); see `SemiSupervisedModel.posterior`."""
+        return diagonal_normal(self.z_encoder(x, y, self.auxiliary(x).mean))
