@@ -9,6 +9,7 @@ from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE
 from models.m1 import M1
 from models.m1m2 import M1M2
+from models.ladder_vae import LadderVAE
 from models.m2 import M2
 from models.somvae import SOMVAE
 from models.sparse_label_vae import SparseLabelVAE
@@ -30,4 +31,4 @@ __all__ = [
 ]
 from models.sdgm import SDGM
 
-__all__ = ["ADGM", "M2", "SDGM", "SemiSupervisedModel", "likelihoods", "networks", "priors"]
+__all__ = ["ADGM", "M2", "SDGM", "LadderVAE", "SemiSupervisedModel", "likelihoods", "networks", "priors"]

@@ -30,6 +30,7 @@ from models import (
     SparseLabelVAE,
 )
 from models import ADGM, M2, SDGM, SemiSupervisedModel
+from models import ADGM, M2, SDGM, LadderVAE, SemiSupervisedModel
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
@@ -135,6 +136,26 @@ MODELS = {
         likelihood=Gaussian(),
         networks=Convolutional(channels=(4, 4), hidden=16),
         auxiliary_dim=3,
+    ),
+    "LadderVAE, one rung": lambda: LadderVAE(
+        GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,)), latent_dims=(), hidden=()
+    ),
+    "LadderVAE, three rungs": lambda: LadderVAE(
+        GREY,
+        CLASSES,
+        prior=ClassConditional(LATENT),
+        networks=MLP(hidden=(16,)),
+        latent_dims=(4, 3),
+        hidden=(9, 8),
+    ),
+    "LadderVAE, two rungs, convolutional, colour, VampPrior": lambda: LadderVAE(
+        COLOUR,
+        CLASSES,
+        prior=VampPrior(LATENT, num_components=3, per_class=True),
+        likelihood=Gaussian(),
+        networks=Convolutional(channels=(4, 4), hidden=16),
+        latent_dims=(3,),
+        hidden=(8,),
     ),
 }
 SUMS_OVER_CLASS = [name for name, make in MODELS.items() if make().sums_over_class]
@@ -409,6 +430,7 @@ def test_the_interface_cannot_be_instantiated():
     ["models.conditional_vae", "models.gmvae", "models.m1", "models.m1m2", "models.m2", "models.sparse_label_vae"],
 )
 @pytest.mark.parametrize("name", ["models.m2", "models.adgm", "models.sdgm"])
+@pytest.mark.parametrize("name", ["models.m2", "models.adgm", "models.sdgm", "models.ladder_vae"])
 def test_the_docstrings_example_runs(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted >= 4

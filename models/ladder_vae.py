@@ -1,0 +1,238 @@
+"""The ladder VAE: several layers of style, with the class at the top."""
+
+from itertools import pairwise
+
+import pyro
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from models.likelihoods import Likelihood
+from models.m2 import M2
+from models.networks import ImageShape, Networks
+from models.normal import LogScaleNormal, diagonal_normal
+from models.priors import ClassPrior, Prior
+
+
+class LadderVAE(M2):
+    """M2 on a ladder: Sønderby, Raiko, Maaløe, Sønderby and Winther 2016, arXiv 1602.02282, with a class at the top.
+
+    The story, of L rungs; the class stands beside the topmost latent variable, as in `M2`, and what is below it learns
+    of the class through z_L-1 only:
+
+        y ~ p(y)                       the class: observed, or summed over
+        z_L ~ p(z_L)                   the top of the style; or p(z_L | y), with a prior that looks at the class
+        z_L-1 ~ p(z_L-1 | y, z_L)      = N(μ(y, z_L), diag σ²(y, z_L))
+        z_i ~ p(z_i | z_i+1)           = N(μ(z_i+1), diag σ²(z_i+1)),    i = L-2, …, 1
+        x ~ p(x | z_1)                 the image
+
+    The guide goes up from the image, d_i = f(d_i-1), d_0 = x, without noise, and comes down again. Below the top it
+    merges what the image says, N(μ̂_i, σ̂_i²) from d_i, with what the story expects, N(μ_i, σ_i²), by their precisions:
+
+        y ~ q(y | x)                   the classifier
+        z_L ~ q(z_L | x, y)            = N(μ(d_L-1, y), diag σ²(d_L-1, y))
+        z_i ~ q(z_i | z_i+1, x, y)     ∝ N(z_i; μ̂_i, σ̂_i²) N(z_i; μ_i, σ_i²)
+
+    With one rung it is `M2`: p(y) p(z_1) p(x | y, z_1), and q(z_1 | x, y). In every ladder the bound is M2's, with a KL
+    divergence for each rung. Upper rungs fall asleep easily: the paper trains with batch norm in the networks and with
+    a KL weight that starts at 0, to which free bits can be added (`inference.Objective`).
+
+    The style that `encode` finds, `decode` takes and `draw` draws is z_L and below it, rung by rung, what the image
+    adds to what the story expects,
+
+        ε_i = (z_i - μ_i) / σ_i,    ε_i ~ N(0, I) in the story.
+
+    Each rung is at its mean, given the mean of the rung above. In another class the same ε_i make other z_i, so that an
+    analogy changes all that depends on the class, and in its own class it is the reconstruction. The first columns of
+    `encode` are the top's, the last ones those of z_1.
+
+    Example:
+        >>> import torch
+        >>> from models import LadderVAE, priors
+        >>> top = priors.StandardNormal(latent_dim=10)
+        >>> ladder = LadderVAE((1, 28, 28), num_classes=10, prior=top, latent_dims=(40, 20), hidden=(300, 200))
+        >>> ladder.encode(torch.rand(4, 1, 28, 28)).shape
+        torch.Size([4, 70])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z_L) or p(z_L | y); N(0, I) in 50 dimensions where it is not given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of all densities but the classifier, one for each arrow; the MLP of Kingma et al. where
+            they are not given. The paper's have two layers of leaky rectified units with batch norm.
+        classifier: The networks of q(y | x); `networks` where they are not given.
+        class_prior: p(y); uniform where it is not given.
+        latent_dims: Dimensions of z_1, …, z_L-1, from the image upwards; that of z_L is the prior's. The paper's five
+            rungs have 64, 32, 16, 8 and 4.
+        hidden: Sizes of d_1, …, d_L-1.
+
+    Raises:
+        ValueError: If a size is not positive, there are not as many latent_dims as hidden, or the class prior is for
+            another number of classes.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        classifier: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+        latent_dims: tuple[int, ...] = (32,),
+        hidden: tuple[int, ...] = (256,),
+    ) -> None:
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior,
+            likelihood=likelihood,
+            networks=networks,
+            classifier=classifier,
+            class_prior=class_prior,
+        )
+        for name, sizes in {"latent_dims": latent_dims, "hidden": hidden}.items():
+            if any(size < 1 for size in sizes):
+                raise ValueError(f"{name}: expected positive sizes; got {sizes}.")
+        if len(latent_dims) != len(hidden):
+            raise ValueError(f"hidden: expected a size for each of {len(latent_dims)} latent_dims; got {len(hidden)}.")
+        self.latent_dims = latent_dims
+        self.hidden = hidden
+
+        self.up = nn.ModuleList()  # from d_i-1 to d_i, and to μ̂_i and log σ̂_i beside it
+        self.down = nn.ModuleList()  # from z_i+1 to μ_i and log σ_i
+        if not latent_dims:
+            return
+        top_dim = self.prior.latent_dim
+        outputs = [size + 2 * latent_dim for size, latent_dim in zip(hidden, latent_dims, strict=True)]
+        self.up.append(self.networks.encoder(image_shape, outputs[0]))
+        self.up.extend(self.networks.dense(size, output) for size, output in zip(hidden, outputs[1:], strict=False))
+        self.down.extend(self.networks.dense(above, 2 * below) for below, above in pairwise(latent_dims))
+        self.down.append(self.networks.dense(top_dim, 2 * latent_dims[-1], num_classes))
+        self.z_encoder = self.networks.dense(hidden[-1], 2 * top_dim, num_classes)
+        channels, height, width = image_shape
+        pixels = (channels * self.likelihood.parameters_per_pixel, height, width)
+        self.decoder = self.networks.decoder(latent_dims[0], pixels)
+
+    @property
+    def num_rungs(self) -> int:
+        """L, how many latent variables there are."""
+        return 1 + len(self.latent_dims)
+
+    def story(self) -> list[tuple[str, str]]:
+        """All densities; see `SemiSupervisedModel.story`."""
+        p_y, (_, top), (_, image), q_y, _ = super().story()
+        rungs = list(enumerate(self.latent_dims, start=1))
+        sizes = [*self.latent_dims, self.prior.latent_dim]
+        return [
+            p_y,
+            (self.prior.density.replace("z", f"z_{self.num_rungs}"), top),
+            *((f"p(z_{i} | {self._above(i)})", f"Normal, {size} dimensions") for i, size in reversed(rungs)),
+            (f"p(x | {self._above(0)})", image),
+            q_y,
+            (f"q(z_{self.num_rungs} | x, y)", f"Normal, {sizes[-1]} dimensions; z_encoder {self.networks}"),
+            *((f"q(z_{i} | z_{i + 1}, x, y)", "merged by precision") for i, _ in reversed(rungs)),
+        ]
+
+    def _above(self, i: int) -> str:
+        """Return what the rung above the i-th is called, with the class where it is the top."""
+        return ("y, " if i + 1 == self.num_rungs else "") + f"z_{i + 1}"
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        """p(y) p(z_L | y) p(z_L-1 | y, z_L) … p(x | z_1); see `SemiSupervisedModel.model`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            # p(y)
+            y = pyro.sample("y", self.class_prior(), obs=y)
+            # p(z_L | y)
+            z = pyro.sample(f"z_{self.num_rungs}", self.prior(y))
+            for i in reversed(range(1, self.num_rungs)):
+                # p(z_i | z_i+1), of the class too where z_i+1 is the top
+                z = pyro.sample(f"z_{i}", self.expect(i, z, y))
+            # p(x | z_1), of the class too where z_1 is the top
+            pyro.sample("x", self._image(z, y), obs=x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        """q(y | x) q(z_L | x, y) q(z_L-1 | z_L, x, y) …; see `SemiSupervisedModel.guide`."""
+        self.begin(x, y)
+        with pyro.plate("images", len(x)):
+            if y is None:
+                # q(y | x)
+                y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
+            d, seen = self.climb(x)
+            # q(z_L | x, y)
+            z = pyro.sample(f"z_{self.num_rungs}", diagonal_normal(self.z_encoder(d, y)))
+            for i in reversed(range(1, self.num_rungs)):
+                # q(z_i | z_i+1, x, y)
+                z = pyro.sample(f"z_{i}", merge(seen[i - 1], self.expect(i, z, y)))
+
+    def climb(self, x: Tensor) -> tuple[Tensor, list[TorchDistribution]]:
+        """Go up from the image: return d_L-1, and N(μ̂_i, diag σ̂_i²) for i = 1, …, L-1."""
+        d, seen = x, []
+        for network, size, latent_dim in zip(self.up, self.hidden, self.latent_dims, strict=True):
+            d, outputs = network(d).split([size, 2 * latent_dim], dim=-1)
+            seen.append(diagonal_normal(outputs))
+        return d, seen
+
+    def expect(self, i: int, z: Tensor, y: Tensor) -> TorchDistribution:
+        """Return p(z_i | z_i+1), or p(z_i | y, z_i+1) right below the top, for the z_i+1 given."""
+        return diagonal_normal(self.down[i - 1](z, y if i + 1 == self.num_rungs else None))
+
+    def _image(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z_1), or p(x | y, z_1) with one rung."""
+        return self.likelihood(self.decoder(z, y if self.num_rungs == 1 else None))
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """Return q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the rungs above."""
+        d, seen = self.climb(x)
+        q = diagonal_normal(self.z_encoder(d, y)).base_dist
+        z, loc, log_scale = q.loc, [q.loc], [q.log_scale]
+        for i in reversed(range(1, self.num_rungs)):
+            p = self.expect(i, z, y)
+            q, p = merge(seen[i - 1], p).base_dist, p.base_dist
+            loc.append((q.loc - p.loc) / p.scale)
+            log_scale.append(q.log_scale - p.log_scale)
+            z = q.loc
+        normal = LogScaleNormal(torch.cat(loc, dim=-1), torch.cat(log_scale, dim=-1))
+        return dist.Independent(normal, 1)
+
+    def posterior_of_prior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z_L | x, y)."""
+        return diagonal_normal(self.z_encoder(self.climb(x)[0], y))
+
+    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z_1) for the z_1 that z_L, ε_L-1, …, ε_1, side by side, lead to; see `SemiSupervisedModel.decode`."""
+        z, *noise = z.split([self.prior.latent_dim, *reversed(self.latent_dims)], dim=-1)
+        for i, epsilon in zip(reversed(range(1, self.num_rungs)), noise, strict=True):
+            p = self.expect(i, z, y).base_dist
+            z = p.loc + p.scale * epsilon
+        return self._image(z, y)
+
+    def draw(self, y: Tensor) -> Tensor:
+        """Return z_L, ε_L-1, …, ε_1, side by side; see `SemiSupervisedModel.draw`."""
+        z = super().draw(y)
+        return torch.cat([z, z.new_empty(*z.shape[:-1], sum(self.latent_dims)).normal_()], dim=-1)
+
+
+def merge(seen: TorchDistribution, expected: TorchDistribution) -> TorchDistribution:
+    """Return the normalised product of two diagonal normals, which weighs their means by their precisions.
+
+        σ² = 1 / (σ̂^-2 + σ_p^-2),    μ = (μ̂ σ̂^-2 + μ_p σ_p^-2) σ²
+
+    With the share w = σ̂^-2 / (σ̂^-2 + σ_p^-2) = sigmoid(2 log σ_p - 2 log σ̂) of the first, no precision is computed:
+
+        log σ = log σ_p + ½ log(1 - w),    μ = μ_p + w (μ̂ - μ_p)
+
+    Args:
+        seen: N(μ̂, diag σ̂²), with leading dimensions that broadcast.
+        expected: N(μ_p, diag σ_p²).
+    """
+    q, p = seen.base_dist, expected.base_dist
+    log_ratio = 2 * (p.log_scale - q.log_scale)
+    loc = p.loc + log_ratio.sigmoid() * (q.loc - p.loc)
+    return dist.Independent(LogScaleNormal(loc, p.log_scale - 0.5 * F.softplus(log_ratio)), 1)
