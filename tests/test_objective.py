@@ -14,7 +14,7 @@ from test_priors import PRIORS
 
 from inference.objective import Consistency, Objective, Observations, Sizes, SummedBound
 from inference.schedules import KLWeight
-from models import M2
+from models import M2, LadderVAE
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.normal import LogScaleNormal
@@ -356,6 +356,90 @@ def test_without_the_generative_terms_only_the_classifier_is_trained():
     assert _gradients(model, loss).keys() == names
 
 
+# Free bits
+
+
+def _kl_by_hand(model, seen):
+    """KL of z, mean over the batch: labelled, and unlabelled as Σ_y q(y|x) KL(y); noise as in the objective."""
+    _, labelled, _ = _terms_by_hand(model, seen.labelled, seen.y, _noise(4, LATENT))
+    noise, q_y = _noise(CLASSES, 5, LATENT), model.y_encoder(seen.unlabelled).softmax(-1)
+    by_class = [_terms_by_hand(model, seen.unlabelled, torch.full((5,), k), noise[k])[1] for k in range(CLASSES)]
+    unlabelled = sum(q_y[:, k] * by_class[k] for k in range(CLASSES))
+    return labelled.mean(), unlabelled.mean()
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_free_bits_replace_the_kl_divergence_by_the_larger_of_it_and_lambda(share, beta):
+    model, seen = _model("ClassConditional"), _seen()
+    torch.manual_seed(7)
+    labelled, unlabelled = _kl_by_hand(model, seen)
+    assert min(labelled, unlabelled) > 0.1
+    free_bits = share * max(labelled, unlabelled).item()  # below one of the two, or above both
+    losses = []
+    for free in (0.0, free_bits):
+        torch.manual_seed(7)
+        losses.append(Objective(kl_weight=KLWeight(beta, beta), free_bits=free)(model, seen, SIZES))
+    (without, terms), (with_them, same_terms) = losses
+    # J / N without the KL divergences, and max(λ, KL) in their place.
+    torch.manual_seed(7)
+    labelled, unlabelled = _kl_by_hand(model, seen)
+    expected = without
+    for weight, kl in ((10 / 50, labelled), (40 / 50, unlabelled)):
+        expected = expected - weight * beta * kl + weight * beta * torch.clamp(kl, min=free_bits)
+    torch.testing.assert_close(with_them, expected, **EXACT)
+    assert with_them > without + 1e-3
+    _assert_same_gradients(_gradients(model, with_them), _gradients(model, expected))
+    # What is shown is the bound itself.
+    assert terms.keys() == same_terms.keys()
+    for name, value in terms.items():
+        torch.testing.assert_close(same_terms[name], value, **EXACT)
+
+
+def test_where_the_kl_divergence_is_free_it_has_no_gradient():
+    model, seen = _model("ClassConditional"), _seen()
+    names = ("prior.loc", "prior.log_scale")
+    # The prior's only part in the bound is the KL divergence.
+    for free_bits, learns in ((0.0, True), (1e-3, True), (1e3, False)):
+        torch.manual_seed(7)
+        gradients = _gradients(model, Objective(free_bits=free_bits)(model, seen, SIZES)[0])
+        largest = max(gradients[name].abs().max().item() for name in names)
+        assert (largest > 1e-3) if learns else (largest < 1e-12)
+    # And the loss no longer changes with the posterior's distance from the prior.
+    torch.manual_seed(7)
+    loss = Objective(free_bits=1e3)(model, seen, SIZES)[0].detach()
+    with torch.no_grad():
+        model.prior.loc.add_(1.0)
+    torch.manual_seed(7)
+    torch.testing.assert_close(Objective(free_bits=1e3)(model, seen, SIZES)[0].detach(), loss, **EXACT)
+
+
+def test_below_the_kl_divergence_free_bits_change_nothing():
+    model, seen = _model(), _seen()
+    results = []
+    for free_bits in (0.0, 1e-6):
+        torch.manual_seed(7)
+        loss, terms = Objective(free_bits=free_bits)(model, seen, SIZES)
+        results.append((loss.detach(), _gradients(model, loss)))
+        assert min(terms["labelled/kl"], terms["unlabelled/kl"]) > 1e-6
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=0)
+    _assert_same_gradients(results[0][1], results[1][1])
+
+
+def test_every_latent_variable_has_free_bits_of_its_own():
+    model, seen = _model(cls=LadderVAE), _seen(unlabelled=0)
+    torch.manual_seed(7)
+    without, terms = Objective(alpha=0.0)(model, seen, SIZES)
+    kl = {name: terms[f"labelled/kl/{name}"] for name in ("z_1", "z_2")}
+    between = (sum(kl.values()) / 2).item()
+    assert min(kl.values()) < 0.9 * between
+    torch.manual_seed(7)
+    with_them, _ = Objective(alpha=0.0, free_bits=between)(model, seen, SIZES)
+    # One is above and one below: the mean of the two is free of neither by itself.
+    expected = 10 / 50 * (between - min(kl.values()))
+    torch.testing.assert_close((with_them - without).detach(), expected, **EXACT)
+
+
 BATCHES = {
     "labelled only": ((4, 0), {"labelled/negative_elbo", "classification"}),
     "unlabelled only": ((0, 5), {"unlabelled/negative_elbo", "consistency"}),
@@ -405,6 +489,7 @@ def test_the_average_over_draws_has_the_kl_divergence_in_closed_form():
 ERRORS = {
     "negative alpha": (lambda: Objective(alpha=-0.1), "alpha"),
     "negative labelled weight": (lambda: Objective(labelled_weight=-1.0), "labelled_weight"),
+    "negative free bits": (lambda: Objective(free_bits=-0.1), "free_bits: expected a number of nats of at least 0"),
     "nothing to train": (lambda: Objective(alpha=0.0, generative=False), "nothing to train"),
     "consistency without weight": (lambda: Consistency(weight=0.0), r"consistency\.weight"),
     "confidence of one": (lambda: Consistency(confidence=1.0), r"consistency\.confidence"),
