@@ -8,6 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.m2 import M2
 from models.networks import ImageShape, Networks
@@ -150,6 +151,10 @@ class ADGM(M2):
         a = q_a.mean + q_a.base_dist.scale * self.noise  # (samples, batch, auxiliary)
         log_q_y = self.y_encoder(x, beside=a).log_softmax(-1)  # (samples, batch, classes)
         return dist.Categorical(logits=log_q_y.logsumexp(0) - math.log(self.num_samples))
+
+    def baseline(self) -> SemiSupervisedModel:
+        """Return the M2 of the same networks: with nothing to say of x, an a is but noise to the classifier."""
+        return M2(self.image_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
 
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
         """q(z | a, x, y) at the mean a of q(a | x); see `SemiSupervisedModel.posterior`."""

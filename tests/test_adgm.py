@@ -14,7 +14,7 @@ from models import ADGM, M2, SDGM
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.normal import LogScaleNormal
-from models.priors import ClassConditional, ClassPrior, StandardNormal
+from models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
 
 CLASSES, LATENT, AUXILIARY = 3, 2, 4
 IMAGE = (1, 4, 4)
@@ -187,6 +187,17 @@ def test_more_samples_come_closer_to_the_expectation(kind):
         errors = [(model.eval().classify(x).probs - draws).abs().max() for model in (few, many)]
     assert errors[1] < 0.01
     assert errors[1] < errors[0] / 3
+
+
+@KINDS
+def test_its_baseline_is_the_classifier_without_an_auxiliary_variable(kind):
+    classifier = MLP((7, 5), batch_norm=True)
+    baseline = _model(kind, VampPrior(LATENT, 2), classifier=classifier).baseline()
+    assert type(baseline) is M2
+    expected = classifier.encoder(IMAGE, CLASSES)
+    assert {k: v.shape for k, v in baseline.y_encoder.state_dict().items()} == {
+        k: v.shape for k, v in expected.state_dict().items()
+    }
 
 
 # Reductions
