@@ -27,8 +27,8 @@ class SemiSupervisedModel(nn.Module, ABC):
        observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide where it is not;
        the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under enumeration, or has
        more dimensions to the left when several samples are drawn at once.
-    3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. Say in
-       `story` what the densities are, for `repr`.
+    3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. With other
+       latent variables beside the prior's, write `draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
        What gradients do not learn, `take_stock` does; what belongs to the loss beside the bound, `penalties` adds.
     5. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
