@@ -1,27 +1,30 @@
 """What is believed about images and their classes: Pyro programs, priors, likelihoods, networks."""
 
 from models import feature_classifiers, likelihoods, networks, priors
-from models.adversarial_autoencoder import AdversarialAutoencoder
-from models import likelihoods, networks, priors
 from models.adgm import ADGM
+from models.adversarial_autoencoder import AdversarialAutoencoder
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.gmvae import GMVAE
+from models.ladder_vae import LadderVAE
 from models.m1 import M1
 from models.m1m2 import M1M2
-from models.ladder_vae import LadderVAE
 from models.m2 import M2
+from models.sdgm import SDGM
 from models.somvae import SOMVAE
 from models.sparse_label_vae import SparseLabelVAE
 
 __all__ = [
+    "ADGM",
     "GMVAE",
     "M1",
     "M1M2",
     "M2",
+    "SDGM",
     "SOMVAE",
     "AdversarialAutoencoder",
     "ConditionalVAE",
+    "LadderVAE",
     "SemiSupervisedModel",
     "SparseLabelVAE",
     "feature_classifiers",
@@ -29,6 +32,3 @@ __all__ = [
     "networks",
     "priors",
 ]
-from models.sdgm import SDGM
-
-__all__ = ["ADGM", "M2", "SDGM", "LadderVAE", "SemiSupervisedModel", "likelihoods", "networks", "priors"]

@@ -19,18 +19,19 @@ from test_priors import PRIORS
 from inference.contracts import check_model
 from inference.objective import Objective, Observations, Sizes
 from models import (
+    ADGM,
     GMVAE,
     M1,
     M1M2,
     M2,
+    SDGM,
     SOMVAE,
     AdversarialAutoencoder,
     ConditionalVAE,
+    LadderVAE,
     SemiSupervisedModel,
     SparseLabelVAE,
 )
-from models import ADGM, M2, SDGM, SemiSupervisedModel
-from models import ADGM, M2, SDGM, LadderVAE, SemiSupervisedModel
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
@@ -425,12 +426,7 @@ def test_the_interface_cannot_be_instantiated():
         SemiSupervisedModel()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["models.conditional_vae", "models.gmvae", "models.m1", "models.m1m2", "models.m2", "models.sparse_label_vae"],
-)
-@pytest.mark.parametrize("name", ["models.m2", "models.adgm", "models.sdgm"])
-@pytest.mark.parametrize("name", ["models.m2", "models.adgm", "models.sdgm", "models.ladder_vae"])
+@pytest.mark.parametrize("name", sorted({type(make()).__module__ for make in MODELS.values()}))
 def test_the_docstrings_example_runs(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted >= 4
