@@ -45,7 +45,7 @@ def test_every_recipe_is_in_the_readme_and_is_yaml():
     recipes = sorted((ROOT / "inference" / "recipes").glob("*.yaml"))
     assert recipes
     for path in recipes:
-        assert f"| `{path.stem}` |" in README
+        assert f"`{path.stem}`" in README
         assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 
