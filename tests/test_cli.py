@@ -322,7 +322,7 @@ UNKNOWN = [
     (["--model.likelihood=Bernoulli", "--model.likelihood.x=3"], r"expected an option of Bernoulli \(it has none\)"),
     (["--model.image_shape=[1,8,8]"], "--model.image_shape: expected an option of M2"),
     (["--data", "MNIT"], "--data: expected one of Digits, MNIST, .*; got 'MNIT'. Did you mean MNIST"),
-    (["--model", "M3"], "--model: expected one of M2, .* got 'M3'"),
+    (["--model", "M3"], "--model: expected one of .*, M2, .* got 'M3'"),
     (["--model.prior=GausianMixture"], "Did you mean GaussianMixture"),
     (["--model.prior=nowhere.Prior"], "--model.prior: expected one of ClassConditional, .*; got 'nowhere.Prior'"),
     (["--model.prior=data.Digits"], "--model.prior: expected one of ClassConditional, .*; got 'data.Digits'"),

@@ -291,6 +291,7 @@ def test_one_image_has_no_standard_error():
 def test_plain_numbers():
     plain = evaluate(LinearGaussian(), made_up_data(3), num_samples=1).to_dict()
     assert set(plain["classifier"]) == {"accuracy", "nll", "ece", "brier"} == set(plain["posterior"])
+    assert plain.pop("main_classes") is None  # the data have none
     numbers = [value for key, value in plain.items() if key not in ("classifier", "posterior", "terms")]
     numbers += [*plain["classifier"].values(), *plain["posterior"].values(), *plain["terms"].values()]
     assert all(type(number) in (int, float) for number in numbers)
