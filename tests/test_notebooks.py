@@ -40,7 +40,7 @@ def texts(notebook):
 
 
 def test_the_notebooks_are_numbered_one_after_the_other():
-    assert [path.name[:3] for path in NOTEBOOKS] == [f"0{number}_" for number in range(1, len(NOTEBOOKS) + 1)]
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02}_" for number in range(1, len(NOTEBOOKS) + 1)]
     listed = (ROOT / "notebooks" / "README.md").read_text()
     assert all(path.name in listed for path in NOTEBOOKS)
 
