@@ -387,6 +387,7 @@ def attack(arguments: list[str]) -> None:
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
     model, data = run.model, run.data
+    rejection.check_attackable(model)
     rule = rejection.fit_rejection(model, data, quantile=options.quantile)
     x, y = data.pixels(data.test_images[: options.num_images]), data.test_labels[: options.num_images]
     print("| attack | ε | accuracy | error | rejected | after reclassification | without rejection | AUROC |")

@@ -141,6 +141,14 @@ def outcome(decisions: Tensor, labels: Tensor) -> Outcome:
     return Outcome(right, ((decisions != labels) & ~rejected).double().mean().item(), rejected.double().mean().item())
 
 
+def check_attackable(model: SemiSupervisedModel) -> None:
+    """Raise ValueError unless q(y|x) has a gradient that an attack can follow."""
+    if not model.learns_classifier:
+        raise ValueError(
+            f"model: expected one whose q(y|x) has a gradient to follow; got {type(model).__name__}, whose has none."
+        )
+
+
 def fgsm(model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
     """The fast gradient sign method, x + ε sign ∇_x -log q(y|x), cut to [0, 1].
 
@@ -191,10 +199,7 @@ def _step(model: SemiSupervisedModel, x: Tensor, original: Tensor, y: Tensor, si
 
 
 def _attack(model: SemiSupervisedModel, x: Tensor, y: Tensor, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    if not model.learns_classifier:
-        raise ValueError(
-            f"model: expected one whose q(y|x) has a gradient to follow; got {type(model).__name__}, whose has none."
-        )
+    check_attackable(model)
     device = device_of(model)
     with evaluating(model):
         parts = zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True)
