@@ -8,8 +8,8 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood
+from models.base import SemiSupervisedModel
+from models.likelihoods import Likelihood
 from models.networks import MLP, ImageShape, Network, Networks
 from models.priors import ClassPrior, Prior, StandardNormal, VampPrior
 
@@ -86,7 +86,6 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         instance_noise: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
         if isinstance(prior, VampPrior):
             raise ValueError("prior: expected one that needs no posteriors, which have no density here; got VampPrior.")
         for name, number in (("adversarial_weight", adversarial_weight), ("instance_noise", instance_noise)):
@@ -94,22 +93,21 @@ class AdversarialAutoencoder(SemiSupervisedModel):
                 raise ValueError(f"{name}: expected a number of at least 0; got {number}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected a number in [0, 1); got {label_smoothing}.")
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else StandardNormal(10)
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP(hidden=(1000, 1000))
-        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else StandardNormal(10),
+            likelihood=likelihood,
+            networks=networks if networks is not None else MLP(hidden=(1000, 1000)),
+            class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
+        )
         self.adversarial_weight = adversarial_weight
         self.instance_noise = instance_noise
         self.label_smoothing = label_smoothing
-        check_sizes(image_shape, self.class_prior, num_classes)
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         self.encoder = self.networks.encoder(image_shape, num_classes + latent_dim)
-        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.y_discriminator = self.networks.dense(num_classes, 1)
         self.z_discriminator = self.networks.dense(latent_dim, 1)
         self.prior.attach(num_classes, image_shape, self.posterior)

@@ -10,8 +10,8 @@ import torch
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
-from models.likelihoods import Likelihood
-from models.networks import ImageShape
+from models.likelihoods import ContinuousBernoulli, Likelihood
+from models.networks import MLP, ImageShape, Networks
 from models.priors import ClassPrior, Prior
 
 
@@ -20,8 +20,8 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     To write a model:
 
-    1. Inherit from `SemiSupervisedModel` in a file of its own. Store every constructor argument under its own
-       name: run folders describe a model by them.
+    1. Inherit from `SemiSupervisedModel` in a file of its own. Give ``super().__init__`` the parts that it takes,
+       and store every other constructor argument under its own name: run folders describe a model by them.
     2. Write `model(x, y=None)` and `guide(x, y=None)` with `self.begin(x, y)` as their first line and the density
        above each line. Images stand in ``pyro.plate("images", len(x))``; the site of the class is called "y", is
        observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide where it is not;
@@ -53,10 +53,55 @@ class SemiSupervisedModel(nn.Module, ABC):
     num_classes: int
     prior: Prior
     likelihood: Likelihood
+    networks: Networks
+    class_prior: ClassPrior
     label_in_story: bool = True
     sums_over_class: bool = True
     learns_classifier: bool = True
     bounds_evidence: bool = True
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+    ) -> None:
+        """Check the sizes and keep the parts that models have in common, under their names.
+
+        Args:
+            image_shape: Channels, height and width of x.
+            num_classes: How many classes.
+            prior: p(z) or p(z | y).
+            likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+            networks: The networks of guide and decoder; an MLP of 500 softplus units where they are not given.
+            class_prior: p(y); None where the story has no class.
+
+        Raises:
+            ValueError: If a size is not positive, or the class prior is for another number of classes.
+        """
+        super().__init__()
+        check_sizes(image_shape, num_classes)
+        if class_prior is not None:
+            if class_prior.num_classes != num_classes:
+                raise ValueError(
+                    f"class_prior: expected one for {num_classes} classes; got one for {class_prior.num_classes}."
+                )
+            self.class_prior = class_prior
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.prior = prior
+        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.networks = networks if networks is not None else MLP()
+
+    @property
+    def decoder_shape(self) -> ImageShape:
+        """The shape of a decoder's output: all parameters of p(x | ·) for one pixel after the other, as channels."""
+        channels, height, width = self.image_shape
+        return (channels * self.likelihood.parameters_per_pixel, height, width)
 
     @abstractmethod
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -226,16 +271,16 @@ class SemiSupervisedModel(nn.Module, ABC):
                 effectful(_constant(shown), type="param")(name=name, constraint=dist.constraints.real)
 
 
-def check_sizes(image_shape: ImageShape, class_prior: ClassPrior, num_classes: int) -> None:
+def check_sizes(image_shape: ImageShape, num_classes: int) -> None:
     """Refuse sizes of which no model can be made, in one sentence.
 
     Raises:
-        ValueError: If a size is not positive, or the class prior is for another number of classes.
+        ValueError: If one is not positive.
     """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
-    if class_prior.num_classes != num_classes:
-        raise ValueError(f"class_prior: expected one for {num_classes} classes; got one for {class_prior.num_classes}.")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
 
 
 def _constant(value: Tensor) -> Callable[..., Tensor]:

@@ -1,6 +1,5 @@
 """ConditionalVAE: a VAE that is told the class where it is known, and classifies by Bayes' rule."""
 
-import copy
 import math
 
 import pyro
@@ -9,11 +8,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.base import SemiSupervisedModel
+from models.likelihoods import Likelihood
 from models.m2 import M2
-from models.networks import MLP, ImageShape, Networks
-from models.normal import LogScaleNormal
+from models.networks import ImageShape, Networks
+from models.normal import diagonal_normal
 from models.priors import ClassPrior, Prior, StandardNormal
 
 # Pixels decoded at once by `classify`, over images and classes: memory stays the same whatever the batch.
@@ -88,24 +87,22 @@ class ConditionalVAE(SemiSupervisedModel):
         class_prior: ClassPrior | None = None,
         num_samples: int = 10,
     ) -> None:
-        super().__init__()
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else StandardNormal()
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP()
-        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
-        self.num_samples = num_samples
-        check_sizes(image_shape, self.class_prior, num_classes)
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else StandardNormal(),
+            likelihood=likelihood,
+            networks=networks,
+            class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
+        )
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1; got {num_samples}.")
+        self.num_samples = num_samples
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         # The last embedding is of 'unknown'.
         self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes + 1)
-        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes + 1)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes + 1)
         self.register_buffer("noise", torch.randn(num_samples, latent_dim))
         self.prior.attach(num_classes, image_shape, self.posterior)
 
@@ -161,8 +158,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def posterior(self, x: Tensor, y: Tensor) -> dist.Independent:
         """q(z | x, y); see `SemiSupervisedModel.posterior`."""
-        loc, log_scale = self.z_encoder(x, y).chunk(2, dim=-1)  # (classes, batch, latent) if y is (classes, 1)
-        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+        return diagonal_normal(self.z_encoder(x, y))  # (classes, batch, latent) if y is (classes, 1)
 
     def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | y, z); see `SemiSupervisedModel.decode`."""
@@ -175,13 +171,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """M2 with the same networks: with the generative terms off it is the supervised classifier."""
-        return M2(
-            self.image_shape,
-            self.num_classes,
-            prior=StandardNormal(self.prior.latent_dim),
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-        )
+        return M2(self.image_shape, self.num_classes, networks=self.networks)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y; where it is not given, 'unknown'."""

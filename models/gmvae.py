@@ -8,9 +8,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood
-from models.networks import MLP, ImageShape, Networks
+from models.base import SemiSupervisedModel
+from models.likelihoods import Likelihood
+from models.networks import ImageShape, Networks
 from models.normal import LogScaleNormal
 from models.priors import ClassPrior, Prior, SeparatedMeans
 
@@ -75,27 +75,25 @@ class GMVAE(SemiSupervisedModel):
         class_prior: ClassPrior | None = None,
         scale: float = 0.3,
     ) -> None:
-        super().__init__()
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else SeparatedMeans(max(10, num_classes - 1))
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP()
-        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
-        self.scale = scale
-        check_sizes(image_shape, self.class_prior, num_classes)
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else SeparatedMeans(max(10, num_classes - 1)),
+            likelihood=likelihood,
+            networks=networks,
+            class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
+        )
         if self.prior.density != "p(z | y)":
             raise ValueError(
                 f"prior: expected p(z | y), by which it classifies; got {self.prior.density}, {self.prior}."
             )
         if not scale > 0:
             raise ValueError(f"scale: expected a positive number; got {scale}.")
+        self.scale = scale
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         self.z_encoder = self.networks.encoder(image_shape, latent_dim)
-        self.decoder = self.networks.decoder(latent_dim, outputs)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.register_buffer("log_scale", torch.full((latent_dim,), math.log(scale)), persistent=False)
         self.prior.attach(num_classes, image_shape, self.posterior)
 

@@ -115,9 +115,7 @@ class LadderVAE(M2):
         self.down.extend(self.networks.dense(above, 2 * below) for below, above in pairwise(latent_dims))
         self.down.append(self.networks.dense(top_dim, 2 * latent_dims[-1], num_classes))
         self.z_encoder = self.networks.dense(hidden[-1], 2 * top_dim, num_classes)
-        channels, height, width = image_shape
-        pixels = (channels * self.likelihood.parameters_per_pixel, height, width)
-        self.decoder = self.networks.decoder(latent_dims[0], pixels)
+        self.decoder = self.networks.decoder(latent_dims[0], self.decoder_shape)
 
     @property
     def num_rungs(self) -> int:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from models.base import SemiSupervisedModel
 from models.feature_classifiers import FeatureClassifier, Stock, SupportVectorMachine
-from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.likelihoods import Likelihood
 from models.m2 import M2
 from models.networks import MLP, ImageShape, Networks
-from models.normal import LogScaleNormal
+from models.normal import diagonal_normal
 from models.priors import Prior, StandardNormal
 
 _DRAWS = 100
@@ -75,23 +75,18 @@ class M1(SemiSupervisedModel):
         networks: Networks | None = None,
         feature_classifier: FeatureClassifier | None = None,
     ) -> None:
-        super().__init__()
-        if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else StandardNormal()
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP(hidden=(600, 600))
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else StandardNormal(),
+            likelihood=likelihood,
+            networks=networks if networks is not None else MLP(hidden=(600, 600)),
+        )
         self.feature_classifier = feature_classifier if feature_classifier is not None else SupportVectorMachine()
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim)
-        self.decoder = self.networks.decoder(latent_dim, outputs)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.stock = Stock(self.feature_classifier, latent_dim, num_classes)
         self.prior.attach(num_classes, image_shape, self.posterior)
 
@@ -121,8 +116,7 @@ class M1(SemiSupervisedModel):
             pyro.sample("z", self._features(x))
 
     def _features(self, x: Tensor) -> TorchDistribution:
-        loc, log_scale = self.z_encoder(x).chunk(2, dim=-1)  # (batch, latent)
-        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+        return diagonal_normal(self.z_encoder(x))  # (batch, latent)
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""

@@ -7,10 +7,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from models.base import SemiSupervisedModel
-from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
+from models.likelihoods import Likelihood, bounded
 from models.m2 import M2
 from models.networks import MLP, ImageShape, Networks
-from models.normal import LogScaleNormal, UnitNormal
+from models.normal import LogScaleNormal, UnitNormal, diagonal_normal
 from models.priors import ClassPrior, Prior, StandardNormal
 
 _UNUSED = 0.1
@@ -91,34 +91,27 @@ class M1M2(SemiSupervisedModel):
         m1_until: float = 0.5,
         m2_until: float = 1.0,
     ) -> None:
-        super().__init__()
-        if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
         if z1_dim < 1:
             raise ValueError(f"z1_dim: expected a positive integer; got {z1_dim}.")
         if not 0 <= m1_until <= m2_until <= 1:
             raise ValueError(f"m1_until: expected 0 <= m1_until <= m2_until <= 1; got {m1_until} and {m2_until}.")
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else StandardNormal()
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP(hidden=(600, 600))
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else StandardNormal(),
+            likelihood=likelihood,
+            networks=networks if networks is not None else MLP(hidden=(600, 600)),
+            class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
+        )
         self.inner_networks = inner_networks if inner_networks is not None else MLP()
         self.classifier = classifier if classifier is not None else self.inner_networks
-        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
-        if self.class_prior.num_classes != num_classes:
-            raise ValueError(
-                f"class_prior: expected one for {num_classes} classes; got one for {self.class_prior.num_classes}."
-            )
         self.z1_dim = z1_dim
         self.m1_until = m1_until
         self.m2_until = m2_until
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         self.z1_encoder = self.networks.encoder(image_shape, 2 * z1_dim)
-        self.decoder = self.networks.decoder(z1_dim, outputs)
+        self.decoder = self.networks.decoder(z1_dim, self.decoder_shape)
         self.y_encoder = self.classifier.dense(z1_dim, num_classes)
         self.z2_encoder = self.inner_networks.dense(z1_dim, 2 * latent_dim, num_classes)
         self.z1_decoder = self.inner_networks.dense(latent_dim, 2 * z1_dim, num_classes)
@@ -186,8 +179,7 @@ class M1M2(SemiSupervisedModel):
                 pyro.sample("z2", self._style(z1, y))  # (classes, batch, latent) if y is enumerated
 
     def _features(self, x: Tensor) -> TorchDistribution:
-        loc, log_scale = self.z1_encoder(x).chunk(2, dim=-1)
-        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+        return diagonal_normal(self.z1_encoder(x))
 
     def _features_of(self, z2: Tensor, y: Tensor) -> TorchDistribution:
         loc, log_scale = self.z1_decoder(z2, y).chunk(2, dim=-1)
@@ -197,8 +189,7 @@ class M1M2(SemiSupervisedModel):
         return dist.Categorical(logits=self.y_encoder(self.used * z1))
 
     def _style(self, z1: Tensor, y: Tensor) -> TorchDistribution:
-        loc, log_scale = self.z2_encoder(self.used * z1, y).chunk(2, dim=-1)
-        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+        return diagonal_normal(self.z2_encoder(self.used * z1, y))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | z1) at the mean z1, or in training at a z1 that is drawn; see `SemiSupervisedModel.classify`."""

@@ -5,9 +5,9 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood
-from models.networks import MLP, ImageShape, Networks
+from models.base import SemiSupervisedModel
+from models.likelihoods import Likelihood
+from models.networks import ImageShape, Networks
 from models.normal import diagonal_normal
 from models.priors import ClassPrior, Prior, StandardNormal
 
@@ -63,22 +63,20 @@ class M2(SemiSupervisedModel):
         classifier: Networks | None = None,
         class_prior: ClassPrior | None = None,
     ) -> None:
-        super().__init__()
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else StandardNormal()
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP()
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else StandardNormal(),
+            likelihood=likelihood,
+            networks=networks,
+            class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
+        )
         self.classifier = classifier if classifier is not None else self.networks
-        self.class_prior = class_prior if class_prior is not None else ClassPrior(num_classes)
-        check_sizes(image_shape, self.class_prior, num_classes)
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         self.y_encoder = self.classifier.encoder(image_shape, num_classes)
         self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes)
-        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.prior.attach(num_classes, image_shape, self.posterior_of_prior)
 
     def story(self) -> list[tuple[str, str]]:

@@ -1,7 +1,5 @@
 """SOMVAE: an autoencoder whose codes are moved to the nodes of a self-organising map."""
 
-import copy
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -10,10 +8,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood
+from models.likelihoods import Likelihood
 from models.m2 import M2
-from models.networks import MLP, ImageShape, Networks
-from models.priors import ClassPrior, Prior, StandardNormal
+from models.networks import ImageShape, Networks
+from models.priors import Prior
 from models.priors.base import check_grid, check_latent_dim
 
 
@@ -163,30 +161,22 @@ class SOMVAE(SemiSupervisedModel):
         commitment: float = 1.0,
         neighbourhood: float = 30.0,
     ) -> None:
-        super().__init__()
-        check_sizes(image_shape, ClassPrior(num_classes), num_classes)
-        if num_classes < 1:
-            raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
+        check_sizes(image_shape, num_classes)
         check_latent_dim(latent_dim)
         check_grid(rows, columns)
         for name, weight in (("commitment", commitment), ("neighbourhood", neighbourhood)):
             if weight < 0:
                 raise ValueError(f"{name}: expected a number of at least 0; got {weight}.")
-        self.image_shape = image_shape
-        self.num_classes = num_classes
+        codebook = Codebook(latent_dim, rows, columns, num_classes)
+        super().__init__(image_shape, num_classes, prior=codebook, likelihood=likelihood, networks=networks)
         self.latent_dim = latent_dim
         self.rows = rows
         self.columns = columns
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP()
         self.commitment = commitment
         self.neighbourhood = neighbourhood
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
-        self.prior = Codebook(latent_dim, rows, columns, num_classes)
         self.encoder = self.networks.encoder(image_shape, latent_dim)
-        self.decoder = self.networks.decoder(latent_dim, outputs)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
 
     def story(self) -> list[tuple[str, str]]:
         """The densities; see `SemiSupervisedModel.story`."""
@@ -235,13 +225,7 @@ class SOMVAE(SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """M2 with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
-        return M2(
-            self.image_shape,
-            self.num_classes,
-            prior=StandardNormal(self.latent_dim),
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-        )
+        return M2(self.image_shape, self.num_classes, networks=self.networks)
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | k) of the winner; see `SemiSupervisedModel.classify`."""

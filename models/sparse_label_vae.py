@@ -6,11 +6,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import ContinuousBernoulli, Likelihood, bounded
-from models.networks import MLP, ImageShape, Networks
-from models.normal import LogScaleNormal
-from models.priors import ClassPrior, Prior, StandardNormal
+from models.base import SemiSupervisedModel
+from models.likelihoods import Likelihood
+from models.networks import ImageShape, Networks
+from models.normal import diagonal_normal
+from models.priors import Prior, StandardNormal
 
 
 class SparseLabelVAE(SemiSupervisedModel):
@@ -68,23 +68,21 @@ class SparseLabelVAE(SemiSupervisedModel):
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes(image_shape, ClassPrior(num_classes), num_classes)
-        self.image_shape = image_shape
-        self.num_classes = num_classes
-        self.prior = prior if prior is not None else StandardNormal()
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
-        self.networks = networks if networks is not None else MLP()
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior if prior is not None else StandardNormal(),
+            likelihood=likelihood,
+            networks=networks,
+        )
         if self.prior.density != "p(z)":
             raise ValueError(
                 f"prior: expected p(z), as the story has no class; got {self.prior.density}, {self.prior}."
             )
 
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
         latent_dim = self.prior.latent_dim
         self.encoder = self.networks.encoder(image_shape, num_classes + 2 * latent_dim)
-        self.decoder = self.networks.decoder(latent_dim, outputs, num_classes)
+        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.prior.attach(num_classes, image_shape, self.posterior)
 
     def story(self) -> list[tuple[str, str]]:
@@ -119,17 +117,15 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:
         """q(z | x), the same for all classes; see `SemiSupervisedModel.posterior`."""
-        _, loc, log_scale = self._heads(x)
-        return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)
+        return diagonal_normal(self._heads(x)[1])
 
     def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | y, z), y classes or probabilities (..., classes); see `SemiSupervisedModel.decode`."""
         return self.likelihood(self.decoder(z, y))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of π(x), μ(x) and log σ(x), before it is bounded."""
-        latent_dim = self.prior.latent_dim
-        return torch.split(self.encoder(x), [self.num_classes, latent_dim, latent_dim], dim=-1)
+        """Return the logits of π(x), and μ(x) with log σ(x)."""
+        return torch.split(self.encoder(x), [self.num_classes, 2 * self.prior.latent_dim], dim=-1)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y; where it is not given, π(x)."""

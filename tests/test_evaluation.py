@@ -38,12 +38,14 @@ class LinearGaussian(SemiSupervisedModel):
     """
 
     def __init__(self, spread=1.0, trust=1.0):
-        super().__init__()
-        self.image_shape, self.num_classes = SHAPE, CLASSES
+        super().__init__(
+            SHAPE,
+            CLASSES,
+            prior=StandardNormal(LATENT),
+            likelihood=Gaussian(),
+            class_prior=ClassPrior(CLASSES, [0.5, 0.3, 0.2]),
+        )
         self.spread, self.trust = spread, trust
-        self.prior = StandardNormal(LATENT)
-        self.likelihood = Gaussian()
-        self.class_prior = ClassPrior(CLASSES, [0.5, 0.3, 0.2])
         generator = torch.Generator().manual_seed(3)
         self.W = 0.3 * torch.randn(PIXELS, LATENT, generator=generator)
         self.b = torch.rand(CLASSES, PIXELS, generator=generator)
