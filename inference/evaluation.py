@@ -249,6 +249,13 @@ def class_probabilities(model: SemiSupervisedModel, pixels: Tensor) -> Tensor:
     return torch.cat(logits).double().softmax(-1)
 
 
+def latent_means(model: SemiSupervisedModel, pixels: Tensor) -> Tensor:
+    """Return `model.encode` of images (N, channels, height, width) in [0, 1]; (N, latent), float64, on the CPU."""
+    with evaluating(model):
+        chunks = torch.split(pixels, _images_at_once(model))
+        return torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).double()
+
+
 def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> ImportanceEstimate:
     """Estimate log p(x, y) for every class by importance sampling from q(z | x, y).
 

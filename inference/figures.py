@@ -24,7 +24,7 @@ from torch import Tensor
 
 from inference import maps
 from inference.calibration import reliability_bins
-from inference.evaluation import device_of, evaluating
+from inference.evaluation import device_of, evaluating, latent_means
 from models import SemiSupervisedModel
 
 # Petroff 2021, "Accessible color sequences for data visualization", arXiv 2107.02270: ten colours that differ
@@ -58,7 +58,6 @@ _UNITS = {
 }
 _NOT_DRAWN = ("epoch", "step", "seconds")
 _RECONSTRUCTIONS_IN_A_LINE = 10
-_ENCODED_AT_ONCE = 500
 _TILE, _MARGIN, _LETTER = 0.6, 0.05, 0.1  # inches
 _SMALLEST_LETTER = 4.0  # points
 _SMALL_AXES = 3.0  # inches; below, there is small print and small dots
@@ -199,9 +198,7 @@ def latent_map(
         raise ValueError(
             f"x: expected at least {at_least} images and a label for each; got {len(x)} and {len(labels)}."
         )
-    with evaluating(model):
-        chunks = torch.split(x, _ENCODED_AT_ONCE)
-        z = torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).double()
+    z = latent_means(model, x)
     points, axis_labels = _by_neighbours(z) if tsne else _principal_components(z)
 
     if ax is None:

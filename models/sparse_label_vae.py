@@ -112,7 +112,7 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = Cat(π(x)); see `SemiSupervisedModel.classify`."""
-        logits, _, _ = self._heads(x)
+        logits, _ = self._heads(x)
         return dist.Categorical(logits=logits)
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:

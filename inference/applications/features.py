@@ -4,14 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from data import ImageData
-from inference.evaluation import device_of, evaluating
+from inference.evaluation import latent_means
 from models import SemiSupervisedModel
-
-_AT_ONCE = 500
 
 Matrix = npt.NDArray[np.float64]
 
@@ -56,20 +52,13 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
         raise ValueError("data: expected labelled training images, from which the classifiers learn; got none.")
     if len(data.test_images) < data.num_classes:
         raise ValueError(f"data: expected at least {data.num_classes} test images; got {len(data.test_images)}.")
-    train, test = data.train_images[data.labelled_index], data.test_images
+    train, test = data.pixels(data.train_images[data.labelled_index]), data.pixels(data.test_images)
     y_train, y_test = data.train_labels[data.labelled_index].numpy(), data.test_labels.numpy()
     features = {
-        "latent means": (latent_means(model, data, train), latent_means(model, data, test)),
-        "pixels": (data.pixels(train).flatten(1).double().numpy(), data.pixels(test).flatten(1).double().numpy()),
+        "latent means": (latent_means(model, train).numpy(), latent_means(model, test).numpy()),
+        "pixels": (train.flatten(1).double().numpy(), test.flatten(1).double().numpy()),
     }
     return {name: _score(*both, y_train, y_test, data.num_classes, seed) for name, both in features.items()}
-
-
-def latent_means(model: SemiSupervisedModel, data: ImageData, images: Tensor) -> Matrix:
-    """Return the means of q(z | x, y) at the most probable y for uint8 images, (N, latent), float64."""
-    with evaluating(model):
-        chunks = [model.encode(data.pixels(chunk).to(device_of(model))).cpu() for chunk in images.split(_AT_ONCE)]
-    return torch.cat(chunks).double().numpy()
 
 
 def clustering_accuracy(clusters: npt.NDArray[np.int_], labels: npt.NDArray[np.int_]) -> float:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.evaluation import device_of, evaluating, seeded
+from inference.evaluation import device_of, evaluating, latent_means, seeded
 from inference.runs import Run
 
 MAPPED_IMAGES = 2000
-
-_ENCODED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ def latent_map(run: Run) -> LatentMap:
         raise ValueError(f"run: expected at least two images to map; got {len(images)}.")
     with seeded(0):
         chosen = torch.randperm(len(images))[:MAPPED_IMAGES]
-    with evaluating(model):
-        chunks = torch.split(data.pixels(images[chosen]), _ENCODED_AT_ONCE)
-        z = torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).double()
+    z = latent_means(model, data.pixels(images[chosen]))
     centre = z.mean(0)
     left, singular, right = torch.linalg.svd(z - centre, full_matrices=False)
     shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
