@@ -436,10 +436,24 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     for option, value in _options(arguments).items():
         _check_choice(option, value)
     try:
-        return parser.parse_args(arguments)
+        return parser.parse_args(_deep_nulls(arguments))
     except Exception as error:  # jsonargparse answers in paragraphs, and not always with an ArgumentError
         known = [option for action in parser._actions for option in action.option_strings]
         raise UsageError(explain(str(error), known, CHOICES)) from error
+
+
+def _deep_nulls(arguments: list[str]) -> list[str]:
+    """Write `--data.source.num_labels null` as `--data.source {"init_args": {"num_labels": null}}`.
+
+    jsonargparse (4.53) reads a null of a part's part as the string "None".
+    """
+    written: list[str] = []
+    for word in arguments:
+        if word == "null" and written and "=" not in written[-1]:
+            word = f"{written.pop()}=null"
+        deep = re.fullmatch(r"(--(?:data|model)\.[\w.]+?)(?:\.init_args)?\.(\w+)=null", word)
+        written.append(f'{deep[1]}={{"init_args": {{"{deep[2]}": null}}}}' if deep else word)
+    return written
 
 
 def _check_choice(option: str, value: str) -> None:

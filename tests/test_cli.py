@@ -229,6 +229,13 @@ def test_options_override_the_recipe_and_leave_the_rest(configured):
     assert (seen["trainer"].gradient_clip, seen["data"].num_labels, seen["seed"]) == (2, 50, 4)
 
 
+@pytest.mark.parametrize("words", [["--data.source.num_labels", "null"], ["--data.source.init_args.num_labels=null"]])
+def test_a_part_of_a_part_may_be_null(configured, words):
+    parts = ["--data=DomainAdaptation", "--data.source=Digits", "--data.source.seed=3", "--data.target=Digits"]
+    source = configured(*parts[:3], *words, parts[3])["data"].source
+    assert (source.num_labels, source.seed, source.num_labelled) == (None, 3, len(source.train_images))
+
+
 @pytest.mark.parametrize(
     ("kind", "model"),
     [
