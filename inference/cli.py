@@ -23,6 +23,7 @@ from inference.description import build, build_fields
 from inference.training import Recipe
 from inference.usage import explain, hint, unknown_class
 from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
+from models.torchvision_classifier import Torchvision
 
 USAGE_ERROR, FAILURE = 2, 1
 
@@ -46,8 +47,9 @@ CHOICES: dict[str, tuple[type, ...]] = {
         likelihoods.DiscretizedLogistic,
     ),
     "networks": (networks.MLP, networks.Convolutional),
-    "classifier": (networks.MLP, networks.Convolutional),
+    "classifier": (networks.MLP, networks.Convolutional, Torchvision),
     "inner_networks": (networks.MLP, networks.Convolutional),
+    "discriminators": (networks.MLP, networks.Convolutional),
     "feature_classifier": (
         feature_classifiers.SupportVectorMachine,
         feature_classifiers.KNearestNeighbours,
@@ -449,7 +451,7 @@ def _deep_nulls(arguments: list[str]) -> list[str]:
     """
     written: list[str] = []
     for word in arguments:
-        if word == "null" and written and "=" not in written[-1]:
+        if word == "null" and written and re.fullmatch(r"--(data|model)\.[\w.]+", written[-1]):
             word = f"{written.pop()}=null"
         deep = re.fullmatch(r"(--(?:data|model)\.[\w.]+?)(?:\.init_args)?\.(\w+)=null", word)
         written.append(f'{deep[1]}={{"init_args": {{"{deep[2]}": null}}}}' if deep else word)

@@ -50,6 +50,13 @@ def describe(thing: object) -> Any:  # noqa: ANN401
     return None
 
 
+def without_files(description: Any) -> Any:  # noqa: ANN401
+    """Return a description with None for every argument called `weights`: files that a trained model needs no more."""
+    if not isinstance(description, dict):
+        return description
+    return {name: None if name == "weights" else without_files(value) for name, value in description.items()}
+
+
 def _arguments(thing: object) -> Description:
     # Without a constructor of its own, a part has nn.Module's, whose *args and **kwargs are none.
     names = [] if type(thing).__init__ is nn.Module.__init__ else list(inspect.signature(type(thing)).parameters)

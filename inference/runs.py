@@ -14,7 +14,7 @@ import yaml
 from data import ImageData
 from inference.calibration import Calibration, calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
-from inference.description import Description, build, build_options, describe, holds_arrays
+from inference.description import Description, build, build_options, describe, holds_arrays, without_files
 from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
 from inference.objective import Objective
@@ -91,7 +91,7 @@ def fit(
     config = _config(model, data, options, baselines)
     target = _new_folder(folder, f"{data.name}-{type(model).__name__}")
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    start = {"state_dict": model.state_dict(), STORY: {"model": describe(model)}}
+    start = {"state_dict": model.state_dict(), STORY: {"model": without_files(describe(model))}}
     AtomicCheckpointIO().save_checkpoint(start, _initial(target))
     return _train_and_evaluate(target, model, data, options, baselines)
 
@@ -323,7 +323,7 @@ def _load_model(path: Path, config: dict[str, Any]) -> tuple[SemiSupervisedModel
     """Return a checkpoint's model with its weights, and what the checkpoint says beside them."""
     saved = read_checkpoint(path)
     story = saved[STORY]
-    if _without_sizes(story["model"]) != config["model"]:
+    if _without_sizes(story["model"]) != without_files(config["model"]):
         raise ValueError(f"checkpoint: expected one of the model in config.yaml; {path} is of another model.")
     with torch.random.fork_rng(devices=[]):
         model = build(story["model"])

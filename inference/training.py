@@ -29,7 +29,7 @@ from data import Augmentation, Batches, ImageData
 from data.batches import Batch
 from inference.calibration import calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
-from inference.description import describe
+from inference.description import describe, without_files
 from inference.evaluation import evaluating, predict_probabilities
 from inference.files import write_atomically
 from inference.memory import keep_freed_memory
@@ -356,7 +356,7 @@ class Training(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say which model the checkpoint is of, and how training went so far."""
         checkpoint[STORY] = {
-            "model": describe(self.model),
+            "model": without_files(describe(self.model)),
             "class_names": list(self.data.class_names),
             "history": self.history,
             "seconds": self.seconds,
@@ -467,7 +467,7 @@ def _trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  # no
 
 def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, path: Path) -> None:
     """Raise ValueError unless a checkpoint is of a model with the same story, networks and sizes."""
-    theirs, ours = checkpoint[STORY]["model"], describe(model)
+    theirs, ours = checkpoint[STORY]["model"], without_files(describe(model))
     if theirs == ours:
         return
     differing = [

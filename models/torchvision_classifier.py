@@ -1,0 +1,124 @@
+"""Torchvision's classifiers as q(y | x): resnet18, vgg16, and all others that it has."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.networks import ImageShape, Network, Networks
+
+# Of the images that torchvision's published weights were learned from.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, repr=False)
+class Torchvision(Networks):
+    """A classifier of torchvision, for q(y | x) alone: ``M2(..., classifier=Torchvision("resnet18"))``.
+
+    Grey images become three equal channels; images whose shorter side has fewer than `size` pixels are scaled up to
+    it, bilinearly; pixels are standardised as torchvision's published weights expect.
+
+    Attributes:
+        name: One of `torchvision.models.list_models(module=torchvision.models)`.
+        weights: A file of weights to begin with, as torchvision publishes them (a state dict of `torch.save`), whose
+            last layer may be for another number of classes and is then left out; None to begin at random. Run folders
+            do not need it any more.
+        size: The least height and width; alexnet needs 63, inception_v3 75.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such classifier, the size is not positive, the weights are of another one, or a
+            network is asked for that is no q(y | x) of grey or colour images.
+    """
+
+    name: str = "resnet18"
+    weights: str | None = None
+    size: int = 32
+
+    def __post_init__(self) -> None:
+        known = _torchvision_models().list_models(module=_torchvision_models())
+        if self.name not in known:
+            near = get_close_matches(self.name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"name: expected a classifier of torchvision, such as resnet18; got {self.name!r}.{hint}")
+        if self.size < 1:
+            raise ValueError(f"size: expected a positive number of pixels; got {self.size}.")
+        if self.weights is not None and not Path(self.weights).is_file():
+            raise FileNotFoundError(f"weights: expected a file; got {self.weights!r}, which is none.")
+
+    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """See `Networks.encoder`; looks at the image alone."""
+        if num_classes or num_beside:
+            raise self._misplaced("one that is told more than the image")
+        if image_shape[0] not in (1, 3):
+            raise ValueError(f"image_shape: Torchvision expected 1 or 3 channels; got {image_shape[0]}.")
+        # These two warn of their initial weights unless they are told which.
+        options = {"init_weights": False} if self.name in ("googlenet", "inception_v3") else {}
+        network: nn.Module = _torchvision_models().get_model(self.name, num_classes=num_outputs, **options)
+        if self.weights is not None:
+            _load(network, self.weights, self.name)
+        return _Classifier(network, self.size)
+
+    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+        """No classifier is one."""
+        raise self._misplaced("a decoder")
+
+    def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """No classifier of images is one."""
+        raise self._misplaced("one of vectors")
+
+    def _misplaced(self, wanted: str) -> ValueError:
+        return ValueError(f"classifier: Torchvision is a q(y | x) of the image alone; the model asked for {wanted}.")
+
+
+class _Classifier(Network):
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
+        height, width = inputs.shape[-2:]
+        if min(height, width) < self.size:
+            scale = self.size / min(height, width)
+            inputs = F.interpolate(inputs, size=(round(scale * height), round(scale * width)), mode="bilinear")
+        found = self.network((inputs - self.mean) / self.deviation)  # grey becomes (batch, 3, height, width)
+        # In training googlenet and inception_v3 give the logits of auxiliary classifiers beside.
+        logits: Tensor = getattr(found, "logits", found)
+        return logits
+
+
+def _load(network: nn.Module, path: str, name: str) -> None:
+    """Load weights, but for a last layer of another number of classes."""
+    try:
+        given = torch.load(path, map_location="cpu", weights_only=True)
+        wanted = network.state_dict()
+        # The rows of the last layer's matrix, and its bias, are the classes.
+        of_classes = {
+            key for key, value in given.items() if key in wanted and value.shape[1:] == wanted[key].shape[1:]
+            and value.shape != wanted[key].shape
+        }  # fmt: skip
+        kept = {key: value for key, value in given.items() if key not in of_classes}
+        network.load_state_dict(kept | {key: wanted[key] for key in of_classes})
+    except Exception as error:  # torch.load fails in many ways
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"weights: expected a state dict of torchvision's {name} in {path}; got another file: {reason[-1].strip()}"
+        ) from error
+
+
+def _torchvision_models() -> ModuleType:
+    # Imported here since torchvision takes a second to import.
+    import torchvision.models
+
+    found: ModuleType = torchvision.models
+    return found
