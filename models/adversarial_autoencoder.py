@@ -20,7 +20,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
     The story:
 
         y ~ p(y)            the class, as a one-hot vector
-        z ~ p(z)            the style
+        z ~ p(z)            the style; or p(z | y)
         x ~ p(x | y, z)     the image
 
     The guide has no noise. One encoder gives both codes, and the decoder is told probabilities of the class:
@@ -33,11 +33,16 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
         reconstruction    E[ -log p(x | π(x), f(x)) ]                                encoder and decoder
         discriminators    E[ -log D(prior) ] + E[ -log(1 - D(code)) ],  for y and z   D alone, codes held fixed
-        generators        λ ( E[ -log D_y(π(x)) ] + E[ -log D_z(f(x)) ] )             encoder alone, D held fixed
+        generators        λ ( E[ -log D_y(π(x)) ] + E[ -log D_z(f(x), y) ] )          encoder alone, D held fixed
 
     These are the paper's phases, in one loss: each part of it has a gradient only in what it trains. Its phase of
     classification is the -log q(y | x) of labelled images in J. The ELBO is the reconstruction alone, which bounds
-    nothing. The prior is a given one, so that whatever could be learned in it is held fixed.
+    nothing.
+
+    D_z is told the class, y ~ p(y) beside samples of the prior and y ~ π(x) beside codes: f(x) has to look like p(z)
+    within each class, so that nothing of the class is left in it, as in the story. The paper's D_z sees f(x) alone, but
+    where there is a prior for each class (its section 2.3); then f(x) may keep the class, and the decoder need not heed
+    π(x). The prior is a given one, so that whatever could be learned in it is held fixed.
 
     Example:
         >>> import torch
@@ -51,11 +56,11 @@ class AdversarialAutoencoder(SemiSupervisedModel):
     Args:
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
-        prior: p(z), or p(z | y), whose mixture over the classes is meant; N(0, I) in 10 dimensions where it is not
-            given.
+        prior: p(z) or p(z | y); N(0, I) in 10 dimensions where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of encoder, decoder and discriminators; two layers of 1000 softplus units where they
-            are not given. Batch norm is an option of theirs.
+        networks: The networks of encoder and decoder; two layers of 1000 softplus units where they are not given.
+            Batch norm is an option of theirs.
+        discriminators: The networks of D_y and D_z; `networks` where they are not given.
         class_prior: p(y); uniform where it is not given.
         adversarial_weight: λ, what the generators' losses weigh against the reconstruction, both in nats per image.
             The paper has a learning rate of its own for each phase instead.
@@ -81,6 +86,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         prior: Prior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
+        discriminators: Networks | None = None,
         class_prior: ClassPrior | None = None,
         adversarial_weight: float = 10.0,
         instance_noise: float = 0.0,
@@ -101,6 +107,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
             networks=networks if networks is not None else MLP(hidden=(1000, 1000)),
             class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
         )
+        self.discriminators = discriminators if discriminators is not None else self.networks
         self.adversarial_weight = adversarial_weight
         self.instance_noise = instance_noise
         self.label_smoothing = label_smoothing
@@ -108,8 +115,8 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         latent_dim = self.prior.latent_dim
         self.encoder = self.networks.encoder(image_shape, num_classes + latent_dim)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
-        self.y_discriminator = self.networks.dense(num_classes, 1)
-        self.z_discriminator = self.networks.dense(latent_dim, 1)
+        self.y_discriminator = self.discriminators.dense(num_classes, 1)
+        self.z_discriminator = self.discriminators.dense(latent_dim, 1, num_classes)
         self.prior.attach(num_classes, image_shape, self.posterior)
         self.prior.requires_grad_(False)
         self.class_prior.requires_grad_(False)
@@ -118,7 +125,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         """The densities and the codes; see `SemiSupervisedModel.story`."""
         return [
             ("p(y)", repr(self.class_prior)),
-            ("p(z)", repr(self.prior)),
+            (self.prior.density, repr(self.prior)),
             ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
             ("π(x) = q(y | x)", f"Categorical, {self.num_classes} classes; encoder {self.networks}"),
             ("f(x)", f"{self.prior.latent_dim} dimensions; the same encoder"),
@@ -132,8 +139,8 @@ class AdversarialAutoencoder(SemiSupervisedModel):
             with poutine.mask(mask=False):
                 # p(y), one-hot
                 pi = pyro.sample("pi", dist.OneHotCategorical(logits=self.class_prior.logits).mask(False))
-                # p(z)
-                z = pyro.sample("z", self.prior().mask(False))  # (batch, latent)
+                # p(z | y)
+                z = pyro.sample("z", self.prior(pi.argmax(-1)).mask(False))  # (batch, latent)
             # p(x | y, z)
             pyro.sample("x", self.decode(z, pi), obs=x)
 
@@ -152,9 +159,11 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         is, are together the losses on the codes of all images.
         """
         pi, z = self._codes(x)
-        of_prior = F.one_hot(self.class_prior().sample((len(x),)), self.num_classes).to(pi)
+        # y ~ p(y) and y ~ π(x)
+        y = torch.stack([self.class_prior().sample((len(x),)), dist.Categorical(probs=pi.detach()).sample()])
+        of_prior = F.one_hot(y[0], self.num_classes).to(pi)
         discriminator_y, generator_y = self._adversaries(self.y_discriminator, of_prior, pi)
-        discriminator_z, generator_z = self._adversaries(self.z_discriminator, self.prior().sample((len(x),)), z)
+        discriminator_z, generator_z = self._adversaries(self.z_discriminator, self.draw(y[0]), z, y.flatten())
         return {
             "discriminator_y": discriminator_y,
             "discriminator_z": discriminator_z,
@@ -162,18 +171,20 @@ class AdversarialAutoencoder(SemiSupervisedModel):
             "generator_z": self.adversarial_weight * generator_z,
         }
 
-    def _adversaries(self, discriminator: Network, of_prior: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def _adversaries(
+        self, discriminator: Network, of_prior: Tensor, codes: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the losses of the discriminator, whose inputs are held fixed, and of the encoder, for whom it is."""
         # In one pass: with batch norm, samples and codes that are each by themselves would seem alike.
         inputs = torch.cat([of_prior, codes])
         inputs = inputs + self.instance_noise * torch.randn_like(inputs)
-        real, fake = discriminator(inputs.detach()).squeeze(-1).chunk(2)
+        real, fake = discriminator(inputs.detach(), y).squeeze(-1).chunk(2)
         # -log D(prior), or its mean over a smoothed target, and -log(1 - D(code))
         target = torch.full_like(real, 1 - self.label_smoothing)
         discriminating = F.binary_cross_entropy_with_logits(real, target) + F.softplus(fake).mean()
         # -log D(code)
         fixed = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-        _, fake = torch.func.functional_call(discriminator, fixed, (inputs,)).squeeze(-1).chunk(2)
+        _, fake = torch.func.functional_call(discriminator, fixed, (inputs, y)).squeeze(-1).chunk(2)
         return discriminating, F.softplus(-fake).mean()
 
     def _codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,8 +203,3 @@ class AdversarialAutoencoder(SemiSupervisedModel):
     def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | y, z), y a class or probabilities of the classes; see `SemiSupervisedModel.decode`."""
         return self.likelihood(self.decoder(z, y))
-
-    def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
-        """The mean of p(x | y, z), z drawn from p(z) whatever the class; see `SemiSupervisedModel.sample`."""
-        y = y.expand(num_samples, *y.shape)  # (samples, batch)
-        return self.decode(self.prior().sample(y.shape), y).mean

@@ -31,10 +31,11 @@ def _images(n=BATCH):
     return torch.rand(n, *IMAGE)
 
 
-def _dense(network, inputs):
-    """What a network of one hidden layer makes of vectors."""
+def _dense(network, inputs, y=None):
+    """What a network of one hidden layer makes of vectors, and of classes."""
     perceptron = network.perceptron
-    return perceptron.rest[-1](F.softplus(perceptron.first.linear(inputs)))
+    hidden = perceptron.first.linear(inputs)
+    return perceptron.rest[-1](F.softplus(hidden if y is None else hidden + perceptron.first.embedding.weight[y]))
 
 
 def _codes(model, x):
@@ -71,23 +72,27 @@ def test_the_gradients_of_the_one_loss_are_those_of_the_papers_phases():
     loss, terms = Objective(alpha=alpha)(model, Observations(x, y, unlabelled), SIZES)
     found = _gradients(model, loss)
 
-    def samples(number):
-        """Samples of the priors, drawn as the model draws them."""
-        of_y = F.one_hot(torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), number, replacement=True), CLASSES).double()
+    def samples(pi):
+        """Samples of the priors, and the classes that D_z is told, drawn as the model draws them."""
+        number = len(pi)
+        y = torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), number, replacement=True)
+        of_pi = torch.multinomial(pi.detach(), 1)[:, 0]
         torch.randn(2 * number, CLASSES)  # noise of standard deviation zero
         of_z = torch.randn(number, LATENT)
         torch.randn(2 * number, LATENT)
-        return of_y, of_z
+        return (F.one_hot(y, CLASSES).double(), None), (of_z, (y, of_pi))
 
     torch.manual_seed(7)
     reconstruction = discriminators = generators = 0.0
     for kind, images in {"labelled": x, "unlabelled": unlabelled}.items():
         reconstruction = reconstruction + share[kind] * _reconstruction(model, images)
         # Trace_ELBO draws nothing, as the guide has no noise, but for Pyro's own prior draws, which are replayed.
-        for d, real, code in zip(
-            (model.y_discriminator, model.z_discriminator), samples(len(images)), _codes(model, images), strict=True
+        codes = _codes(model, images)
+        for d, (real, classes), code in zip(
+            (model.y_discriminator, model.z_discriminator), samples(codes[0]), codes, strict=True
         ):
-            on_samples, on_codes = torch.sigmoid(_dense(d, real)), torch.sigmoid(_dense(d, code))
+            of_real, of_code = classes or (None, None)
+            on_samples, on_codes = torch.sigmoid(_dense(d, real, of_real)), torch.sigmoid(_dense(d, code, of_code))
             discriminators = discriminators + share[kind] * (-on_samples.log() - (1 - on_codes).log()).mean()
             generators = generators + share[kind] * -on_codes.log().mean()
     classification = F.cross_entropy(_dense(model.encoder, x.flatten(1))[:, :CLASSES], y)
@@ -194,6 +199,13 @@ def _seen(model):
     return seen
 
 
+def _classes_told(model):
+    """Return the classes that D_z is told, of the samples and of the codes."""
+    told = []
+    model.z_discriminator.register_forward_pre_hook(lambda module, arguments: told.append(arguments[1]))
+    return told
+
+
 def test_instance_noise_is_added_to_samples_and_codes():
     model, x = _aae(instance_noise=0.5), _images(4000)
     for parameter in model.encoder.parameters():
@@ -234,14 +246,13 @@ def test_a_smoothed_target_is_a_mean_of_both():
                 for parameter in discriminator.perceptron.rest[-1].parameters():
                     parameter.data.neg_()
         torch.manual_seed(4)
-        seen = _seen(model)
+        seen, told = _seen(model), _classes_told(model)
         penalties = model.penalties(_images())
         losses.append([penalties["discriminator_y"], penalties["discriminator_z"]])
-    for of_zero, of_tenth, discriminator, inputs in zip(
-        losses[0], losses[1], (model.y_discriminator, model.z_discriminator), (seen[0], seen[2]), strict=True
-    ):
+    of_y, of_z = _dense(model.y_discriminator, seen[0]), _dense(model.z_discriminator, seen[2], told[0])
+    for of_zero, of_tenth, logits in zip(losses[0], losses[1], (of_y, of_z), strict=True):
         # Of the model whose signs are turned, logits of -l.
-        logit = -_dense(discriminator, inputs)[:BATCH, 0]
+        logit = -logits[:BATCH, 0]
         # (1 - ε)(-log D) + ε (-log(1 - D)), against -log D
         difference = 0.1 * (-torch.sigmoid(-logit).log() + torch.sigmoid(logit).log()).mean()
         torch.testing.assert_close(of_tenth - of_zero, difference, **EXACT)
@@ -250,7 +261,7 @@ def test_a_smoothed_target_is_a_mean_of_both():
 # The prior
 
 
-def test_samples_come_from_the_prior_without_a_class():
+def test_a_prior_for_each_class_is_that_of_its_samples_and_of_its_codes():
     model = _aae(prior=ClassConditional(LATENT), image_shape=IMAGE)
     with torch.no_grad():
         model.prior.loc.copy_(torch.tensor([0.0, 100.0, 200.0]).view(3, 1, 1))
@@ -259,9 +270,49 @@ def test_samples_come_from_the_prior_without_a_class():
     model.sample(torch.tensor([2, 0]), num_samples=300)
     z, y = seen[0]
     assert torch.equal(y, torch.tensor([2, 0]).expand(300, 2))
-    nearest = (z.mean(-1) / 100).round()  # (samples, batch)
-    for k in range(3):
-        torch.testing.assert_close((nearest == k).double().mean(0), torch.full((2,), 1 / 3), rtol=0, atol=0.1)
+    assert torch.equal((z.mean(-1) / 100).round().long(), y)
+    vectors, told = _seen(model), _classes_told(model)
+    model.penalties(_images(50))
+    assert torch.equal((vectors[2][:50].mean(-1) / 100).round().long(), told[0][:50])
+    assert len(told[0][:50].unique()) == CLASSES
+
+
+def test_the_class_told_of_a_code_is_drawn_from_the_classifier():
+    model = _aae()
+    for parameter in model.encoder.parameters():
+        parameter.data.zero_()
+    model.encoder.perceptron.rest[-1].bias.data[:CLASSES] = torch.tensor([0.5, 0.3, 0.2]).log()
+    told = _classes_told(model)
+    model.penalties(_images(4000))
+    of_prior, of_codes = told[0].chunk(2)
+    shares = torch.full((CLASSES,), 1 / CLASSES)
+    torch.testing.assert_close(of_prior.bincount() / 4000, shares, rtol=0, atol=0.03)
+    torch.testing.assert_close(of_codes.bincount() / 4000, torch.tensor([0.5, 0.3, 0.2]), rtol=0, atol=0.03)
+
+
+def test_within_each_class_codes_have_to_look_like_the_prior():
+    """Codes whose signs are their class: a D_z that is told it tells them better than any that is not could."""
+
+    class Codes(torch.nn.Module):
+        def forward(self, x):
+            y = torch.arange(len(x)) % 2
+            z = torch.randn(len(x), LATENT).abs() * (2.0 * y.unsqueeze(-1) - 1)
+            return torch.cat([1000.0 * F.one_hot(y, CLASSES), z], -1)
+
+    model = _aae(networks=MLP(hidden=(20,)), class_prior=ClassPrior(CLASSES, [0.4999, 0.4999, 0.0002]))
+    model.encoder = Codes()
+    optimiser = torch.optim.Adam(model.z_discriminator.parameters(), lr=0.02)
+    losses = []
+    for _ in range(500):
+        loss = model.penalties(torch.zeros(300, *IMAGE))["discriminator_z"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    # A sample is in its class's quadrant once in four, and codes are four times as dense there: D = 1/5. Of both
+    # quadrants together it is in one of them every second time, and codes are twice as dense: D = 1/3.
+    best, best_untold = 1 / 4 * math.log(5) + math.log(5 / 4), 1 / 2 * math.log(3) + math.log(3 / 2)
+    assert best - 0.02 < sum(losses[-200:]) / 200 < best_untold - 0.1
 
 
 def test_discriminators_meet_the_prior_that_is_given():
@@ -271,6 +322,15 @@ def test_discriminators_meet_the_prior_that_is_given():
     seen = _seen(model)
     model.penalties(_images(100))
     assert (seen[2][:100] - 50).abs().mean() < 1
+
+
+def test_discriminators_may_have_networks_of_their_own():
+    model = _aae(discriminators=MLP(hidden=(7, 8)))
+    assert [model.z_discriminator.perceptron.first.linear.out_features, len(model.y_discriminator.perceptron.rest)] == [
+        7,
+        len(model.encoder.perceptron.rest) + 2,
+    ]
+    assert model.encoder.perceptron.first.linear.out_features == 6
 
 
 def test_a_given_prior_is_not_learned():
