@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from data.hierarchy import Tree, draw_main_labels, read_hierarchy
-from data.images import ImageData
-from data.labels import check_count, draw_labels, split
+from data.drawn import DrawnLabels, Parts
+from data.hierarchy import Tree
+from data.labels import check_count
 
 _CLASSES = ("animal", "human", "airplane", "truck", "car")
 _PARTS = {
@@ -23,7 +23,7 @@ _TYPES: dict[int, np.dtype[np.generic]] = {0x1E3D4C54: np.dtype("<i4"), 0x1E3D4C
 _SMALLEST_SIDE, _LARGEST_SIDE = 8, 96
 
 
-class SmallNORB(ImageData):
+class SmallNORB(DrawnLabels):
     """Small NORB: 24300 images of 25 toys for training and validation, 24300 of 25 other toys for testing.
 
     Five classes of toys under 6 lightings, 9 elevations and 18 azimuths. Each image is a stereo pair, whose two
@@ -67,42 +67,25 @@ class SmallNORB(ImageData):
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
     ) -> None:
-        check_count("num_labels", num_labels or 0)
-        check_count("num_validation", num_validation)
         check_count("size", size)
-        check_count("seed", seed)
         if not _SMALLEST_SIDE <= size <= _LARGEST_SIDE:
             raise ValueError(f"size: expected {_SMALLEST_SIDE} to {_LARGEST_SIDE} pixels, got {size}.")
-        hierarchy = None if tree is None else read_hierarchy(tree, _CLASSES)
         folder = Path(os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae") / "smallnorb"
         folder = folder if root is None else Path(root)
-        images, labels = _read_part(folder, "training", size)
-        test_images, test_labels = _read_part(folder, "testing", size)
-        train, validation = split(labels, num_validation, len(_CLASSES), argument="num_validation")
-        kept = draw_labels(labels[train], num_labels, len(_CLASSES), balanced=balanced, seed=seed)
         super().__init__(
             "SmallNORB",
-            images[train],
-            kept,
-            class_names=_CLASSES,
-            validation_images=images[validation],
-            validation_labels=labels[validation],
-            test_images=test_images,
-            test_labels=test_labels,
+            _CLASSES,
+            lambda: Parts(*_read_part(folder, "training", size), *_read_part(folder, "testing", size)),
+            num_labels=num_labels,
+            num_validation=num_validation,
+            balanced=balanced,
+            seed=seed,
             binarise=binarise,
-            train_admissible=draw_main_labels(
-                labels[train], kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed
-            ),
-            hierarchy=hierarchy,
+            tree=tree,
+            num_coarse_labels=num_coarse_labels,
         )
-        self.num_labels = num_labels
-        self.num_validation = num_validation
         self.size = size
-        self.balanced = balanced
-        self.seed = seed
         self.root = root
-        self.tree = tree
-        self.num_coarse_labels = num_coarse_labels
 
 
 def _read_part(folder: Path, part: str, size: int) -> tuple[Tensor, Tensor]:

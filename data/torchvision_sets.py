@@ -9,12 +9,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from data.hierarchy import Tree, draw_main_labels, read_hierarchy
-from data.images import ImageData
-from data.labels import check_count, draw_labels, split
+from data.drawn import DrawnLabels, Parts
+from data.hierarchy import Tree
 
 
-class _TorchvisionSet(ImageData):
+class _TorchvisionSet(DrawnLabels):
     """An official training set, from which validation images are set apart, and its official test set."""
 
     def __init__(
@@ -34,41 +33,31 @@ class _TorchvisionSet(ImageData):
         tree: Tree | None,
         num_coarse_labels: int,
     ) -> None:
-        check_count("num_labels", num_labels or 0)
-        check_count("num_validation", num_validation)
-        check_count("seed", seed)
-        hierarchy = None if tree is None else read_hierarchy(tree, class_names)
         folder = Path(root or os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae")
-        datasets = import_torchvision_datasets()
-        try:
-            images, labels = read(datasets, str(folder), True, download)
-            test_images, test_labels = read(datasets, str(folder), False, download)
-        except (OSError, RuntimeError, ValueError, AssertionError) as error:
-            raise _reading_error(name, folder, files, error) from error
-        train, validation = split(labels, num_validation, len(class_names), argument="num_validation")
-        kept = draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed)
-        admissible = draw_main_labels(labels[train], kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed)
+
+        def read_both() -> Parts:
+            datasets = import_torchvision_datasets()
+            try:
+                return Parts(
+                    *read(datasets, str(folder), True, download), *read(datasets, str(folder), False, download)
+                )
+            except (OSError, RuntimeError, ValueError, AssertionError) as error:
+                raise _reading_error(name, folder, files, error) from error
+
         super().__init__(
             name,
-            images[train],
-            kept,
-            class_names=class_names,
-            validation_images=images[validation],
-            validation_labels=labels[validation],
-            test_images=test_images.contiguous(),
-            test_labels=test_labels,
+            class_names,
+            read_both,
+            num_labels=num_labels,
+            num_validation=num_validation,
+            balanced=balanced,
+            seed=seed,
             binarise=binarise,
-            train_admissible=admissible,
-            hierarchy=hierarchy,
+            tree=tree,
+            num_coarse_labels=num_coarse_labels,
         )
-        self.num_labels = num_labels
-        self.num_validation = num_validation
-        self.balanced = balanced
-        self.seed = seed
         self.root = root
         self.download = download
-        self.tree = tree
-        self.num_coarse_labels = num_coarse_labels
 
 
 class MNIST(_TorchvisionSet):

@@ -1,0 +1,83 @@
+"""Data sets whose classes are all known, and most of which are hidden as `num_labels` asks."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from data.hierarchy import Tree, draw_main_labels, read_hierarchy
+from data.images import ImageData
+from data.labels import check_count, draw_labels, split
+
+
+class Parts(NamedTuple):
+    """Images, uint8 (N, C, H, W), and their classes, int64 (N,): for training and validation, and for testing."""
+
+    images: Tensor
+    labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+class DrawnLabels(ImageData):
+    """A data set from which validation images are set apart, and of whose training images some keep their label.
+
+    Args:
+        name: what it is called in printed lines.
+        class_names: one name for each class.
+        read: reads the images, once the other arguments are known to be good.
+        num_labels: how many training images keep their label; None for all, 0 for none.
+        num_validation: training images set apart for validation; they do not depend on `seed`.
+        balanced: whether every class keeps equally many labels, rather than its share.
+        seed: which images keep their label.
+        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        tree: main classes with their classes, or None.
+        num_coarse_labels: how many of the other training images keep their main class.
+
+    Raises:
+        TypeError: if a number or the seed is not an integer.
+        ValueError: if there are not as many images or labels as asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        read: Callable[[], Parts],
+        *,
+        num_labels: int | None,
+        num_validation: int,
+        balanced: bool,
+        seed: int,
+        binarise: bool,
+        tree: Tree | None,
+        num_coarse_labels: int,
+    ) -> None:
+        check_count("num_labels", num_labels or 0)
+        check_count("num_validation", num_validation)
+        check_count("seed", seed)
+        hierarchy = None if tree is None else read_hierarchy(tree, class_names)
+        images, labels, test_images, test_labels = read()
+        train, validation = split(labels, num_validation, len(class_names), argument="num_validation")
+        kept = draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed)
+        super().__init__(
+            name,
+            images[train],
+            kept,
+            class_names=class_names,
+            validation_images=images[validation],
+            validation_labels=labels[validation],
+            test_images=test_images.contiguous(),
+            test_labels=test_labels,
+            binarise=binarise,
+            train_admissible=draw_main_labels(
+                labels[train], kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed
+            ),
+            hierarchy=hierarchy,
+        )
+        self.num_labels = num_labels
+        self.num_validation = num_validation
+        self.balanced = balanced
+        self.seed = seed
+        self.tree = tree
+        self.num_coarse_labels = num_coarse_labels
