@@ -43,9 +43,6 @@ warnings.filters[:] = [each for each in warnings.filters if not each[2].__module
 
 Row = dict[str, float]
 
-_STOCK = 2000
-"""How many unlabelled images a model takes stock of."""
-
 
 @dataclass(frozen=True)
 class TrainerOptions:
@@ -296,9 +293,11 @@ class Training(lightning.LightningModule):
         self._stop_early()
 
     def _take_stock(self) -> None:
-        """Show the model the labelled training images, and some of the unlabelled ones, in grey."""
+        """Show the model the labelled training images, and as many unlabelled ones as it asks for, in grey."""
+        if self.model.stock_size is None:
+            return
         order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
-        shown = self.data.unlabelled_index[order[:_STOCK]]
+        shown = self.data.unlabelled_index[order[: self.model.stock_size]]
         labelled = self.data.labelled_index
         pixels = self.data.pixels
         with evaluating(self.model):

@@ -30,7 +30,8 @@ class SemiSupervisedModel(nn.Module, ABC):
     3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. With other
        latent variables beside the prior's, write `draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
-       What gradients do not learn, `take_stock` does; what belongs to the loss beside the bound, `penalties` adds.
+       What gradients do not learn, `take_stock` does, if `stock_size` says so; what belongs to the loss beside the
+       bound, `penalties` adds.
     5. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
        it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
        command line need no edit: if they do, the interface is wrong.
@@ -141,6 +142,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         For a model that is trained in stages; what follows from it has to depend on `progress` alone.
         """
 
+    @property
+    def stock_size(self) -> int | None:
+        """How many unlabelled images `take_stock` is shown; None where there is nothing to take stock of."""
+        return None
+
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Learn from the training images what gradients do not, and keep it in buffers.
 
@@ -149,7 +155,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         Args:
             x: The labelled images, pixels in [0, 1].
             y: Their classes.
-            unlabelled: Some of the unlabelled images, always the same.
+            unlabelled: `stock_size` of the unlabelled images, or all if there are fewer; always the same ones.
         """
 
     def baseline(self) -> "SemiSupervisedModel":

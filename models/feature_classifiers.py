@@ -7,7 +7,7 @@ it was fitted to, as tensors, and fits it anew, always the same, when it is firs
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +26,10 @@ class FeatureClassifier(Part, ABC):
     it, so that `import models` stays quick.
 
     Attributes:
-        uses_unlabelled: Whether `fit` is given unlabelled features too, with -1 for their classes.
+        num_unlabelled: How many unlabelled features `fit` is given too, with -1 for their classes.
     """
 
-    uses_unlabelled: ClassVar[bool] = False
+    num_unlabelled: int = 0
 
     @abstractmethod
     def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
@@ -144,18 +144,19 @@ class LabelSpreading(FeatureClassifier):
     Attributes:
         num_neighbours: How many neighbours an image has in the graph; all, where there are fewer images.
         alpha: The share of a label that is its neighbours', not its own, in (0, 1).
+        num_unlabelled: How many unlabelled images, at most, they spread over: the more, the better and the slower.
 
     Raises:
-        ValueError: If the number is not positive or alpha is outside (0, 1).
+        ValueError: If a number is not positive or alpha is outside (0, 1).
     """
-
-    uses_unlabelled: ClassVar[bool] = True
 
     num_neighbours: int = 7
     alpha: float = 0.2
+    num_unlabelled: int = 10_000
 
     def __post_init__(self) -> None:
         _check_positive("num_neighbours", self.num_neighbours)
+        _check_positive("num_unlabelled", self.num_unlabelled)
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha: expected a number in (0, 1); got {self.alpha}.")
 
@@ -209,7 +210,7 @@ class Stock(nn.Module):
             probabilities[..., known] = 1.0
             return probabilities
         if self._fitted is None:
-            used = torch.ones_like(self.y, dtype=torch.bool) if self.classifier.uses_unlabelled else self.y >= 0
+            used = torch.ones_like(self.y, dtype=torch.bool) if self.classifier.num_unlabelled else self.y >= 0
             self._fitted = self.classifier.fit(self.z[used].double().cpu().numpy(), self.y[used].cpu().numpy())
         found = torch.as_tensor(self._fitted(z.detach().flatten(end_dim=-2).double().cpu().numpy()))
         # Where no label is near there is none to prefer.

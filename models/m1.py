@@ -130,6 +130,11 @@ class M1(SemiSupervisedModel):
         """p(x | z), whatever y; see `SemiSupervisedModel.decode`."""
         return self.likelihood(self.decoder(z))
 
+    @property
+    def stock_size(self) -> int:
+        """As many as the classifier on the features has a use for; see `SemiSupervisedModel.stock_size`."""
+        return self.feature_classifier.num_unlabelled
+
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Keep the mean features of the images, which the classifier is fitted to."""
         z = self._features(torch.cat([x, unlabelled])).mean

@@ -204,6 +204,11 @@ class M1M2(SemiSupervisedModel):
         """p(x | z1) at the mean of p(z1 | y, z2 = z); see `SemiSupervisedModel.decode`."""
         return self.likelihood(self.decoder(self._features_of(z, y).mean))
 
+    @property
+    def stock_size(self) -> int:
+        """Enough to say which features are used; see `SemiSupervisedModel.stock_size`."""
+        return 2000
+
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Find the features that M1 uses, until all is learned end to end."""
         if self.stage.item() != _BOTH:

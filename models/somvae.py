@@ -219,6 +219,11 @@ class SOMVAE(SemiSupervisedModel):
             "map": self.neighbourhood * of_map.mean(),
         }
 
+    @property
+    def stock_size(self) -> int:
+        """None but the labelled images; see `SemiSupervisedModel.stock_size`."""
+        return 0
+
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Give each node the classes of the labelled images that it wins; see `SemiSupervisedModel.take_stock`."""
         self.prior.take_stock(self.prior.nearest(self.encoder(x)), y)

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression as Regression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from inference import Objective, fit, load
+from inference import Objective, Recipe, TrainerOptions, fit, load
 from inference.evaluation import class_probabilities
 from inference.objective import Observations, Sizes
+from inference.training import train
 from models import M1, M2
 from models.feature_classifiers import (
     KNearestNeighbours,
@@ -248,6 +249,19 @@ def test_it_keeps_the_mean_features_of_labelled_and_unlabelled_images():
     torch.testing.assert_close(model.stock.z[:30], model.posterior(x, y).mean.detach(), **EXACT)
 
 
+@pytest.mark.parametrize(
+    ("classifier", "unlabelled"),
+    [(SupportVectorMachine(), 0), (LabelSpreading(num_unlabelled=5), 5), (LabelSpreading(), 34)],
+)
+def test_training_shows_as_many_unlabelled_images_as_the_classifier_has_a_use_for(classifier, unlabelled):
+    data = tiny.arrays()  # 6 of 40 images are labelled
+    networks = MLP(hidden=(6,))
+    model = M1(data.image_shape, CLASSES, prior=StandardNormal(2), networks=networks, feature_classifier=classifier)
+    train(model, data, Recipe(max_epochs=1, batch_size=10, trainer=TrainerOptions(progress_bar=False)), folder=None)
+    kept = model.stock.y
+    assert (int((kept >= 0).sum()), int((kept < 0).sum())) == (data.num_labelled, unlabelled)
+
+
 def test_taking_stock_again_forgets_what_was_there():
     model, x, y = _stocked()
     model.classify(x)
@@ -347,7 +361,8 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(classif
     data = tiny.arrays()
     model = M1((1, 8, 8), 3, prior=StandardNormal(3), networks=MLP((7,)), feature_classifier=classifier)
     run = fit(model, data, folder="run", max_epochs=2, batch_size=10)
-    assert model.stock.y.tolist() == [*data.train_labels[data.labelled_index].tolist(), *[-1] * 34]
+    unlabelled = 34 if classifier.num_unlabelled else 0
+    assert model.stock.y.tolist() == [*data.train_labels[data.labelled_index].tolist(), *[-1] * unlabelled]
     x = data.pixels(data.test_images)
     again = load("run", with_data=False).model
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))

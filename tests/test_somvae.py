@@ -282,7 +282,6 @@ def test_the_baseline_is_the_classifier_of_m2():
     baseline = model.baseline()
     assert isinstance(baseline, M2)
     assert (baseline.classifier, baseline.num_classes) == (model.networks, CLASSES)
-    assert isinstance(baseline.likelihood, Bernoulli)
 
 
 def test_a_saved_run_predicts_the_same_and_draws_its_map(tmp_path):
