@@ -64,6 +64,10 @@ class UsageError(Exception):
     """A command that cannot be understood: one sentence for the user."""
 
 
+class StudyError(Exception):
+    """A study of which some runs failed; each has said why."""
+
+
 def run_command(command: str, arguments: list[str]) -> int:
     """Run a subcommand and turn what goes wrong into one sentence and an exit status.
 
@@ -84,9 +88,17 @@ def run_command(command: str, arguments: list[str]) -> int:
         "judge": judge,
         "augment": augment,
         "attack": attack,
+        "study": study,
     }
     try:
-        commands[command](arguments)
+        return _attempt(commands[command], command, arguments)
+    except KeyboardInterrupt as error:
+        return _say(command, str(error) or "interrupted.", FAILURE)
+
+
+def _attempt(function: Callable[[list[str]], None], command: str, arguments: list[str]) -> int:
+    try:
+        function(arguments)
     except OSError as error:
         if error.errno is None:  # one of this project's sentences: what was named is not there
             return _say(command, error, USAGE_ERROR)
@@ -94,10 +106,8 @@ def run_command(command: str, arguments: list[str]) -> int:
         return _say(command, f"{error.strerror}{where}", FAILURE)
     except (UsageError, ValueError, TypeError) as error:
         return _say(command, error, USAGE_ERROR)
-    except FloatingPointError as error:
+    except (FloatingPointError, StudyError) as error:
         return _say(command, error, FAILURE)
-    except KeyboardInterrupt as error:
-        return _say(command, str(error) or "interrupted.", FAILURE)
     return 0
 
 
@@ -423,6 +433,46 @@ def attack(arguments: list[str]) -> None:
         rejected = (rule.score(seen) > 0).double().mean().item()
         print(f"\n{other.name}: {rejected:.1%} of {len(strange)} test images rejected, AUROC {score:.3f}")
     print(f"\nCurves: {run.folder / 'figures'}")
+
+
+def study(arguments: list[str]) -> None:
+    """`ssvae study`: do what is left of a study, and write one table of it."""
+    from inference.files import write_atomically
+    from inference.study import results
+    from inference.study.plan import read_plan
+    from inference.study.work import run_study
+
+    parser = ArgumentParser(
+        prog="ssvae study",
+        description="Models, data, numbers of labels and seeds: a run folder for each, one table, CSV and plot of all. "
+        "Goes on where it was stopped. Options that it does not know are those of `ssvae fit`, for every run.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", help="a YAML file, such as studies/mnist.yaml")
+    parser.add_argument("--folder", type=str | None, default=None, help="default: runs/studies/<name of the file>")
+    parser.add_argument(
+        "--ray", type=str | None, default=None, help="a Ray cluster's address, auto or local; needs ssvae[ray]"
+    )
+    own = [word for word in arguments if re.match(r"(?!--)|--(folder|ray|help|study)\b", word)]
+    more = [word for word in arguments if word not in own]
+    odd = [word for word in more if "=" not in word]
+    if odd:
+        raise UsageError(f"{odd[0]}: expected an option for every run with its value, {odd[0]}=…; got none.")
+    options = _parse(parser, own)
+    plan = read_plan(options.study, tuple(more))
+    folder = Path(options.folder or Path("runs") / "studies" / plan.name)
+    # Ctrl-C ends the study and not only the run.
+    failed = run_study(plan, folder, lambda words: _attempt(fit, "fit", words) == 0, options.ray)
+    found = results.collect(plan, folder)
+    if found:
+        table = results.table(found)
+        write_atomically(folder / "results.csv", results.to_csv(found))
+        write_atomically(folder / "results.md", table)
+        results.plot(found, plan.published).savefig(folder / "results.png", dpi=120)
+        print(f"\n{table}\nTable, CSV and plot: {folder / 'results.md'}, .csv, .png")
+    if failed:
+        raise StudyError(f"{len(failed)} of {len(plan.cells)} runs failed: {', '.join(failed)}.")
 
 
 def _run_parser(command: str, description: str) -> ArgumentParser:

@@ -16,6 +16,7 @@ Semi-supervised variational autoencoders in Pyro.
   judge     class samples in the eyes of a classifier that has seen all labels
   augment   a classifier on the run's labels, with generated training images and without
   attack    adversarial images: what is rejected, and what the decoder makes of it
+  study     models × data × numbers of labels × seeds: run folders, and one table of them
   explore   a local page: draw for a run, walk its latent space, sample, compare it with another
 
   ssvae fit
@@ -25,10 +26,11 @@ Semi-supervised variational autoencoders in Pyro.
   ssvae evaluate runs/NAME
   ssvae generate runs/NAME
   ssvae classify runs/NAME a.png b.png folder/
+  ssvae study studies/mnist.yaml
   ssvae explore runs/NAME runs/OTHER
 """
 
-COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "attack", "explore")
+COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "attack", "study", "explore")
 
 
 def main(arguments: list[str] | None = None) -> int:

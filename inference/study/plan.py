@@ -1,0 +1,152 @@
+"""What a study file asks for."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_SECTIONS = ("data", "models", "labels", "seeds", "options", "published")
+_HERE = ("--data.root", "--data.download", "--folder", "--trainer.progress_bar")
+"""Options that say where files are, and change no result."""
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        data: The name of its data.
+        model: The name of its model.
+        labels: How many labels; None for all.
+        seed: Of the labels, the initial weights, and everything else.
+        words: What stands after `ssvae fit`.
+    """
+
+    data: str
+    model: str
+    labels: int | None
+    seed: int
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What its run folder is called."""
+        return f"{self.data}-{self.model}-{'all' if self.labels is None else self.labels}-{self.seed}".replace(" ", "_")
+
+    @property
+    def identity(self) -> list[str]:
+        """The words that decide its result."""
+        return [word for word in self.words if word.partition("=")[0] not in _HERE]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study: every model on every data set with every number of labels and every seed.
+
+    Attributes:
+        name: The file's name without its ending.
+        cells: Its runs, in the order in which they are done: all of a seed before the next.
+        published: Figures of others, drawn as lines: by name, accuracies in percent by number of labels.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    published: dict[str, dict[int, float]] = field(default_factory=dict)
+
+
+def read_plan(path: str, more: tuple[str, ...] = ()) -> Plan:
+    """Read a study file.
+
+    Args:
+        path: A YAML file:
+
+            data:                  # what is after --data for each, and its options
+              MNIST: {data: MNIST}
+            models:
+              M2: {recipe: few_labels}
+              ladder: {model: LadderVAE, max_steps: 1000}
+            labels: [100, 1000]    # null for all
+            seeds: [0, 1, 2]
+            options: {trainer.precision: 32-true}        # of every run
+            published:             # test accuracies (%) by number of labels, for the plot
+              Kingma et al. 2014, M2: {100: 88.03, 1000: 96.40}
+
+        more: Words that follow those of every run, such as `--data.root=DIR`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no study; the sentence names what is wrong.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"study: expected a YAML file; got {path!r}, which is none.")
+    try:
+        read = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"study: expected a YAML file; got {path}: {error}") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"study: expected the sections {', '.join(_SECTIONS)} in {path}; got none.")
+    unknown = [section for section in read if section not in _SECTIONS]
+    if unknown:
+        raise ValueError(f"study: expected the sections {', '.join(_SECTIONS)}; got {unknown[0]!r}.")
+    data, models = (_named(read, section) for section in ("data", "models"))
+    labels = _numbers(read.get("labels"), "labels", "numbers of labels, null for all", (int, type(None)))
+    seeds = _numbers(read.get("seeds"), "seeds", "integers", (int,))
+    shared = _options(read.get("options", {}), "options")
+    cells = [
+        Cell(
+            of_data,
+            of_model,
+            number,
+            seed,
+            (
+                *_words({**data[of_data], "data.num_labels": number, "data.seed": seed, "seed": seed}),
+                *_words({**shared, **models[of_model]}),
+                *more,
+            ),
+        )
+        for seed in seeds
+        for of_data in data
+        for number in labels
+        for of_model in models
+    ]
+    names = [cell.name for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"study: expected every run once; got {twice[0]} twice.")
+    return Plan(file.stem, tuple(cells), _published(read.get("published", {})))
+
+
+def _named(read: dict[str, Any], section: str) -> dict[str, Options]:
+    found = read.get(section)
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"{section}: expected names with the options of each; got {found!r}.")
+    return {str(name): _options(options, f"{section}, {name}") for name, options in found.items()}
+
+
+def _options(options: object, where: str) -> Options:
+    if not isinstance(options, dict):
+        raise ValueError(f"{where}: expected options as of `ssvae fit`, without the dashes; got {options!r}.")
+    return options
+
+
+def _words(options: Options) -> list[str]:
+    """Return options as words; JSON, which is YAML, for all but text."""
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in options.items()]
+
+
+def _numbers(values: object, section: str, expected: str, types: tuple[type, ...]) -> list[Any]:
+    good = isinstance(values, list) and all(type(value) in types and (value or 0) >= 0 for value in values)
+    if not isinstance(values, list) or not values or not good:
+        raise ValueError(f"{section}: expected {expected}; got {values!r}.")
+    return values
+
+
+def _published(read: object) -> dict[str, dict[int, float]]:
+    if not isinstance(read, dict) or not all(isinstance(figures, dict) for figures in read.values()):
+        raise ValueError(f"published: expected accuracies (%) by number of labels under each name; got {read!r}.")
+    return {str(name): {int(number): float(value) for number, value in of.items()} for name, of in read.items()}

@@ -1,0 +1,150 @@
+"""Doing a study: run after run here, or many at once on a Ray cluster."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from inference.files import write_atomically
+from inference.report import hardware
+from inference.study.plan import Cell, Plan
+from inference.study.version import code_version, commit
+
+RUNS = "runs"
+
+Fit = Callable[[list[str]], bool]
+"""Does `ssvae fit` with these words, says on stderr what went wrong, and returns whether all went well."""
+
+_RETRIES = 3
+
+
+def run_study(plan: Plan, folder: Path, fit: Fit, ray: str | None = None) -> list[str]:
+    """Do what is left of a study.
+
+    A run that was begun is resumed, one that is done is skipped; both must be of this version of the code and of these
+    options.
+
+    Args:
+        plan: The study.
+        folder: Where its run folders are, under "runs".
+        fit: What does a run.
+        ray: The address of a Ray cluster whose machines share the folder and have this code, "auto" for the one that
+            this machine is part of, "local" for one of this machine's cores alone; None to do one run after the other.
+
+    Returns:
+        The names of the runs that failed; the others are done.
+
+    Raises:
+        ValueError: If a run is there already and was made by another version of the code or with other options, or
+            another process is at work on this study.
+    """
+    (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        for cell in plan.cells:
+            check_same(cell, folder)
+        left = [cell for cell in plan.cells if not is_done(cell, folder)]
+        print(f"{len(plan.cells)} runs, {len(plan.cells) - len(left)} of them done", flush=True)
+        if ray is not None:
+            return _on_ray(left, folder.resolve(), fit, ray)
+        return [cell.name for cell in left if not do(cell, folder, fit)]
+
+
+def is_done(cell: Cell, folder: Path) -> bool:
+    """Say whether a run has its numbers and its report, which is written last."""
+    run = folder / RUNS / cell.name
+    return (run / "evaluation.json").is_file() and (run / "report.md").is_file()
+
+
+def check_same(cell: Cell, folder: Path) -> None:
+    """Raise ValueError if a run is there that is of other code or other options."""
+    run = folder / RUNS / cell.name
+    if not run.exists():
+        return
+    try:
+        origin = json.loads(_origin(cell, folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"study: expected runs that this study began; got {run}, of which nothing is known."
+        ) from error
+    if origin["code"] != code_version():
+        raise ValueError(
+            f"study: expected runs of this version of the code, {code_version()}; {run} is of {origin['code']}. Name "
+            "another --folder, or remove it."
+        )
+    if origin["options"] != cell.identity:
+        raise ValueError(
+            f"study: expected runs with the options of the study file; {run} has others: "
+            f"{_difference(origin['options'], cell.identity)}. Name another --folder, or remove it."
+        )
+
+
+def do(cell: Cell, folder: Path, fit: Fit) -> bool:
+    """Do or resume one run in this process, and say whether it is done."""
+    check_same(cell, folder)
+    run = folder / RUNS / cell.name
+    print(f"\n{cell.name}", flush=True)
+    if is_done(cell, folder):
+        return True
+    if (run / "config.yaml").is_file() and (run / "checkpoints" / "initial.ckpt").is_file():
+        return fit([f"--resume={run}"])
+    # Killed before the first weights were saved: nothing was learned.
+    shutil.rmtree(run, ignore_errors=True)
+    origin = {"code": code_version(), "commit": commit(), "options": cell.identity, "hardware": hardware()}
+    write_atomically(_origin(cell, folder), json.dumps(origin, indent=2) + "\n")
+    return fit([*cell.words, f"--folder={run}"])
+
+
+def _origin(cell: Cell, folder: Path) -> Path:
+    return folder / RUNS / f"{cell.name}.json"
+
+
+def _difference(theirs: list[str], ours: list[str]) -> str:
+    changed = [word for word in (*theirs, *ours) if (word in theirs) != (word in ours)]
+    return ", ".join(changed) or "another order"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from the same study; the lock ends with the process, however it ends."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"study: expected no other process at work on {folder}; got one.") from None
+        yield
+
+
+def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> list[str]:
+    """Let the workers of a cluster do the runs; one that dies is replaced, and its run resumed."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError(
+            "--ray: expected Ray to be installed (pip install 'ssvae[ray]'); got no such package."
+        ) from error
+
+    # In the worker's own process: what is killed with it cannot go on writing.
+    def task(cell: Cell, version: str) -> bool:
+        if code_version() != version:
+            raise RuntimeError(f"expected the code {version} on every machine; got {code_version()}")
+        return do(cell, folder, fit)
+
+    ray.init(address=address, include_dashboard=False, log_to_driver=True)
+    try:
+        remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(task)
+        pending = {remote.remote(cell, code_version()): cell for cell in cells}
+        failed = []
+        while pending:
+            (ready,), _ = ray.wait(list(pending))
+            cell = pending.pop(ready)
+            try:
+                if not ray.get(ready):
+                    failed.append(cell.name)
+            except ray.exceptions.RayError as error:
+                print(f"{cell.name}: {str(error).strip().splitlines()[-1]}", flush=True)
+                failed.append(cell.name)
+        return failed
+    finally:
+        ray.shutdown()
