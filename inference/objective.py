@@ -116,18 +116,22 @@ class Objective:
         labelled_weight: w, the weight of Σ_labelled L in J; 1 is the paper's.
         kl_weight: β, the weight of KL(q(z|x,y) || p(z)) over training; the constant 1 is the paper's.
         consistency: Posterior consistency on unlabelled images, or None.
+        summed_classes: k; U(x) sums over the k most probable classes and lets one drawn class stand for all others, an
+            unbiased estimate of U and of its gradient; see `TruncatedBound`. For many classes; None for the exact sum.
         free_bits: λ, nats that each latent variable has for nothing: its KL divergence, mean over the batch, is
             replaced by max(λ, KL) (Kingma et al. 2016, arXiv 1606.04934); 0 for the bound itself.
         generative: Whether L and U take part. Without them the classifier is trained alone: the baselines.
 
     Raises:
-        ValueError: If alpha, labelled_weight or free_bits is negative, or nothing is left to train.
+        ValueError: If alpha, labelled_weight or free_bits is negative, summed_classes is not positive, or nothing is
+            left to train.
     """
 
     alpha: float = 0.1
     labelled_weight: float = 1.0
     kl_weight: KLWeight = field(default_factory=KLWeight)
     consistency: Consistency | None = None
+    summed_classes: int | None = None
     free_bits: float = 0.0
     generative: bool = True
 
@@ -136,6 +140,8 @@ class Objective:
             raise ValueError(f"alpha: expected a number of at least 0, in units of N; got {self.alpha}.")
         if self.labelled_weight < 0:
             raise ValueError(f"labelled_weight: expected a number of at least 0; got {self.labelled_weight}.")
+        if self.summed_classes is not None and self.summed_classes < 1:
+            raise ValueError(f"summed_classes: expected at least 1, or None for all; got {self.summed_classes}.")
         if self.free_bits < 0:
             raise ValueError(f"free_bits: expected a number of nats of at least 0; got {self.free_bits}.")
         if not (self.generative or self.alpha or self.consistency):
@@ -229,7 +235,7 @@ class Objective:
         beta = self.kl_weight(progress)
         batch = (x,) if y is None or not model.label_in_story else (x, y)
         summed = len(batch) == 1 and model.sums_over_class
-        bound: _KeepsTraces = SummedBound() if summed else PlainBound()  # type: ignore[no-untyped-call]
+        bound: _KeepsTraces = self._sum(model.num_classes) if summed else PlainBound()  # type: ignore[no-untyped-call]
         loss = bound.negative_elbo(model, _ScaleLatents(beta), *batch, admissible=admissible) / len(x)
         if self.free_bits:
             # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
@@ -237,6 +243,11 @@ class Objective:
         penalties = model.penalties(*batch)
         terms = bound.terms() | {name: value.detach() for name, value in penalties.items()}
         return loss + sum(penalties.values()), terms
+
+    def _sum(self, num_classes: int) -> "SummedBound | TruncatedBound":
+        """Return the exact sum, also where one class would be left to stand for itself."""
+        k = self.summed_classes
+        return SummedBound() if k is None or k + 1 >= num_classes else TruncatedBound(k)
 
 
 class _ScaleLatents(Messenger):
@@ -296,7 +307,13 @@ class _KeepsTraces:
     def kl_by_latent(self) -> dict[str, Tensor]:
         """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
         p, q = _log_densities(self.model_trace.nodes), _log_densities(self.guide_trace.nodes)
-        return {name: _expectation(q[name] - p[name], q.get("y")) for name in q if name != "y"}
+        weights = self.class_weights()
+        return {name: _expectation(q[name] - p[name], weights) for name in q if name != "y"}
+
+    def class_weights(self) -> Tensor | None:
+        """Return q(y|x), (classes, batch), by which the classes are weighed; None where none is summed over."""
+        q = _log_densities(self.guide_trace.nodes)
+        return q["y"].exp() if "y" in q else None
 
     def terms(self) -> dict[str, Tensor]:
         """Return the batch's mean terms, each without the schedule's weight.
@@ -312,15 +329,15 @@ class _KeepsTraces:
         """
         with torch.no_grad():
             p, log_q_y = _log_densities(self.model_trace.nodes), _log_densities(self.guide_trace.nodes).get("y")
-            by_latent = self.kl_by_latent()
+            by_latent, weights = self.kl_by_latent(), self.class_weights()
             terms = {
-                "reconstruction": -_expectation(p["x"], log_q_y),
+                "reconstruction": -_expectation(p["x"], weights),
                 "kl": sum(by_latent.values(), torch.zeros_like(p["x"].sum())),
             }
             if "y" in p:
-                terms["class"] = -_expectation(p["y"], log_q_y)
+                terms["class"] = -_expectation(p["y"], weights)
             if log_q_y is not None:
-                terms["entropy"] = -_expectation(log_q_y, log_q_y)
+                terms["entropy"] = -_expectation(log_q_y, weights)
                 terms["class"] = terms["class"] - terms["entropy"]
             terms["negative_elbo"] = terms["reconstruction"] + terms["kl"] + terms.get("class", 0.0)
             if len(by_latent) > 1:
@@ -355,6 +372,77 @@ class SummedBound(_KeepsTraces, TraceEnum_ELBO):
         return -(log_q["y"].exp() * log_ratio).sum()
 
 
+class TruncatedBound(_KeepsTraces, Trace_ELBO):
+    """An unbiased estimate of -U(x) whose cost does not grow with the number of classes.
+
+    With f(y) = log q(y|x) - log p(x, y, z) + log q(z|x, y), the k most probable classes C and their complement R,
+
+        U(x) = Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ f(y') ],    y' ~ q(y|x) / q(R|x) over R
+
+    and y' is drawn once: Rao-Blackwellisation of one sample of y by the classes that matter (Liu et al. 2019, arXiv
+    1810.04777). The gradient needs a score for what was drawn, with the mean b of f over C as its control variate:
+
+        ∇U = ∇ Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ ∇f(y') + (f(y') - b) ∇log q(y'|x) ] + b ∇q(R|x)
+
+    Where q(R|x) is small, as soon as the classifier knows the image, so is the noise.
+
+    Args:
+        k: How many classes are summed over.
+    """
+
+    def __init__(self, k: int) -> None:
+        # The classes stand to the left of the images, in a dimension of no plate.
+        super().__init__(max_plate_nesting=1)  # type: ignore[no-untyped-call]
+        self.classes = _Truncate(k)
+
+    def negative_elbo(
+        self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor, admissible: Tensor | None = None
+    ) -> Tensor:
+        """See `_KeepsTraces.negative_elbo`."""
+        with self.classes:
+            return super().negative_elbo(model, weights, *batch, admissible=admissible)
+
+    def class_weights(self) -> Tensor:
+        """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch)."""
+        return self.classes.q_y.detach()
+
+    def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
+        """Return the estimate of U(x), summed over the batch."""
+        model, guide, *batch = arguments
+        (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
+        log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
+        q_y, q_rest = log_q["y"].exp(), self.classes.q_y[-1]
+        f = sum(log_q.values(), torch.zeros_like(q_y)) - sum(log_p.values())  # (k + 1, batch)
+        q_known, known, drawn = q_y[:-1], f[:-1], f[-1]
+        b = ((q_known * known).sum(0) / q_known.sum(0)).detach()
+        # q(R|x), with the gradient q(R|x) ∇log q(y'|x)
+        score = q_rest.detach() * q_y[-1] / q_y[-1].detach()
+        return ((q_known * known).sum(0) + score * (drawn - b) + q_rest * b).sum()
+
+
+class _Truncate(Messenger):
+    """Give the guide's y its k most probable classes, and one drawn from the others, for each image."""
+
+    q_y: Tensor
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+
+    def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
+        if message["name"] != "y" or "enumerate" not in message["infer"]:
+            return
+        log_q: Tensor = message["fn"].logits  # (batch, classes)
+        likely = log_q.topk(self.k, dim=-1).indices  # (batch, k)
+        rest = log_q.scatter(-1, likely, -torch.inf)
+        # y' ~ q(y | x) / q(R | x)
+        drawn = dist.Categorical(logits=rest.detach()).sample()
+        message["value"] = torch.cat([likely.T, drawn.unsqueeze(0)])  # (k + 1, batch)
+        message["done"] = True
+        message["infer"] = {}  # the dimension is ours, not one of Pyro's enumeration
+        self.q_y = torch.cat([log_q.gather(-1, likely).T, rest.logsumexp(-1).unsqueeze(0)]).exp()
+
+
 def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the sample sites but the plate's own."""
     return [(name, site) for name, site in nodes.items() if site["type"] == "sample" and name != "images"]
@@ -365,6 +453,6 @@ def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") ->
     return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site and site["mask"] is not False}
 
 
-def _expectation(values: Tensor, log_q_y: Tensor | None) -> Tensor:
+def _expectation(values: Tensor, weights: Tensor | None) -> Tensor:
     """Return Σ_y q(y|x) values, values (classes, batch) or (batch,), or the values themselves; mean over the batch."""
-    return values.mean() if log_q_y is None else (log_q_y.exp() * values).sum(0).mean()
+    return values.mean() if weights is None else (weights * values).sum(0).mean()

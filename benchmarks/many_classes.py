@@ -1,0 +1,81 @@
+"""`python -m benchmarks.many_classes`: what U(x) costs with 10 to 10,000 classes, summed exactly and truncated.
+
+A training step of M2 (the paper's sizes, 200 images of 28×28 pixels, float32), forward, backward and Adam. Each number
+of classes in a process of its own, whose peak memory is given; steps of all of them alternate, and medians count.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from multiprocessing.connection import Connection
+
+import torch
+
+from inference.objective import Objective, Observations, Sizes
+from models import M2
+
+BATCH = 200
+EXACT_UP_TO = 100
+"""More classes, summed exactly, would need more memory than most machines have."""
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15, help="timed steps of each setting")
+    parser.add_argument("--k", type=int, default=2, help="classes that are summed over")
+    options = parser.parse_args()
+    settings = [(10, None), (10, options.k), (100, None), (100, options.k), (1000, options.k), (10_000, options.k)]
+    context = multiprocessing.get_context("spawn")
+    workers = []
+    for num_classes, k in settings:
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(there, num_classes, k), daemon=True)
+        process.start()
+        here.recv()  # it has done its first steps
+        workers.append((process, here))
+    seconds: list[list[float]] = [[] for _ in settings]
+    for _ in range(options.repeats):
+        for found, (_, connection) in zip(seconds, workers, strict=True):
+            connection.send("step")
+            found.append(connection.recv())
+    print(f"M2, {BATCH} unlabelled images, {torch.get_num_threads()} threads; medians of {options.repeats} steps\n")
+    print(f"{'classes':>8}  {'summed over':>12}  {'ms':>8}  {'/ 10 classes':>12}  {'peak MiB':>9}")
+    first = statistics.median(seconds[1])
+    for (num_classes, k), found, (process, connection) in zip(settings, seconds, workers, strict=True):
+        connection.send("stop")
+        summed = "all" if k is None else f"{k}, 1 drawn"
+        median = statistics.median(found)
+        print(f"{num_classes:8}  {summed:>12}  {1000 * median:8.1f}  {median / first:12.2f}  {connection.recv():9.0f}")
+        process.join()
+
+
+def work(connection: Connection, num_classes: int, k: int | None) -> None:
+    """Do a step whenever asked, and say how long it took; at last the peak of this process's memory."""
+    torch.manual_seed(0)
+    model = M2((1, 28, 28), num_classes)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    objective = Objective(alpha=0, summed_classes=k)
+    x = torch.rand(BATCH, 1, 28, 28)
+    seen = Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)
+
+    def step() -> float:
+        started = time.perf_counter()
+        optimiser.zero_grad()
+        loss, _ = objective(model, seen, Sizes(0, BATCH))
+        loss.backward()
+        optimiser.step()
+        return time.perf_counter() - started
+
+    for _ in range(3):
+        step()
+    connection.send("ready")
+    while connection.recv() == "step":
+        connection.send(step())
+    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    main()
