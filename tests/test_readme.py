@@ -9,6 +9,7 @@ import yaml
 
 from inference import cli
 from inference.main import COMMANDS
+from inference.study.results import from_csv, table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,6 +48,14 @@ def test_every_recipe_is_in_the_readme_and_is_yaml():
     for path in recipes:
         assert f"`{path.stem}`" in README
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.csv")), ids=lambda path: path.stem)
+def test_the_table_of_a_study_is_that_of_its_csv(path):
+    expected = table(from_csv(path.read_text()))
+    begin, end = f"<!-- {path.name} -->\n", "<!-- end -->\n"
+    assert README.count(begin) == 1
+    assert README.partition(begin)[2].partition(end)[0] == expected
 
 
 def test_ci_runs_the_readmes_test_command():

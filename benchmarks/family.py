@@ -1,0 +1,104 @@
+"""`python -m benchmarks.family`: how long a training step of each model takes, against M2's.
+
+200 unlabelled images of 28×28 pixels, float32; every network an MLP of two layers of 500 ReLU units with batch norm, 20
+latent dimensions; J without consistency, and what the model adds to it. Forward, backward and Adam. Steps of all models
+alternate, and medians count.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from inference.objective import Objective, Observations, Sizes
+from models import (
+    ADGM,
+    GMVAE,
+    M1,
+    M1M2,
+    M2,
+    SDGM,
+    SOMVAE,
+    AdversarialAutoencoder,
+    ConditionalVAE,
+    LadderVAE,
+    SemiSupervisedModel,
+    SparseLabelVAE,
+)
+from models.networks import MLP
+from models.priors import SeparatedMeans, StandardNormal
+
+BATCH, SHAPE, CLASSES = 200, (1, 28, 28), 10
+
+
+def family() -> dict[str, SemiSupervisedModel]:
+    """Return an untrained model of each kind, all of the same sizes."""
+    networks = MLP((500, 500), torch.nn.ReLU, batch_norm=True)
+
+    def prior() -> StandardNormal:
+        return StandardNormal(20)
+
+    return {
+        "M2": M2(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "M1": M1(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "M1M2, M1's stage": M1M2(SHAPE, CLASSES, prior=prior(), networks=networks, m1_until=1.0),
+        "M1M2, end to end": M1M2(SHAPE, CLASSES, prior=prior(), networks=networks, m1_until=0.0, m2_until=0.0),
+        "ConditionalVAE": ConditionalVAE(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "LadderVAE, 2 rungs": LadderVAE(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "LadderVAE, 3 rungs": LadderVAE(
+            SHAPE, CLASSES, prior=prior(), networks=networks, latent_dims=(32, 16), hidden=(256, 128)
+        ),
+        "ADGM": ADGM(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "SDGM": SDGM(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "GMVAE": GMVAE(SHAPE, CLASSES, prior=SeparatedMeans(20), networks=networks),
+        "SparseLabelVAE": SparseLabelVAE(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "AdversarialAutoencoder": AdversarialAutoencoder(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "SOMVAE": SOMVAE(SHAPE, CLASSES, latent_dim=20, networks=networks),
+    }
+
+
+def step_of(model: SemiSupervisedModel) -> Callable[[], None]:
+    """Return a training step."""
+    model.advance(0.5)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    objective = Objective(alpha=0)
+    x = torch.rand(BATCH, *SHAPE)
+    seen = Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        loss, _ = objective(model, seen, Sizes(0, BATCH))
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15, help="timed steps of each model")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    models = family()
+    steps = {name: step_of(model) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(options.repeats + 2):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if repeat >= 2:  # the first ones allocate
+                seconds[name].append(time.perf_counter() - started)
+    print(f"{BATCH} unlabelled images, {torch.get_num_threads()} threads; medians of {options.repeats} steps\n")
+    print(f"{'model':<24}{'ms':>8}{'/ M2':>8}{'parameters':>14}")
+    of_m2 = statistics.median(seconds["M2"])
+    for name, found in seconds.items():
+        median = statistics.median(found)
+        parameters = sum(parameter.numel() for parameter in models[name].parameters())
+        print(f"{name:<24}{1000 * median:>8.1f}{median / of_m2:>8.2f}{parameters:>14,}")
+
+
+if __name__ == "__main__":
+    main()
