@@ -27,7 +27,7 @@ from models.networks import MLP
 from models.priors import StandardNormal
 
 NUMBERS_OF_LABELS = (0, 10, 20, 50, 100, 200, 500, None)  # None: all of them
-ALPHA = 3.0
+ALPHA = 100.0
 """Of 0.3, 1, 3, 10 and 100 the best on validation images with 20 and with 100 labels, three draws, 600 steps."""
 
 
