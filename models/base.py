@@ -86,17 +86,17 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         super().__init__()
         check_sizes(image_shape, num_classes)
-        if class_prior is not None:
-            if class_prior.num_classes != num_classes:
-                raise ValueError(
-                    f"class_prior: expected one for {num_classes} classes; got one for {class_prior.num_classes}."
-                )
-            self.class_prior = class_prior
+        if class_prior is not None and class_prior.num_classes != num_classes:
+            raise ValueError(
+                f"class_prior: expected one for {num_classes} classes; got one for {class_prior.num_classes}."
+            )
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.prior = prior
         self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
         self.networks = networks if networks is not None else MLP()
+        if class_prior is not None:
+            self.class_prior = class_prior
 
     @property
     def decoder_shape(self) -> ImageShape:
