@@ -416,7 +416,8 @@ class TruncatedBound(_KeepsTraces, Trace_ELBO):
         q_known, known, drawn = q_y[:-1], f[:-1], f[-1]
         b = ((q_known * known).sum(0) / q_known.sum(0)).detach()
         # q(R|x), with the gradient q(R|x) ∇log q(y'|x)
-        score = q_rest.detach() * q_y[-1] / q_y[-1].detach()
+        log_q_drawn = log_q["y"][-1]
+        score = q_rest.detach() * (log_q_drawn - log_q_drawn.detach()).exp()
         return ((q_known * known).sum(0) + score * (drawn - b) + q_rest * b).sum()
 
 

@@ -80,6 +80,15 @@ def test_value_gradient_and_terms_are_unbiased(model, drawn, k, options):
         torch.testing.assert_close(term, exact_terms[name], rtol=0, atol=1e-9)
 
 
+def test_where_the_classes_that_are_summed_over_are_all_that_are_possible_the_sum_is_exact(model):
+    x = torch.rand(3, *IMAGE)
+    admissible = torch.tensor([[True, False, False, True, False]]).expand(3, -1)
+    exact_value, exact_gradient, _ = _j(model, x, admissible=admissible)
+    value, gradient, _ = _j(model, x, k=2, admissible=admissible)
+    torch.testing.assert_close(value, exact_value, rtol=0, atol=1e-9)
+    torch.testing.assert_close(gradient, exact_gradient, rtol=0, atol=1e-9)
+
+
 def test_no_class_that_is_summed_over_is_drawn(model, drawn):
     drawn["classes"] = torch.zeros(4, dtype=torch.int64)
     x = torch.rand(4, *IMAGE)
