@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pyro
 import torch
 
 from benchmarks.by_hand import StepByHand
+from benchmarks.steps import optimiser_step, unlabelled
 from data import Arrays
 from inference.memory import keep_freed_memory
-from inference.objective import Objective, Observations, Sizes
+from inference.objective import Observations, Sizes
 from inference.training import Recipe, TrainerOptions, set_compute_dtype, train
 from models import M2
 from models.likelihoods import Bernoulli
@@ -98,7 +98,7 @@ def our_step(x: torch.Tensor, dtype: torch.dtype | None) -> Callable[[], None]:
     """Return a step of this project on unlabelled images."""
     model = m2()
     set_compute_dtype(model, dtype)
-    return optimiser_step(model, Observations(x[:0], torch.zeros(0, dtype=torch.int64), x), Sizes(0, BATCH))
+    return optimiser_step(model, unlabelled(x), Sizes(0, BATCH))
 
 
 def full_step(data: Arrays) -> Callable[[], None]:
@@ -106,21 +106,6 @@ def full_step(data: Arrays) -> Callable[[], None]:
     pixels = data.observe(data.pixels(data.train_images[: 100 + BATCH]))
     seen = Observations(pixels[:100], data.train_labels[:100], pixels[100:])
     return optimiser_step(m2(), seen, Sizes(data.num_labelled, data.num_unlabelled))
-
-
-def optimiser_step(model: M2, seen: Observations, sizes: Sizes) -> Callable[[], None]:
-    """Return a function that takes one step on J / N, as training does."""
-    objective = Objective()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
-
-    def step() -> None:
-        with pyro.validation_enabled(False):
-            loss, _ = objective(model, seen, sizes)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def timed(step: Callable[[], None], repeats: int) -> float:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import torch
 
-from inference.objective import Objective, Observations, Sizes
+from benchmarks.steps import optimiser_step, unlabelled
+from inference.objective import Objective, Sizes
 from models import (
     ADGM,
     GMVAE,
@@ -62,18 +63,7 @@ def family() -> dict[str, SemiSupervisedModel]:
 def step_of(model: SemiSupervisedModel) -> Callable[[], None]:
     """Return a training step."""
     model.advance(0.5)
-    optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    objective = Objective(alpha=0)
-    x = torch.rand(BATCH, *SHAPE)
-    seen = Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        loss, _ = objective(model, seen, Sizes(0, BATCH))
-        loss.backward()
-        optimiser.step()
-
-    return step
+    return optimiser_step(model, unlabelled(torch.rand(BATCH, *SHAPE)), Sizes(0, BATCH), Objective(alpha=0))
 
 
 def main() -> None:

@@ -55,6 +55,11 @@ class Result:
     hardware: str
     commit: str
 
+    @property
+    def order(self) -> int:
+        """Where its number of labels stands among others: all labels last."""
+        return _ALL if self.labels is None else self.labels
+
 
 def collect(plan: Plan, folder: Path) -> list[Result]:
     """Return the results of the runs that are done, in the plan's order."""
@@ -154,7 +159,7 @@ def table(results: Sequence[Result]) -> str:
 def _by_setting(results: Sequence[Result]) -> dict[tuple[str, int | None, str], list[Result]]:
     """Return the results by data, number of labels and model, the first two in order, the models as they come."""
     found: dict[tuple[str, int | None, str], list[Result]] = {}
-    for result in sorted(results, key=lambda each: (each.data, _ALL if each.labels is None else each.labels)):
+    for result in sorted(results, key=lambda each: (each.data, each.order)):
         found.setdefault((result.data, result.labels, result.model), []).append(result)
     return found
 
@@ -173,11 +178,11 @@ def plot(results: Sequence[Result], published: Mapping[str, Mapping[int, float]]
     figure = Figure(figsize=(6.5 * len(names), 4.5), layout="constrained", facecolor="white")
     for ax, data in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         of_data = [result for result in results if result.data == data]
-        numbers = sorted({_ALL if each.labels is None else each.labels for each in of_data})
+        numbers = sorted({each.order for each in of_data})
         places = {number: place for place, number in enumerate(numbers)}
         for index, model in enumerate(dict.fromkeys(result.model for result in of_data)):
             settings = [found for (_, _, name), found in _by_setting(of_data).items() if name == model]
-            where = [places[_ALL if found[0].labels is None else found[0].labels] for found in settings]
+            where = [places[found[0].order] for found in settings]
             colour, marker = (of[index % len(of)] for of in (figures.COLOURS, figures.MARKERS))
             accuracies = [[each.accuracy for each in found] for found in settings]
             spreads = [statistics.stdev(of) if len(of) > 1 else 0.0 for of in accuracies]
