@@ -19,6 +19,7 @@ from data.folder import ImageFolder
 from data.hierarchy import Hierarchy
 from data.images import ImageData
 from data.norb import SmallNORB
+from data.numpy_files import NumpyFiles
 from data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "Hierarchy",
     "ImageData",
     "ImageFolder",
+    "NumpyFiles",
     "SmallNORB",
 ]

@@ -10,7 +10,8 @@ from torch import Tensor
 from data.images import ImageData
 
 _UNLABELLED, _LABELLED, _PARTLY = 0, 1, 2
-_PARTLY_AT_ONCE = 100
+_LABELLED_AT_ONCE = _PARTLY_AT_ONCE = 100
+_STEPS_AT_ONCE = 1000
 
 
 class Batch(NamedTuple):
@@ -30,26 +31,37 @@ class Batch(NamedTuple):
 class Batches:
     """Batches of indices, labelled and unlabelled side by side.
 
-    An epoch is one pass over the unlabelled images in a fresh random order, `batch_size` at a time. The
-    remainder is dropped, another one every epoch, so each batch is a uniformly drawn subset and the mean over
-    it is unbiased. Beside each lie `labelled_batch_size` labelled images, from a walk through one random
-    order of them after another that goes on over the epochs: at any time their numbers of appearances differ
-    by at most one. In the same way as many partly labelled ones, or all if there are fewer, lie beside them.
+    A pass goes over the unlabelled images in a fresh random order, `batch_size` at a time. The remainder is
+    dropped, another one every pass, so each batch is a uniformly drawn subset and the mean over it is unbiased.
+    Beside each lie `labelled_batch_size` labelled images, from a walk through one random order of them after
+    another that goes on over the passes: at any time their numbers of appearances differ by at most one. In the
+    same way as many partly labelled ones, or all if there are fewer, lie beside them.
 
-    Without unlabelled images an epoch is a pass over the partly labelled ones, without those over the labelled
-    ones, that many at a time.
+    Without unlabelled images a pass goes over the partly labelled ones, without those over the labelled ones,
+    that many at a time.
 
-    The batches of an epoch depend on the seed and the epoch only, so a resumed run sees those it would have
-    seen.
+    An epoch is a pass, or of a pass of more than 1000 steps one of its `num_parts` equal parts, so that training
+    on very many images is noted, validated and saved in between. The batches of an epoch depend on the seed and
+    the epoch only, so a resumed run sees those it would have seen.
+
+    Several processes may take one step together: each takes an equal share of every batch, no image twice, so that
+    the mean over processes of their means is the batch's.
 
     Args:
         data: the images, or int64 index tensors: of the labelled, the unlabelled and the partly labelled ones.
         batch_size: number of unlabelled images in a batch.
-        labelled_batch_size: number of labelled images in a batch; None for 100, or all if there are fewer.
+        labelled_batch_size: number of labelled images in a batch; None for 100, or all if there are fewer; or as
+            many of these as can be shared.
         seed: which random orders.
+        num_processes: how many share every batch.
 
     Raises:
-        ValueError: if there are no images, or a batch size is not positive or exceeds the number of images.
+        ValueError: if there are no images, or a batch size is not positive, exceeds the number of images or cannot be
+            shared.
+
+    Attributes:
+        num_parts: epochs that make a pass.
+        process: which of the processes this is, from 0.
     """
 
     def __init__(
@@ -59,6 +71,7 @@ class Batches:
         labelled_batch_size: int | None = None,
         *,
         seed: int = 0,
+        num_processes: int = 1,
     ) -> None:
         if isinstance(data, ImageData):
             data = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
@@ -66,7 +79,7 @@ class Batches:
         if len(labelled) + len(unlabelled) + len(partly) == 0:
             raise ValueError("data: expected at least one image, got none.")
         if labelled_batch_size is None:
-            labelled_batch_size = min(100, len(labelled))
+            labelled_batch_size = _shared(min(_LABELLED_AT_ONCE, len(labelled)), num_processes)
         elif labelled_batch_size < 1:
             raise ValueError(f"labelled_batch_size: expected at least 1, got {labelled_batch_size}.")
         if batch_size < 1:
@@ -82,22 +95,43 @@ class Batches:
             )
         if seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {seed}.")
+        for name, index, size in (
+            ("batch_size", unlabelled, batch_size),
+            ("labelled_batch_size", labelled, labelled_batch_size),
+        ):
+            if len(index) and size % num_processes:
+                raise ValueError(
+                    f"{name}: expected a multiple of {num_processes}, the number of processes, got {size}."
+                )
+        for kind, index in (("labelled", labelled), ("partly labelled", partly)):
+            if 0 < len(index) < num_processes:
+                raise ValueError(
+                    f"data: expected a {kind} image for each of the {num_processes} processes, got {len(index)}."
+                )
         self.labelled_index = labelled
         self.unlabelled_index = unlabelled
         self.partly_labelled_index = partly
         self.batch_size = batch_size
         self.labelled_batch_size = labelled_batch_size if len(labelled) else 0
-        self.partly_batch_size = min(_PARTLY_AT_ONCE, len(partly))
+        self.partly_batch_size = _shared(min(_PARTLY_AT_ONCE, len(partly)), num_processes)
         self.seed = seed
+        self.num_processes = num_processes
         self.epoch = 0
+        self.num_parts = -(-self._steps_per_pass // _STEPS_AT_ONCE)
+        self.process = 0
 
-    def __len__(self) -> int:
-        """Steps per epoch."""
+    @property
+    def _steps_per_pass(self) -> int:
         if len(self.unlabelled_index):
             return len(self.unlabelled_index) // self.batch_size
         if len(self.partly_labelled_index):
             return len(self.partly_labelled_index) // self.partly_batch_size
         return len(self.labelled_index) // self.labelled_batch_size
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+        # Equal parts; what is left over of a pass is dropped with the remainder.
+        return self._steps_per_pass // self.num_parts
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0, whose batches the next pass yields.
@@ -115,20 +149,27 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
         steps = len(self)
+        number, part = divmod(self.epoch, self.num_parts)
         streams = {
             _LABELLED: (self.labelled_index, self.labelled_batch_size),
             _UNLABELLED: (self.unlabelled_index, self.batch_size),
             _PARTLY: (self.partly_labelled_index, self.partly_batch_size),
         }
-        # The epoch is a pass over one kind; the others go on beside it.
+        # The pass is over one kind; the others go on beside it.
         passed = next(kind for kind in (_UNLABELLED, _PARTLY, _LABELLED) if len(streams[kind][0]))
         orders = {
-            kind: self._order(index, kind, self.epoch) if kind == passed else self._walk(index, kind, steps * size)
+            kind: self._order(index, kind, number)[part * steps * size :]
+            if kind == passed
+            else self._walk(index, kind, steps * size)
             for kind, (index, size) in streams.items()
         }
         for step in range(steps):
-            part = {kind: slice(step * size, (step + 1) * size) for kind, (_, size) in streams.items()}
-            yield Batch(*(orders[kind][part[kind]] for kind in (_LABELLED, _UNLABELLED, _PARTLY)))
+            batch = {kind: slice(step * size, (step + 1) * size) for kind, (_, size) in streams.items()}
+            yield Batch(*(self._mine(orders[kind][batch[kind]]) for kind in (_LABELLED, _UNLABELLED, _PARTLY)))
+
+    def _mine(self, batch: Tensor) -> Tensor:
+        """This process's share of a batch."""
+        return batch[self.process :: self.num_processes]
 
     def _order(self, index: Tensor, kind: int, number: int) -> Tensor:
         """A random order of `index`: the one with this number among those of its kind."""
@@ -143,3 +184,8 @@ class Batches:
         num_orders = -(-(offset + length) // len(index))
         orders = [self._order(index, kind, first + number) for number in range(num_orders)]
         return torch.cat(orders)[offset : offset + length]
+
+
+def _shared(size: int, num_processes: int) -> int:
+    """The largest multiple of the number of processes that is not above a batch's size."""
+    return size - size % num_processes

@@ -36,9 +36,14 @@ class ImageData:
         TypeError: if images are not uint8 tensors, labels not int64 or admissible classes not boolean tensors.
         ValueError: if shapes, sizes or label values do not fit together.
 
+    Attributes:
+        memory_mapped: whether the training images lie on disk, perhaps more of them than memory holds.
+
     References:
         Salakhutdinov & Murray (2008), "On the quantitative analysis of deep belief networks" (binarisation).
     """
+
+    memory_mapped: bool = False
 
     def __init__(
         self,

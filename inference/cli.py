@@ -16,10 +16,11 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 import models
-from data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageData, ImageFolder, SmallNORB
+from data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageData, ImageFolder, NumpyFiles, SmallNORB
 from data.domain_adaptation import like
 from inference import runs
 from inference.description import build, build_fields
+from inference.processes import is_first
 from inference.training import Recipe
 from inference.usage import explain, hint, unknown_class
 from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
@@ -34,7 +35,7 @@ def _concrete(package: ModuleType, kind: type) -> tuple[type, ...]:
     return tuple(each for each in offered if isinstance(each, type) and issubclass(each, kind) and not isabstract(each))
 
 
-_DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, DomainAdaptation)
+_DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": _DATA,
     "other": _DATA,
@@ -124,7 +125,8 @@ def fit(arguments: list[str]) -> None:
         run = runs.resume(_parse(_resume_parser(), arguments).resume)
     else:
         run = _fit_anew(_parse(fit_parser(), _recipe_first(arguments)), _options(arguments))
-    print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
+    if is_first():
+        print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
 
 
 def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:

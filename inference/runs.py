@@ -18,6 +18,7 @@ from inference.description import Description, build, build_options, describe, h
 from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
 from inference.objective import Objective
+from inference.processes import is_first
 from inference.training import Recipe, Row, check_trainable, train
 from models import SemiSupervisedModel
 
@@ -87,7 +88,9 @@ def fit(
     options = _recipe(recipe)
     check_sizes(model, data)
     check_likelihood(model, data)
-    check_trainable(data, options)
+    check_trainable(data, options, folder)
+    if folder is not None and not is_first():
+        return _train_and_evaluate(Path(folder), model, data, options, baselines)
     config = _config(model, data, options, baselines)
     target = _new_folder(folder, f"{data.name}-{type(model).__name__}")
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -199,12 +202,15 @@ def _train_and_evaluate(
     from inference.report import summary, write_report
 
     run = Run(folder, model, data.class_names, data, recipe)
-    print(summary(run), flush=True)
+    if is_first():
+        print(summary(run), flush=True)
     try:
         _train(run, baselines)
-        if len(data.test_images):
+        # By one process, on every test image once.
+        if len(data.test_images) and is_first():
             run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
-        write_report(run)
+        if is_first():
+            write_report(run)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             f"interrupted; ssvae fit --resume {folder} goes on from the last epoch that was saved."
@@ -219,19 +225,19 @@ def _train(run: Run, baselines: bool) -> None:
     # Lightning draws its progress bar on stdout.
     interactive = sys.stdout.isatty() or "ipykernel" in sys.modules
     untrained = copy.deepcopy(run.model)
-    untrained.load_state_dict(_state(read_checkpoint(_initial(run.folder))["state_dict"]))
     run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
     run.seconds["model"] = run.history[-1]["seconds"]
     if not (baselines and run.data.num_labelled + run.data.num_partly_labelled):
         return
     for name, objective in baseline_objectives(run.recipe.objective).items():
-        print(f"baseline: {name}", flush=True)
+        if is_first():
+            print(f"baseline: {name}", flush=True)
         with seeded(run.recipe.seed):
             baseline = untrained.baseline()
         folder = run.folder / "baselines" / name.replace(" ", "_")
         rows = train(baseline, run.data, replace(run.recipe, objective=objective), folder, interactive)
         run.seconds[name] = rows[-1]["seconds"]
-        if len(run.data.test_images):
+        if len(run.data.test_images) and is_first():
             probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
             run.baselines[name] = calibrate(probabilities, run.data.test_labels)
             if main_classes := calibrate_main_classes(probabilities, run.data):

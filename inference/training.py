@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from data import Augmentation, Batches, ImageData
 from data.batches import Batch
+from data.read_ahead import ReadAhead
 from inference.calibration import calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
 from inference.description import describe, without_files
@@ -50,8 +51,10 @@ class TrainerOptions:
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", "mps", …
-        devices: 1, or "auto" where there is only one. Batches are not shared among several.
-        strategy: "auto", "ddp", …
+        devices: How many processes train together on each machine, or "auto" for one on each accelerator. Each takes
+            an equal share of every batch.
+        num_nodes: How many machines, each with as many devices; torchrun starts the processes.
+        strategy: "auto", "ddp", "fsdp", …
         precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32; "auto" becomes
             the one that multiplies matrices faster on this machine.
         gradient_clip: The largest norm of the gradient; None for no clipping.
@@ -63,6 +66,7 @@ class TrainerOptions:
 
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1
+    num_nodes: int = 1
     strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
     gradient_clip: float | None = None
@@ -96,10 +100,11 @@ class Recipe:
         objective: J and its options.
         augmentation: How labelled images, and the x' of consistency, are shifted, turned and scaled; or None.
         max_epochs: Passes over the unlabelled images, at most; None for no limit but max_steps.
-        max_steps: Optimiser steps, at most, rounded up to whole epochs; None for no limit but max_epochs. A budget
-            in steps suits small and large data sets alike.
-        batch_size: Unlabelled images in a step.
-        labelled_batch_size: Labelled images in a step; None for all, at most 100.
+        max_steps: Optimiser steps, at most, rounded up to whole epochs (of data so large that an epoch has more than
+            1000 steps, to one of its equal parts); None for no limit but max_epochs. A budget in steps suits small
+            and large data sets alike.
+        batch_size: Unlabelled images in a step, over all processes.
+        labelled_batch_size: Labelled images in a step, over all processes; None for all, at most 100.
         learning_rate: Adam's, or the highest one of the cycle.
         one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv
             1708.07120) rather than staying constant.
@@ -123,11 +128,11 @@ class Recipe:
     seed: int = 0
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
 
-    def epochs(self, steps_per_epoch: int) -> int:
-        """Return how many whole epochs the two limits allow."""
-        limits = [self.max_epochs] if self.max_epochs is not None else []
+    def epochs(self, batches: Batches) -> int:
+        """Return how many whole epochs, or equal parts of them, the two limits allow."""
+        limits = [self.max_epochs * batches.num_parts] if self.max_epochs is not None else []
         if self.max_steps is not None:
-            limits.append(-(-self.max_steps // steps_per_epoch))
+            limits.append(-(-self.max_steps // len(batches)))
         return min(limits)
 
     def __post_init__(self) -> None:
@@ -163,10 +168,19 @@ def set_compute_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
 
 
 class Training(lightning.LightningModule):
-    """One loss, one optimiser step, both kinds of image in every step."""
+    """One loss, one optimiser step, both kinds of image in every step.
+
+    Lightning's epochs are those of `Batches`: of very many images, equal parts of a pass over them.
+    """
 
     def __init__(
-        self, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: Path | None, print_lines: bool
+        self,
+        model: SemiSupervisedModel,
+        data: ImageData,
+        recipe: Recipe,
+        folder: Path | None,
+        print_lines: bool,
+        num_processes: int = 1,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -175,9 +189,9 @@ class Training(lightning.LightningModule):
         self.data = data
         self.recipe = recipe
         self.sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partly_labelled)
-        self.batches = Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
+        self.batches = _batches(data, recipe, num_processes)
         objective = recipe.objective
-        epochs = recipe.epochs(len(self.batches))
+        epochs = recipe.epochs(self.batches)
         # Small data have many short epochs: a row, a validation and a checkpoint after each hundredth of them. What
         # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
         self.every = max(1, epochs // 100)
@@ -191,9 +205,10 @@ class Training(lightning.LightningModule):
         self._labels = data.train_labels
         self._admissible = data.train_admissible
 
-    def train_dataloader(self) -> Batches:
-        """Return the index batches of an epoch."""
-        return self.batches
+    def train_dataloader(self) -> Batches | ReadAhead:
+        """Return the index batches of an epoch, this process's share of them."""
+        self.batches.process = self.global_rank
+        return ReadAhead(self.batches, self._images) if self.data.memory_mapped else self.batches
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401
         """Adam, and the one cycle if it was chosen."""
@@ -210,26 +225,28 @@ class Training(lightning.LightningModule):
         return len(self.batches) * self.epochs
 
     def on_fit_start(self) -> None:
-        """Put the images, as bytes, where the model is."""
-        self._images = self.data.train_images.to(self.device)
+        """Put the images, as bytes, where the model is, unless there are too many of them."""
+        if not self.data.memory_mapped:
+            self._images = self.data.train_images.to(self.device)
         self._labels = self.data.train_labels.to(self.device)
         if self.data.train_admissible is not None:
             self._admissible = self.data.train_admissible.to(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Start each epoch from a state that depends on the seed and the epoch alone.
+        """Start each epoch from a state that depends on the seed and the epoch (and the process) alone.
 
         That is what lets a run that was killed and resumed end with the same weights, bit for bit.
         """
         self.batches.set_epoch(self.current_epoch)
-        torch.manual_seed(hash((self.recipe.seed, self.current_epoch)) % 2**31)
+        first = hash((self.recipe.seed, self.current_epoch))
+        torch.manual_seed((first if self.global_rank == 0 else hash((first, self.global_rank))) % 2**31)
         self._started = time.perf_counter()
 
     def observations(self, batch: Batch) -> Observations:
         """Turn indices into pixels: transformed if so chosen, then binarised if so chosen."""
-        pixels, observe, augment = self.data.pixels, self.data.observe, self.recipe.augmentation
-        labelled = pixels(self._images[batch.labelled])
-        unlabelled = pixels(self._images[batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0]])
+        observe, augment = self.data.observe, self.recipe.augmentation
+        labelled = self._pixels(batch.labelled)
+        unlabelled = self._pixels(batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0])
         transformed = None
         if augment is not None:
             labelled = augment(labelled)
@@ -239,11 +256,15 @@ class Training(lightning.LightningModule):
         if not len(batch.partly):
             return Observations(observe(labelled), y, observe(unlabelled), transformed)
         assert self._admissible is not None
-        partly = pixels(self._images[batch.partly])
+        partly = self._pixels(batch.partly)
         partly = observe(partly if augment is None else augment(partly))
         return Observations(
             observe(labelled), y, observe(unlabelled), transformed, partly, self._admissible[batch.partly]
         )
+
+    def _pixels(self, index: Tensor) -> Tensor:
+        """Return training images where the model is."""
+        return self.data.pixels(self._images[index.to(self._images.device)].to(self.device))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the step's estimate of J / N."""
@@ -299,23 +320,30 @@ class Training(lightning.LightningModule):
         order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
         shown = self.data.unlabelled_index[order[: self.model.stock_size]]
         labelled = self.data.labelled_index
-        pixels = self.data.pixels
         with evaluating(self.model):
-            self.model.take_stock(pixels(self._images[labelled]), self._labels[labelled], pixels(self._images[shown]))
+            self.model.take_stock(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
 
     def _row(self) -> Row:
         """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""
         steps = self.global_step - (int(self.history[-1]["step"]) if self.history else 0)
-        row: Row = {"epoch": self.current_epoch + 1, "step": self.global_step, "seconds": self.seconds}
-        row |= {name: total.item() / steps for name, total in self._sums.items()}
+        row: Row = {"epoch": self._passes(self.current_epoch + 1), "step": self.global_step, "seconds": self.seconds}
+        for name, total in self._sums.items():
+            mean = self.trainer.strategy.reduce(total, reduce_op="mean")  # over processes
+            row[name] = mean.item() / steps
         self._sums = {}
         row["kl_weight"] = self.recipe.objective.kl_weight(self.global_step / self.total_steps)
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        if len(self.data.validation_images):
+        # By one process, each image once, and told to all, which have to agree on when to stop.
+        if len(self.data.validation_images) and self.trainer.is_global_zero:
             probabilities = predict_probabilities(self.model, self.data, self.data.validation_images)
             calibration = calibrate(probabilities, self.data.validation_labels)
             row |= {"validation_accuracy": calibration.accuracy, "validation_nll": calibration.nll}
-        return row
+        return self.trainer.strategy.broadcast(row)
+
+    def _passes(self, epochs: int) -> float:
+        """Return how many passes over the images so many of Lightning's epochs are."""
+        whole, rest = divmod(epochs, self.batches.num_parts)
+        return epochs / self.batches.num_parts if rest else whole
 
     def _stop_early(self) -> None:
         """Stop where the validation accuracy has not risen for as many epochs as the recipe allows.
@@ -336,19 +364,23 @@ class Training(lightning.LightningModule):
             writer.writeheader()
             writer.writerows(self.history)
             write_atomically(self.folder / "metrics.csv", table.getvalue())
-        row, epoch = self.history[-1], self.current_epoch + 1
-        rows = self.epochs // self.every
-        if self.print_lines and (len(self.history) % max(1, rows // 20) == 0 or epoch == self.epochs):
+        row, rows = self.history[-1], self.epochs // self.every
+        if self.print_lines and (len(self.history) % max(1, rows // 20) == 0 or self.current_epoch + 1 == self.epochs):
             accuracy = f", validation accuracy {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
-            print(f"epoch {epoch}/{self.epochs}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
+            print(f"{self.where}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
+
+    @property
+    def where(self) -> str:
+        """How far training is, counted in passes over the images."""
+        return f"epoch {self._passes(self.current_epoch + 1):g}/{self._passes(self.epochs):g}"
 
     def _stop_at(self, culprit: str) -> None:
-        where = f"{culprit} at step {self.global_step + 1}, epoch {self.current_epoch + 1}"
+        where = f"{culprit} at step {self.global_step + 1}, epoch {self._passes(self.current_epoch + 1):g}"
         if self.checkpoints is None:
             advice = ". A lower learning_rate or trainer.gradient_clip may help."
         else:
             last = self.checkpoints / "last.ckpt"
-            saved = f"{last} holds epoch {self.history[-1]['epoch']}" if self.history else "none"
+            saved = f"{last} holds epoch {self.history[-1]['epoch']:g}" if self.history else "none"
             advice = f" (last good checkpoint: {saved}). A lower --learning_rate or --trainer.gradient_clip may help."
         raise FloatingPointError(f"loss: expected finite numbers; got others in {where}, and stopped{advice}")
 
@@ -392,7 +424,10 @@ def train(
     keep_freed_memory()
     options = recipe.trainer
     bar = options.progress_bar and interactive
-    training = Training(model, data, recipe, folder, print_lines=options.progress_bar and not interactive)
+    with _quiet():
+        num_processes = _trainer(recipe, logger=False, enable_checkpointing=False).world_size
+    lines = options.progress_bar and not interactive
+    training = Training(model, data, recipe, folder, lines, num_processes)
     callbacks: list[Callback] = []
     last = None
     if training.checkpoints is not None:
@@ -406,7 +441,7 @@ def train(
     model.train()
     with _quiet(), torch.random.fork_rng(devices=range(torch.cuda.device_count())), _interruptible():
         trainer = _trainer(
-            options,
+            recipe,
             max_epochs=training.epochs,
             callbacks=callbacks,
             logger=False if folder is None else TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
@@ -422,14 +457,15 @@ def train(
     return training.history
 
 
-def check_trainable(data: ImageData, recipe: Recipe) -> None:
+def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None:
     """Refuse what cannot be trained before anything is written.
 
     Raises:
-        ValueError: If a batch is larger than the data, nothing is left to train, early stopping has no validation
-            images, or there is no such device or strategy.
+        ValueError: If a batch is larger than the data or cannot be shared among the processes, these are not told of
+            one folder, nothing is left to train, early stopping has no validation images, or there is no such device
+            or strategy.
     """
-    Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
+    _batches(data, recipe)
     if recipe.early_stopping is not None and not len(data.validation_images):
         raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
     objective = recipe.objective
@@ -439,22 +475,38 @@ def check_trainable(data: ImageData, recipe: Recipe) -> None:
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")
     try:
         with _quiet():
-            trainer = _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+            trainer = _trainer(recipe, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"trainer: {error}") from error
-    # Several would each take the same batches: the batches of an epoch depend on its number and the seed alone.
-    if trainer.world_size > 1:
-        raise ValueError(f"trainer.devices: expected one device, as batches are not shared; got {trainer.world_size}.")
+    _batches(data, recipe, trainer.world_size)
+    if trainer.world_size > 1 and folder is None:
+        raise ValueError(
+            f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."
+        )
 
 
-def _trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  # noqa: ANN401
+def _batches(data: ImageData, recipe: Recipe, num_processes: int = 1) -> Batches:
+    return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)
+
+
+def _trainer(recipe: Recipe, **others: Any) -> lightning.Trainer:  # noqa: ANN401
+    options, strategy = recipe.trainer, recipe.trainer.strategy
+    several = _trainer_with(options, strategy, logger=False, enable_checkpointing=False).world_size > 1
+    # Some objectives leave a network out: without the generative terms all but the classifier, without alpha it.
+    if several and strategy in ("auto", "ddp") and not (recipe.objective.generative and recipe.objective.alpha):
+        strategy = "ddp_find_unused_parameters_true"
+    return _trainer_with(options, strategy, **others)
+
+
+def _trainer_with(options: TrainerOptions, strategy: str, **others: Any) -> lightning.Trainer:  # noqa: ANN401
     plugins: list[Any] = [AtomicCheckpointIO()]
     if options.precision == "bf16-mixed":
         plugins.append(NetworkPrecision())
     return lightning.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
-        strategy=options.strategy,
+        num_nodes=options.num_nodes,
+        strategy=strategy,
         plugins=plugins,
         gradient_clip_val=options.gradient_clip,
         enable_model_summary=False,
@@ -502,7 +554,8 @@ class _ProgressBar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: lightning.Trainer, *arguments: Any) -> None:  # noqa: ANN401
         """Say which epoch it is, and of how many."""
         super().on_train_epoch_start(trainer, *arguments)
-        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+        assert isinstance(trainer.lightning_module, Training)
+        self.train_progress_bar.set_description(trainer.lightning_module.where)
 
     def get_metrics(self, *arguments: Any) -> dict[str, int | str | float | dict[str, float]]:  # noqa: ANN401
         """Return what stands behind the bar."""
@@ -531,13 +584,15 @@ def _quiet() -> Iterator[None]:
 
     And Pyro's warning of a NaN, upon which training stops with a sentence of its own.
     """
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             warnings.filterwarnings("ignore", message="Encountered NaN")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -362,7 +362,10 @@ VALUES = [
     (["--data.num_labels=5", "--data.balanced=false"], "num_labels: expected"),
     (["--batch_size=5000"], "batch_size: expected at most 1097, the number of unlabelled images, got 5000"),
     (["--model.likelihood=Bernoulli"], "likelihood: Bernoulli expected pixels that are 0 or 1; got grey"),
-    (["--trainer.accelerator=cpu", "--trainer.devices=2"], "trainer.devices: expected one device, .* got 2"),
+    (
+        ["--trainer.accelerator=cpu", "--trainer.devices=3"],
+        "batch_size: expected a multiple of 3, the number of processes",
+    ),
     (["--trainer.accelerator=gpuu"], "trainer: .*gpuu"),
     (["--model.class_prior=ClassPrior", "--model.class_prior.num_classes=3"], "class_prior: expected one for 10"),
     (["--data=ImageFolder", "--data.root=nowhere"], "root: expected a folder of images, got 'nowhere', which does"),

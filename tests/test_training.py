@@ -459,7 +459,7 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
 )
 def test_what_cannot_be_trained_is_refused_beforehand(data, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        check_trainable(tiny.arrays(**data), tiny.recipe(**options))
+        check_trainable(tiny.arrays(**data), tiny.recipe(**options), None)
 
 
 @pytest.mark.parametrize(
