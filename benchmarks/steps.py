@@ -1,6 +1,7 @@
 """One training step, as the benchmarks time it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pyro
 import torch
@@ -12,11 +13,18 @@ from models import SemiSupervisedModel
 def optimiser_step(
     model: SemiSupervisedModel, seen: Observations, sizes: Sizes, objective: Objective | None = None
 ) -> Callable[[], None]:
+    """Return a function that takes one step on J / N, always on the same images."""
+    return partial(optimiser_steps(model, sizes, objective), seen)
+
+
+def optimiser_steps(
+    model: SemiSupervisedModel, sizes: Sizes, objective: Objective | None = None
+) -> Callable[[Observations], None]:
     """Return a function that takes one step on J / N, as training does."""
     j = Objective() if objective is None else objective
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
 
-    def step() -> None:
+    def step(seen: Observations) -> None:
         with pyro.validation_enabled(False):
             loss, _ = j(model, seen, sizes)
         optimizer.zero_grad()

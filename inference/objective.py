@@ -48,27 +48,31 @@ from models import SemiSupervisedModel
 class Consistency:
     """Posterior consistency: q(y | x) is to be the same for a shifted, turned and scaled x'.
 
-        λ · mean_unlabelled( 1[max_y q(y|x) >= confidence] · Σ_y -q(y|x) log q(y|x') ),   q(y|x) held fixed
+        λ · mean_unlabelled( 1[max_y q(y|x) >= confidence] · Σ_y -q_T(y|x) log q(y|x') ),   q_T(y|x) ∝ q(y|x)^(1/T)
 
-    Sajjadi et al. 2016 (arXiv 1606.04586); with a threshold, Xie et al. 2019 (arXiv 1904.12848). Not part of the
-    generative story: compare with the same recipe without the generative terms.
+    with q_T held fixed. Sajjadi et al. 2016 (arXiv 1606.04586); with a threshold and a temperature, Xie et al. 2019
+    (arXiv 1904.12848). Not part of the generative story: compare with the same recipe without the generative terms.
 
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
         confidence: Images whose most probable class is less probable than this do not take part.
+        temperature: T; below 1 the transformed image is to be classified more surely than the image itself.
 
     Raises:
-        ValueError: If the weight is not positive or the confidence is outside [0, 1).
+        ValueError: If the weight is not positive, the confidence is outside [0, 1) or the temperature outside (0, 1].
     """
 
     weight: float = 200.0
     confidence: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise ValueError(f"consistency.weight: expected a positive number; got {self.weight}.")
         if not 0 <= self.confidence < 1:
             raise ValueError(f"consistency.confidence: expected a probability in [0, 1); got {self.confidence}.")
+        if not 0 < self.temperature <= 1:
+            raise ValueError(f"consistency.temperature: expected a number above 0, at most 1; got {self.temperature}.")
 
 
 @dataclass(frozen=True)
@@ -200,10 +204,10 @@ class Objective:
             sizes_of_parts = [len(seen.labelled), len(seen.unlabelled), len(seen.transformed)]
             joined = torch.cat([seen.labelled, seen.unlabelled, seen.transformed])
             labelled_logits, logits, transformed_logits = model.classify(joined).logits.split(sizes_of_parts)
-            # -Σ_y q(y | x) log q(y | x')
-            q_y = logits.detach().exp()
-            cross_entropy = -(q_y * transformed_logits).sum(-1)  # (batch,)
-            confident = q_y.amax(-1) >= consistency.confidence
+            # -Σ_y q_T(y | x) log q(y | x')
+            sharpened = (logits.detach() / consistency.temperature).softmax(-1)
+            cross_entropy = -(sharpened * transformed_logits).sum(-1)  # (batch,)
+            confident = logits.detach().exp().amax(-1) >= consistency.confidence
             disagreement = (cross_entropy * confident).mean()
             loss = loss + consistency.weight * disagreement
             terms["consistency"] = disagreement.detach()

@@ -48,9 +48,11 @@ def summary(run: "Run") -> str:
         schedule = objective.kl_weight
         lines.append(f"KL weight: {schedule.start:g} to {schedule.end:g} over {schedule.until:.0%} of the steps")
     if objective.consistency is not None and data.num_unlabelled:
+        consistency = objective.consistency
+        sharpened = "" if consistency.temperature == 1 else f", temperature {consistency.temperature:g}"
         lines.append(
-            f"consistency: weight {objective.consistency.weight:g}, where the most probable class has at least "
-            f"{objective.consistency.confidence:g}"
+            f"consistency: weight {consistency.weight:g}, where the most probable class has at least "
+            f"{consistency.confidence:g}{sharpened}"
         )
     use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
     lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")

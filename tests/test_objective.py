@@ -312,17 +312,19 @@ def test_labelled_weight_multiplies_the_labelled_bound_and_nothing_else(weight):
     torch.testing.assert_close((other - one).detach(), difference, **EXACT)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
 @pytest.mark.parametrize("generative", [True, False])
-def test_consistency_is_a_cross_entropy_whose_target_is_held_fixed(generative):
+def test_consistency_is_a_cross_entropy_whose_target_is_held_fixed(generative, temperature):
     model, seen = _model(), _seen()
     losses = []
-    for consistency in (Consistency(weight=20.0), None):
+    for consistency in (Consistency(weight=20.0, temperature=temperature), None):
         torch.manual_seed(7)
         objective = Objective(consistency=consistency, generative=generative)
         losses.append(objective(model, seen, SIZES))
     (with_it, terms), (without, _) = losses
 
-    target = model.y_encoder(seen.unlabelled).softmax(-1).detach()
+    powers = model.y_encoder(seen.unlabelled).softmax(-1).detach() ** (1 / temperature)
+    target = powers / powers.sum(-1, keepdim=True)
     log_q = model.y_encoder(seen.transformed).log_softmax(-1)
     expected = -(target * log_q).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], expected.detach(), **EXACT)
@@ -492,6 +494,11 @@ ERRORS = {
     "negative free bits": (lambda: Objective(free_bits=-0.1), "free_bits: expected a number of nats of at least 0"),
     "nothing to train": (lambda: Objective(alpha=0.0, generative=False), "nothing to train"),
     "consistency without weight": (lambda: Consistency(weight=0.0), r"consistency\.weight"),
+    "temperature of zero": (
+        lambda: Consistency(temperature=0.0),
+        r"consistency\.temperature: expected a number above 0",
+    ),
+    "temperature above one": (lambda: Consistency(temperature=1.5), r"consistency\.temperature"),
     "confidence of one": (lambda: Consistency(confidence=1.0), r"consistency\.confidence"),
     "negative confidence": (lambda: Consistency(confidence=-0.1), r"consistency\.confidence"),
     "negative KL weight": (lambda: KLWeight(start=-1.0), "kl_weight: expected weights of at least 0"),
