@@ -1,4 +1,4 @@
-"""Small random turns, scalings and shifts of images."""
+"""Small random turns, scalings, shifts and bends of images."""
 
 import math
 from dataclasses import dataclass
@@ -7,19 +7,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_NODES = 5
+"""On each side of the grid at which images are bent."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Turn, scale and shift each image by itself, at random.
+    """Turn, scale, shift and bend each image by itself, at random.
 
-    An image is turned by U(-degrees, degrees), scaled by U(1 - scale, 1 + scale) about its centre and shifted
-    by U(-shift, shift) times its width and its height, all in one bilinear resampling; beyond the border its edge
-    pixels go on. Randomness comes from torch's global generator on the images' device.
+    An image is turned by U(-degrees, degrees), scaled by U(1 - scale, 1 + scale) about its centre, shifted by
+    U(-shift, shift) times its width and its height, and bent: at the nodes of a grid of 5×5 its pixels move by
+    N(0, elastic²) times its width and its height, smoothly in between (Simard, Steinkraus and Platt 2003, ICDAR).
+    All that is one bilinear resampling; beyond the border its edge pixels go on. Randomness comes from torch's global
+    generator on the images' device.
 
     Args:
         degrees: largest angle, in degrees, from 0 to 180.
         scale: largest relative change of size, at least 0 and below 1.
         shift: largest shift, as a share of the image's sides, from 0 to 1; 0.07 is 2 pixels of 28.
+        elastic: standard deviation of the bending, as a share of the image's sides, from 0 to 1.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -32,6 +38,7 @@ class Augmentation:
     degrees: float = 15.0
     scale: float = 0.1
     shift: float = 0.07
+    elastic: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
@@ -40,6 +47,8 @@ class Augmentation:
             raise ValueError(f"scale: expected a number of at least 0 and below 1, got {self.scale}.")
         if not 0 <= self.shift <= 1:
             raise ValueError(f"shift: expected a share of the image's sides, from 0 to 1, got {self.shift}.")
+        if not 0 <= self.elastic <= 1:
+            raise ValueError(f"elastic: expected a share of the image's sides, from 0 to 1, got {self.elastic}.")
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the images, each changed by itself.
@@ -58,17 +67,31 @@ class Augmentation:
             raise ValueError(
                 f"pixels: expected floats of shape (B, C, H, W), got {pixels.dtype} of shape {tuple(pixels.shape)}."
             )
-        if self.degrees == self.scale == self.shift == 0 or len(pixels) == 0:
+        if self.degrees == self.scale == self.shift == self.elastic == 0 or len(pixels) == 0:
             return pixels
         uniform = torch.rand(4, len(pixels), dtype=pixels.dtype, device=pixels.device) * 2 - 1
         angles = uniform[0] * math.radians(self.degrees)
         height, width = pixels.shape[2:]
         shifts = self.shift * uniform[2:].T * pixels.new_tensor([width, height])  # (B, 2), in pixels
-        return _resample(pixels, angles, 1 + self.scale * uniform[1], shifts)
+        return _resample(pixels, angles, 1 + self.scale * uniform[1], shifts, self._bends(pixels))
+
+    def _bends(self, pixels: Tensor) -> Tensor | None:
+        """How far right and down (B, H, W, 2) a pixel is looked up, in half-widths and half-heights; None for none."""
+        if not self.elastic:
+            return None
+        nodes = 2 * self.elastic * torch.randn(len(pixels), _NODES, _NODES, 2, dtype=pixels.dtype, device=pixels.device)
+        rows, columns = (_smoothing(nodes, size) for size in pixels.shape[2:])
+        return torch.einsum("hi,bijd,wj->bhwd", rows, nodes, columns)
 
 
-def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
-    """Turn by `angles` (B,) in radians against the clock, scale by (B,), then shift (B, 2) right and down."""
+def _smoothing(like: Tensor, size: int) -> Tensor:
+    """Weights (size, nodes) of the nodes in bicubic interpolation: as a matrix, many times faster than on images."""
+    each = torch.eye(_NODES, dtype=like.dtype, device=like.device)[None, :, :, None]
+    return F.interpolate(each, (size, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T
+
+
+def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor, bends: Tensor | None) -> Tensor:
+    """Bend, turn by `angles` (B,) in radians against the clock, scale by (B,), then shift (B, 2) right and down."""
     height, width = pixels.shape[2:]
     # An output pixel is looked up where it came from: p_in = R(-angle) (p_out - shift) / scale, y pointing
     # down.
@@ -80,6 +103,8 @@ def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor) ->
     unit = pixels.new_tensor([width / 2, height / 2])
     theta = torch.cat([turn * unit, origin], dim=2) / unit.unsqueeze(1)  # (B, 2, 3)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)  # (B, H, W, 2)
+    if bends is not None:
+        grid = grid + bends
     sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     # An 8-bit likelihood gives mass to the multiples of 1/255 only, so that is where the pixels must lie.
     return (sampled * 255).round().clamp(0, 255) / 255

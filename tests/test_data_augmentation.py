@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data import Augmentation
-from data.augmentation import _resample
+from data.augmentation import _resample, _smoothing
 
 
 def eight_bit(*shape):
@@ -12,13 +12,14 @@ def eight_bit(*shape):
     return torch.randint(256, shape, generator=generator).to(torch.get_default_dtype()) / 255
 
 
-def resample(pixels, degrees=0.0, scale=1.0, shift=(0.0, 0.0)):
+def resample(pixels, degrees=0.0, scale=1.0, shift=(0.0, 0.0), bends=None):
     number = len(pixels)
     return _resample(
         pixels,
         torch.full((number,), math.radians(degrees), dtype=pixels.dtype),
         torch.full((number,), scale, dtype=pixels.dtype),
         torch.tensor(shift, dtype=pixels.dtype).expand(number, 2),
+        bends,
     )
 
 
@@ -86,6 +87,41 @@ def test_shifts_are_uniform_within_their_bounds():
     assert abs(float(shifts.var()) - 100 / 3) < 2.5
 
 
+def test_bends_are_smooth_between_their_nodes():
+    nodes = torch.randn(3, 2, 5, 5)
+    smooth = torch.nn.functional.interpolate(nodes, (9, 13), mode="bicubic", align_corners=True)
+    found = _smoothing(nodes, 9) @ nodes @ _smoothing(nodes, 13).T
+    torch.testing.assert_close(found, smooth, rtol=0, atol=1e-6)
+    # At every third of 13 columns there is a node, at every second of 9 rows.
+    torch.testing.assert_close(found[..., ::2, ::3], nodes, rtol=0, atol=1e-6)
+
+
+def test_a_bend_that_is_the_same_everywhere_is_a_shift():
+    pixels = eight_bit(2, 1, 12, 16)
+    bends = torch.tensor([2 / 8, -1 / 6]).expand(2, 12, 16, 2)  # two pixels from the right, one from above
+    assert torch.equal(resample(pixels, bends=bends), resample(pixels, shift=(-2.0, 1.0)))
+
+
+def test_bends_have_the_standard_deviation_asked_for():
+    # The middle column of 65 is a node; where it was looked up can be read off, to the nearest level.
+    pixels = (torch.arange(65, dtype=torch.get_default_dtype()) / 255).expand(4000, 1, 65, 65)
+    augmentation = Augmentation(degrees=0.0, scale=0.0, shift=0.0, elastic=0.1)
+    moved = 255 * augmentation(pixels)[:, 0, 32, 32] - 32
+    # N(0, 6.5²), of which rounding makes 1/12 more; the standard error of the mean is 0.10, that of the variance 0.95.
+    assert abs(float(moved.mean())) < 0.5
+    assert abs(float(moved.var()) - 6.5**2 - 1 / 12) < 4.8
+
+
+def test_without_bends_the_draws_are_what_they_were():
+    pixels = eight_bit(4, 1, 12, 12)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        plain = Augmentation()(pixels)
+        torch.manual_seed(5)
+        bent = Augmentation(elastic=1e-9)(pixels)
+    assert torch.equal(plain, bent)
+
+
 def test_randomness_comes_from_the_global_generator():
     pixels = eight_bit(4, 1, 12, 12)
     with torch.random.fork_rng():
@@ -111,6 +147,7 @@ def test_no_images_give_no_images():
         ({"scale": math.nan}, "scale: .* got nan"),
         ({"shift": -0.5}, "shift: .* got -0.5"),
         ({"shift": 1.5}, "shift: expected a share .* got 1.5"),
+        ({"elastic": -0.1}, "elastic: expected a share .* got -0.1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):
