@@ -1,5 +1,6 @@
 """Images in NumPy's files, which need not fit into memory."""
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,6 +117,9 @@ def _array(path: Path, *, mapped: bool) -> np.ndarray[tuple[int, ...], np.dtype[
         found = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"root: expected an array as numpy.save writes it; {path} is none, or not whole.") from error
+    if isinstance(found, np.memmap) and isinstance(found.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        # Neighbours of an image are not wanted next; read with each, they would be fifty times the work.
+        found.base.madvise(mmap.MADV_RANDOM)
     if not isinstance(found, np.ndarray):
         found.close()
         raise ValueError(f"root: expected an array as numpy.save writes it; {path} is an archive.")

@@ -1,4 +1,4 @@
-"""Images that lie on disk, read while the step before theirs is still being taken."""
+"""Images that lie on disk, read while the steps before theirs are still being taken."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,14 +10,16 @@ from torch import Tensor
 from data.batches import Batch, Batches
 
 _BATCHES_AHEAD = 4
+_THREADS = 8
+"""A disk that is asked for one image at a time is asked for little."""
 
 
 class ReadAhead:
-    """The batches of an epoch, whose images a thread touches a few steps before they are used.
+    """The batches of an epoch, whose images are touched by other threads a few steps before they are used.
 
     Memory-mapped images are read from disk when they are first looked at, one after the other: for a batch of
-    images from all over the file that takes as long as a good part of a step. Touched ahead, they lie in the operating
-    system's cache when the step wants them, and only there: the process keeps none.
+    images from all over the file that takes as long as a good part of a step. Touched ahead, several at a time, they
+    lie in the operating system's cache when the step wants them, and only there: the process keeps none.
 
     Args:
         batches: the batches.
@@ -34,24 +36,27 @@ class ReadAhead:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
-        waiting: deque[tuple[Batch, Future[None]]] = deque()
-        with ThreadPoolExecutor(1, "read-ahead") as thread:
+        waiting: deque[tuple[Batch, list[Future[None]]]] = deque()
+        with ThreadPoolExecutor(_THREADS, "read-ahead") as threads:
             try:
                 for batch in self.batches:
-                    waiting.append((batch, thread.submit(self._touch, batch)))
+                    waiting.append(
+                        (batch, [threads.submit(self._touch, part) for part in torch.cat(batch).chunk(_THREADS)])
+                    )
                     if len(waiting) > _BATCHES_AHEAD:
                         yield self._next(waiting)
                 while waiting:
                     yield self._next(waiting)
             finally:
-                thread.shutdown(wait=True, cancel_futures=True)
+                threads.shutdown(wait=True, cancel_futures=True)
 
     @staticmethod
-    def _next(waiting: deque[tuple[Batch, Future[None]]]) -> Batch:
+    def _next(waiting: deque[tuple[Batch, list[Future[None]]]]) -> Batch:
         batch, touched = waiting.popleft()
-        touched.result()
+        for part in touched:
+            part.result()
         return batch
 
-    def _touch(self, batch: Batch) -> None:
+    def _touch(self, index: Tensor) -> None:
         # A copy that is thrown away: what counts is that the pages are there.
-        self.images[torch.cat(batch)]
+        self.images[index]

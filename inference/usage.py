@@ -134,5 +134,7 @@ def _bad_value(leaf: str, option: str) -> str:
         expected = expected[:1]  # what follows is of the outer option
     kinds = dict.fromkeys(_TYPES.get(kind, kind) if kind else literal.replace("'", "") for kind, literal in expected)
     if list(kinds) == ["null"]:
+        if nested := re.search(r"NestedArg\(key='(\w+)'", value[1]):
+            return f"{option}: expected a class, whose option {option}.{nested[1]} is; got none."
         return f"{option}: expected a class and its options; got {value[1]!r}."
     return f"{option}: expected {' or '.join(kinds)}; got {value[1]!r}."

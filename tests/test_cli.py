@@ -350,6 +350,10 @@ VALUES = [
     (["--trainer.devices=x"], "--trainer.devices: expected an integer or auto; got 'x'"),
     (["--objective=3"], "--objective: expected options by their names, as in --objective.NAME; got '3'"),
     (["--objective.consistency=200"], "--objective.consistency: expected options by their names"),
+    (
+        ["--recipe=none", "--model.networks.hidden=[30]"],
+        "--model.networks: expected a class, whose option --model.networks.hidden is; got none",
+    ),
     (["--max_steps"], "--max_steps: expected a value after it; got none"),
     (["--recipe"], "--recipe: expected one of .*; got ''"),
     (["--data=ImageFolder"], "--data.root: expected a value; got none"),
