@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import threading
 from contextlib import suppress
 
 import pytest
@@ -118,3 +119,30 @@ def test_an_interruption_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_of_one_file_do_not_take_it_from_each_other(tmp_path, monkeypatch):
+    path, fsync = tmp_path / "a.txt", os.fsync
+    second = threading.Thread(target=write_atomically, args=(path, "second"))
+    found = []
+
+    def meanwhile(descriptor):
+        fsync(descriptor)
+        if threading.current_thread() is not second:
+            second.start()
+            second.join(0.3)
+            found.append((second.is_alive(), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_atomically(path, "the first, and longer")
+    second.join()
+    assert found == [(True, False)]
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path):
+    (tmp_path / "a.txt.partial").write_text("more than is written now")
+    write_atomically(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
