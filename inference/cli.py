@@ -389,6 +389,7 @@ def attack(arguments: list[str]) -> None:
     """`ssvae attack`: adversarial images, what is rejected of them, and what the decoder makes of the rejected."""
     from inference import figures
     from inference.applications import rejection
+    from inference.report import save_picture
 
     parser = _run_parser("attack", "Adversarial test images: accuracy, error and rejection by two thresholds.")
     parser.add_argument("--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="in [0, 1]")
@@ -426,7 +427,7 @@ def attack(arguments: list[str]) -> None:
         }
         with figures.without_pyplot():
             axes = figures.rejection_curves(options.epsilons, curves, f"{name}, {len(x):,} test images")
-        figures.figure_of(axes).savefig(run.folder / "figures" / f"attack_{name.lower()}.png", dpi=120)
+        save_picture(figures.figure_of(axes), run.folder / "figures" / f"attack_{name.lower()}.png")
     if options.other is not None:
         other = build(options.other.as_dict())
         strange = data.pixels(like(other.test_images[: options.num_images], model.image_shape))
@@ -440,6 +441,7 @@ def attack(arguments: list[str]) -> None:
 def study(arguments: list[str]) -> None:
     """`ssvae study`: do what is left of a study, and write one table of it."""
     from inference.files import write_atomically
+    from inference.report import save_picture
     from inference.study import results
     from inference.study.plan import read_plan
     from inference.study.work import run_study
@@ -471,7 +473,7 @@ def study(arguments: list[str]) -> None:
         table = results.table(found)
         write_atomically(folder / "results.csv", results.to_csv(found))
         write_atomically(folder / "results.md", table)
-        results.plot(found, plan.published).savefig(folder / "results.png", dpi=120)
+        save_picture(results.plot(found, plan.published), folder / "results.png")
         print(f"\n{table}\nTable, CSV and plot: {folder / 'results.md'}, .csv, .png")
     if failed:
         raise StudyError(f"{len(failed)} of {len(plan.cells)} runs failed: {', '.join(failed)}.")

@@ -187,16 +187,21 @@ def save_pictures(
     Returns:
         The pictures' paths.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with figures.without_pyplot():
         drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
     paths = []
     for name, axes in drawn.items():
-        content = io.BytesIO()
-        figures.figure_of(axes).savefig(content, format="png", dpi=120)
         paths.append(folder / f"{name}.png")
-        write_atomically(paths[-1], content.getvalue())
+        save_picture(figures.figure_of(axes), paths[-1])
     return paths
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, whole or not at all; its folder is made if it does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_atomically(path, content.getvalue())
 
 
 def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Axes]":
