@@ -1,0 +1,163 @@
+"""Processes that the soak starts, kills without a warning, and whose memory it notes."""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import ClassVar
+
+_SSVAE = "import sys; from inference.main import main; sys.exit(main())"
+_POLL = 0.05
+_MEMORY_EVERY = 1.0
+_numbers = count(1)
+
+
+class Child:
+    """An `ssvae` command in a process group of its own, its words kept in two files.
+
+    Args:
+        words: The words after `ssvae`.
+        logs: The folder for what it prints.
+    """
+
+    _alive: ClassVar[set["Child"]] = set()
+    _starting: ClassVar[threading.Lock] = threading.Lock()
+    _no_more: ClassVar[bool] = False
+
+    def __init__(self, words: Sequence[str], logs: Path) -> None:
+        self.words = words
+        self.was_killed = False
+        self.began = time.time()
+        stem = f"{next(_numbers):05d}-{words[0]}"
+        self._paths = logs / f"{stem}.out", logs / f"{stem}.err"
+        # One thread each, as they are many: and sums in the same order in all of them.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with self._paths[0].open("w") as out, self._paths[1].open("w") as err, Child._starting:
+            if Child._no_more:
+                raise RuntimeError("no process is started any more")
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _SSVAE, *words], stdout=out, stderr=err, env=environment, start_new_session=True
+            )
+            Child._alive.add(self)
+
+    @property
+    def out(self) -> str:
+        """What it has printed."""
+        return self._paths[0].read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        """Its errors and warnings."""
+        return self._paths[1].read_text(errors="replace")
+
+    def wait(self, until: float) -> bool:
+        """Wait for its end, at most until a time of the monotonic clock; say whether it has ended."""
+        while self.process.poll() is None and time.monotonic() < until:
+            time.sleep(_POLL)
+        return self.process.poll() is not None
+
+    def kill(self) -> None:
+        """Kill it, and all that it has started, with SIGKILL; to no effect where it has ended."""
+        if self.process.poll() is None:
+            self.was_killed = True
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def forget(self) -> None:
+        """Drop what it printed."""
+        Child._alive.discard(self)
+        for path in self._paths:
+            path.unlink()
+
+    def memory(self) -> float | None:
+        """Return its resident memory in MiB; None where it has ended."""
+        with suppress(OSError):
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) / 1024
+        return None
+
+    @classmethod
+    def kill_all(cls) -> None:
+        """Kill every child that is still there, and let none be started any more."""
+        with cls._starting:
+            cls._no_more = True
+        for child in list(cls._alive):
+            child.kill()
+
+
+@dataclass
+class Memory:
+    """The resident memory of the processes of one kind, one after the other.
+
+    Attributes:
+        lives: For each process seconds and MiB, from its warm-up on.
+    """
+
+    lives: list[list[tuple[float, float]]] = field(default_factory=list)
+
+    def note(self, child: Child, is_warm: Callable[[], bool]) -> None:
+        """Note a child's memory from now on until it ends, beside what the caller does."""
+        life: list[tuple[float, float]] = []
+        self.lives.append(life)
+
+        def watch() -> None:
+            while child.process.poll() is None:
+                memory = child.memory()
+                if memory is not None and is_warm():
+                    life.append((time.time() - child.began, memory))
+                time.sleep(_MEMORY_EVERY)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def longest(self) -> "Growth | None":
+        """Return how memory grew in the longest life; None where no life was long enough to tell."""
+        life = max(self.lives, key=len, default=[])
+        return Growth.of(life) if len(life) >= Growth.FEWEST else None
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a process's memory grew after its warm-up.
+
+    Attributes:
+        seconds: How long it was looked at.
+        first: Median of the first third, MiB.
+        last: Median of the last third, MiB.
+        per_hour: Slope of the least-squares line, MiB per hour.
+    """
+
+    FEWEST = 9
+
+    seconds: float
+    first: float
+    last: float
+    per_hour: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.first:.1f} MiB at first, {self.last:.1f} at last ({self.per_hour:+.1f} MiB/h over "
+            f"{self.seconds / 60:.1f} minutes)"
+        )
+
+    @classmethod
+    def of(cls, life: Sequence[tuple[float, float]]) -> "Growth":
+        """Measure it from seconds and MiB."""
+        seconds, memory = zip(*life, strict=True)
+        third = len(life) // 3
+        slope, _ = statistics.linear_regression(seconds, memory)
+        return cls(
+            seconds[-1] - seconds[0],
+            statistics.median(memory[:third]),
+            statistics.median(memory[-third:]),
+            3600 * slope,
+        )

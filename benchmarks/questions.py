@@ -1,0 +1,124 @@
+"""What the soak asks the explorer: every route, with sense and without, and the status that each answer must have."""
+
+import io
+import json
+import random
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from inference.explorer.server import MOST_SAMPLES
+from inference.explorer.uploads import MOST_BYTES
+
+_SECONDS = 120
+_CLASSES = 10
+_PAGE = ("", "index.html", "explorer.js", "style.css", "icon.svg")
+_RUN = "api/runs/0"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request, and what its answer must be.
+
+    Attributes:
+        path: After the server's address, without the first slash.
+        status: That the answer must have.
+        body: Of a POST; None for a GET.
+        kind: The body's content type.
+    """
+
+    path: str
+    status: int = 200
+    body: bytes | None = None
+    kind: str = "application/octet-stream"
+
+    def ask(self, address: str) -> str | None:
+        """Ask; return what is wrong with the answer, None where nothing is.
+
+        Raises:
+            OSError: If there is no answer.
+        """
+        request = urllib.request.Request(f"{address}/{self.path}", self.body, {"Content-Type": self.kind})
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+                status, content = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, content = error.code, error.read()
+        if status != self.status:
+            return f"/{self.path}: expected status {self.status}; got {status}: {content[:200]!r}"
+        if not content:
+            return f"/{self.path}: expected an answer; got an empty one"
+        if self.path.startswith("api/") and status < 405 and not isinstance(json.loads(content), dict):
+            return f"/{self.path}: expected JSON; got {content[:200]!r}"
+        return None
+
+
+def draw_question(chance: random.Random) -> Question:
+    """Return one of the questions by chance."""
+    return chance.choice(_KINDS)(chance)
+
+
+def _page(chance: random.Random) -> Question:
+    return Question(chance.choice(_PAGE))
+
+
+def _about(chance: random.Random) -> Question:
+    return Question(chance.choice(["api/runs", f"{_RUN}/map"]))
+
+
+def _decode(chance: random.Random) -> Question:
+    return Question(f"{_RUN}/decode?u={chance.gauss(0, 2):.3f}&v={chance.gauss(0, 2):.3f}")
+
+
+def _samples(chance: random.Random) -> Question:
+    number, seed = chance.randint(1, MOST_SAMPLES), chance.randrange(2**31)
+    return Question(f"{_RUN}/samples?class={chance.randrange(_CLASSES)}&number={number}&seed={seed}")
+
+
+def _drawing(chance: random.Random) -> Question:
+    strokes = [
+        [[chance.random(), chance.random()] for _ in range(chance.randint(1, 40))] for _ in range(chance.randint(0, 4))
+    ]
+    return Question(f"{_RUN}/drawing", body=json.dumps({"strokes": strokes}).encode(), kind="application/json")
+
+
+def _upload(chance: random.Random) -> Question:
+    return Question(f"{_RUN}/image?invert={chance.choice(['true', 'false'])}", body=picture(chance))
+
+
+def _damaged_upload(chance: random.Random) -> Question:
+    whole = picture(chance)
+    spoilt = chance.choice([b"", b"text", whole[: len(whole) // 2], chance.randbytes(1000)])
+    return Question(f"{_RUN}/image?invert=false", 400, spoilt)
+
+
+def _refused(chance: random.Random) -> Question:
+    return chance.choice(
+        [
+            Question("no/such/page", 404),
+            Question("api/runs/7/map", 404),
+            Question(f"{_RUN}/samples?class=99&number=1&seed=0", 400),
+            Question(f"{_RUN}/decode?u=nan&v=0", 400),
+            Question(f"{_RUN}/drawing", 400, b"{", "application/json"),
+            Question(f"{_RUN}/drawing", 415, b"{}", "text/plain"),
+            Question(f"{_RUN}/drawing", 405),
+            Question(f"{_RUN}/image?invert=false", 413, bytes(MOST_BYTES + 1)),
+        ]
+    )
+
+
+_KINDS: list[Callable[[random.Random], Question]] = [
+    _page, _about, _decode, _samples, _drawing, _upload, _damaged_upload, _refused,
+]  # fmt: skip
+
+
+def picture(chance: random.Random) -> bytes:
+    """Return an image file of noise, PNG or JPEG, of some size."""
+    size = chance.randint(8, 300), chance.randint(8, 300)
+    content = io.BytesIO()
+    Image.frombytes("L", size, chance.randbytes(size[0] * size[1])).save(content, chance.choice(["PNG", "JPEG"]))
+    return content.getvalue()

@@ -1,0 +1,292 @@
+"""`python -m benchmarks.soak --minutes 60`: one run folder, used by everything at once, and killed again and again.
+
+A run on the bundled digits is trained by `ssvae fit`, killed with SIGKILL at random times (half of them while a file is
+written) and resumed, until it has finished; for what is left of the minutes it is resumed as it stands. All the while
+other processes evaluate it, draw its pictures, attack it and so on, some of which are killed too, and `ssvae explore`
+serves it and is asked over HTTP. Beside them the same run is trained undisturbed in a folder of its own.
+
+After each kill every file must be whole, none may be lost, and last.ckpt may not fall behind. Each command must end
+well, or say in one sentence that there is no checkpoint yet; the explorer must answer with the right status. Memory
+must not grow after a warm-up. In the end both runs must have the same weights bit for bit, the same metrics and the
+same evaluation. Exits with 1 where anything was wrong, and leaves the folders then.
+
+The minutes are those of the disturbances. A short run before them finds out how many steps fit in; a run that has not
+finished then goes on undisturbed. Linux only.
+"""
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from benchmarks.children import Child
+from benchmarks.questions import draw_question, picture
+from benchmarks.watch import Watch
+from benchmarks.whole_files import leftovers
+from inference.checkpoints import STORY, read_checkpoint
+
+SHARE = 0.25
+"""Of the minutes, what training alone on the machine would take; the rest is for restarts and the other processes."""
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "evaluate": ("--num_samples=10", "--num_images=100"),
+    "evaluate --checkpoint=best": ("--num_samples=10", "--num_images=100"),
+    "generate": (),
+    "features": (),
+    "judge": ("--num_samples=10", "--max_steps=50"),
+    "attack": ("--epsilons=[0, 0.2]", "--num_images=50", "--num_steps=3"),
+    "classify": ("image.png",),
+}
+"""With few samples and images: files are what they are here for."""
+
+_RATE_STEPS = 100
+_WARM_UP = 50  # answers of the explorer: a few of each kind
+
+
+def main() -> int:
+    """Soak a run, print the summary, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60, help="how long the run is disturbed")
+    parser.add_argument("--seed", type=int, default=0, help="of the run, and of what happens to it")
+    parser.add_argument("--folder", help="an empty folder for the runs (default: one that is removed if all is well)")
+    options = parser.parse_args()
+    if not options.minutes > 0:
+        parser.error(f"--minutes: expected a positive number; got {options.minutes}.")
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="soak-")).resolve()
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"--folder: expected an empty folder; {folder} is none.")
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background has it ignore Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    soak = Soak(folder, options.minutes, options.seed)
+    try:
+        soak.run()
+    except KeyboardInterrupt:
+        print(f"soak: interrupted; {folder} holds what there is.", file=sys.stderr)
+        return 1
+    finally:
+        soak.stop()
+    print(f"\n{soak.watch.summary()}")
+    problems = soak.watch.problems
+    if problems:
+        (folder / "problems.txt").write_text("\n".join(problems) + "\n", encoding="utf-8")
+        print(f"\nsoak: expected no problem; got {len(problems)}: {folder / 'problems.txt'}", file=sys.stderr)
+        return 1
+    if options.folder is None:
+        shutil.rmtree(folder)
+    return 0
+
+
+class Soak:
+    """The run that is soaked, the one that is not, and whoever acts on them, each in a thread."""
+
+    def __init__(self, folder: Path, minutes: float, seed: int) -> None:
+        self.folder, self.minutes, self.seed = folder, minutes, seed
+        self.soaked, self.undisturbed = folder / "soaked", folder / "undisturbed"
+        self.watch = Watch(self.soaked)
+        self._max_steps = _RATE_STEPS
+        self._end = float("inf")
+        self._stopped = False
+
+    def run(self) -> None:
+        """Do all of it.
+
+        Raises:
+            KeyboardInterrupt: If Ctrl-C or SIGTERM came.
+        """
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        (self.folder / "image.png").write_bytes(picture(random.Random(self.seed)))
+        self._max_steps = self._steps_that_fit()
+        print(f"{self.minutes:g} minutes; {self._max_steps} steps of training", flush=True)
+        self._end = time.monotonic() + 60 * self.minutes
+        actors = [self._train_undisturbed, self._train_and_kill, self._use, self._use, self._explore]
+        threads = [self._start(actor, random.Random(f"{self.seed} {n}")) for n, actor in enumerate(actors)]
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(1)  # in pieces, or Ctrl-C would wait for its end
+        if not self._stopped:
+            self.watch.check_end(self.undisturbed)
+
+    def stop(self) -> None:
+        """End everything that still runs."""
+        self._stopped = True
+        Child.kill_all()
+
+    def _start(self, actor: Callable[[random.Random], None], chance: random.Random) -> threading.Thread:
+        """Let an actor act; where it fails, the soak ends."""
+
+        def act() -> None:
+            try:
+                actor(chance)
+            except Exception as error:
+                if not self._stopped:
+                    self.watch.blame(f"the soak itself: {type(error).__name__}: {error}")
+                    self.stop()
+
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        return thread
+
+    def _child(self, *words: str) -> Child:
+        return Child(words, self.folder / "logs")
+
+    @property
+    def _goes_on(self) -> bool:
+        return time.monotonic() < self._end and not self._stopped
+
+    def _fit(self, folder: Path) -> tuple[str, ...]:
+        return "fit", f"--folder={folder}", f"--max_steps={self._max_steps}", f"--seed={self.seed}"
+
+    def _steps_that_fit(self) -> int:
+        """Return how many steps are to be trained, by the seconds of a short run and its baselines."""
+        folder = self.folder / "rate"
+        self._let_finish(self._child(*self._fit(folder)))
+        rows = [read_checkpoint(path)[STORY]["history"][-1] for path in folder.rglob("last.ckpt")]
+        shutil.rmtree(folder)
+        return max(_RATE_STEPS, int(SHARE * 60 * self.minutes / sum(row["seconds"] / row["step"] for row in rows)))
+
+    def _let_finish(self, child: Child) -> None:
+        """Wait for a process that must succeed."""
+        child.wait(float("inf"))
+        if not child.was_killed:
+            self.watch.judge(child, must_work=True)
+        child.forget()
+
+    def _train_undisturbed(self, chance: random.Random) -> None:
+        child = self._child(*self._fit(self.undisturbed))
+        self.watch.memory["training, undisturbed"].note(child, lambda: _trains(self.undisturbed, child))
+        self._let_finish(child)
+
+    def _train_and_kill(self, chance: random.Random) -> None:
+        """Train, kill and resume until the run has finished and the time is over."""
+        finished = False
+        # A few kills in a short soak, and in a long one time between them to get on.
+        mean = min(60.0, max(15.0, 2 * self.minutes))
+        while (self._goes_on or not finished) and not self._stopped:
+            child = self._child(*self._words_to_go_on())
+            self.watch.memory["training, killed"].note(child, lambda child=child: _trains(self.soaked, child))
+            if not child.wait(min(time.monotonic() + chance.expovariate(1 / mean), self._end)) and self._goes_on:
+                self._kill(child, chance)
+            if child.was_killed:
+                self.watch.done["fit, killed"] += 1
+                child.forget()
+            else:
+                self._let_finish(child)
+                self.watch.done["fit, finished"] += 1
+                finished = True
+            self.watch.check_files()
+
+    def _words_to_go_on(self) -> tuple[str, ...]:
+        if (self.soaked / "checkpoints" / "initial.ckpt").exists():
+            self.watch.done["fit, resumed"] += 1
+            return "fit", f"--resume={self.soaked}"
+        # Killed before its first weights were there: nothing to go on with.
+        with self.watch.files:
+            shutil.rmtree(self.soaked, ignore_errors=True)
+            self.watch.forget_files()
+        return self._fit(self.soaked)
+
+    def _kill(self, child: Child, chance: random.Random) -> None:
+        """Kill a process at once or, as often, when it or another one has just begun to write a file."""
+        if chance.random() < 0.5:
+            before = self._writes()
+            while child.process.poll() is None and self._goes_on and self._writes() <= before:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.02))
+        child.kill()
+
+    def _writes(self) -> set[tuple[Path, int]]:
+        """Return which temporary files there are, and of when."""
+        found = set()
+        for path in leftovers(self.soaked):
+            try:
+                found.add((path, path.stat().st_mtime_ns))
+            except FileNotFoundError:  # it has taken its place
+                found.add((path, 0))
+        return found
+
+    def _use(self, chance: random.Random) -> None:
+        """Use the run for one thing after another, and kill a quarter of the processes."""
+        while self._goes_on:
+            name = chance.choice(list(COMMANDS))
+            options = [word.replace("image.png", str(self.folder / "image.png")) for word in COMMANDS[name]]
+            must_work = self.watch.can_be_used("best" if "best" in name else "last")
+            command, *checkpoint = name.split()
+            child = self._child(command, str(self.soaked), *options, *checkpoint)
+            moment = time.monotonic() + chance.expovariate(1 / 10) if chance.random() < 0.25 else float("inf")
+            if not child.wait(moment):
+                self._kill(child, chance)
+            if child.was_killed:
+                self.watch.check_files()
+            else:
+                self.watch.judge(child, must_work)
+            self.watch.done[f"{name}, killed" if child.was_killed else name] += 1
+            child.forget()
+
+    def _explore(self, chance: random.Random) -> None:
+        """Serve the run and ask; kill the server about three times in all, and serve again."""
+        while self._goes_on:
+            must_work = self.watch.can_be_used()
+            child = self._child("explore", str(self.soaked), "--port=0", "--open=false")
+            address = self._address(child)
+            if address is not None:
+                life = threading.Timer(chance.expovariate(1 / (20 * self.minutes)), child.kill)
+                life.start()
+                self._ask(child, address, chance)
+                life.cancel()
+            elif child.process.poll() is not None:
+                self.watch.judge(child, must_work)
+                time.sleep(1)
+            child.kill()
+            if "Traceback" in child.err:
+                self.watch.blame(f"ssvae explore: {child.err}")
+            self.watch.done["explore, killed" if child.was_killed else "explore, refused"] += 1
+            child.forget()
+
+    def _address(self, child: Child) -> str | None:
+        """Return where an explorer is served, as soon as it is; None where it has ended."""
+        while not child.wait(time.monotonic() + 0.2) and self._goes_on:
+            _, found, rest = child.out.partition("http://")
+            if found and " " in rest:
+                return f"http://{rest.split()[0]}"
+        return None
+
+    def _ask(self, child: Child, address: str, chance: random.Random) -> None:
+        """Ask an explorer until it is killed, or the time is over."""
+        answered: Counter[str] = Counter()
+        self.watch.memory["explorer"].note(child, lambda: answered["warm-up"] >= _WARM_UP)
+        while self._goes_on:
+            question = draw_question(chance)
+            problem = None
+            try:
+                problem = question.ask(address)
+            except (OSError, HTTPException) as error:
+                if child.was_killed:
+                    return
+                # A body that is too long is not read to its end; the sender may notice that before the answer.
+                if question.status != 413:
+                    problem = f"/{question.path}: no answer, {error}"
+            if problem is not None:
+                self.watch.blame(f"ssvae explore: {problem} {child.err}")
+                if child.process.poll() is not None:
+                    return
+            answered["warm-up"] += 1
+            self.watch.done["HTTP requests"] += 1
+            time.sleep(0.1)
+
+
+def _trains(folder: Path, child: Child) -> bool:
+    """Say whether a process trains the model: it has noted an epoch, and no baseline yet."""
+    metrics = folder / "metrics.csv"
+    return metrics.exists() and metrics.stat().st_mtime > child.began and not (folder / "baselines").exists()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
