@@ -444,7 +444,7 @@ def train(
             recipe,
             max_epochs=training.epochs,
             callbacks=callbacks,
-            logger=False if folder is None else TensorBoardLogger(save_dir=folder, name="", version="tensorboard"),
+            logger=False if folder is None else _Events(save_dir=folder, name="", version="tensorboard"),
             enable_checkpointing=folder is not None,
             default_root_dir=folder,
             enable_progress_bar=bar,
@@ -546,6 +546,14 @@ class _Saving(Checkpoint):
         if "validation_accuracy" in pl_module.history[-1] and pl_module.last_is_best:
             trainer.save_checkpoint(self.checkpoints / "best.ckpt")
         trainer.save_checkpoint(self.checkpoints / "last.ckpt")
+
+
+class _Events(TensorBoardLogger):
+    """Lightning's, without a file of hyperparameters: it is empty, as config.yaml has them, and not written whole."""
+
+    def save(self) -> None:
+        """Write down the events that were noted."""
+        self.experiment.flush()
 
 
 class _ProgressBar(TQDMProgressBar):

@@ -81,6 +81,7 @@ def test_a_run_leaves_a_folder(finished):
         "evaluation.json",
     }  # fmt: skip
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"initial.ckpt", "last.ckpt", "best.ckpt"}
+    assert all(path.name.startswith("events.") for path in (folder / "tensorboard").iterdir())
     for name in ("supervised", "consistency_alone"):
         assert {"metrics.csv", "checkpoints"} <= {path.name for path in (folder / "baselines" / name).iterdir()}
     report = (folder / "report.md").read_text()
