@@ -111,11 +111,16 @@ def resume(folder: str) -> Run:
         The run.
 
     Raises:
-        FileNotFoundError: If there is no such run.
+        FileNotFoundError: If there is no such run, or it was stopped before its first weights were saved.
         ValueError: If its files are damaged, or it was trained on arrays in memory.
     """
     target = Path(folder)
     config = _read_config(target)
+    if not _initial(target).exists():
+        raise FileNotFoundError(
+            f"run: expected one that had begun; {target} was stopped before its first weights were saved. Remove it, "
+            "and train anew."
+        )
     data = _build_data(config, target)
     recipe = _build_recipe(config, target)
     model, _ = _load_model(_initial(target), config)
@@ -264,9 +269,10 @@ def _new_folder(folder: str | None, name: str) -> Path:
     if folder is None and target.exists():
         target = target.with_name(f"{target.name}-{time.time_ns() % 10**6:06d}")
     if target.exists():
+        has_begun = _initial(target).exists()
         raise FileExistsError(
-            f"folder: expected a run folder that does not exist yet; {target} exists, and is never overwritten "
-            f"(ssvae fit --resume {target} goes on with it)."
+            f"folder: expected a run folder that does not exist yet; {target} exists, and is never overwritten"
+            + (f" (ssvae fit --resume {target} goes on with it)." if has_begun else ".")
         )
     target.mkdir(parents=True)
     return target

@@ -228,6 +228,14 @@ def test_a_finished_run_can_be_resumed_to_no_effect(folder, finished):
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+def test_a_run_that_was_killed_before_its_first_weights_cannot_be_resumed_and_nothing_says_it_can(folder):
+    (folder / "checkpoints" / "initial.ckpt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"run was stopped before its first weights were saved\. Remove it"):
+        resume(str(folder))
+    with pytest.raises(FileExistsError, match=r"exists, and is never overwritten\.$"):
+        fit(m2(), digits(), folder=str(folder), **options())
+
+
 def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
     fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "run"), max_epochs=1, batch_size=10, baselines=False)
     with pytest.raises(ValueError, match="run was trained on arrays in memory"):
