@@ -52,7 +52,7 @@ class Question:
             return f"/{self.path}: expected status {self.status}; got {status}: {content[:200]!r}"
         if not content:
             return f"/{self.path}: expected an answer; got an empty one"
-        if self.path.startswith("api/") and status < 405 and not isinstance(json.loads(content), dict):
+        if self.path.startswith("api/") and not isinstance(json.loads(content), dict):
             return f"/{self.path}: expected JSON; got {content[:200]!r}"
         return None
 
@@ -81,7 +81,7 @@ def _samples(chance: random.Random) -> Question:
 
 def _drawing(chance: random.Random) -> Question:
     strokes = [
-        [[chance.random(), chance.random()] for _ in range(chance.randint(1, 40))] for _ in range(chance.randint(0, 4))
+        [[chance.random(), chance.random()] for _ in range(chance.randint(1, 40))] for _ in range(chance.randint(1, 4))
     ]
     return Question(f"{_RUN}/drawing", body=json.dumps({"strokes": strokes}).encode(), kind="application/json")
 
@@ -105,7 +105,8 @@ def _refused(chance: random.Random) -> Question:
             Question(f"{_RUN}/decode?u=nan&v=0", 400),
             Question(f"{_RUN}/drawing", 400, b"{", "application/json"),
             Question(f"{_RUN}/drawing", 415, b"{}", "text/plain"),
-            Question(f"{_RUN}/drawing", 405),
+            Question(f"{_RUN}/drawing", 400, b'{"strokes": []}', "application/json"),
+            Question(f"{_RUN}/drawing", 404),
             Question(f"{_RUN}/image?invert=false", 413, bytes(MOST_BYTES + 1)),
         ]
     )

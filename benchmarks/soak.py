@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 """With few samples and images: files are what they are here for."""
 
 _RATE_STEPS = 100
+_LONGEST_PAUSE = 10  # seconds between two commands, that training may get on
 _WARM_UP = 50  # answers of the explorer: a few of each kind
 
 
@@ -92,6 +93,7 @@ class Soak:
         self.soaked, self.undisturbed = folder / "soaked", folder / "undisturbed"
         self.watch = Watch(self.soaked)
         self._max_steps = _RATE_STEPS
+        self._mean_life = 0.0
         self._end = float("inf")
         self._stopped = False
 
@@ -103,8 +105,11 @@ class Soak:
         """
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "image.png").write_bytes(picture(random.Random(self.seed)))
-        self._max_steps = self._steps_that_fit()
-        print(f"{self.minutes:g} minutes; {self._max_steps} steps of training", flush=True)
+        self._measure()
+        print(
+            f"{self.minutes:g} minutes; {self._max_steps} steps, killed every {self._mean_life:.0f} s on average",
+            flush=True,
+        )
         self._end = time.monotonic() + 60 * self.minutes
         actors = [self._train_undisturbed, self._train_and_kill, self._use, self._use, self._explore]
         threads = [self._start(actor, random.Random(f"{self.seed} {n}")) for n, actor in enumerate(actors)]
@@ -144,13 +149,20 @@ class Soak:
     def _fit(self, folder: Path) -> tuple[str, ...]:
         return "fit", f"--folder={folder}", f"--max_steps={self._max_steps}", f"--seed={self.seed}"
 
-    def _steps_that_fit(self) -> int:
-        """Return how many steps are to be trained, by the seconds of a short run and its baselines."""
+    def _measure(self) -> None:
+        """Find out by a short run how many steps fit in, and how long a process takes to begin."""
         folder = self.folder / "rate"
-        self._let_finish(self._child(*self._fit(folder)))
+        started = time.monotonic()
+        child = self._child(*self._fit(folder))
+        while not _first_weights(folder).exists() and not child.wait(time.monotonic() + 0.1):
+            pass
+        # Five times: all begin at once, and killed much earlier, as a rule, none would ever get on.
+        self._mean_life = 5 * (time.monotonic() - started)
+        self._let_finish(child)
         rows = [read_checkpoint(path)[STORY]["history"][-1] for path in folder.rglob("last.ckpt")]
         shutil.rmtree(folder)
-        return max(_RATE_STEPS, int(SHARE * 60 * self.minutes / sum(row["seconds"] / row["step"] for row in rows)))
+        per_step = sum(row["seconds"] / row["step"] for row in rows)
+        self._max_steps = max(_RATE_STEPS, int(SHARE * 60 * self.minutes / per_step))
 
     def _let_finish(self, child: Child) -> None:
         """Wait for a process that must succeed."""
@@ -167,12 +179,11 @@ class Soak:
     def _train_and_kill(self, chance: random.Random) -> None:
         """Train, kill and resume until the run has finished and the time is over."""
         finished = False
-        # A few kills in a short soak, and in a long one time between them to get on.
-        mean = min(60.0, max(15.0, 2 * self.minutes))
         while (self._goes_on or not finished) and not self._stopped:
             child = self._child(*self._words_to_go_on())
             self.watch.memory["training, killed"].note(child, lambda child=child: _trains(self.soaked, child))
-            if not child.wait(min(time.monotonic() + chance.expovariate(1 / mean), self._end)) and self._goes_on:
+            moment = time.monotonic() + chance.expovariate(1 / self._mean_life)
+            if not child.wait(min(moment, self._end)) and self._goes_on:
                 self._kill(child, chance)
             if child.was_killed:
                 self.watch.done["fit, killed"] += 1
@@ -184,7 +195,7 @@ class Soak:
             self.watch.check_files()
 
     def _words_to_go_on(self) -> tuple[str, ...]:
-        if (self.soaked / "checkpoints" / "initial.ckpt").exists():
+        if _first_weights(self.soaked).exists():
             self.watch.done["fit, resumed"] += 1
             return "fit", f"--resume={self.soaked}"
         # Killed before its first weights were there: nothing to go on with.
@@ -220,7 +231,8 @@ class Soak:
             must_work = self.watch.can_be_used("best" if "best" in name else "last")
             command, *checkpoint = name.split()
             child = self._child(command, str(self.soaked), *options, *checkpoint)
-            moment = time.monotonic() + chance.expovariate(1 / 10) if chance.random() < 0.25 else float("inf")
+            is_doomed = chance.random() < 0.25
+            moment = time.monotonic() + chance.expovariate(3 / self._mean_life) if is_doomed else float("inf")
             if not child.wait(moment):
                 self._kill(child, chance)
             if child.was_killed:
@@ -229,6 +241,7 @@ class Soak:
                 self.watch.judge(child, must_work)
             self.watch.done[f"{name}, killed" if child.was_killed else name] += 1
             child.forget()
+            time.sleep(chance.uniform(0, _LONGEST_PAUSE))
 
     def _explore(self, chance: random.Random) -> None:
         """Serve the run and ask; kill the server about three times in all, and serve again."""
@@ -280,6 +293,10 @@ class Soak:
             answered["warm-up"] += 1
             self.watch.done["HTTP requests"] += 1
             time.sleep(0.1)
+
+
+def _first_weights(folder: Path) -> Path:
+    return folder / "checkpoints" / "initial.ckpt"
 
 
 def _trains(folder: Path, child: Child) -> bool:
