@@ -24,6 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -173,7 +174,7 @@ class Soak:
 
     def _train_undisturbed(self, chance: random.Random) -> None:
         child = self._child(*self._fit(self.undisturbed))
-        self.watch.memory["training, undisturbed"].note(child, lambda: _trains(self.undisturbed, child))
+        self.watch.memory["training, undisturbed"].note(child, partial(_trains, self.undisturbed, child))
         self._let_finish(child)
 
     def _train_and_kill(self, chance: random.Random) -> None:
@@ -181,7 +182,7 @@ class Soak:
         finished = False
         while (self._goes_on or not finished) and not self._stopped:
             child = self._child(*self._words_to_go_on())
-            self.watch.memory["training, killed"].note(child, lambda child=child: _trains(self.soaked, child))
+            self.watch.memory["training, killed"].note(child, partial(_trains, self.soaked, child))
             moment = time.monotonic() + chance.expovariate(1 / self._mean_life)
             if not child.wait(min(moment, self._end)) and self._goes_on:
                 self._kill(child, chance)
