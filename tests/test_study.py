@@ -345,3 +345,43 @@ def test_on_ray_nothing_is_lost_when_a_worker_is_killed(study, tmp_path):
     done = [line.split() for line in (folder / "log").read_text().splitlines()]
     assert sorted(name for name, _ in done) == sorted([*(cell.name for cell in plan.cells), victim])
     assert len({pid for _, pid in done}) >= 2
+
+
+def test_on_a_cluster_of_two_machines_nothing_is_lost_when_one_dies(study, tmp_path):
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    plan, folder = read_plan(study()), tmp_path / "study"
+    victim = plan.cells[1].name
+
+    def fit(words):
+        """Leaves the files of a run; with the victim its machine dies, once both machines have been at work."""
+        run = Path(words[-1].partition("=")[2])
+        run.mkdir(parents=True, exist_ok=True)
+        machine = os.getppid()  # the process that stands for a machine, and starts those that work
+        with (folder / "log").open("a") as log:
+            log.write(f"{run.name} {machine}\n")
+        while len({line.split()[1] for line in (folder / "log").read_text().splitlines()}) < 2:
+            time.sleep(0.01)
+        if run.name == victim and not (folder / "killed").exists():
+            (folder / "killed").write_text(str(machine))
+            for process in (machine, os.getpid()):
+                os.kill(process, signal.SIGKILL)
+        (run / "evaluation.json").touch()
+        (run / "report.md").touch()
+        return True
+
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        assert run_study(plan, folder, fit, ray=cluster.address) == []
+    finally:
+        cluster.shutdown()
+    assert all(work.is_done(cell, folder) for cell in plan.cells)
+    done = [line.split() for line in (folder / "log").read_text().splitlines()]
+    assert sorted(name for name, _ in done) == sorted([*(cell.name for cell in plan.cells), victim])
+    # After its death the other machine did all.
+    dead = (folder / "killed").read_text()
+    machines = [machine for _, machine in done]
+    assert len(set(machines)) == 2
+    assert done[-1][1] != dead
