@@ -1,0 +1,63 @@
+"""How long does it take to be right on so many of MNIST's test images, with 100 labels?
+
+    python -m benchmarks.time_to_accuracy [--root DIR] [--draws 3]
+
+Each run is planned for a number of steps, trained to its end and evaluated; its seconds are those of all three: the
+model's making, the training, the evaluation on the 10,000 test images. There are no validation images.
+"""
+
+import argparse
+import statistics
+import time
+from importlib.resources import files
+
+import torch
+import yaml
+
+from data import MNIST
+from inference.calibration import calibrate
+from inference.description import build, build_options
+from inference.evaluation import predict_probabilities
+from inference.training import Recipe, train
+from models import SemiSupervisedModel
+
+RECIPE = "few_labels_convolutional"
+TARGETS = {
+    "93.19 % (Pyro's tutorial, M2)": 250,
+    "97 %": 900,
+}
+"""How many steps a run is planned for that is to reach an accuracy."""
+
+
+def main() -> None:
+    """Train with each number of steps, for each label draw, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
+    parser.add_argument("--draws", type=int, default=3, help="label draws and seeds")
+    options = parser.parse_args()
+    print("| to reach | steps | seconds | test accuracy (%), by draw |\n|---|---|---|---|")
+    for target, steps in TARGETS.items():
+        found = [timed(options.root, steps, seed) for seed in range(options.draws)]
+        seconds = statistics.median(each for each, _ in found)
+        accuracies = ", ".join(f"{100 * accuracy:.2f}" for _, accuracy in found)
+        print(f"| {target} | {steps} | {seconds:.0f} | {accuracies} |", flush=True)
+
+
+def timed(root: str | None, steps: int, seed: int) -> tuple[float, float]:
+    """Return the seconds that a run takes, and the share of test images that it is right on."""
+    recipe = yaml.safe_load((files("inference") / "recipes" / f"{RECIPE}.yaml").read_text(encoding="utf-8"))
+    data = MNIST(num_labels=100, num_validation=0, seed=seed, root=root, **recipe.pop("data"))
+    description = recipe.pop("model")
+    started = time.perf_counter()
+    torch.manual_seed(seed)
+    sizes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    model = build({**description, "init_args": sizes | description["init_args"]})
+    assert isinstance(model, SemiSupervisedModel)
+    recipe |= {"seed": seed, "max_steps": steps, "trainer": recipe["trainer"] | {"progress_bar": False}}
+    train(model, data, build_options(Recipe, recipe), None)
+    probabilities = predict_probabilities(model, data, data.test_images)
+    return time.perf_counter() - started, calibrate(probabilities, data.test_labels).accuracy
+
+
+if __name__ == "__main__":
+    main()
