@@ -29,6 +29,10 @@ test: install
 
 benchmark: install
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.family
+	$(BIN)/python -m benchmarks.many_classes
+	$(BIN)/python -m benchmarks.time_to_accuracy
 
 notebook: install
 	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[notebook]'

@@ -1,0 +1,45 @@
+"""How long does it take to begin: the command's help, and the import of a model against Pyro's own.
+
+python -m benchmarks.start
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+STARTS = {
+    "ssvae --help": "from inference.main import main; main(['--help'])",
+    "import pyro": "import pyro",
+    "from models import M2": "from models import M2",
+}
+
+
+def main() -> None:
+    """Time each in a process of its own, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7, help="of each")
+    options = parser.parse_args()
+    times: dict[str, list[float]] = {name: [] for name in STARTS}
+    for _ in range(options.repeats):
+        for name, program in STARTS.items():
+            times[name].append(timed(program))
+    print("| | seconds |\n|---|---|")
+    for name, found in times.items():
+        print(f"| `{name}` | {statistics.median(found):.2f} |")
+    ratio = statistics.median(
+        model / pyro for model, pyro in zip(times["from models import M2"], times["import pyro"], strict=True)
+    )
+    print(f"\nfrom models import M2 / import pyro: {ratio:.2f}")
+
+
+def timed(program: str) -> float:
+    """Return the seconds that a fresh Python takes for a program."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
