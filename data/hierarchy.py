@@ -135,11 +135,8 @@ def draw_main_labels(
 
 def _read(path: str) -> object:
     # Imported here to keep `import data` light.
-    import yaml
+    from data.yaml_files import read_yaml
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"tree: expected a YAML file of main classes, got {path!r}, which is not a file.")
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"tree: expected a YAML file of main classes, got {path!r}, which is none.") from error
+    return read_yaml(path, "tree")

@@ -61,7 +61,7 @@ def test_a_file_that_is_no_tree_gets_a_sentence(tmp_path):
         read_hierarchy(str(tmp_path / "none.yaml"), NAMES)
     path = tmp_path / "tree.yaml"
     path.write_text("a: [cat")
-    with pytest.raises(ValueError, match=r"tree: expected a YAML file of main classes, got .*, which is none"):
+    with pytest.raises(ValueError, match=r"tree: expected a YAML file, got .*, which cannot be read as that"):
         read_hierarchy(str(path), NAMES)
 
 

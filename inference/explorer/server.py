@@ -29,7 +29,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -47,6 +47,7 @@ MOST_SAMPLES = 100
 _PAGE = Path(__file__).parent / "page"
 _MOST_POINTS = 20_000
 _LARGEST_SEED = 2**31 - 1
+_EXPECTED_STROKES = 'strokes: expected {"strokes": [[[x, y], …], …]} in JSON; got another text.'
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _HEADERS = {
     # Nothing from anywhere else, and no script or style within the page: what an image's name says stays text.
@@ -200,27 +201,39 @@ async def _body(request: Request) -> bytes:
     if request.headers.get("content-type") not in ("application/json", "application/octet-stream"):
         raise HTTPException(415, "content-type: expected application/json or application/octet-stream; got another.")
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MOST_BYTES:
-            raise HTTPException(413, f"file: expected at most {MOST_BYTES // 10**6} MB; got more.")
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise HTTPException(413, f"file: expected at most {MOST_BYTES // 10**6} MB; got more.")
+    except ClientDisconnect as error:
+        # Nobody is left to read this, but without it the server's terminal would show a traceback.
+        raise HTTPException(400, "content-length: expected as many bytes as were announced; got fewer.") from error
     return bytes(content)
 
 
 def _strokes(content: bytes) -> list[Stroke]:
     try:
-        strokes = json.loads(content)["strokes"]
-        points = [(float(x), float(y)) for stroke in strokes for x, y in stroke]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise HTTPException(
-            400, 'strokes: expected {"strokes": [[[x, y], …], …]} in JSON; got another text.'
-        ) from error
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        read = None
+    strokes = read.get("strokes") if isinstance(read, dict) else None
+    if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
+        raise HTTPException(400, _EXPECTED_STROKES)
+    points = [point for stroke in strokes for point in stroke]
     if len(points) > _MOST_POINTS:
         raise HTTPException(400, f"strokes: expected at most {_MOST_POINTS} points; got {len(points)}.")
-    # Written so that NaN is refused too.
+    if not all(_is_point(point) for point in points):
+        raise HTTPException(400, _EXPECTED_STROKES)
+    # Before they become floats, of which an integer of many digits would be none; written so that NaN is refused too.
     if not all(0 <= coordinate <= 1 for point in points for coordinate in point):
         raise HTTPException(400, "strokes: expected coordinates from 0 to 1; got others.")
     return [[(float(x), float(y)) for x, y in stroke] for stroke in strokes if stroke]
+
+
+def _is_point(value: object) -> bool:
+    # Not isinstance: JSON's true would be the number 1.
+    return isinstance(value, list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
 
 
 def _integer(request: Request, name: str, least: int, most: int) -> int:

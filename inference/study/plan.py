@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from data.yaml_files import read_yaml
 
 _SECTIONS = ("data", "models", "labels", "seeds", "options", "published")
 _HERE = ("--data.root", "--data.download", "--folder", "--trainer.progress_bar")
@@ -84,10 +84,7 @@ def read_plan(path: str, more: tuple[str, ...] = ()) -> Plan:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"study: expected a YAML file; got {path!r}, which is none.")
-    try:
-        read = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"study: expected a YAML file; got {path}: {error}") from error
+    read = read_yaml(file, "study")
     if not isinstance(read, dict):
         raise ValueError(f"study: expected the sections {', '.join(_SECTIONS)} in {path}; got none.")
     unknown = [section for section in read if section not in _SECTIONS]
@@ -125,6 +122,10 @@ def _named(read: dict[str, Any], section: str) -> dict[str, Options]:
     found = read.get(section)
     if not isinstance(found, dict) or not found:
         raise ValueError(f"{section}: expected names with the options of each; got {found!r}.")
+    for name in map(str, found):
+        # Run folders are called after them.
+        if not name.isprintable() or {"/", "\\"} & set(name):
+            raise ValueError(f"{section}: expected names that a folder can have; got {name!r}.")
     return {str(name): _options(options, f"{section}, {name}") for name, options in found.items()}
 
 
@@ -147,6 +148,11 @@ def _numbers(values: object, section: str, expected: str, types: tuple[type, ...
 
 
 def _published(read: object) -> dict[str, dict[int, float]]:
-    if not isinstance(read, dict) or not all(isinstance(figures, dict) for figures in read.values()):
+    good = isinstance(read, dict) and all(
+        isinstance(figures, dict)
+        and all(type(number) is int and type(value) in (int, float) for number, value in figures.items())
+        for figures in read.values()
+    )
+    if not isinstance(read, dict) or not good:
         raise ValueError(f"published: expected accuracies (%) by number of labels under each name; got {read!r}.")
-    return {str(name): {int(number): float(value) for number, value in of.items()} for name, of in read.items()}
+    return {str(name): {number: float(value) for number, value in of.items()} for name, of in read.items()}
