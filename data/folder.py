@@ -1,6 +1,7 @@
 """Images in folders, or listed in a table."""
 
 import csv as comma_separated
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+# No others, whatever a file is called: of PostScript, for one, Pillow would have another program run what it says.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _SMALLEST_SIDE = 8
 _EXIF_ORIENTATION = 0x0112
 
@@ -32,6 +35,9 @@ class ImageFolder(ImageData):
     relative to `root`, where an empty label means not known; a first row `file,label` is taken as its
     heading. Hidden files and files that are not images are passed over. Classes are in alphabetical order, in
     numerical order if all are numbers.
+
+    `root` itself may be a symbolic link, but below it none is followed, and no file of the table lies elsewhere:
+    what is read is in `root`, and no image is among both the training and the test images by another name.
 
     With a `tree` of main classes a sub-folder, or a label in the table, may also be named after a main class: of
     its images no more is known than that.
@@ -99,6 +105,10 @@ class ImageFolder(ImageData):
             # A name that is both a class's and a main class's is the class's.
             names -= main_classes.keys() - {name for members in main_classes.values() for name in members}
             hierarchy = read_hierarchy(main_classes, _in_order(names))
+        odd = sorted(name for name in names if not name.isprintable())
+        if odd:
+            # Reports, tables and pictures show them, in UTF-8 and in one line.
+            raise ValueError(f"class_names: expected printable text in UTF-8, got {odd[0]!r}.")
         class_names = _in_order(names)
         num_classes = len(class_names)
         labels = _positions(entries, class_names)
@@ -130,7 +140,7 @@ class ImageFolder(ImageData):
             return _read_images([entries[i].path for i in index.tolist()], image_shape)
 
         super().__init__(
-            folder.resolve().name,
+            os.fsencode(folder.resolve().name).decode(errors="replace"),
             read(train),
             train_labels,
             class_names=class_names,
@@ -220,7 +230,7 @@ def find_images(path: str | Path) -> list[Path]:
         raise FileNotFoundError(
             f"path: expected an image file or a folder of images, got {str(path)!r}, which does not exist."
         )
-    files = _images_in(path)
+    files = _images_in(path, "path")
     if not files:
         raise ValueError(f"path: expected images in the folder {str(path)!r}, got none.")
     return files
@@ -258,11 +268,20 @@ def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
         )
 
 
+def _check_no_link(argument: str, path: Path) -> None:
+    if path.is_symlink():
+        raise ValueError(
+            f"{argument}: expected files and folders themselves, got {str(path)!r}, which is a symbolic link "
+            "(cp -RL makes a copy without links)."
+        )
+
+
 def _in_folders(root: Path) -> list[_Entry]:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     entries = []
     for folder in folders:
-        files = _images_in(folder)
+        _check_no_link("root", folder)
+        files = _images_in(folder, "root")
         if folder.name == "unlabelled":
             entries += [_Entry(file, None) for file in files]
         elif files:
@@ -274,9 +293,13 @@ def _in_folders(root: Path) -> list[_Entry]:
     return entries
 
 
-def _images_in(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in files if path.suffix.lower() in _SUFFIXES)
+def _images_in(folder: Path, argument: str) -> list[Path]:
+    named = (path for path in folder.iterdir() if not path.name.startswith(".") and path.suffix.lower() in _SUFFIXES)
+    # No pipes and devices, which might never end.
+    files = sorted(path for path in named if path.is_file())
+    for path in files:
+        _check_no_link(argument, path)
+    return files
 
 
 def _in_table(root: Path, table: Path) -> list[_Entry]:
@@ -294,12 +317,16 @@ def _in_table(root: Path, table: Path) -> list[_Entry]:
             continue
         if len(row) != 2:
             raise ValueError(f"csv: expected a row `file,label` in line {line}, got {','.join(row)!r}.")
-        path = root / row[0]
+        path = Path(os.path.normpath(root / row[0]))
+        if not path.absolute().is_relative_to(os.path.normpath(root.absolute())):
+            raise ValueError(f"csv: expected files in {str(root)!r} alone, got {row[0]!r} in line {line}.")
         if not path.is_file():
             raise FileNotFoundError(
                 f"csv: expected a file in {str(root)!r} in line {line}, got {row[0]!r}, which is not there "
                 f"(a heading would read `file,label`)."
             )
+        for part in (path, *path.parents[: len(path.relative_to(os.path.normpath(root)).parts) - 1]):
+            _check_no_link("csv", part)
         # A file in two rows could be among both the training and the test images.
         if path in entries:
             raise ValueError(f"csv: expected each file once, got {row[0]!r} again in line {line}.")
@@ -348,7 +375,7 @@ def _opened(path: Path) -> "Iterator[Image]":
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 yield image
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ValueError(

@@ -106,7 +106,7 @@ def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str)
 
 
 def check_count(argument: str, value: int) -> None:
-    """Raise unless `value` is an integer of at least 0.
+    """Raise unless `value` is an integer of at least 0, and one that torch can hold.
 
     Args:
         argument: the name of the value in the error message.
@@ -114,12 +114,14 @@ def check_count(argument: str, value: int) -> None:
 
     Raises:
         TypeError: if `value` is not an integer.
-        ValueError: if it is negative.
+        ValueError: if it is negative, or 2^63 or more.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{argument}: expected an integer, got {value!r}.")
     if value < 0:
         raise ValueError(f"{argument}: expected 0 or more, got {value}.")
+    if value >= 2**63:
+        raise ValueError(f"{argument}: expected less than 2^63, got {value}.")
 
 
 def _class_counts(labels: Tensor, num_classes: int) -> list[int]:

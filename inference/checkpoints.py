@@ -50,12 +50,49 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint: expected a whole one; {path} is truncated or is not a checkpoint.") from error
     if not _is_ours(checkpoint):
         raise ValueError(f"checkpoint: expected one of this project; {path} is not.")
+    for name, value in checkpoint["state_dict"].items():
+        # Training refuses to save others.
+        if not torch.isfinite(value).all():
+            raise ValueError(f"checkpoint: expected finite weights; {path} has others in {name!r}.")
     return checkpoint
+
+
+def check_trained(checkpoint: dict[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that was not saved by training, such as that of the initial weights.
+
+    Raises:
+        ValueError: If it does not say how training went.
+    """
+    story = checkpoint[STORY]
+    names, history = story.get("class_names"), story.get("history")
+    good = (
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and len(names) == story["model"]["init_args"].get("num_classes")
+        and isinstance(history, list)
+        and len(history) > 0
+        and all(isinstance(row, dict) and {"epoch", "step", "seconds"} <= row.keys() for row in history)
+        and isinstance(story.get("seconds"), int | float)
+    )
+    if not good:
+        raise ValueError(f"checkpoint: expected one that training saved; {path} is none.")
 
 
 def _is_ours(checkpoint: object) -> bool:
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         return False
+    if not all(isinstance(name, str) and _is_plain(value) for name, value in checkpoint["state_dict"].items()):
+        return False
     story = checkpoint.get(STORY)
     model = story.get("model") if isinstance(story, dict) else None
     return isinstance(model, dict) and isinstance(model.get("init_args"), dict) and "class_path" in model
+
+
+def _is_plain(value: object) -> bool:
+    """Say whether a value is a tensor of real numbers that are all there."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized:
+        return False
+    # One number that is said to stand for a billion would be looked at a billion times.
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()

@@ -1,9 +1,11 @@
 """The command line: the only place where names become objects."""
 
 import csv
+import io
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from inspect import isabstract
 from itertools import zip_longest
@@ -13,11 +15,13 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 import models
 from data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageData, ImageFolder, NumpyFiles, SmallNORB
 from data.domain_adaptation import like
+from data.labels import check_count
+from data.yaml_files import read_yaml
 from inference import runs
 from inference.description import build, build_fields
 from inference.processes import is_first
@@ -26,7 +30,13 @@ from inference.usage import explain, hint, unknown_class
 from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
 from models.torchvision_classifier import Torchvision
 
+# What is named is imported before it is known not to be of the right kind, and some modules act when they are imported.
+set_parsing_settings(import_path_denylist=sorted(sys.stdlib_module_names))
+
 USAGE_ERROR, FAILURE = 2, 1
+
+_LONGEST_SENTENCE = 1000
+"""Characters; a sentence may quote what a file says."""
 
 
 def _concrete(package: ModuleType, kind: type) -> tuple[type, ...]:
@@ -59,6 +69,8 @@ CHOICES: dict[str, tuple[type, ...]] = {
     ),
 }
 """What can be named after --data, --model, --model.prior, …; any other class by its import path."""
+_GROUPS = ("objective", "kl_weight", "consistency", "augmentation", "trainer", "class_prior")
+"""What stands before other options, and takes none itself but null."""
 
 
 class UsageError(Exception):
@@ -91,6 +103,9 @@ def run_command(command: str, arguments: list[str]) -> int:
         "attack": attack,
         "study": study,
     }
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name of a file that is not in UTF-8 keeps its bytes.
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         return _attempt(commands[command], command, arguments)
     except KeyboardInterrupt as error:
@@ -109,11 +124,18 @@ def _attempt(function: Callable[[list[str]], None], command: str, arguments: lis
         return _say(command, error, USAGE_ERROR)
     except (FloatingPointError, StudyError) as error:
         return _say(command, error, FAILURE)
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for this on a CPU.
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
+            raise
+        return _say(command, "memory: expected room for the sizes that were asked for; got none.", FAILURE)
     return 0
 
 
 def _say(command: str, message: object, status: int) -> int:
-    print(f"ssvae {command}: {' '.join(str(message).split())}", file=sys.stderr)
+    sentence = " ".join(str(message).split())
+    shortened = sentence if len(sentence) <= _LONGEST_SENTENCE else f"{sentence[:_LONGEST_SENTENCE]} …"
+    print(f"ssvae {command}: {shortened}", file=sys.stderr)
     return status
 
 
@@ -124,6 +146,7 @@ def fit(arguments: list[str]) -> None:
     if "--resume" in _options(arguments):
         run = runs.resume(_parse(_resume_parser(), arguments).resume)
     else:
+        _check_config(_options(arguments).get("--config", ""))
         run = _fit_anew(_parse(fit_parser(), _recipe_first(arguments)), _options(arguments))
     if is_first():
         print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
@@ -134,6 +157,7 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
     if options.data is None:
         raise UsageError("--data: expected a data set, by --data or in the --config file; got none.")
     description = options.as_dict()
+    check_count("seed", options.seed)
     # Before the model is made, so that the seed decides its initial weights too.
     torch.manual_seed(options.seed)
     data = build(description["data"])
@@ -498,6 +522,25 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         raise UsageError(explain(str(error), known, CHOICES)) from error
 
 
+def _check_config(path: str) -> None:
+    """Refuse a file of options before jsonargparse reads it, which would write out all that its aliases stand for."""
+    if not path:
+        return
+    if not os.path.isfile(path):  # of a pipe, whose end might never come, neither; Path's own raises on odd names
+        raise UsageError(f"--config: expected a file; got {path!r}, which is none.")
+    odd = next((name for name in _keys(read_yaml(path, "--config")) if not isinstance(name, str)), "")
+    if odd != "":
+        raise UsageError(f"--config: expected the names of options in {path}; got {odd!r}.")
+
+
+def _keys(read: object) -> Iterator[object]:
+    """Yield the keys of mappings, and of all that are inside of them."""
+    if isinstance(read, dict):
+        yield from read
+    for inner in read.values() if isinstance(read, dict) else read if isinstance(read, list) else ():
+        yield from _keys(inner)
+
+
 def _deep_nulls(arguments: list[str]) -> list[str]:
     """Write `--data.source.num_labels null` as `--data.source {"init_args": {"num_labels": null}}`.
 
@@ -515,6 +558,9 @@ def _deep_nulls(arguments: list[str]) -> list[str]:
 def _check_choice(option: str, value: str) -> None:
     """Refuse a name that is none, with the nearest that is one."""
     kind = option.removeprefix("--").rpartition(".")[2]
+    if kind in (*CHOICES, *_GROUPS) and os.path.lexists(value) and not os.path.isdir(value):
+        # jsonargparse would read it, whatever it is.
+        raise UsageError(f"{option}: expected no file, for which there is --config; got {value!r}, which is one.")
     if kind not in CHOICES or not re.fullmatch(r"[A-Za-z_]\w*", value):
         return
     if value not in [*(each.__name__ for each in CHOICES[kind]), "null"]:

@@ -7,6 +7,7 @@ without the object having to do anything for it.
 
 import importlib
 import inspect
+import sys
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -95,11 +96,21 @@ def build(description: Any) -> Any:  # noqa: ANN401
     if not issubclass(kind, _KINDS):
         raise ValueError(f"class_path: expected a model, prior, likelihood, network recipe or data set; got {kind}.")
     arguments = description.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{kind.__name__}: expected arguments by their names; got {arguments!r}.")
     known = inspect.signature(kind).parameters
     unknown = [name for name in arguments if name not in known]
     if unknown:
         raise ValueError(f"{kind.__name__}: expected the arguments {', '.join(known)}; got {unknown[0]!r}.")
-    return kind(**{name: _build_argument(name, value) for name, value in arguments.items()})
+    built = {name: _build_argument(name, value) for name, value in arguments.items()}
+    try:
+        return kind(**built)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        if ": expected " in str(error):
+            raise
+        raise ValueError(
+            f"{kind.__name__}: expected arguments such as its documentation states; got {arguments!r} ({error})."
+        ) from error
 
 
 def _build_argument(name: str, value: Any) -> Any:  # noqa: ANN401
@@ -115,6 +126,9 @@ def _find(class_path: object) -> type:
     if isinstance(class_path, type):
         return class_path
     module, _, name = str(class_path).rpartition(".")
+    # What is named is imported before it is known not to be of the right kind, and some modules act when they are.
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise ValueError(f"class_path: expected a class of this project or of your own; got {class_path!r}.")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -178,6 +178,8 @@ def evaluate(
         raise ValueError("test_images: expected at least one image to evaluate on; got none.")
     _check_num_samples(num_samples)
     num_images = num_test_images if num_images is None else num_images
+    if not isinstance(num_images, int):
+        raise TypeError(f"num_images: expected an integer or None; got {num_images!r}.")
     if not 1 <= num_images <= num_test_images:
         raise ValueError(f"num_images: expected 1 to {num_test_images}, the number of test images; got {num_images}.")
     probabilities = predict_probabilities(model, data, data.test_images)
@@ -424,5 +426,7 @@ def _images_at_once(model: SemiSupervisedModel, copies: int = 1) -> int:
 
 
 def _check_num_samples(num_samples: int) -> None:
+    if not isinstance(num_samples, int):
+        raise TypeError(f"num_samples: expected an integer; got {num_samples!r}.")
     if num_samples < 1:
         raise ValueError(f"num_samples: expected at least 1; got {num_samples}.")

@@ -24,7 +24,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with _alone(partial):
             try:
                 with partial.open("wb") as file:
-                    file.write(content.encode() if isinstance(content, str) else content)
+                    # A name of a file that is not in UTF-8 keeps its bytes.
+                    file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
                     file.flush()
                     os.fsync(file.fileno())
                 partial.replace(path)

@@ -25,6 +25,7 @@ adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms
 numbers that the loss was made of.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Consistency:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.weight <= 0:
+        if not 0 < self.weight < math.inf:
             raise ValueError(f"consistency.weight: expected a positive number; got {self.weight}.")
         if not 0 <= self.confidence < 1:
             raise ValueError(f"consistency.confidence: expected a probability in [0, 1); got {self.confidence}.")
@@ -140,13 +141,13 @@ class Objective:
     generative: bool = True
 
     def __post_init__(self) -> None:
-        if self.alpha < 0:
+        if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha: expected a number of at least 0, in units of N; got {self.alpha}.")
-        if self.labelled_weight < 0:
+        if not 0 <= self.labelled_weight < math.inf:
             raise ValueError(f"labelled_weight: expected a number of at least 0; got {self.labelled_weight}.")
         if self.summed_classes is not None and self.summed_classes < 1:
             raise ValueError(f"summed_classes: expected at least 1, or None for all; got {self.summed_classes}.")
-        if self.free_bits < 0:
+        if not 0 <= self.free_bits < math.inf:
             raise ValueError(f"free_bits: expected a number of nats of at least 0; got {self.free_bits}.")
         if not (self.generative or self.alpha or self.consistency):
             raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")

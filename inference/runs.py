@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from data import ImageData
+from data.yaml_files import read_yaml
 from inference.calibration import Calibration, calibrate
-from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
+from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
 from inference.description import Description, build, build_options, describe, holds_arrays, without_files
 from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
@@ -81,10 +82,15 @@ def fit(
         The run.
 
     Raises:
+        TypeError: If the model is no model, the data no data, or an option not of its type.
         ValueError: If an option is unknown or does not fit, or the model does not fit the data.
         FileExistsError: If the run folder exists.
         FloatingPointError: If the loss is no longer finite.
     """
+    if not isinstance(model, SemiSupervisedModel):
+        raise TypeError(f"model: expected a SemiSupervisedModel; got {type(model).__name__}.")
+    if not isinstance(data, ImageData):
+        raise TypeError(f"data: expected an ImageData, such as Arrays(images, labels, …); got {type(data).__name__}.")
     options = _recipe(recipe)
     check_sizes(model, data)
     check_likelihood(model, data)
@@ -145,7 +151,7 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     """
     target = Path(folder)
     config = _read_config(target)
-    model, story = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config)
+    model, story = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config, trained=True)
     run = Run(target, model.eval(), tuple(story["class_names"]), history=story["history"])
     run.seconds["model"] = story["seconds"]
     if with_data:
@@ -304,10 +310,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"run: expected a run folder with a config.yaml; {folder} is none.")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"run: expected a configuration in YAML; {path} cannot be read as that.") from error
+    config = read_yaml(path, "run")
     if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
         raise ValueError(f"run: expected the configuration of a run; {path} is none.")
     return config
@@ -331,7 +334,9 @@ def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
         ) from error
 
 
-def _load_model(path: Path, config: dict[str, Any]) -> tuple[SemiSupervisedModel, dict[str, Any]]:
+def _load_model(
+    path: Path, config: dict[str, Any], *, trained: bool = False
+) -> tuple[SemiSupervisedModel, dict[str, Any]]:
     """Return a checkpoint's model with its weights, and what the checkpoint says beside them."""
     saved = read_checkpoint(path)
     story = saved[STORY]
@@ -345,6 +350,8 @@ def _load_model(path: Path, config: dict[str, Any]) -> tuple[SemiSupervisedModel
         model.load_state_dict(_state(saved["state_dict"]))
     except RuntimeError as error:
         raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
+    if trained:
+        check_trained(saved, path)
     return model, story
 
 

@@ -1,5 +1,6 @@
 """Schedules: pure functions of progress, the share of the training steps that are done, from 0 to 1."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -26,7 +27,7 @@ class KLWeight:
     until: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.start < 0 or self.end < 0:
+        if not (0 <= self.start < math.inf and 0 <= self.end < math.inf):
             raise ValueError(f"kl_weight: expected weights of at least 0; got start {self.start}, end {self.end}.")
         if not 0 <= self.until <= 1:
             raise ValueError(f"kl_weight.until: expected a share of training in [0, 1]; got {self.until}.")

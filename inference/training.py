@@ -5,6 +5,7 @@ import inference.environment  # noqa: F401  # isort: skip  (before lightning)
 import csv
 import io
 import logging
+import math
 import signal
 import time
 import warnings
@@ -27,9 +28,10 @@ from torch import Tensor, nn
 
 from data import Augmentation, Batches, ImageData
 from data.batches import Batch
+from data.labels import check_count
 from data.read_ahead import ReadAhead
 from inference.calibration import calibrate
-from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
+from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
 from inference.description import describe, without_files
 from inference.evaluation import evaluating, predict_probabilities
 from inference.files import write_atomically
@@ -43,6 +45,9 @@ from models.networks import Network
 warnings.filters[:] = [each for each in warnings.filters if not each[2].__module__.startswith("lightning")]  # type: ignore[index]
 
 Row = dict[str, float]
+
+_GOES_ON_FROM = {"epoch", "global_step", "loops", "optimizer_states", "lr_schedulers"}
+"""What Lightning needs of a checkpoint; without some of it, it would start again from trained weights."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class TrainerOptions:
         if self.precision == "auto":
             # Decided at once, so that a run's config.yaml says which it was.
             object.__setattr__(self, "precision", _faster_precision(self.accelerator))
-        if self.gradient_clip is not None and not self.gradient_clip > 0:
+        if self.gradient_clip is not None and not 0 < self.gradient_clip < math.inf:
             raise ValueError(f"trainer.gradient_clip: expected a positive number or None; got {self.gradient_clip}.")
 
 
@@ -113,6 +118,7 @@ class Recipe:
         trainer: Device, precision, gradient clipping.
 
     Raises:
+        TypeError: If a number is not of its type.
         ValueError: If a number is not positive, there is no limit to training, or consistency has no augmentation.
     """
 
@@ -136,10 +142,12 @@ class Recipe:
         return min(limits)
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "learning_rate", "early_stopping"):
+        for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "early_stopping"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected a positive number; got {value}.")
+            if value is not None or name == "batch_size":
+                _check_positive(name, value, int)
+        _check_positive("learning_rate", self.learning_rate, int, float)
+        check_count("seed", self.seed)
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("max_epochs: expected a number of epochs, or max_steps a number of steps; got neither.")
         if self.objective.consistency is not None and self.augmentation is None:
@@ -147,6 +155,14 @@ class Recipe:
                 "augmentation: expected one, since consistency compares q(y|x) with q(y|x') for a transformed x'; "
                 "got None."
             )
+
+
+def _check_positive(name: str, value: Any, *kinds: type) -> None:  # noqa: ANN401
+    # Not isinstance: True would be the number 1, and config.yaml has no words for NumPy's numbers.
+    if type(value) not in kinds:
+        raise TypeError(f"{name}: expected {'a number' if float in kinds else 'an integer'}; got {value!r}.")
+    if not 0 < value < math.inf:  # written so that NaN is refused too
+        raise ValueError(f"{name}: expected a positive number; got {value}.")
 
 
 class NetworkPrecision(Precision):
@@ -200,6 +216,7 @@ class Training(lightning.LightningModule):
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         self.history: list[Row] = []
         self.seconds = 0.0
+        self.has_begun = False
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
         self._labels = data.train_labels
@@ -293,6 +310,7 @@ class Training(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         """Train no further where a resumed run had stopped early already."""
+        self.has_begun = True
         self._stop_early()
 
     def on_train_epoch_end(self) -> None:
@@ -434,7 +452,11 @@ def train(
         callbacks.append(_Saving(training.checkpoints))
         if (training.checkpoints / "last.ckpt").exists():
             last = training.checkpoints / "last.ckpt"
-            check_same_model(read_checkpoint(last), model, last)
+            saved = read_checkpoint(last)
+            check_same_model(saved, model, last)
+            check_trained(saved, last)
+            if not saved.keys() >= _GOES_ON_FROM:
+                raise _damaged(last)
     if bar:
         callbacks.append(_ProgressBar(refresh_rate=10))
     # A model that was evaluated or loaded stands in evaluation mode, where dropout and batch norm do not learn.
@@ -451,10 +473,19 @@ def train(
         )
         try:
             trainer.fit(training, ckpt_path=last, weights_only=True)
+        # Of a checkpoint whose parts are not what it takes them for, Lightning raises whatever it stumbles upon.
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if last is None or training.has_begun:
+                raise
+            raise _damaged(last) from error
         finally:
             set_compute_dtype(model, None)
     model.eval()
     return training.history
+
+
+def _damaged(checkpoint: Path) -> ValueError:
+    return ValueError(f"checkpoint: expected one that training can go on from; {checkpoint} is damaged.")
 
 
 def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None:

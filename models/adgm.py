@@ -145,6 +145,7 @@ class ADGM(M2):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = E_q(a|x) q(y | a, x): over `num_samples` of a; in training over one, drawn anew each time."""
+        self.check_batch(x)
         q_a = self.auxiliary(x)
         if self.training:
             return dist.Categorical(logits=self.y_encoder(x, beside=q_a.rsample()))

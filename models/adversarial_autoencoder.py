@@ -194,6 +194,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = Categorical(π(x)); see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         return dist.Categorical(logits=self.encoder(x)[..., : self.num_classes])
 
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:

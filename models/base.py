@@ -237,23 +237,34 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Refuse a batch that is not one, in one sentence.
 
         Raises:
-            TypeError: If x is not of floats or y not of integers.
-            ValueError: If x is not (batch, *image_shape) or y does not fit it.
+            TypeError: If x is not of the floats that the weights are of, or y not of integers.
+            ValueError: If x is not (batch, *image_shape), is empty or has pixels outside [0, 1], or y does not fit it.
         """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x: expected a tensor of floating-point pixels in [0, 1]; got {type(x).__name__}.")
         if not x.is_floating_point():
             raise TypeError(f"x: expected floating-point pixels in [0, 1]; got {x.dtype}.")
+        weights = next(self.parameters(), x)
+        if x.dtype != weights.dtype:
+            raise TypeError(f"x: expected pixels of the type of the model's weights, {weights.dtype}; got {x.dtype}.")
         if x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.image_shape):
             expected = ", ".join(map(str, self.image_shape))
             raise ValueError(f"x: expected images of shape (batch, {expected}); got {tuple(x.shape)}.")
+        if len(x) == 0:
+            raise ValueError("x: expected at least one image; got none.")
+        # A look at the values makes a GPU wait: only where Pyro looks at values too.
+        looks_at_values = pyro.settings.get("validate_distributions_pyro")
+        if looks_at_values and not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
+            raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")
         if y is None:
             return
-        if y.dtype != torch.int64:
-            raise TypeError(f"y: expected classes as integers (torch.int64); got {y.dtype}.")
+        if not isinstance(y, Tensor) or y.dtype != torch.int64:
+            got = y.dtype if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(f"y: expected classes as integers (torch.int64); got {got}.")
         # (batch,), or with dimensions to the left (classes, 1).
         if y.dim() < 1 or y.shape[-1] not in (len(x), 1 if y.dim() > 1 else len(x)):
             raise ValueError(f"y: expected one class for each of the {len(x)} images; got shape {tuple(y.shape)}.")
-        # A look at the values makes a GPU wait: only where Pyro looks at values too.
-        if pyro.settings.get("validate_distributions_pyro") and not ((y >= 0) & (y < self.num_classes)).all():
+        if looks_at_values and not ((y >= 0) & (y < self.num_classes)).all():
             raise ValueError(
                 f"y: expected classes from 0 to {self.num_classes - 1}; got values from {y.min()} to {y.max()} "
                 "(leave y out for unlabelled images)."

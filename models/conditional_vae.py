@@ -137,6 +137,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | x), by importance sampling with the noise that is kept; see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         images_at_once = max(1, _PIXELS_AT_ONCE // (self.num_classes * math.prod(self.image_shape)))
         # Off for grey pixels of Bernoulli, which have no probability, but the mean of one.
         with pyro.validation_enabled(False):

@@ -131,6 +131,7 @@ class GMVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) ∝ p(y) p(z = f(x) | y); see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         return self._nearest(self.z_encoder(x))
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:

@@ -120,6 +120,7 @@ class M1(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         return dist.Categorical(probs=self.stock.probabilities(self._features(x).mean))
 
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:

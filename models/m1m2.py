@@ -193,6 +193,7 @@ class M1M2(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | z1) at the mean z1, or in training at a z1 that is drawn; see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         features = self._features(x)
         return self._classify_features(features.rsample() if self.training else features.mean)
 

@@ -112,6 +112,7 @@ class M2(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x); see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         return dist.Categorical(logits=self.y_encoder(x))
 
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:

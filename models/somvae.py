@@ -234,6 +234,7 @@ class SOMVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | k) of the winner; see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         return dist.Categorical(probs=self.prior.node_classes[self.prior.nearest(self.encoder(x))])
 
     def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:

@@ -112,6 +112,7 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = Cat(π(x)); see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
         logits, _ = self._heads(x)
         return dist.Categorical(logits=logits)
 

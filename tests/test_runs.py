@@ -292,8 +292,8 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("a: [1", "expected a configuration in YAML"),
-        (b"\xff\xfe\x00", "expected a configuration in YAML"),
+        ("a: [1", "expected a YAML file, got .*, which cannot be read as that"),
+        (b"\xff\xfe\x00", "expected a YAML file, got .*, which cannot be read as that"),
         ("", "expected the configuration of a run"),
         ("- 1", "expected the configuration of a run"),
         ("data: 3", "expected the configuration of a run"),
