@@ -146,8 +146,9 @@ def fit(arguments: list[str]) -> None:
     if "--resume" in _options(arguments):
         run = runs.resume(_parse(_resume_parser(), arguments).resume)
     else:
+        words = _recipe_first(arguments)
         _check_config(_options(arguments).get("--config", ""))
-        run = _fit_anew(_parse(fit_parser(), _recipe_first(arguments)), _options(arguments))
+        run = _fit_anew(_parse(fit_parser(), words), _options(arguments))
     if is_first():
         print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
 

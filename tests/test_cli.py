@@ -381,7 +381,7 @@ VALUES = [
     (["--config"], "--config: expected a value after it; got none"),
     (["--config=nowhere.yaml"], "--config: expected a file; got '.*nowhere.yaml', which is none"),
     (["--config=empty"], "--config: expected a file; got '.*empty', which is none"),
-    (["--config=file"], "--config: expected a file of options in YAML"),
+    (["--config=file"], "--config: expected a YAML file, got 'file', which cannot be read as that"),
     (["--config=file", "--recipe=paper"], "--recipe: expected none beside --config"),
 ]
 
