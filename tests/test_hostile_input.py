@@ -384,9 +384,7 @@ def test_sizes_for_which_there_is_no_room_are_refused(run, capsys, name):
         saved = torch.load(path, weights_only=True)
         described = saved["ssvae"]["model"]
         inner = described if part == "model" else described["init_args"][part]
-        inner["init_args"][argument] = {"image_shape": [1, 10**7, 10**7], "hidden": [10**13], "latent_dim": 10**14}[
-            argument
-        ]
+        inner["init_args"][argument] = sizes[argument]
         torch.save(saved, path)
     config = yaml.safe_load((run / "config.yaml").read_text())
     of_data = ("image_shape", "num_classes")
@@ -667,12 +665,12 @@ def talk(address, content, *, half=False):
         connection.sendall(content)
         if half:
             connection.shutdown(socket.SHUT_WR)
-        answer = http.client.HTTPResponse(connection)
-        try:
-            answer.begin()
-            return answer.status, answer.read()
-        except (http.client.BadStatusLine, ConnectionError):
-            return None
+        with contextlib.closing(http.client.HTTPResponse(connection)) as answer:
+            try:
+                answer.begin()
+                return answer.status, answer.read()
+            except (http.client.BadStatusLine, ConnectionError):
+                return None
 
 
 def asked(address, path, *, method="GET", body=b"", **headers):
@@ -741,7 +739,7 @@ LENGTHS = {
 
 @pytest.mark.parametrize(("headers", "status"), LENGTHS.values(), ids=LENGTHS)
 def test_a_wrong_length_is_refused(server, headers, status):
-    request = asked(server[0], IMAGE, method="POST", Content_Type="application/octet-stream", **headers) + b"abc\r\n"
+    request = asked(server[0], IMAGE, method="POST", Content_Type="application/octet-stream", **headers) + b"xyz\r\n"
     assert talk(server[0], request)[0] == status
 
 
@@ -836,8 +834,8 @@ def test_many_large_uploads_leave_no_thread_and_no_memory(server):
         request = asked(address, IMAGE, method="POST", body=body, Content_Type="application/octet-stream")
         with socket.create_connection(address, timeout=20) as connection, contextlib.suppress(ConnectionError):
             connection.sendall(request)
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            assert answer.status == 413
+            with contextlib.closing(http.client.HTTPResponse(connection)) as answer:
+                answer.begin()
+                assert answer.status == 413
     assert threading.active_count() == threads
     assert talk(address, asked(address, b"/api/runs"))[0] == 200
