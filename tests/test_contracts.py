@@ -393,7 +393,7 @@ class FlatPosterior(M2):
 
 class Neighbourly(M2):
     def classify(self, x):
-        return super().classify(x - x.mean(0))
+        return super().classify((x - x.mean(0)).clamp(0, 1))
 
 
 class UnusedLayer(M2):
