@@ -132,8 +132,8 @@ def test_a_part_that_takes_what_it_does_not_name_is_told_to_name_it():
 @pytest.mark.parametrize(
     ("class_path", "init_args", "sentence"),
     [
-        ("os.system", {}, "expected a class; got 'os.system'"),
-        ("subprocess.Popen", {"args": "true"}, "expected a model, prior, likelihood, network recipe or data set"),
+        ("os.system", {}, "expected a class of this project or of your own; got 'os.system'"),
+        ("subprocess.Popen", {"args": "true"}, "expected a class of this project or of your own; got"),
         ("torch.nn.Linear", {}, "expected a model, prior"),
         (
             "nowhere.Prior",
@@ -150,7 +150,11 @@ def test_a_part_that_takes_what_it_does_not_name_is_told_to_name_it():
         ("M2", {}, "expected a class that can be imported"),
         (3, {}, "expected a class that can be imported; got 3"),
         ("models.priors.StandardNormal", {"latent": 3}, "StandardNormal: expected the arguments latent_dim; got 'lat"),
-        ("models.networks.MLP", {"activation": "subprocess.Popen"}, "activation: expected a class of torch.nn's"),
+        (
+            "models.networks.MLP",
+            {"activation": "subprocess.Popen"},
+            "expected a class of this project or of your own; got",
+        ),
     ],
 )
 def test_only_our_own_kinds_are_made(class_path, init_args, sentence):
