@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,8 +146,8 @@ class Recipe:
         for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "early_stopping"):
             value = getattr(self, name)
             if value is not None or name == "batch_size":
-                _check_positive(name, value, int)
-        _check_positive("learning_rate", self.learning_rate, int, float)
+                object.__setattr__(self, name, _positive(name, value, int))
+        object.__setattr__(self, "learning_rate", _positive("learning_rate", self.learning_rate, float))
         check_count("seed", self.seed)
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("max_epochs: expected a number of epochs, or max_steps a number of steps; got neither.")
@@ -157,12 +158,13 @@ class Recipe:
             )
 
 
-def _check_positive(name: str, value: Any, *kinds: type) -> None:  # noqa: ANN401
-    # Not isinstance: True would be the number 1, and config.yaml has no words for NumPy's numbers.
-    if type(value) not in kinds:
-        raise TypeError(f"{name}: expected {'a number' if float in kinds else 'an integer'}; got {value!r}.")
+def _positive(name: str, value: Any, kind: type[int] | type[float]) -> int | float:  # noqa: ANN401
+    """Return a number as Python's own: config.yaml has no words for NumPy's."""
+    if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected {'an integer' if kind is int else 'a number'}; got {value!r}.")
     if not 0 < value < math.inf:  # written so that NaN is refused too
         raise ValueError(f"{name}: expected a positive number; got {value}.")
+    return int(value) if kind is int else float(value)
 
 
 class NetworkPrecision(Precision):

@@ -441,6 +441,12 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_numbers_of_numpys_become_pythons_own_which_a_configuration_can_hold():
+    recipe = Recipe(max_steps=np.int64(3), batch_size=np.int32(2), learning_rate=np.float32(0.5), max_epochs=None)
+    assert [type(each) for each in (recipe.max_steps, recipe.batch_size, recipe.learning_rate)] == [int, int, float]
+    assert (recipe.max_steps, recipe.batch_size, recipe.learning_rate) == (3, 2, 0.5)
+
+
 # Refusals
 
 
