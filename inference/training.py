@@ -160,7 +160,8 @@ class Recipe:
 
 def _positive(name: str, value: Any, kind: type[int] | type[float]) -> int | float:  # noqa: ANN401
     """Return a number as Python's own: config.yaml has no words for NumPy's."""
-    if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool):
+    of_kind: Any = Integral if kind is int else Real
+    if not isinstance(value, of_kind) or isinstance(value, bool):
         raise TypeError(f"{name}: expected {'an integer' if kind is int else 'a number'}; got {value!r}.")
     if not 0 < value < math.inf:  # written so that NaN is refused too
         raise ValueError(f"{name}: expected a positive number; got {value}.")
