@@ -370,7 +370,7 @@ def test_classify_is_right_or_says_what_is_wrong(name, kind, case):
 
 OPTIONS = {
     "max_epochs": [0, -1, 1.5, "x", True, math.nan],
-    "max_steps": [0, -1, 1.5, "x", np.int64(2)],
+    "max_steps": [0, -1, 1.5, "x", np.float64(2), True],
     "batch_size": [0, -1, 1.5, "x", None, True, 10**30],
     "labelled_batch_size": [0, -1, 1.5, "x", 10**30],
     "learning_rate": [0, -1.0, math.nan, math.inf, "x", None],

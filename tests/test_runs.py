@@ -330,7 +330,7 @@ def test_missing_files_are_named(folder):
     for checkpoint in ("last", "best"):
         with pytest.raises(FileNotFoundError, match=rf"checkpoint: expected a file; .*{checkpoint}\.ckpt does not"):
             load(str(folder), checkpoint=checkpoint)
-    with pytest.raises(FileNotFoundError, match=r"checkpoint: expected a file; .*initial\.ckpt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"run: expected one that had begun; .* was stopped before its first"):
         resume(str(folder))
 
 
