@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
@@ -446,7 +446,9 @@ def train(
     options = recipe.trainer
     bar = options.progress_bar and interactive
     with _quiet():
-        num_processes = _trainer(recipe, logger=False, enable_checkpointing=False).world_size
+        num_processes = _trainer(options, logger=False, enable_checkpointing=False).world_size
+    if num_processes > 1:
+        options = replace(options, strategy=_strategy(model, recipe))
     lines = options.progress_bar and not interactive
     training = Training(model, data, recipe, folder, lines, num_processes)
     callbacks: list[Callback] = []
@@ -466,7 +468,7 @@ def train(
     model.train()
     with _quiet(), torch.random.fork_rng(devices=range(torch.cuda.device_count())), _interruptible():
         trainer = _trainer(
-            recipe,
+            options,
             max_epochs=training.epochs,
             callbacks=callbacks,
             logger=False if folder is None else _Events(save_dir=folder, name="", version="tensorboard"),
@@ -509,7 +511,7 @@ def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")
     try:
         with _quiet():
-            trainer = _trainer(recipe, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+            trainer = _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"trainer: {error}") from error
     _batches(data, recipe, trainer.world_size)
@@ -523,16 +525,16 @@ def _batches(data: ImageData, recipe: Recipe, num_processes: int = 1) -> Batches
     return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)
 
 
-def _trainer(recipe: Recipe, **others: Any) -> lightning.Trainer:  # noqa: ANN401
-    options, strategy = recipe.trainer, recipe.trainer.strategy
-    several = _trainer_with(options, strategy, logger=False, enable_checkpointing=False).world_size > 1
-    # Some objectives leave a network out: without the generative terms all but the classifier, without alpha it.
-    if several and strategy in ("auto", "ddp") and not (recipe.objective.generative and recipe.objective.alpha):
-        strategy = "ddp_find_unused_parameters_true"
-    return _trainer_with(options, strategy, **others)
+def _strategy(model: SemiSupervisedModel, recipe: Recipe) -> str:
+    """Return Lightning's strategy for several processes, which have to know whether a step leaves networks out."""
+    # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
+    in_stages = type(model).advance is not SemiSupervisedModel.advance
+    if recipe.objective.generative and recipe.objective.alpha and not in_stages:
+        return recipe.trainer.strategy
+    return "ddp_find_unused_parameters_true" if recipe.trainer.strategy in ("auto", "ddp") else recipe.trainer.strategy
 
 
-def _trainer_with(options: TrainerOptions, strategy: str, **others: Any) -> lightning.Trainer:  # noqa: ANN401
+def _trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  # noqa: ANN401
     plugins: list[Any] = [AtomicCheckpointIO()]
     if options.precision == "bf16-mixed":
         plugins.append(NetworkPrecision())
@@ -540,7 +542,7 @@ def _trainer_with(options: TrainerOptions, strategy: str, **others: Any) -> ligh
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        strategy=strategy,
+        strategy=options.strategy,
         plugins=plugins,
         gradient_clip_val=options.gradient_clip,
         enable_model_summary=False,

@@ -13,8 +13,11 @@ import tiny
 import torch
 
 from data import Batches
+from inference import Objective, TrainerOptions
 from inference.checkpoints import read_checkpoint
 from inference.main import main
+from inference.training import _strategy
+from models import M1M2
 
 ROOT = Path(__file__).parents[1]
 NONE = torch.empty(0, dtype=torch.int64)
@@ -114,6 +117,21 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
         for kind, images in enumerate(whole):
             assert sorted(images) == sorted(share for each in shares for share in each[kind])
             assert len({len(each[kind]) for each in shares}) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "strategy", "expected"),
+    [
+        (tiny.m2, Objective(), "auto", "auto"),
+        (tiny.m2, Objective(generative=False), "auto", "ddp_find_unused_parameters_true"),
+        (tiny.m2, Objective(alpha=0), "ddp", "ddp_find_unused_parameters_true"),
+        (tiny.m2, Objective(alpha=0), "fsdp", "fsdp"),
+        (lambda: M1M2((1, 8, 8), 3), Objective(), "auto", "ddp_find_unused_parameters_true"),
+    ],
+)
+def test_processes_know_where_a_step_may_leave_networks_out(model, objective, strategy, expected):
+    recipe = tiny.recipe(objective=objective, trainer=TrainerOptions(strategy=strategy))
+    assert _strategy(model(), recipe) == expected
 
 
 # The command
