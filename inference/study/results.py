@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from inference.study.plan import Cell, Plan
 from inference.study.work import RUNS, is_done
 
 SUPERVISED, CONSISTENCY = "supervised", "consistency alone"
+_PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 _ALL = 10**9
 """Stands for all labels where numbers of labels are put in order."""
 
@@ -190,11 +192,18 @@ def plot(results: Sequence[Result], published: Mapping[str, Mapping[int, float]]
             ax.errorbar(where, means, spreads, color=colour, marker=marker, capsize=3, label=model)
             supervised = [[each.supervised for each in found if each.supervised is not None] for found in settings]
             if all(supervised):
-                ax.plot(where, [statistics.mean(of) for of in supervised], color=colour, linestyle=":", linewidth=1)
-        for name, of in published.items():
+                ax.plot(
+                    where,
+                    [statistics.mean(of) for of in supervised],
+                    color=colour,
+                    linestyle=":",
+                    linewidth=1,
+                    marker=".",
+                )
+        for mark, (name, of) in zip(cycle(_PUBLISHED_MARKERS), published.items(), strict=False):
             known = {places[number]: accuracy for number, accuracy in of.items() if number in places}
             if known:
-                ax.plot(list(known), list(known.values()), color="black", linestyle="--", marker="x", label=name)
+                ax.plot(list(known), list(known.values()), color="black", linestyle="--", marker=mark, label=name)
         ax.set_xticks(range(len(numbers)), ["all" if number == _ALL else str(number) for number in numbers])
         ax.set(xlabel="labels", ylabel="test accuracy (%)", title=data)
         ax.legend(fontsize=8, title="dotted: its supervised baseline")
