@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
+from benchmarks.processes import memory
+
 _SSVAE = "import sys; from inference.main import main; sys.exit(main())"
 _POLL = 0.05
 _MEMORY_EVERY = 1.0
@@ -81,9 +83,8 @@ class Child:
     def memory(self) -> float | None:
         """Return its resident memory in MiB; None where it has ended."""
         with suppress(OSError):
-            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
-                    return int(line.split()[1]) / 1024
+            # A process that has ended and was not waited for has none.
+            return memory(self.process.pid, "VmRSS") or None
         return None
 
     @classmethod

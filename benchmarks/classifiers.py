@@ -11,19 +11,18 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import sklearn
 import torch
-import yaml
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
+from benchmarks.recipes import read_recipe
 from data import Digits
 from inference import Recipe, SemiSupervisedClassifier
 from inference.description import build, build_fields
@@ -109,9 +108,9 @@ def spreading(kernel: str, X: Matrix, y: Matrix, seed: int) -> LabelSpreading:
 
 def recipe(name: str) -> dict[str, Any]:
     """Return the arguments of `SemiSupervisedClassifier` that say the same as a recipe of `ssvae fit`."""
-    options = yaml.safe_load((files("inference") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+    options = read_recipe(name)
     parts = {part: build(description) for part, description in options.pop("model")["init_args"].items()}
-    return parts | build_fields(Recipe, options | {"trainer": options["trainer"] | {"progress_bar": False}})
+    return parts | build_fields(Recipe, options)
 
 
 def m2(options: dict[str, Any], X: Matrix, y: Matrix, seed: int) -> SemiSupervisedClassifier:

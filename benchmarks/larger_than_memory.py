@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.processes import memory
 from benchmarks.steps import optimiser_steps
 from data import Arrays, Batches, Digits, ImageData, NumpyFiles
 from data.batches import Batch
@@ -52,7 +53,7 @@ def main() -> None:
     turns = {"in memory": turn(in_memory, options.steps), "on disk": turn(on_disk, options.steps)}
     for step in (*turns.values(), *turns.values()):
         step()
-    before, rates = resident(), {name: [] for name in turns}
+    before, rates = memory("self", "RssAnon"), {name: [] for name in turns}
     for _ in range(options.repeats):
         for name, step in turns.items():
             started = time.perf_counter()
@@ -63,7 +64,8 @@ def main() -> None:
         print(f"| {name} | {len(data.train_images):,} | {statistics.median(rates[name]):.0f} |")
     ratio = statistics.median(disk / memory for memory, disk in zip(*rates.values(), strict=True))
     print(f"\nrate on disk / in memory: {ratio:.2f}")
-    print(f"memory of the process itself, without the files' pages: {before:.0f} MiB, at the end {resident():.0f} MiB")
+    after = memory("self", "RssAnon")
+    print(f"memory of the process itself, without the files' pages: {before:.0f} MiB, at the end {after:.0f} MiB")
 
 
 def write(folder: Path, number: int) -> None:
@@ -108,12 +110,6 @@ def forever(epoch: Batches | ReadAhead) -> Iterator[Batch]:
     """Go on from the end of a pass to its beginning."""
     while True:
         yield from epoch
-
-
-def resident() -> float:
-    """Return the MiB that the process holds besides pages of files."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
 if __name__ == "__main__":

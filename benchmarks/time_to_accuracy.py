@@ -9,11 +9,10 @@ model's making, of the training, and of the evaluation on the 10,000 test images
 import argparse
 import statistics
 import time
-from importlib.resources import files
 
 import torch
-import yaml
 
+from benchmarks.recipes import read_recipe
 from data import MNIST
 from inference.calibration import calibrate
 from inference.description import build, build_options
@@ -45,7 +44,7 @@ def main() -> None:
 
 def timed(root: str | None, epochs: int, seed: int) -> tuple[float, float]:
     """Return the seconds that a run takes, and the share of test images that it is right on."""
-    recipe = yaml.safe_load((files("inference") / "recipes" / f"{RECIPE}.yaml").read_text(encoding="utf-8"))
+    recipe = read_recipe(RECIPE)
     data = MNIST(num_labels=100, num_validation=0, seed=seed, root=root, **recipe.pop("data"))
     description = recipe.pop("model")
     started = time.perf_counter()
@@ -53,12 +52,7 @@ def timed(root: str | None, epochs: int, seed: int) -> tuple[float, float]:
     sizes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
     model = build({**description, "init_args": sizes | description["init_args"]})
     assert isinstance(model, SemiSupervisedModel)
-    recipe |= {
-        "seed": seed,
-        "max_steps": None,
-        "max_epochs": epochs,
-        "trainer": recipe["trainer"] | {"progress_bar": False},
-    }
+    recipe |= {"seed": seed, "max_steps": None, "max_epochs": epochs}
     train(model, data, build_options(Recipe, recipe), None)
     probabilities = predict_probabilities(model, data, data.test_images)
     return time.perf_counter() - started, calibrate(probabilities, data.test_labels).accuracy

@@ -501,7 +501,12 @@ def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None
             one folder, nothing is left to train, early stopping has no validation images, or there is no such device
             or strategy.
     """
-    _batches(data, recipe)
+    try:
+        with _quiet():
+            trainer = _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(f"trainer: {error}") from error
+    _batches(data, recipe, trainer.world_size)
     if recipe.early_stopping is not None and not len(data.validation_images):
         raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
     objective = recipe.objective
@@ -509,19 +514,13 @@ def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None
     compares = objective.consistency is not None and data.num_unlabelled > 0
     if not (objective.generative or classifies or compares):
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")
-    try:
-        with _quiet():
-            trainer = _trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    except (MisconfigurationException, ValueError) as error:
-        raise ValueError(f"trainer: {error}") from error
-    _batches(data, recipe, trainer.world_size)
     if trainer.world_size > 1 and folder is None:
         raise ValueError(
             f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."
         )
 
 
-def _batches(data: ImageData, recipe: Recipe, num_processes: int = 1) -> Batches:
+def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
     return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)
 
 

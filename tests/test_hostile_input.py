@@ -25,9 +25,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from test_properties import BOUNDED
 
 from data import ImageFolder
 from data.folder import find_images, read_image
@@ -37,14 +38,6 @@ from inference.explorer.uploads import read_upload
 from inference.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
-BOUNDED = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=100,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
 SMALL = [
     "--data.num_validation=30",
     "--data.num_test=20",
