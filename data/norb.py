@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ _PARTS = {
 }
 _TYPES: dict[int, np.dtype[np.generic]] = {0x1E3D4C54: np.dtype("<i4"), 0x1E3D4C55: np.dtype("u1")}
 _SMALLEST_SIDE, _LARGEST_SIDE = 8, 96
+# Of the images, with their head. A compressed file may say that it is larger than any memory.
+_LARGEST_FILE = 24 + 24300 * 2 * 96 * 96
 
 
 class SmallNORB(DrawnLabels):
@@ -116,14 +119,17 @@ def _read_matrix(folder: Path, name: str) -> npt.NDArray[np.generic]:
             "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/."
         )
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise ValueError("more than there is in any file of small NORB")
         magic, num_dimensions = np.frombuffer(content, "<u4", count=2).tolist()
         # There are at least three sizes; of a vector, two of them mean nothing.
         sizes = np.frombuffer(content, "<i4", count=max(3, num_dimensions), offset=8)
         shape = sizes[:num_dimensions].tolist()
         values = np.frombuffer(content, _TYPES[magic], offset=8 + sizes.nbytes)
         return values.reshape(shape).copy()
-    except (EOFError, KeyError, OSError, ValueError) as error:
+    except (EOFError, KeyError, OSError, ValueError, zlib.error) as error:
         raise ValueError(
             f"root: expected an undamaged file of small NORB, got {str(path)!r}, which is none."
         ) from error

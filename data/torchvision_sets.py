@@ -20,6 +20,7 @@ class _TorchvisionSet(DrawnLabels):
         self,
         name: str,
         class_names: Sequence[str],
+        image_shape: tuple[int, int, int],
         files: Sequence[str],
         read: Callable[[ModuleType, str, bool, bool], tuple[Tensor, Tensor]],
         *,
@@ -38,11 +39,13 @@ class _TorchvisionSet(DrawnLabels):
         def read_both() -> Parts:
             datasets = import_torchvision_datasets()
             try:
-                return Parts(
-                    *read(datasets, str(folder), True, download), *read(datasets, str(folder), False, download)
-                )
-            except (OSError, RuntimeError, ValueError, AssertionError) as error:
+                found = [read(datasets, str(folder), train, download) for train in (True, False)]
+                for images, labels in found:
+                    _check_part(images, labels, image_shape, len(class_names))
+            # What torchvision says of a damaged file depends on where the damage is.
+            except Exception as error:
                 raise _reading_error(name, folder, files, error) from error
+            return Parts(*found[0], *found[1])
 
         super().__init__(
             name,
@@ -101,6 +104,7 @@ class MNIST(_TorchvisionSet):
         super().__init__(
             "MNIST",
             [str(digit) for digit in range(10)],
+            (1, 28, 28),
             _idx_files("MNIST"),
             _read_mnist,
             num_labels=num_labels,
@@ -167,6 +171,7 @@ class FashionMNIST(_TorchvisionSet):
                 "Bag",
                 "Ankle boot",
             ],
+            (1, 28, 28),
             _idx_files("FashionMNIST"),
             _read_fashion_mnist,
             num_labels=num_labels,
@@ -223,6 +228,7 @@ class SVHN(_TorchvisionSet):
         super().__init__(
             "SVHN",
             [str(digit) for digit in range(10)],
+            (3, 32, 32),
             ["train_32x32.mat", "test_32x32.mat"],
             _read_svhn,
             num_labels=num_labels,
@@ -252,6 +258,18 @@ def _read_svhn(datasets: ModuleType, root: str, train: bool, download: bool) -> 
     return torch.from_numpy(found.data), torch.from_numpy(found.labels)  # (N, 3, 32, 32), (N,)
 
 
+def _check_part(images: Tensor, labels: Tensor, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Refuse what was read from files that are damaged where torchvision does not look."""
+    if images.dtype != torch.uint8 or images.shape[1:] != image_shape or len(images) == 0:
+        raise ValueError(f"images of {images.dtype}, {tuple(images.shape)}.")
+    if (
+        labels.shape != images.shape[:1]
+        or labels.is_floating_point()
+        or not 0 <= labels.min() <= labels.max() < num_classes
+    ):
+        raise ValueError(f"other than one class from 0 to {num_classes - 1} for each of {len(images)} images.")
+
+
 def _idx_files(name: str) -> list[str]:
     return [
         f"{name}/raw/{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
@@ -266,7 +284,7 @@ def _reading_error(name: str, folder: Path, files: Sequence[str], error: Excepti
             f"got neither ({type(error).__name__}); put {', '.join(missing)} there, "
             f"or point root or $SSVAE_DATA to a folder that holds them."
         )
-    reason = str(error).strip().split("\n")[0]
+    reason = str(error).strip().split("\n")[0] or f"others ({type(error).__name__})."
     return ValueError(f"root: expected undamaged files of {name} in {str(folder)!r}, got: {reason}")
 
 
