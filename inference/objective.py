@@ -54,10 +54,18 @@ class Consistency:
     with q_T held fixed. Sajjadi et al. 2016 (arXiv 1606.04586); with a threshold and a temperature, Xie et al. 2019
     (arXiv 1904.12848). Not part of the generative story: compare with the same recipe without the generative terms.
 
+    The story says how frequent each class is; a classifier that has met an odd draw of labels takes some classes too
+    often, and its targets tell it so again. Aligned, the targets' mean over the batch is pulled to p(y), as Berthelot
+    et al. 2019 (arXiv 1911.09785) do with the mean over past batches:
+
+        q_T(y|x) ∝ ( q(y|x) p(y) / mean_unlabelled q(y|x) )^(1/T)
+
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
         confidence: Images whose most probable class is less probable than this do not take part.
         temperature: T; below 1 the transformed image is to be classified more surely than the image itself.
+        aligned: Whether targets are aligned with p(y), uniform where the model has none. For large batches of images
+            whose classes are as frequent as p(y) says.
 
     Raises:
         ValueError: If the weight is not positive, the confidence is outside [0, 1) or the temperature outside (0, 1].
@@ -66,6 +74,7 @@ class Consistency:
     weight: float = 200.0
     confidence: float = 0.0
     temperature: float = 1.0
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
@@ -74,6 +83,14 @@ class Consistency:
             raise ValueError(f"consistency.confidence: expected a probability in [0, 1); got {self.confidence}.")
         if not 0 < self.temperature <= 1:
             raise ValueError(f"consistency.temperature: expected a number above 0, at most 1; got {self.temperature}.")
+
+    def target(self, log_q: Tensor, model: SemiSupervisedModel) -> Tensor:
+        """Return q_T(y | x), (batch, classes), for log q(y | x) of unlabelled images."""
+        if self.aligned:
+            # log p(y) - log mean q(y | x)
+            log_p = model.class_prior().logits.detach() if hasattr(model, "class_prior") else log_q.new_zeros(())
+            log_q = log_q + log_p - log_q.exp().mean(0).log()
+        return (log_q / self.temperature).softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -206,8 +223,8 @@ class Objective:
             joined = torch.cat([seen.labelled, seen.unlabelled, seen.transformed])
             labelled_logits, logits, transformed_logits = model.classify(joined).logits.split(sizes_of_parts)
             # -Σ_y q_T(y | x) log q(y | x')
-            sharpened = (logits.detach() / consistency.temperature).softmax(-1)
-            cross_entropy = -(sharpened * transformed_logits).sum(-1)  # (batch,)
+            target = consistency.target(logits.detach(), model)
+            cross_entropy = -(target * transformed_logits).sum(-1)  # (batch,)
             confident = logits.detach().exp().amax(-1) >= consistency.confidence
             disagreement = (cross_entropy * confident).mean()
             loss = loss + consistency.weight * disagreement

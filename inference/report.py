@@ -52,7 +52,7 @@ def summary(run: "Run") -> str:
         sharpened = "" if consistency.temperature == 1 else f", temperature {consistency.temperature:g}"
         lines.append(
             f"consistency: weight {consistency.weight:g}, where the most probable class has at least "
-            f"{consistency.confidence:g}{sharpened}"
+            f"{consistency.confidence:g}{sharpened}{', aligned with p(y)' * consistency.aligned}"
         )
     use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
     lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")

@@ -335,6 +335,28 @@ def test_consistency_is_a_cross_entropy_whose_target_is_held_fixed(generative, t
     assert max(gradient.abs().max() for gradient in expected.values()) > 0.1
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_aligned_targets_are_as_frequent_as_p_of_y_says(temperature):
+    model, seen = _model(), _seen()
+    prior = torch.tensor([0.5, 0.3, 0.2])
+    model.class_prior.logits.data = prior.log()
+    q_y = model.classify(seen.unlabelled).probs.detach()
+    ratios = (q_y * prior / q_y.mean(0)) ** (1 / temperature)
+    target = ratios / ratios.sum(-1, keepdim=True)
+    log_q = model.classify(seen.transformed).logits
+    expected = -(target * log_q).sum(-1).mean()
+    consistency = Consistency(weight=1.0, temperature=temperature, aligned=True)
+    loss, terms = Objective(consistency=consistency, generative=False, alpha=0.0)(model, seen, SIZES)
+    torch.testing.assert_close(terms["consistency"], expected.detach(), **EXACT)
+    gradients, expected = _gradients(model, loss), _gradients(model, expected)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], **EXACT)
+    # Nothing is to be aligned where the mean is p(y) already.
+    model.class_prior.logits.data = q_y.mean(0).log()
+    plain = Consistency(temperature=temperature)
+    torch.testing.assert_close(consistency.target(q_y.log(), model), plain.target(q_y.log(), model), **EXACT)
+
+
 def test_images_without_confidence_do_not_take_part_in_consistency():
     model, seen = _model(), _seen()
     q_y = model.classify(seen.unlabelled).probs.detach()
