@@ -41,6 +41,7 @@ from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from inference.alignment import Alignment
 from inference.schedules import KLWeight
 from models import SemiSupervisedModel
 
@@ -54,18 +55,13 @@ class Consistency:
     with q_T held fixed. Sajjadi et al. 2016 (arXiv 1606.04586); with a threshold and a temperature, Xie et al. 2019
     (arXiv 1904.12848). Not part of the generative story: compare with the same recipe without the generative terms.
 
-    The story says how frequent each class is; a classifier that has met an odd draw of labels takes some classes too
-    often, and its targets tell it so again. Aligned, the targets' mean over the batch is pulled to p(y), as Berthelot
-    et al. 2019 (arXiv 1911.09785) do with the mean over past batches:
-
-        q_T(y|x) ∝ ( q(y|x) p(y) / mean_unlabelled q(y|x) )^(1/T)
+    Aligned, q̃(y|x) stands in for q(y|x) in the target: see `Alignment`.
 
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
         confidence: Images whose most probable class is less probable than this do not take part.
         temperature: T; below 1 the transformed image is to be classified more surely than the image itself.
-        aligned: Whether targets are aligned with p(y), uniform where the model has none. For large batches of images
-            whose classes are as frequent as p(y) says.
+        aligned: Whether targets are aligned with p(y): for unlabelled images whose classes are as frequent as it says.
 
     Raises:
         ValueError: If the weight is not positive, the confidence is outside [0, 1) or the temperature outside (0, 1].
@@ -83,14 +79,6 @@ class Consistency:
             raise ValueError(f"consistency.confidence: expected a probability in [0, 1); got {self.confidence}.")
         if not 0 < self.temperature <= 1:
             raise ValueError(f"consistency.temperature: expected a number above 0, at most 1; got {self.temperature}.")
-
-    def target(self, log_q: Tensor, model: SemiSupervisedModel) -> Tensor:
-        """Return q_T(y | x), (batch, classes), for log q(y | x) of unlabelled images."""
-        if self.aligned:
-            # log p(y) - log mean q(y | x)
-            log_p = model.class_prior().logits.detach() if hasattr(model, "class_prior") else log_q.new_zeros(())
-            log_q = log_q + log_p - log_q.exp().mean(0).log()
-        return (log_q / self.temperature).softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -174,7 +162,12 @@ class Objective:
         return self.alpha * sizes.total / sizes.num_labelled if sizes.num_labelled else 0.0
 
     def __call__(
-        self, model: SemiSupervisedModel, seen: Observations, sizes: Sizes, progress: float = 1.0
+        self,
+        model: SemiSupervisedModel,
+        seen: Observations,
+        sizes: Sizes,
+        progress: float = 1.0,
+        alignment: Alignment | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return an estimate of J / N and its terms.
 
@@ -183,6 +176,7 @@ class Objective:
             seen: The step's images.
             sizes: N_l and N_u.
             progress: The share of training that is done, for the schedule of the KL weight.
+            alignment: What is known of the classes' frequencies, where consistency's targets are aligned.
 
         Returns:
             J / N, a scalar to be minimised, and its named terms in nats per image, detached.
@@ -223,7 +217,12 @@ class Objective:
             joined = torch.cat([seen.labelled, seen.unlabelled, seen.transformed])
             labelled_logits, logits, transformed_logits = model.classify(joined).logits.split(sizes_of_parts)
             # -Σ_y q_T(y | x) log q(y | x')
-            target = consistency.target(logits.detach(), model)
+            log_target = logits.detach()
+            if consistency.aligned:
+                if alignment is None:
+                    raise ValueError("alignment: expected one: consistency's targets are aligned with p(y); got None.")
+                log_target = alignment(log_target, model)
+            target = (log_target / consistency.temperature).softmax(-1)
             cross_entropy = -(target * transformed_logits).sum(-1)  # (batch,)
             confident = logits.detach().exp().amax(-1) >= consistency.confidence
             disagreement = (cross_entropy * confident).mean()

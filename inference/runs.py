@@ -356,5 +356,6 @@ def _load_model(
 
 
 def _state(state: dict[str, Any]) -> dict[str, Any]:
-    """Take Lightning's prefix off the names of a model's parameters."""
-    return {name.removeprefix("model."): value for name, value in state.items()}
+    """Return a model's own tensors: those that Lightning gave a prefix, or all where it did not save them."""
+    prefix = "model."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)} or state

@@ -31,6 +31,7 @@ from data import Augmentation, Batches, ImageData
 from data.batches import Batch
 from data.labels import check_count
 from data.read_ahead import ReadAhead
+from inference.alignment import Alignment
 from inference.calibration import calibrate
 from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
 from inference.description import describe, without_files
@@ -217,6 +218,8 @@ class Training(lightning.LightningModule):
         self.epochs = epochs - epochs % self.every
         self.checkpoints = None if folder is None else folder / "checkpoints"
         self.needs_unlabelled = objective.generative or objective.consistency is not None
+        aligned = objective.consistency is not None and objective.consistency.aligned
+        self.alignment = Alignment(model) if aligned else None
         self.history: list[Row] = []
         self.seconds = 0.0
         self.has_begun = False
@@ -292,7 +295,9 @@ class Training(lightning.LightningModule):
         with pyro.validation_enabled(self.global_step == 0):
             progress = self.global_step / self.total_steps
             self.model.advance(progress)
-            loss, terms = self.recipe.objective(self.model, self.observations(batch), self.sizes, progress)
+            loss, terms = self.recipe.objective(
+                self.model, self.observations(batch), self.sizes, progress, self.alignment
+            )
         if not torch.isfinite(loss):
             culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
             self._stop_at(f"the term {culprits[0]!r}" if culprits else "J / N")

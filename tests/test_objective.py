@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pyro.infer import TraceEnum_ELBO
 from test_priors import PRIORS
 
+from inference.alignment import Alignment
 from inference.objective import Consistency, Objective, Observations, Sizes, SummedBound
 from inference.schedules import KLWeight
 from models import M2, LadderVAE
@@ -336,25 +337,40 @@ def test_consistency_is_a_cross_entropy_whose_target_is_held_fixed(generative, t
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.4])
-def test_aligned_targets_are_as_frequent_as_p_of_y_says(temperature):
+def test_aligned_targets_are_pulled_to_p_of_y(temperature):
     model, seen = _model(), _seen()
     prior = torch.tensor([0.5, 0.3, 0.2])
     model.class_prior.logits.data = prior.log()
+    alignment, mean = Alignment(model), prior
+    objective = Objective(
+        consistency=Consistency(weight=1.0, temperature=temperature, aligned=True), generative=False, alpha=0.0
+    )
     q_y = model.classify(seen.unlabelled).probs.detach()
-    ratios = (q_y * prior / q_y.mean(0)) ** (1 / temperature)
-    target = ratios / ratios.sum(-1, keepdim=True)
     log_q = model.classify(seen.transformed).logits
-    expected = -(target * log_q).sum(-1).mean()
-    consistency = Consistency(weight=1.0, temperature=temperature, aligned=True)
-    loss, terms = Objective(consistency=consistency, generative=False, alpha=0.0)(model, seen, SIZES)
-    torch.testing.assert_close(terms["consistency"], expected.detach(), **EXACT)
+    for _ in range(3):
+        mean = 0.98 * mean + 0.02 * q_y.mean(0)
+        powers = (q_y * prior / mean) ** (1 / temperature)
+        expected = -(powers / powers.sum(-1, keepdim=True) * log_q).sum(-1).mean()
+        loss, terms = objective(model, seen, SIZES, alignment=alignment)
+        torch.testing.assert_close(terms["consistency"], expected.detach(), **EXACT)
+        torch.testing.assert_close(alignment.mean, mean, **EXACT)
     gradients, expected = _gradients(model, loss), _gradients(model, expected)
+    assert gradients.keys() == expected.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], **EXACT)
-    # Nothing is to be aligned where the mean is p(y) already.
-    model.class_prior.logits.data = q_y.mean(0).log()
-    plain = Consistency(temperature=temperature)
-    torch.testing.assert_close(consistency.target(q_y.log(), model), plain.target(q_y.log(), model), **EXACT)
+
+
+def test_where_classes_are_taken_as_often_as_p_of_y_says_nothing_is_aligned():
+    model, seen = _model(), _seen()
+    log_q = model.classify(seen.unlabelled).logits.detach()
+    model.class_prior.logits.data = log_q.exp().mean(0).log()
+    torch.testing.assert_close(Alignment(model)(log_q, model), log_q, **EXACT)
+
+
+def test_targets_are_aligned_with_a_uniform_p_of_y_where_the_story_has_none():
+    model = _model()
+    del model.class_prior
+    torch.testing.assert_close(Alignment(model).mean, torch.full((CLASSES,), 1 / CLASSES), **EXACT)
 
 
 def test_images_without_confidence_do_not_take_part_in_consistency():
@@ -526,6 +542,10 @@ ERRORS = {
     "negative KL weight": (lambda: KLWeight(start=-1.0), "kl_weight: expected weights of at least 0"),
     "negative last KL weight": (lambda: KLWeight(end=-1.0), "kl_weight: expected weights of at least 0"),
     "KL weight after the end": (lambda: KLWeight(until=1.1), r"kl_weight\.until"),
+    "alignment without the classes' frequencies": (
+        lambda: Objective(consistency=Consistency(aligned=True))(_model(), _seen(), SIZES),
+        r"alignment: expected one: consistency's targets are aligned with p\(y\); got None",
+    ),
     "consistency without transformed images": (
         lambda: Objective(consistency=Consistency())(
             _model(), Observations(_images(2), torch.tensor([0, 1]), _images(2)), SIZES

@@ -105,7 +105,7 @@ def test_the_baselines_are_the_same_classifier_trained_without_the_generative_te
         recipe = {**options(), "objective": objective}
         train(baseline, digits(), inference.runs._recipe(recipe), tmp_path / name)
         saved = read_checkpoint(finished.folder / "baselines" / name.replace(" ", "_") / "checkpoints" / "last.ckpt")
-        state = {key.removeprefix("model."): value for key, value in saved["state_dict"].items()}
+        state = inference.runs._state(saved["state_dict"])
         tiny.assert_same_tensors(state, baseline.state_dict())
         start = m2().state_dict()
         untouched = [key for key in start if not key.startswith("y_encoder")]

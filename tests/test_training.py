@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from data import Batches
 from inference import Objective, TrainerOptions
+from inference.alignment import Alignment
 from inference.checkpoints import read_checkpoint
 from inference.evaluation import predict_probabilities
 from inference.objective import Observations, Sizes
@@ -70,6 +71,7 @@ def by_hand(model, data, recipe):
     steps = len(batches) * recipe.max_epochs
     adam = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.learning_rate, total_steps=steps)
+    alignment = Alignment(model)
     step, rows = 0, []
     for epoch in range(recipe.max_epochs):
         batches.set_epoch(epoch)
@@ -82,7 +84,7 @@ def by_hand(model, data, recipe):
             seen = Observations(
                 data.observe(labelled), data.train_labels[batch.labelled], data.observe(unlabelled), transformed
             )
-            loss, terms = recipe.objective(model, seen, sizes, step / steps)
+            loss, terms = recipe.objective(model, seen, sizes, step / steps, alignment)
             adam.zero_grad()
             loss.backward()
             adam.step()
