@@ -30,7 +30,8 @@ class Alignment(nn.Module):
     def forward(self, log_q: Tensor, model: SemiSupervisedModel) -> Tensor:
         """Take note of log q(y | x), (batch, classes), of unlabelled images, and return log q̃(y | x) + const."""
         self.mean.lerp_(log_q.exp().mean(0).to(self.mean.dtype), _RATE)
-        return log_q + _log_p(model) - self.mean.log()
+        # A class that is never taken would end with a frequency of 0.
+        return log_q + _log_p(model) - self.mean.clamp_min(torch.finfo(self.mean.dtype).tiny).log()
 
 
 @torch.no_grad()

@@ -367,6 +367,15 @@ def test_where_classes_are_taken_as_often_as_p_of_y_says_nothing_is_aligned():
     torch.testing.assert_close(Alignment(model)(log_q, model), log_q, **EXACT)
 
 
+def test_a_class_that_is_never_taken_leaves_numbers():
+    model = _model()
+    alignment = Alignment(model)
+    alignment.mean[0] = 0.0
+    log_q = torch.tensor([[-torch.inf, -0.7, -0.7], [-800.0, -0.7, -0.7]])
+    aligned = alignment(log_q, model).softmax(-1)
+    torch.testing.assert_close(aligned[:, 0], torch.zeros(2), **EXACT)
+
+
 def test_targets_are_aligned_with_a_uniform_p_of_y_where_the_story_has_none():
     model = _model()
     del model.class_prior
