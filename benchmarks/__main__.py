@@ -22,7 +22,9 @@ from benchmarks.steps import optimiser_step, unlabelled
 from data import Arrays
 from inference.memory import keep_freed_memory
 from inference.objective import Observations, Sizes
-from inference.training import Recipe, TrainerOptions, set_compute_dtype, train
+from inference.precision import set_compute_dtype
+from inference.recipe import Recipe, TrainerOptions
+from inference.training import train
 from models import M2
 from models.likelihoods import Bernoulli
 

@@ -21,7 +21,8 @@ import torch
 from data import Arrays, Digits, ImageData
 from inference.evaluation import evaluate
 from inference.objective import Objective
-from inference.training import Recipe, TrainerOptions, train
+from inference.recipe import Recipe, TrainerOptions
+from inference.training import train
 from models import SparseLabelVAE
 from models.networks import MLP
 from models.priors import StandardNormal

@@ -17,7 +17,8 @@ from data import MNIST
 from inference.calibration import calibrate
 from inference.description import build, build_options
 from inference.evaluation import predict_probabilities
-from inference.training import Recipe, train
+from inference.recipe import Recipe
+from inference.training import train
 from models import SemiSupervisedModel
 
 RECIPE = "few_labels_convolutional"

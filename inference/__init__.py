@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from inference.classifier import SemiSupervisedClassifier
     from inference.evaluation import evaluate
     from inference.objective import Consistency, Objective
+    from inference.recipe import Recipe, TrainerOptions
     from inference.runs import Run, fit, load, resume
     from inference.schedules import KLWeight
-    from inference.training import Recipe, TrainerOptions
 
 __all__ = [
     "Consistency",
@@ -32,10 +32,10 @@ _HOMES = {
     "Consistency": "objective",
     "KLWeight": "schedules",
     "Objective": "objective",
-    "Recipe": "training",
+    "Recipe": "recipe",
     "Run": "runs",
     "SemiSupervisedClassifier": "classifier",
-    "TrainerOptions": "training",
+    "TrainerOptions": "recipe",
     "evaluate": "evaluation",
     "fit": "runs",
     "load": "runs",

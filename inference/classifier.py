@@ -21,9 +21,10 @@ from torch import Tensor
 from data import Augmentation, ImageData
 from inference.evaluation import class_probabilities, device_of, evaluating, seeded
 from inference.objective import Objective
+from inference.recipe import Recipe, TrainerOptions
 from inference.runs import check_likelihood, check_sizes
 from inference.schedules import KLWeight
-from inference.training import Recipe, Row, TrainerOptions, check_trainable, train
+from inference.training import Row, check_trainable, train
 from models import M2, SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.networks import ImageShape, Networks

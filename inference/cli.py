@@ -25,7 +25,7 @@ from data.yaml_files import read_yaml
 from inference import runs
 from inference.description import build, build_fields
 from inference.processes import is_first
-from inference.training import Recipe
+from inference.recipe import Recipe
 from inference.usage import explain, hint, unknown_class
 from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
 from models.torchvision_classifier import Torchvision

@@ -20,7 +20,8 @@ from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, p
 from inference.files import write_atomically
 from inference.objective import Objective
 from inference.processes import is_first
-from inference.training import Recipe, Row, check_trainable, train
+from inference.recipe import Recipe
+from inference.training import Row, check_trainable, train
 from models import SemiSupervisedModel
 
 REPORT_IMAGES = 1000

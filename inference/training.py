@@ -5,16 +5,14 @@ import inference.environment  # noqa: F401  # isort: skip  (before lightning)
 import csv
 import io
 import logging
-import math
 import signal
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as lightning
 import pyro
@@ -23,13 +21,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor, nn
+from torch import Tensor
 
-from data import Augmentation, Batches, ImageData
+from data import Batches, ImageData
 from data.batches import Batch
-from data.labels import check_count
 from data.read_ahead import ReadAhead
 from inference.alignment import Alignment
 from inference.calibration import calibrate
@@ -38,9 +34,10 @@ from inference.description import describe, without_files
 from inference.evaluation import evaluating, predict_probabilities
 from inference.files import write_atomically
 from inference.memory import keep_freed_memory
-from inference.objective import Objective, Observations, Sizes
+from inference.objective import Observations, Sizes
+from inference.precision import NetworkPrecision, set_compute_dtype
+from inference.recipe import Recipe, TrainerOptions
 from models import SemiSupervisedModel
-from models.networks import Network
 
 # joblib hands the warning filters to its worker processes, which import the filters' classes before anything else: with
 # Lightning's own among them, they would import Lightning before `inference.environment` could make that possible.
@@ -50,141 +47,6 @@ Row = dict[str, float]
 
 _GOES_ON_FROM = {"epoch", "global_step", "loops", "optimizer_states", "lr_schedulers"}
 """What Lightning needs of a checkpoint; without some of it, it would start again from trained weights."""
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """What Lightning's Trainer is given.
-
-    Attributes:
-        accelerator: "auto", "cpu", "gpu", "mps", …
-        devices: How many processes train together on each machine, or "auto" for one on each accelerator. Each takes
-            an equal share of every batch.
-        num_nodes: How many machines, each with as many devices; torchrun starts the processes.
-        strategy: "auto", "ddp", "fsdp", …
-        precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32; "auto" becomes
-            the one that multiplies matrices faster on this machine.
-        gradient_clip: The largest norm of the gradient; None for no clipping.
-        progress_bar: Whether to draw one.
-
-    Raises:
-        ValueError: If the gradient clip is not positive.
-    """
-
-    accelerator: str = "auto"
-    devices: int | Literal["auto"] = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
-    gradient_clip: float | None = None
-    progress_bar: bool = True
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("32-true", "bf16-mixed", "auto"):
-            raise ValueError(f"trainer.precision: expected '32-true', 'bf16-mixed' or 'auto'; got {self.precision!r}.")
-        if self.precision == "auto":
-            # Decided at once, so that a run's config.yaml says which it was.
-            object.__setattr__(self, "precision", _faster_precision(self.accelerator))
-        if self.gradient_clip is not None and not 0 < self.gradient_clip < math.inf:
-            raise ValueError(f"trainer.gradient_clip: expected a positive number or None; got {self.gradient_clip}.")
-
-
-def _faster_precision(accelerator: str) -> str:
-    """Return "bf16-mixed" where the hardware multiplies in bfloat16, "32-true" where it would be emulated, slower."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        cpu = torch.cpu.get_capabilities()
-        fast = accelerator in ("auto", "cpu") and any(cpu.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
-    return "bf16-mixed" if fast else "32-true"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides how a model is trained, beside the model and the data.
-
-    Attributes:
-        objective: J and its options.
-        augmentation: How labelled images, and the x' of consistency, are shifted, turned and scaled; or None.
-        max_epochs: Passes over the unlabelled images, at most; None for no limit but max_steps.
-        max_steps: Optimiser steps, at most, rounded up to whole epochs (of data so large that an epoch has more than
-            1000 steps, to one of its equal parts); None for no limit but max_epochs. A budget in steps suits small
-            and large data sets alike.
-        batch_size: Unlabelled images in a step, over all processes.
-        labelled_batch_size: Labelled images in a step, over all processes; None for all, at most 100.
-        learning_rate: Adam's, or the highest one of the cycle.
-        one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv
-            1708.07120) rather than staying constant.
-        early_stopping: Stop after so many epochs in which the validation accuracy did not rise; None for never.
-        seed: Of the batches, the binarisation, the augmentation, the samples of z.
-        trainer: Device, precision, gradient clipping.
-
-    Raises:
-        TypeError: If a number is not of its type.
-        ValueError: If a number is not positive, there is no limit to training, or consistency has no augmentation.
-    """
-
-    objective: Objective = field(default_factory=Objective)
-    augmentation: Augmentation | None = None
-    max_epochs: int | None = None
-    max_steps: int | None = None
-    batch_size: int = 200
-    labelled_batch_size: int | None = None
-    learning_rate: float = 3e-4
-    one_cycle: bool = False
-    early_stopping: int | None = None
-    seed: int = 0
-    trainer: TrainerOptions = field(default_factory=TrainerOptions)
-
-    def epochs(self, batches: Batches) -> int:
-        """Return how many whole epochs, or equal parts of them, the two limits allow."""
-        limits = [self.max_epochs * batches.num_parts] if self.max_epochs is not None else []
-        if self.max_steps is not None:
-            limits.append(-(-self.max_steps // len(batches)))
-        return min(limits)
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "early_stopping"):
-            value = getattr(self, name)
-            if value is not None or name == "batch_size":
-                object.__setattr__(self, name, _positive(name, value, int))
-        object.__setattr__(self, "learning_rate", _positive("learning_rate", self.learning_rate, float))
-        check_count("seed", self.seed)
-        if self.max_epochs is None and self.max_steps is None:
-            raise ValueError("max_epochs: expected a number of epochs, or max_steps a number of steps; got neither.")
-        if self.objective.consistency is not None and self.augmentation is None:
-            raise ValueError(
-                "augmentation: expected one, since consistency compares q(y|x) with q(y|x') for a transformed x'; "
-                "got None."
-            )
-
-
-def _positive(name: str, value: Any, kind: type[int] | type[float]) -> int | float:  # noqa: ANN401
-    """Return a number as Python's own: config.yaml has no words for NumPy's."""
-    of_kind: Any = Integral if kind is int else Real
-    if not isinstance(value, of_kind) or isinstance(value, bool):
-        raise TypeError(f"{name}: expected {'an integer' if kind is int else 'a number'}; got {value!r}.")
-    if not 0 < value < math.inf:  # written so that NaN is refused too
-        raise ValueError(f"{name}: expected a positive number; got {value}.")
-    return int(value) if kind is int else float(value)
-
-
-class NetworkPrecision(Precision):
-    """bf16-mixed with autocast inside the networks only, so that densities and sums stay in float32."""
-
-    precision = "bf16-mixed"
-
-    def convert_module(self, module: nn.Module) -> nn.Module:
-        """Tell every network of the model to run in bfloat16."""
-        set_compute_dtype(module, torch.bfloat16)
-        return module
-
-
-def set_compute_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
-    """Set the precision inside every `Network` of a model; None for full precision."""
-    for part in module.modules():
-        if isinstance(part, Network):
-            part.compute_dtype = dtype
 
 
 class Training(lightning.LightningModule):

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from data import Arrays, Batches
 from inference import evaluate, fit
 from inference.evaluation import class_probabilities, log_weights, seeded
-from inference.training import Recipe, TrainerOptions, Training
+from inference.recipe import Recipe, TrainerOptions
+from inference.training import Training
 from models import (
     ADGM,
     GMVAE,

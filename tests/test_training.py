@@ -19,7 +19,8 @@ from inference.alignment import Alignment
 from inference.checkpoints import read_checkpoint
 from inference.evaluation import predict_probabilities
 from inference.objective import Observations, Sizes
-from inference.training import Recipe, Training, check_trainable, train
+from inference.recipe import Recipe
+from inference.training import Training, check_trainable, train
 from models.networks import Network
 from models.priors import StandardNormal
 

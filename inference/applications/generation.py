@@ -9,7 +9,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from data import ImageData
 from inference.evaluation import device_of, evaluating, seeded
 from inference.objective import Objective
-from inference.training import Recipe, TrainerOptions, train
+from inference.recipe import Recipe, TrainerOptions
+from inference.training import train
 from models import M2, SemiSupervisedModel
 from models.networks import MLP, SMALLEST_IMAGE, Convolutional, Networks
 

@@ -10,7 +10,8 @@ from inference.calibration import Calibration, calibrate
 from inference.description import build, describe
 from inference.evaluation import device_of, evaluating, predict_probabilities, seeded
 from inference.objective import Objective
-from inference.training import Recipe, train
+from inference.recipe import Recipe
+from inference.training import train
 from models import SemiSupervisedModel
 
 _STEPS = 1000
