@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -75,6 +76,20 @@ WITHIN_FUNCTIONS = {"models.feature_classifiers": {"sklearn"}, "models.torchvisi
 def test_models_import_torch_and_pyro_only(name):
     foreign = {imported.split(".")[0] for imported in _imports(name)} - set(sys.stdlib_module_names)
     assert foreign <= {"torch", "pyro", "models"} | WITHIN_FUNCTIONS.get(name, set())
+
+
+IMPORT_TORCHVISION = ("lightning", "torchmetrics")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if {each.split(".")[0] for each in _imports(name)} & set(IMPORT_TORCHVISION)]
+)
+def test_what_imports_torchvision_is_imported_after_the_environment_is_ready(name):
+    lines = MODULES[name].read_text(encoding="utf-8").splitlines()
+    first = next(
+        i for i, line in enumerate(lines) if re.match(rf"(from|import) ({'|'.join(IMPORT_TORCHVISION)})", line)
+    )
+    assert any(line.startswith("import inference.environment") for line in lines[:first])
 
 
 def test_no_module_imports_itself_through_others():

@@ -1,5 +1,7 @@
 """Generated images, judged by a classifier that has seen all labels and none of them."""
 
+import inference.environment  # noqa: F401  # isort: skip  (before torchmetrics)
+
 from dataclasses import dataclass
 
 import torch
