@@ -62,7 +62,7 @@ class ImageData:
     ) -> None:
         _check_class_names(class_names)
         num_classes = len(class_names)
-        _check_part("train", train_images, train_labels, num_classes, lowest_label=-1)
+        check_part("train", train_images, train_labels, num_classes, lowest_label=-1)
         if len(train_images) == 0:
             raise ValueError("train_images: expected at least one image, got none.")
         _check_every_class_known(train_labels, class_names)
@@ -72,7 +72,7 @@ class ImageData:
         validation = _part_or_empty("validation", validation_images, validation_labels, image_shape)
         test = _part_or_empty("test", test_images, test_labels, image_shape)
         for part, (images, labels) in {"validation": validation, "test": test}.items():
-            _check_part(part, images, labels, num_classes, lowest_label=0)
+            check_part(part, images, labels, num_classes, lowest_label=0)
             if images.shape[1:] != image_shape:
                 raise ValueError(
                     f"{part}_images: expected images of shape {tuple(image_shape)} as in train_images, "
@@ -197,7 +197,13 @@ def _check_class_names(class_names: Sequence[str]) -> None:
         raise ValueError(f"class_names: expected one or more different names, got {tuple(class_names)}.")
 
 
-def _check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, lowest_label: int) -> None:
+def check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, lowest_label: int) -> None:
+    """Refuse a part of a data set, "train", say, whose images or labels are not what `ImageData` holds.
+
+    Raises:
+        TypeError: If they are not tensors of their types.
+        ValueError: If a shape does not fit, or a label is out of its range.
+    """
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         raise TypeError(f"{part}_images: expected a uint8 tensor, got {describe(images)}.")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data.drawn import DrawnLabels, Parts
 from data.hierarchy import Tree
+from data.images import check_part
 
 
 class _TorchvisionSet(DrawnLabels):
@@ -40,8 +41,10 @@ class _TorchvisionSet(DrawnLabels):
             datasets = import_torchvision_datasets()
             try:
                 found = [read(datasets, str(folder), train, download) for train in (True, False)]
-                for images, labels in found:
-                    _check_part(images, labels, image_shape, len(class_names))
+                for part, (images, labels) in zip(("train", "test"), found, strict=True):
+                    check_part(part, images, labels, len(class_names), lowest_label=0)
+                    if images.shape[1:] != image_shape or len(images) == 0:
+                        raise ValueError(f"{part}_images of shape {tuple(images.shape)}.")
             # What torchvision says of a damaged file depends on where the damage is.
             except Exception as error:
                 raise _reading_error(name, folder, files, error) from error
@@ -256,18 +259,6 @@ def _read_fashion_mnist(datasets: ModuleType, root: str, train: bool, download: 
 def _read_svhn(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
     found = datasets.SVHN(root, split="train" if train else "test", download=download)
     return torch.from_numpy(found.data), torch.from_numpy(found.labels)  # (N, 3, 32, 32), (N,)
-
-
-def _check_part(images: Tensor, labels: Tensor, image_shape: tuple[int, int, int], num_classes: int) -> None:
-    """Refuse what was read from files that are damaged where torchvision does not look."""
-    if images.dtype != torch.uint8 or images.shape[1:] != image_shape or len(images) == 0:
-        raise ValueError(f"images of {images.dtype}, {tuple(images.shape)}.")
-    if (
-        labels.shape != images.shape[:1]
-        or labels.is_floating_point()
-        or not 0 <= labels.min() <= labels.max() < num_classes
-    ):
-        raise ValueError(f"other than one class from 0 to {num_classes - 1} for each of {len(images)} images.")
 
 
 def _idx_files(name: str) -> list[str]:
