@@ -25,7 +25,7 @@ class Alignment(nn.Module):
 
     def __init__(self, model: SemiSupervisedModel) -> None:
         super().__init__()
-        self.register_buffer("mean", _log_p(model).exp().clone())
+        self.register_buffer("mean", _log_p(model).exp())
 
     def forward(self, log_q: Tensor, model: SemiSupervisedModel) -> Tensor:
         """Take note of log q(y | x), (batch, classes), of unlabelled images, and return log q̃(y | x) + const."""
