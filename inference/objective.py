@@ -55,22 +55,27 @@ class Consistency:
     with q_T held fixed. Sajjadi et al. 2016 (arXiv 1606.04586); with a threshold and a temperature, Xie et al. 2019
     (arXiv 1904.12848). Not part of the generative story: compare with the same recipe without the generative terms.
 
-    Aligned, q̃(y|x) stands in for q(y|x) in the target: see `Alignment`.
+    Aligned, q̃(y|x) stands in for q(y|x) in the target: see `Alignment`. With a teacher, its q̄(y|x) does, whose weights
+    are a running mean of the classifier's: see `inference.teacher`. Then the model that training leaves is the teacher.
 
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
         confidence: Images whose most probable class is less probable than this do not take part.
         temperature: T; below 1 the transformed image is to be classified more surely than the image itself.
         aligned: Whether targets are aligned with p(y): for unlabelled images whose classes are as frequent as it says.
+        teacher_decay: d of a teacher's weights θ̄ ← d θ̄ + (1 - d) θ after each step; None for targets of the
+            classifier itself.
 
     Raises:
-        ValueError: If the weight is not positive, the confidence is outside [0, 1) or the temperature outside (0, 1].
+        ValueError: If the weight is not positive, the confidence is outside [0, 1), the temperature outside (0, 1] or
+            the teacher's decay outside (0, 1).
     """
 
     weight: float = 200.0
     confidence: float = 0.0
     temperature: float = 1.0
     aligned: bool = False
+    teacher_decay: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
@@ -79,6 +84,8 @@ class Consistency:
             raise ValueError(f"consistency.confidence: expected a probability in [0, 1); got {self.confidence}.")
         if not 0 < self.temperature <= 1:
             raise ValueError(f"consistency.temperature: expected a number above 0, at most 1; got {self.temperature}.")
+        if self.teacher_decay is not None and not 0 < self.teacher_decay < 1:
+            raise ValueError(f"consistency.teacher_decay: expected a number in (0, 1); got {self.teacher_decay}.")
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,11 @@ class Objective:
         if not (self.generative or self.alpha or self.consistency):
             raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")
 
+    @property
+    def teacher_decay(self) -> float | None:
+        """How slowly the teacher of consistency follows; None where there is none."""
+        return None if self.consistency is None else self.consistency.teacher_decay
+
     def weight_per_labelled_image(self, sizes: Sizes) -> float:
         """Return α / N_l: what one labelled image's -log q(y|x) weighs against its own L."""
         return self.alpha * sizes.total / sizes.num_labelled if sizes.num_labelled else 0.0
@@ -168,6 +180,7 @@ class Objective:
         sizes: Sizes,
         progress: float = 1.0,
         alignment: Alignment | None = None,
+        teacher: SemiSupervisedModel | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return an estimate of J / N and its terms.
 
@@ -177,6 +190,7 @@ class Objective:
             sizes: N_l and N_u.
             progress: The share of training that is done, for the schedule of the KL weight.
             alignment: What is known of the classes' frequencies, where consistency's targets are aligned.
+            teacher: Whose q̄(y|x) makes consistency's targets; None for the model's own.
 
         Returns:
             J / N, a scalar to be minimised, and its named terms in nats per image, detached.
@@ -213,18 +227,20 @@ class Objective:
                 raise ValueError("augmentation: expected one: consistency compares q(y|x) with q(y|x'); got None.")
             # One pass over all of them: with batch norm, a classifier that met the labelled images by themselves could
             # tell them by their statistics, fit them, and give all others the same answer, which is consistent too.
-            sizes_of_parts = [len(seen.labelled), len(seen.unlabelled), len(seen.transformed)]
-            joined = torch.cat([seen.labelled, seen.unlabelled, seen.transformed])
-            labelled_logits, logits, transformed_logits = model.classify(joined).logits.split(sizes_of_parts)
+            targeted = [seen.unlabelled] if teacher is None else []
+            parts = [seen.labelled, *targeted, seen.transformed]
+            logits = model.classify(torch.cat(parts)).logits
+            labelled_logits, *own, transformed_logits = logits.split([len(part) for part in parts])
             # -Σ_y q_T(y | x) log q(y | x')
-            log_target = logits.detach()
+            with torch.no_grad():
+                log_target = own[0].detach() if teacher is None else teacher.classify(seen.unlabelled).logits
+            confident = log_target.exp().amax(-1) >= consistency.confidence
             if consistency.aligned:
                 if alignment is None:
                     raise ValueError("alignment: expected one: consistency's targets are aligned with p(y); got None.")
                 log_target = alignment(log_target, model)
             target = (log_target / consistency.temperature).softmax(-1)
             cross_entropy = -(target * transformed_logits).sum(-1)  # (batch,)
-            confident = logits.detach().exp().amax(-1) >= consistency.confidence
             disagreement = (cross_entropy * confident).mean()
             loss = loss + consistency.weight * disagreement
             terms["consistency"] = disagreement.detach()

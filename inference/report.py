@@ -50,9 +50,10 @@ def summary(run: "Run") -> str:
     if objective.consistency is not None and data.num_unlabelled:
         consistency = objective.consistency
         sharpened = "" if consistency.temperature == 1 else f", temperature {consistency.temperature:g}"
+        taught = "" if consistency.teacher_decay is None else f", by a teacher of decay {consistency.teacher_decay:g}"
         lines.append(
             f"consistency: weight {consistency.weight:g}, where the most probable class has at least "
-            f"{consistency.confidence:g}{sharpened}{', aligned with p(y)' * consistency.aligned}"
+            f"{consistency.confidence:g}{sharpened}{', aligned with p(y)' * consistency.aligned}{taught}"
         )
     use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
     lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")

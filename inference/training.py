@@ -37,6 +37,7 @@ from inference.memory import keep_freed_memory
 from inference.objective import Observations, Sizes
 from inference.precision import NetworkPrecision, set_compute_dtype
 from inference.recipe import Recipe, TrainerOptions
+from inference.teacher import average, pupil_of
 from models import SemiSupervisedModel
 
 # joblib hands the warning filters to its worker processes, which import the filters' classes before anything else: with
@@ -82,6 +83,8 @@ class Training(lightning.LightningModule):
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         aligned = objective.consistency is not None and objective.consistency.aligned
         self.alignment = Alignment(model) if aligned else None
+        # `model` is what is validated and left: the teacher, where there is one.
+        self.pupil = None if objective.teacher_decay is None else pupil_of(model)
         self.history: list[Row] = []
         self.seconds = 0.0
         self.has_begun = False
@@ -89,6 +92,16 @@ class Training(lightning.LightningModule):
         self._images = data.train_images
         self._labels = data.train_labels
         self._admissible = data.train_admissible
+
+    @property
+    def models(self) -> list[SemiSupervisedModel]:
+        """The model, and its pupil where it is a teacher."""
+        return [self.model] if self.pupil is None else [self.model, self.pupil]
+
+    @property
+    def learner(self) -> SemiSupervisedModel:
+        """The one whose weights gradients change."""
+        return self.models[-1]
 
     def train_dataloader(self) -> Batches | ReadAhead:
         """Return the index batches of an epoch, this process's share of them."""
@@ -98,7 +111,7 @@ class Training(lightning.LightningModule):
     def configure_optimizers(self) -> Any:  # noqa: ANN401
         """Adam, and the one cycle if it was chosen."""
         rate = self.recipe.learning_rate
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True)
+        optimizer = torch.optim.Adam(self.learner.parameters(), lr=rate, fused=True)
         if not self.recipe.one_cycle:
             return optimizer
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.total_steps)
@@ -156,16 +169,22 @@ class Training(lightning.LightningModule):
         # Pyro's checks look at every value: worth it once, on the first batch.
         with pyro.validation_enabled(self.global_step == 0):
             progress = self.global_step / self.total_steps
-            self.model.advance(progress)
-            loss, terms = self.recipe.objective(
-                self.model, self.observations(batch), self.sizes, progress, self.alignment
-            )
+            for model in self.models:
+                model.advance(progress)
+            seen, teacher = self.observations(batch), None if self.pupil is None else self.model
+            loss, terms = self.recipe.objective(self.learner, seen, self.sizes, progress, self.alignment, teacher)
         if not torch.isfinite(loss):
             culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
             self._stop_at(f"the term {culprits[0]!r}" if culprits else "J / N")
         for name, value in {"loss": loss.detach(), **terms}.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
+
+    def on_train_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
+        """Let the teacher follow, where there is one."""
+        decay = self.recipe.objective.teacher_decay
+        if self.pupil is not None and decay is not None:
+            average(self.model, self.pupil, decay, self.global_step)
 
     @property
     def is_noted(self) -> bool:
@@ -185,7 +204,7 @@ class Training(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch's mean terms and the validation accuracy; refuse to save weights that are not finite."""
-        for name, value in self.model.state_dict().items():
+        for name, value in self.learner.state_dict().items():
             if not torch.isfinite(value).all():
                 self._stop_at(f"{name!r}")
         self.seconds += time.perf_counter() - self._started
@@ -202,14 +221,15 @@ class Training(lightning.LightningModule):
         self._stop_early()
 
     def _take_stock(self) -> None:
-        """Show the model the labelled training images, and as many unlabelled ones as it asks for, in grey."""
+        """Show the models the labelled training images, and as many unlabelled ones as they ask for, in grey."""
         if self.model.stock_size is None:
             return
         order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
         shown = self.data.unlabelled_index[order[: self.model.stock_size]]
         labelled = self.data.labelled_index
-        with evaluating(self.model):
-            self.model.take_stock(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
+        for model in self.models:
+            with evaluating(model):
+                model.take_stock(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
 
     def _row(self) -> Row:
         """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""
@@ -395,7 +415,9 @@ def _strategy(model: SemiSupervisedModel, recipe: Recipe) -> str:
     """Return Lightning's strategy for several processes, which have to know whether a step leaves networks out."""
     # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
     in_stages = type(model).advance is not SemiSupervisedModel.advance
-    if recipe.objective.generative and recipe.objective.alpha and not in_stages:
+    # And a teacher always: it learns by no gradient.
+    taught = recipe.objective.teacher_decay is not None
+    if recipe.objective.generative and recipe.objective.alpha and not in_stages and not taught:
         return recipe.trainer.strategy
     return "ddp_find_unused_parameters_true" if recipe.trainer.strategy in ("auto", "ddp") else recipe.trainer.strategy
 

@@ -382,6 +382,30 @@ def test_targets_are_aligned_with_a_uniform_p_of_y_where_the_story_has_none():
     torch.testing.assert_close(Alignment(model).mean, torch.full((CLASSES,), 1 / CLASSES), **EXACT)
 
 
+def test_targets_are_the_teachers_who_learns_by_no_gradient():
+    model, teacher, seen = _model(), _model(), _seen()
+    consistency = Consistency(weight=1.0, temperature=0.4, teacher_decay=0.9)
+    objective = Objective(consistency=consistency, generative=False, alpha=0.0)
+    loss, _ = objective(model, seen, SIZES, teacher=teacher)
+    powers = teacher.classify(seen.unlabelled).probs.detach() ** (1 / 0.4)
+    expected = -(powers / powers.sum(-1, keepdim=True) * model.classify(seen.transformed).logits).sum(-1).mean()
+    torch.testing.assert_close(loss, expected, **EXACT)
+    _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    own, _ = objective(model, seen, SIZES)
+    assert abs(own - loss) > 1e-3
+
+
+def test_a_teacher_without_confidence_leaves_an_image_out():
+    model, teacher, seen = _model(), _model(), _seen()
+    q_y = teacher.classify(seen.unlabelled).probs.detach()
+    threshold = q_y.amax(-1).sort().values[2:4].mean().item()  # two of five are above
+    expected = -(q_y * model.classify(seen.transformed).logits).sum(-1)[q_y.amax(-1) > threshold].sum() / 5
+    consistency = Consistency(weight=1.0, confidence=threshold, teacher_decay=0.9)
+    loss, _ = Objective(consistency=consistency, generative=False, alpha=0.0)(model, seen, SIZES, teacher=teacher)
+    torch.testing.assert_close(loss, expected, **EXACT)
+
+
 def test_images_without_confidence_do_not_take_part_in_consistency():
     model, seen = _model(), _seen()
     q_y = model.classify(seen.unlabelled).probs.detach()
@@ -548,6 +572,11 @@ ERRORS = {
     "temperature above one": (lambda: Consistency(temperature=1.5), r"consistency\.temperature"),
     "confidence of one": (lambda: Consistency(confidence=1.0), r"consistency\.confidence"),
     "negative confidence": (lambda: Consistency(confidence=-0.1), r"consistency\.confidence"),
+    "teacher that never learns": (
+        lambda: Consistency(teacher_decay=1.0),
+        r"consistency\.teacher_decay: expected a number in \(0, 1\); got 1\.0",
+    ),
+    "teacher that remembers nothing": (lambda: Consistency(teacher_decay=0.0), r"consistency\.teacher_decay"),
     "negative KL weight": (lambda: KLWeight(start=-1.0), "kl_weight: expected weights of at least 0"),
     "negative last KL weight": (lambda: KLWeight(end=-1.0), "kl_weight: expected weights of at least 0"),
     "KL weight after the end": (lambda: KLWeight(until=1.1), r"kl_weight\.until"),

@@ -1,5 +1,6 @@
 """Training is the loop that is written out here; what it saves, notes, stops at and refuses."""
 
+import copy
 import csv
 import random
 import signal
@@ -70,9 +71,9 @@ def by_hand(model, data, recipe):
     sizes = Sizes(data.num_labelled, data.num_unlabelled)
     batches = Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
     steps = len(batches) * recipe.max_epochs
-    adam = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)
+    alignment, pupil = Alignment(model), copy.deepcopy(model)
+    adam = torch.optim.Adam(pupil.parameters(), lr=recipe.learning_rate, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.learning_rate, total_steps=steps)
-    alignment = Alignment(model)
     step, rows = 0, []
     for epoch in range(recipe.max_epochs):
         batches.set_epoch(epoch)
@@ -85,12 +86,15 @@ def by_hand(model, data, recipe):
             seen = Observations(
                 data.observe(labelled), data.train_labels[batch.labelled], data.observe(unlabelled), transformed
             )
-            loss, terms = recipe.objective(model, seen, sizes, step / steps, alignment)
+            loss, terms = recipe.objective(pupil, seen, sizes, step / steps, alignment, model)
             adam.zero_grad()
             loss.backward()
             adam.step()
             cycle.step()
             step += 1
+            for name, mean in model.state_dict().items():
+                weight = 1 - min(0.5, step / (step + 9)) if mean.is_floating_point() else 1
+                mean.lerp_(pupil.state_dict()[name], weight) if weight < 1 else mean.copy_(pupil.state_dict()[name])
             for name, value in {"loss": loss.detach(), **terms}.items():
                 totals[name] = totals.get(name, 0) + value.item() / len(batches)
         rows.append(totals)

@@ -48,7 +48,9 @@ def recipe(**options):
 def everything(precision="32-true", **options):
     """A recipe that uses all that has a state: schedules, augmentation, consistency, the learning rate's cycle."""
     return recipe(
-        objective=Objective(alpha=1, kl_weight=KLWeight(3, 1, 0.8), consistency=Consistency(2.0, aligned=True)),
+        objective=Objective(
+            alpha=1, kl_weight=KLWeight(3, 1, 0.8), consistency=Consistency(2.0, aligned=True, teacher_decay=0.5)
+        ),
         augmentation=Augmentation(),
         one_cycle=True,
         trainer=TrainerOptions(precision=precision, progress_bar=False),
