@@ -53,6 +53,7 @@ CHOICES: dict[str, tuple[type, ...]] = {
     "prior": _concrete(priors, priors.Prior),
     "likelihood": (
         likelihoods.Bernoulli,
+        likelihoods.ExpectedBernoulli,
         likelihoods.ContinuousBernoulli,
         likelihoods.Gaussian,
         likelihoods.DiscretizedLogistic,

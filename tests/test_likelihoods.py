@@ -1,5 +1,6 @@
 """The likelihoods: they are normalised, they sample what they score, they refuse other pixels."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,11 +8,19 @@ import pytest
 import scipy.stats
 import torch
 
-from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, log_bernoulli
+from models.likelihoods import (
+    Bernoulli,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    ExpectedBernoulli,
+    Gaussian,
+    log_bernoulli,
+)
 from models.normal import LogScaleNormal, UnitNormal
 
 LIKELIHOODS = {
     "Bernoulli": Bernoulli,
+    "ExpectedBernoulli": ExpectedBernoulli,
     "ContinuousBernoulli": ContinuousBernoulli,
     "Gaussian": Gaussian,
     "DiscretizedLogistic": DiscretizedLogistic,
@@ -223,6 +232,7 @@ def test_a_discretised_logistic_samples_what_it_scores(parameters):
     ("name", "parameters", "mean"),
     [
         ("Bernoulli", (0.7,), 1 / (1 + math.exp(-0.7))),
+        ("ExpectedBernoulli", (0.7,), 1 / (1 + math.exp(-0.7))),
         ("ContinuousBernoulli", (0.0,), 0.5),
         ("ContinuousBernoulli", (2.0,), 1 / (1 - math.exp(-2)) - 1 / 2),
         ("Gaussian", (0.7,), 0.7),
@@ -238,12 +248,14 @@ def test_the_mean_has_its_closed_form(name, parameters, mean):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_only_probabilities_are_called_discrete(name):
     likelihood = LIKELIHOODS[name]()
-    support = {"Bernoulli": torch.tensor([0.0, 1.0]), "DiscretizedLogistic": LEVELS}.get(name)
+    binary = torch.tensor([0.0, 1.0])
+    support = {"Bernoulli": binary, "ExpectedBernoulli": binary, "DiscretizedLogistic": LEVELS}.get(name)
     assert likelihood.is_discrete == (support is not None)
 
 
 GOOD_PIXELS = {
     "Bernoulli": torch.tensor([0.0, 1.0, 1.0]),
+    "ExpectedBernoulli": torch.tensor([0.0, 0.123, 1.0]),
     "ContinuousBernoulli": torch.tensor([0.0, 0.123, 1.0]),
     "Gaussian": torch.tensor([0.0, 0.123, 1.0]),
     "DiscretizedLogistic": torch.arange(256).float() / 255,
@@ -275,6 +287,41 @@ def test_pixels_outside_the_unit_interval_are_refused(name, kind):
 def test_grey_pixels_are_refused_by_bernoulli_and_the_way_out_is_named():
     with pytest.raises(ValueError, match=r"got grey ones such as 0.5.*binarise=True.*ContinuousBernoulli"):
         Bernoulli().check(torch.tensor([0.0, 0.5, 1.0]))
+
+
+def _draws(grey):
+    """All black and white images b that may be drawn from one in grey, and log p(b)."""
+    draws = torch.tensor(list(itertools.product([0.0, 1.0], repeat=grey.numel()))).view(-1, *grey.shape)
+    return draws, (grey * draws + (1 - grey) * (1 - draws)).log().sum((-3, -2, -1))
+
+
+def test_the_expected_bernoulli_is_the_mean_of_the_bernoulli_over_all_draws():
+    grey, logits = torch.rand(1, 2, 3), 3 * torch.randn(5, 1, 2, 3)
+    draws, log_p = _draws(grey)
+    expected = (log_p.exp() * Bernoulli()(logits.unsqueeze(1)).log_prob(draws)).sum(-1)  # (5,)
+    torch.testing.assert_close(ExpectedBernoulli()(logits).log_prob(grey), expected, rtol=1e-12, atol=1e-12)
+    black_and_white = grey.round()
+    torch.testing.assert_close(
+        ExpectedBernoulli()(logits).log_prob(black_and_white), Bernoulli()(logits).log_prob(black_and_white)
+    )
+
+
+def test_the_evidence_by_the_expected_bernoulli_bounds_the_mean_evidence_of_the_draws():
+    grey, logits = torch.rand(1, 2, 3), 3 * torch.randn(4, 1, 2, 3)  # p(x | z) for each of four z, p(z) = 1/4
+    draws, log_p = _draws(grey)
+    bound = ExpectedBernoulli()(logits).log_prob(grey).logsumexp(0) - math.log(4)
+    evidence = Bernoulli()(logits.unsqueeze(1)).log_prob(draws).logsumexp(0) - math.log(4)  # of each draw
+    mean = (log_p.exp() * evidence).sum()
+    assert bound < mean - 1e-3
+    certain = grey.round()
+    torch.testing.assert_close(
+        ExpectedBernoulli()(logits).log_prob(certain).logsumexp(0), Bernoulli()(logits).log_prob(certain).logsumexp(0)
+    )
+
+
+def test_pixels_outside_the_unit_interval_have_no_expected_bernoulli():
+    with pytest.raises(ValueError, match="within the support"):
+        ExpectedBernoulli()(torch.zeros(1, 1, 3)).log_prob(torch.tensor([[[0.0, 0.5, 1.5]]]))
 
 
 def test_pixels_between_the_levels_are_refused_by_the_discretised_logistic():
