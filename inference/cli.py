@@ -70,6 +70,7 @@ CHOICES: dict[str, tuple[type, ...]] = {
     ),
 }
 """What can be named after --data, --model, --model.prior, …; any other class by its import path."""
+_INK = "models.likelihoods.ExpectedBernoulli"
 _GROUPS = ("objective", "kl_weight", "consistency", "augmentation", "trainer", "class_prior")
 """What stands before other options, and takes none itself but null."""
 
@@ -166,7 +167,9 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
     of_data = {"image_shape": data.image_shape, "num_classes": data.num_classes}
     of_model = description["model"]
     chosen = {"--config", "--data.binarise", "--model.likelihood"} & given.keys()
-    if data.binarise and data.image_shape[0] == 3 and not chosen:
+    likelihood = of_model.get("init_args", {}).get("likelihood") or {}
+    ink = data.binarise or likelihood.get("class_path") == _INK
+    if ink and data.image_shape[0] == 3 and not chosen:
         # A recipe's zeros and ones are for ink on paper; of colours they would leave eight.
         data.binarise = False
         of_model["init_args"]["likelihood"] = {"class_path": "models.likelihoods.ContinuousBernoulli"}

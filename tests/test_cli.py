@@ -39,6 +39,7 @@ SMALL = [
     "--model.classifier.dropout=0.2",
     "--trainer.precision=32-true",
 ]
+CONVOLUTIONAL = "few_labels_convolutional"
 FOLDER = ["--data=ImageFolder", "--data.root=pictures"]
 
 
@@ -199,6 +200,10 @@ def configured(monkeypatch):
         # Colours are no probabilities of ink.
         (FOLDER, "ImageFolder", "ContinuousBernoulli", False, "few_labels"),
         ([*FOLDER, "--recipe=paper"], "ImageFolder", "ContinuousBernoulli", False, "paper"),
+        ([*FOLDER, f"--recipe={CONVOLUTIONAL}"], "ImageFolder", "ContinuousBernoulli", False, CONVOLUTIONAL),
+        ([*FOLDER, f"--recipe={CONVOLUTIONAL}", "--data.channels=1"],
+         "ImageFolder", "ExpectedBernoulli", False, CONVOLUTIONAL),
+        (["--recipe", CONVOLUTIONAL, "--data.binarise=true"], "Digits", "ExpectedBernoulli", True, CONVOLUTIONAL),
         ([*FOLDER, "--data.binarise=true"], "ImageFolder", "Bernoulli", True, "few_labels"),
         ([*FOLDER, "--model.likelihood=Bernoulli"], "ImageFolder", "Bernoulli", True, "few_labels"),
         ([*FOLDER, "--model.likelihood=Gaussian"], "ImageFolder", "Gaussian", False, "few_labels"),
