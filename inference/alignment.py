@@ -1,7 +1,7 @@
 """How often the classifier takes each class, against how often the story says it comes."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from models import SemiSupervisedModel
 
@@ -15,7 +15,7 @@ class Alignment(nn.Module):
         q̃(y|x) ∝ q(y|x) p(y) / m(y),    m ← m + 0.02 ( mean_unlabelled q(y|x) - m ),    m = p(y) at first
 
     A classifier that has met an odd draw of labels takes some classes too often, and its own answers as targets tell it
-    so again; the story knows better. m is part of a checkpoint.
+    so again; the story knows better. m is part of a checkpoint, and of the whole batch where processes share it.
 
     Args:
         model: Whose p(y) is taken, uniform where its story has none.
@@ -29,7 +29,12 @@ class Alignment(nn.Module):
 
     def forward(self, log_q: Tensor, model: SemiSupervisedModel) -> Tensor:
         """Take note of log q(y | x), (batch, classes), of unlabelled images, and return log q̃(y | x) + const."""
-        self.mean.lerp_(log_q.exp().mean(0).to(self.mean.dtype), _RATE)
+        taken = log_q.exp().mean(0).to(self.mean.dtype)
+        if distributed.is_available() and distributed.is_initialized():
+            # Each process has an equal share of the batch.
+            distributed.all_reduce(taken)
+            taken /= distributed.get_world_size()
+        self.mean.lerp_(taken, _RATE)
         # A class that is never taken would end with a frequency of 0.
         return log_q + _log_p(model) - self.mean.clamp_min(torch.finfo(self.mean.dtype).tiny).log()
 

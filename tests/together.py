@@ -26,10 +26,11 @@ def main(output, num_processes):
     torch.set_num_threads(1)
     # Of some images no more is known than that they are of one of the first two classes.
     main_classes = {"tree": {"low": ["0", "1"], "high": ["2"]}, "num_coarse_labels": 12}
-    data, model, seen = tiny.arrays(**main_classes), tiny.m2(), []
+    data, model, seen, trainings = tiny.arrays(**main_classes), tiny.m2(), [], []
     observed = Training.observations
 
     def observations(training, batch):
+        trainings.append(training)
         seen.append(tuple(index.tolist() for index in batch))
         return observed(training, batch)
 
@@ -38,13 +39,14 @@ def main(output, num_processes):
         batch_size=4,
         labelled_batch_size=4,
         max_epochs=2,
-        objective=Objective(alpha=1, consistency=Consistency(2.0)),
+        objective=Objective(alpha=1, consistency=Consistency(2.0, aligned=True, teacher_decay=0.5)),
         augmentation=Augmentation(0, 0, 0),
         trainer=TrainerOptions(accelerator="cpu", devices=num_processes, progress_bar=False),
     )
     rows = train(model, data, recipe, None)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    torch.save({"rows": rows, "state": model.state_dict(), "seen": seen}, output / f"{rank}.pt")
+    state = {**model.state_dict(), "alignment": trainings[0].alignment.mean}
+    torch.save({"rows": rows, "state": state, "seen": seen}, output / f"{rank}.pt")
 
 
 if __name__ == "__main__":
