@@ -347,7 +347,7 @@ class Convolutional(Networks):
 
 def _channels_last(convolutions: nn.Sequential) -> nn.Sequential:
     """Lay the weights out so that a pixel's channels lie side by side: on a CPU that saves a third of the time."""
-    return convolutions.to(memory_format=torch.channels_last)
+    return convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _check_dropout(dropout: float) -> None:
