@@ -145,7 +145,10 @@ SMALL = (
 def test_killed_and_resumed_two_processes_end_as_two_that_were_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = str(tmp_path / "fit.py")
-    Path(program).write_text("import sys\nfrom inference.main import main\nsys.exit(main(sys.argv[1:]))\n")
+    Path(program).write_text(
+        "import sys\nfrom inference.main import main\nstatus = main(sys.argv[1:])\n"
+        "import torch\nassert not torch.distributed.is_initialized()\nsys.exit(status)\n"
+    )
     killed = together(2, program, "fit", *SMALL, "--folder=killed")
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     started = time.monotonic()

@@ -340,7 +340,9 @@ def test_on_ray_nothing_is_lost_when_a_worker_is_killed(study, tmp_path):
         (run / "report.md").touch()
         return True
 
+    on_terminate = signal.getsignal(signal.SIGTERM)
     assert run_study(plan, folder, fit, ray="local") == []
+    assert signal.getsignal(signal.SIGTERM) is on_terminate
     assert all(work.is_done(cell, folder) for cell in plan.cells)
     done = [line.split() for line in (folder / "log").read_text().splitlines()]
     assert sorted(name for name, _ in done) == sorted([*(cell.name for cell in plan.cells), victim])

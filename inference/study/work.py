@@ -3,6 +3,7 @@
 import fcntl
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,8 +132,10 @@ def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> list[str
             raise RuntimeError(f"expected the code {version} on every machine; got {code_version()}")
         return do(cell, folder, fit)
 
-    ray.init(address=address, include_dashboard=False, log_to_driver=True)
+    # Ray has an answer of its own to SIGTERM, and leaves it.
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=True)
         remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(task)
         pending = {remote.remote(cell, code_version()): cell for cell in cells}
         failed = []
@@ -148,3 +151,4 @@ def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> list[str
         return failed
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, on_terminate)
