@@ -2,6 +2,9 @@
 
 import inference.environment  # noqa: F401  # isort: skip  (before lightning)
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import distributed
 
@@ -11,11 +14,20 @@ def is_first() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def part() -> None:
-    """End what connects the processes, which go different ways after training: the first evaluates, the others end.
+@contextmanager
+def connected() -> Iterator[None]:
+    """Train inside; afterwards what connects the processes is ended, unless it was there before.
 
-    A process that ends with its threads of gloo still running may be aborted by the C++ library, for which torchrun
-    would end all others too.
+    They go different ways then: the first evaluates, the others end. A process that ends with its threads of gloo still
+    running may be aborted by the C++ library, for which torchrun would end all others too.
     """
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    before = _is_connected()
+    try:
+        yield
+    finally:
+        if _is_connected() and not before:
+            distributed.destroy_process_group()
+
+
+def _is_connected() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

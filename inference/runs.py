@@ -19,7 +19,7 @@ from inference.description import Description, build, build_options, describe, h
 from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
 from inference.objective import Objective
-from inference.processes import is_first, part
+from inference.processes import connected, is_first
 from inference.recipe import Recipe
 from inference.training import Row, check_trainable, train
 from models import SemiSupervisedModel
@@ -217,10 +217,8 @@ def _train_and_evaluate(
     if is_first():
         print(summary(run), flush=True)
     try:
-        try:
+        with connected():
             _train(run, baselines)
-        finally:
-            part()
         # By one process, on every test image once.
         if len(data.test_images) and is_first():
             run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
