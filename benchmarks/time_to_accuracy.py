@@ -3,7 +3,7 @@
     python -m benchmarks.time_to_accuracy [--root DIR] [--draws 3]
 
 Each run is planned for a number of epochs of 239 steps, trained to its end and evaluated; its seconds are those of the
-model's making, of the training, and of the evaluation on the 10,000 test images. None are set apart for validation.
+model's making, of the training, and of the evaluation on the 10,000 test images. All others are trained on.
 """
 
 import argparse

@@ -71,7 +71,7 @@ def fit(
     """Train a model and its baselines, evaluate them on the test images, and write a run folder.
 
     Args:
-        model: The model, trained in place; it holds the last epoch's weights afterwards, or their mean of a teacher.
+        model: The model, trained in place; it holds the last epoch's weights afterwards, the teacher's if there is one.
         data: The images.
         folder: The run folder, which must not exist; runs/<time>-<data>-<model> where it is not given.
         baselines: Whether to train, with the generative terms off, the same classifier on the same labels, steps

@@ -204,9 +204,10 @@ class Training(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Note the epoch's mean terms and the validation accuracy; refuse to save weights that are not finite."""
-        for name, value in self.learner.state_dict().items():
-            if not torch.isfinite(value).all():
-                self._stop_at(f"{name!r}")
+        for model in self.models:
+            for name, value in model.state_dict().items():
+                if not torch.isfinite(value).all():
+                    self._stop_at(f"{name!r}")
         self.seconds += time.perf_counter() - self._started
         if not self.is_noted:
             return

@@ -100,8 +100,8 @@ class _BernoulliImages(dist.Independent):
     """Independent Bernoulli pixels, whose log-density is summed over the pixels as it is computed."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self.base_dist._validate_args:
-            self.base_dist._validate_sample(value)
+        if self._validate_args:
+            self._validate_sample(value)
         return log_bernoulli(self.base_dist.logits, value)
 
 
@@ -132,11 +132,6 @@ class _ExpectedBernoulliImages(_BernoulliImages):
     """Its log-density takes pixels in [0, 1], each the probability of a one."""
 
     support = constraints.independent(constraints.unit_interval, 3)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return log_bernoulli(self.base_dist.logits, value)
 
 
 class ExpectedBernoulli(Likelihood):
