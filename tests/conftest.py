@@ -17,6 +17,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _every_test():
     dtype = torch.get_default_dtype()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     pyro.clear_param_store()
@@ -24,3 +25,4 @@ def _every_test():
         yield
     torch.set_default_dtype(dtype)
     assert len(pyro.get_param_store()) == 0, "a test left parameters in Pyro's global store"
+    assert signal.getsignal(signal.SIGTERM) is on_terminate, "a test left its own answer to SIGTERM"

@@ -371,6 +371,8 @@ def test_on_a_cluster_of_two_machines_nothing_is_lost_when_one_dies(study, tmp_p
         (run / "report.md").touch()
         return True
 
+    # Ray's head node has an answer of its own to SIGTERM, and leaves it in the process that starts it.
+    on_terminate = signal.getsignal(signal.SIGTERM)
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         for _ in range(2):
@@ -379,6 +381,7 @@ def test_on_a_cluster_of_two_machines_nothing_is_lost_when_one_dies(study, tmp_p
         assert run_study(plan, folder, fit, ray=cluster.address) == []
     finally:
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, on_terminate)
     assert all(work.is_done(cell, folder) for cell in plan.cells)
     done = [line.split() for line in (folder / "log").read_text().splitlines()]
     assert sorted(name for name, _ in done) == sorted([*(cell.name for cell in plan.cells), victim])
