@@ -24,6 +24,7 @@ from models import (
     SOMVAE,
     AdversarialAutoencoder,
     ConditionalVAE,
+    DistilledM1,
     LadderVAE,
     SemiSupervisedModel,
     SparseLabelVAE,
@@ -44,6 +45,7 @@ def family() -> dict[str, SemiSupervisedModel]:
     return {
         "M2": M2(SHAPE, CLASSES, prior=prior(), networks=networks),
         "M1": M1(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "DistilledM1, M1's stage": DistilledM1(SHAPE, CLASSES, prior=prior(), networks=networks),
         "M1M2, M1's stage": M1M2(SHAPE, CLASSES, prior=prior(), networks=networks, m1_until=1.0),
         "M1M2, end to end": M1M2(SHAPE, CLASSES, prior=prior(), networks=networks, m1_until=0.0, m2_until=0.0),
         "ConditionalVAE": ConditionalVAE(SHAPE, CLASSES, prior=prior(), networks=networks),

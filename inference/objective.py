@@ -57,6 +57,7 @@ class Consistency:
 
     Aligned, q̃(y|x) stands in for q(y|x) in the target: see `Alignment`. With a teacher, its q̄(y|x) does, whose weights
     are a running mean of the classifier's: see `inference.teacher`. Then the model that training leaves is the teacher.
+    A model may have targets of its own: `SemiSupervisedModel.consistency_targets`.
 
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
@@ -227,13 +228,17 @@ class Objective:
                 raise ValueError("augmentation: expected one: consistency compares q(y|x) with q(y|x'); got None.")
             # One pass over all of them: with batch norm, a classifier that met the labelled images by themselves could
             # tell them by their statistics, fit them, and give all others the same answer, which is consistent too.
-            targeted = [seen.unlabelled] if teacher is None else []
+            with torch.no_grad():
+                log_target = model.consistency_targets(seen.unlabelled)
+                if log_target is None and teacher is not None:
+                    log_target = teacher.classify(seen.unlabelled).logits
+            targeted = [seen.unlabelled] if log_target is None else []
             parts = [seen.labelled, *targeted, seen.transformed]
             logits = model.classify(torch.cat(parts)).logits
             labelled_logits, *own, transformed_logits = logits.split([len(part) for part in parts])
             # -Σ_y q_T(y | x) log q(y | x')
-            with torch.no_grad():
-                log_target = own[0].detach() if teacher is None else teacher.classify(seen.unlabelled).logits
+            if log_target is None:
+                log_target = own[0].detach()
             confident = log_target.exp().amax(-1) >= consistency.confidence
             if consistency.aligned:
                 if alignment is None:

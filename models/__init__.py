@@ -5,6 +5,7 @@ from models.adgm import ADGM
 from models.adversarial_autoencoder import AdversarialAutoencoder
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
+from models.distilled_m1 import DistilledM1
 from models.gmvae import GMVAE
 from models.ladder_vae import LadderVAE
 from models.m1 import M1
@@ -24,6 +25,7 @@ __all__ = [
     "SOMVAE",
     "AdversarialAutoencoder",
     "ConditionalVAE",
+    "DistilledM1",
     "LadderVAE",
     "SemiSupervisedModel",
     "SparseLabelVAE",

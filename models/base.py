@@ -136,10 +136,20 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         return {}
 
+    def consistency_targets(self, x: Tensor) -> Tensor | None:
+        """Return what stands in for log q(y | x) in the targets of posterior consistency, (batch, classes).
+
+        None, as a rule: then it is q(y | x) itself, or a teacher's. Called without gradients.
+
+        Args:
+            x: Unlabelled images, as the model sees them.
+        """
+        return None
+
     def advance(self, progress: float) -> None:
         """Take note, before a step, of the share of the training steps that are done, in [0, 1].
 
-        For a model that is trained in stages; what follows from it has to depend on `progress` alone.
+        For a model that is trained in stages; what follows from it has to depend on `progress` and on buffers alone.
         """
 
     @property

@@ -17,6 +17,9 @@ from models.part import Part
 Probabilities = Callable[[Any], Any]
 
 _FOLDS = 5
+_AT_ONCE = 1000
+_SCALINGS = 100
+_SMALLEST = 1e-300
 
 
 class FeatureClassifier(Part, ABC):
@@ -145,6 +148,8 @@ class LabelSpreading(FeatureClassifier):
         num_neighbours: How many neighbours an image has in the graph; all, where there are fewer images.
         alpha: The share of a label that is its neighbours', not its own, in (0, 1).
         num_unlabelled: How many unlabelled images, at most, they spread over: the more, the better and the slower.
+        balanced: Whether what has spread is weighed until every class that has a label has as much of the images as
+            any other. A class whose images lie close together takes its neighbours' otherwise.
 
     Raises:
         ValueError: If a number is not positive or alpha is outside (0, 1).
@@ -153,6 +158,7 @@ class LabelSpreading(FeatureClassifier):
     num_neighbours: int = 7
     alpha: float = 0.2
     num_unlabelled: int = 10_000
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         _check_positive("num_neighbours", self.num_neighbours)
@@ -162,13 +168,23 @@ class LabelSpreading(FeatureClassifier):
 
     def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
         """See `FeatureClassifier.fit`."""
-        from sklearn.neighbors import KNeighborsRegressor
+        from sklearn.neighbors import KNeighborsRegressor, kneighbors_graph
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
-        neighbours = min(self.num_neighbours, len(z))
-        spread = Spreading(kernel="knn", n_neighbors=neighbours, alpha=self.alpha, max_iter=1000).fit(z, y)
+        neighbours = min(self.num_neighbours, len(z) - 1)
+
+        def graph(z: Any, _: Any) -> Any:  # noqa: ANN401
+            # In both directions, as of Zhou et al.; scikit-learn's "knn" gives what is far from all, and is nobody's
+            # neighbour, a say among those that are not its own. On a network's features that costs five points.
+            directed = kneighbors_graph(z, neighbours)
+            return directed + directed.T
+
+        spread = Spreading(kernel=graph, alpha=self.alpha, max_iter=1000).fit(z, y)
+        spreads = spread.label_distributions_  # (images, classes)
+        if self.balanced:
+            spreads = _balance(spreads)
         # Not its own predict_proba, which divides by zero where no label has arrived.
-        return KNeighborsRegressor(neighbours).fit(z, spread.label_distributions_).predict
+        return KNeighborsRegressor(neighbours).fit(z, spreads).predict
 
 
 class Stock(nn.Module):
@@ -199,6 +215,11 @@ class Stock(nn.Module):
     def keep(self, z: Tensor, y: Tensor) -> None:
         """Keep features (N, features), and their classes (N,), -1 where they are not known, in place of the others."""
         self.z, self.y, self._fitted = z.to(self.z), y.to(self.y), None
+
+    def keep_features(self, features: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Keep the features of images with classes y, and of others, a thousand at a time: there may be many."""
+        z = torch.cat([features(some) for some in torch.cat([x, unlabelled]).split(_AT_ONCE)])
+        self.keep(z, torch.cat([y, y.new_full((len(unlabelled),), -1)]))
 
     def probabilities(self, z: Tensor) -> Tensor:
         """Return the probabilities of the classes, (..., classes), for features (..., features); uniform at first."""
@@ -240,6 +261,15 @@ class Stock(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the fitted classifier out of copies and pickles, which fit their own."""
         return {**self.__dict__, "_fitted": None}
+
+
+def _balance(probabilities: Any) -> Any:  # noqa: ANN401
+    """Scale columns to equal sums and rows to the sums that they had, in turn: Sinkhorn and Knopp 1967."""
+    mass = probabilities.sum(1, keepdims=True)  # 0 where no label has arrived
+    for _ in range(_SCALINGS):
+        probabilities = probabilities / probabilities.sum(0)
+        probabilities = mass * probabilities / probabilities.sum(1, keepdims=True).clip(min=_SMALLEST)
+    return probabilities
 
 
 def _check_positive(name: str, value: float | None) -> None:

@@ -2,7 +2,6 @@
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
@@ -138,8 +137,7 @@ class M1(SemiSupervisedModel):
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Keep the mean features of the images, which the classifier is fitted to."""
-        z = self._features(torch.cat([x, unlabelled])).mean
-        self.stock.keep(z, torch.cat([y, y.new_full((len(unlabelled),), -1)]))
+        self.stock.keep_features(lambda x: self._features(x).mean, x, y, unlabelled)
 
     def baseline(self) -> M2:
         """Return an M2 with the same networks, whose classifier looks at the image itself."""

@@ -28,6 +28,7 @@ from models import (
     SOMVAE,
     AdversarialAutoencoder,
     ConditionalVAE,
+    DistilledM1,
     LadderVAE,
     SparseLabelVAE,
 )
@@ -38,6 +39,7 @@ NETWORKS = MLP((4,))
 MODELS = {
     "M2": (M2, {}),
     "M1": (M1, {}),
+    "DistilledM1": (DistilledM1, {"feature_dim": 3, "fitted_at": (0.3, 0.6)}),
     "M1M2": (M1M2, {"inner_networks": NETWORKS, "z1_dim": 3}),
     "GMVAE": (GMVAE, {"prior": None}),
     "SOMVAE": (SOMVAE, {"latent_dim": 3, "rows": 2, "columns": 3}),
