@@ -31,7 +31,7 @@ class SemiSupervisedModel(nn.Module, ABC):
        latent variables beside the prior's, write `draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
        What gradients do not learn, `take_stock` does, if `stock_size` says so; what belongs to the loss beside the
-       bound, `penalties` adds.
+       bound, `penalties` adds; what consistency aims at in place of q(y | x), `consistency_targets` says.
     5. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
        it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
        command line need no edit: if they do, the interface is wrong.
