@@ -10,6 +10,7 @@ import itertools
 import pyro
 import pyro.optim
 import pytest
+import tiny
 import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
@@ -52,14 +53,7 @@ def _m1m2(progress, prior=None, **options):
 def _distilled_m1(*shares):
     options = {"networks": MLP(hidden=(16,)), "classifier": Convolutional(channels=(4, 4), hidden=16)}
     model = DistilledM1(GREY, CLASSES, prior=StandardNormal(LATENT), **options, feature_dim=5, fitted_at=(0.4, 0.7))
-    for share in shares:
-        model.advance(share)
-        x = torch.rand(9, *GREY)
-        with torch.no_grad():
-            model.eval().take_stock(x, torch.arange(9) % CLASSES, x)
-        model.train()
-        model.advance(share)
-    return model
+    return tiny.at(model, *shares)
 
 
 MODELS = {

@@ -58,6 +58,24 @@ def everything(precision="32-true", **options):
     )
 
 
+def at(model, *shares):
+    """Let a model take stock of the same 12 labelled and 30 other images at shares of training, in training mode.
+
+    It stands before the step that follows on the last of them.
+    """
+    torch.manual_seed(5)
+    x = (torch.rand(42, *model.image_shape) > 0.5).to(torch.get_default_dtype())
+    y = torch.arange(12) % model.num_classes
+    for share in shares:
+        model.advance(share)
+        model.eval()
+        with torch.no_grad():
+            model.take_stock(x[:12], y, x[12:])
+        model.train()
+        model.advance(share)
+    return model
+
+
 def assert_same_tensors(first, second):
     """Compare two state dictionaries bit for bit."""
     assert first.keys() == second.keys()
