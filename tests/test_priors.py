@@ -232,7 +232,7 @@ def test_the_nodes_of_a_map_are_looked_up_by_class(per_class):
     assert nodes.shape == (2, 2, 2, 3, LATENT)
     assert torch.equal(nodes[1, 0], nodes[1, 1])
     assert torch.equal(nodes[0, 0], nodes[0, 1]) != per_class
-    means = prior(y).component_distribution.mean  # (..., nodes, latent)
+    means = prior(y).loc  # (..., nodes, latent)
     torch.testing.assert_close(nodes.flatten(2, 3).expand(2, 2, 6, LATENT), means.expand(2, 2, 6, LATENT))
 
 

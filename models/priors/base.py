@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -87,19 +86,6 @@ def check_grid(rows: int, columns: int) -> None:
     for name, number in (("rows", rows), ("columns", columns)):
         if number < 1:
             raise ValueError(f"{name}: expected a positive integer; got {number}.")
-
-
-def mixture(logits: Tensor, loc: Tensor, scale: Tensor) -> TorchDistribution:
-    """Return the mixture Σ_k softmax(logits)_k N(loc_k, diag scale_k²).
-
-    Args:
-        logits: (..., components), broadcast over the leading dimensions of loc.
-        loc: (..., components, latent).
-        scale: (..., components, latent).
-    """
-    # Without expand the mixture scores, but cannot be sampled, where logits lack the leading dimensions.
-    weights = dist.Categorical(logits=logits.expand(loc.shape[:-1]))
-    return dist.MixtureSameFamily(weights, dist.Normal(loc, scale).to_event(1))
 
 
 def spread(*shape: int) -> Tensor:

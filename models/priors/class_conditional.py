@@ -6,7 +6,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from models.likelihoods import bounded
-from models.priors.base import Posterior, Prior, check_components, check_latent_dim, mixture, spread
+from models.mixture import NormalMixture
+from models.priors.base import Posterior, Prior, check_components, check_latent_dim, spread
 
 
 class ClassConditional(Prior):
@@ -58,7 +59,7 @@ class ClassConditional(Prior):
         scale = bounded(self.log_scale).exp()
         if y is None:
             logits = self.logits.log_softmax(-1).flatten()  # (classes · components,): equal parts
-            return mixture(logits, self.loc.flatten(end_dim=1), scale.flatten(end_dim=1))
+            return NormalMixture(logits, self.loc.flatten(end_dim=1), scale.flatten(end_dim=1))
         if self.num_components == 1:
             return dist.Normal(self.loc[y, 0], scale[y, 0]).to_event(1)
-        return mixture(self.logits[y], self.loc[y], scale[y])
+        return NormalMixture(self.logits[y], self.loc[y], scale[y])

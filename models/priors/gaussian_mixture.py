@@ -5,7 +5,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from models.likelihoods import bounded
-from models.priors.base import Prior, check_components, check_latent_dim, mixture, spread
+from models.mixture import NormalMixture
+from models.priors.base import Prior, check_components, check_latent_dim, spread
 
 
 class GaussianMixture(Prior):
@@ -33,4 +34,4 @@ class GaussianMixture(Prior):
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the mixture; see `Prior.forward`."""
-        return mixture(self.logits, self.loc, bounded(self.log_scale).exp())
+        return NormalMixture(self.logits, self.loc, bounded(self.log_scale).exp())

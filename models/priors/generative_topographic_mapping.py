@@ -5,7 +5,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from models.likelihoods import bounded
-from models.priors.base import Posterior, Prior, check_grid, check_latent_dim, mixture, spread
+from models.mixture import NormalMixture
+from models.priors.base import Posterior, Prior, check_grid, check_latent_dim, spread
 
 
 class GenerativeTopographicMapping(Prior):
@@ -72,7 +73,7 @@ class GenerativeTopographicMapping(Prior):
         loc = self._means()
         if self.per_class:
             loc = loc.flatten(end_dim=1) if y is None else loc[y]  # (..., nodes, latent)
-        return mixture(loc.new_zeros(loc.shape[-2]), loc, bounded(self.log_scale).exp().expand_as(loc))
+        return NormalMixture(loc.new_zeros(loc.shape[-2]), loc, bounded(self.log_scale).exp())
 
     def nodes(self, y: Tensor) -> Tensor:
         """Return the means W φ(u), or W_y φ(u), as a grid; see `Prior.nodes`."""

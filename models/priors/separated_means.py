@@ -5,7 +5,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.priors.base import Posterior, Prior, check_latent_dim, mixture
+from models.mixture import NormalMixture
+from models.priors.base import Posterior, Prior, check_latent_dim
 
 
 class SeparatedMeans(Prior):
@@ -62,6 +63,6 @@ class SeparatedMeans(Prior):
         if self.num_classes is None:
             raise ValueError("prior: SeparatedMeans expected num_classes, or a model that tells it; got neither.")
         if y is None:
-            return mixture(self.means.new_zeros(self.num_classes), self.means, torch.ones_like(self.means))
+            return NormalMixture(self.means.new_zeros(self.num_classes), self.means, torch.ones_like(self.means))
         loc = self.means[y]
         return dist.Normal(loc, torch.ones_like(loc)).to_event(1)

@@ -4,7 +4,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.priors.base import Posterior, Prior, check_components, check_latent_dim, mixture
+from models.mixture import NormalMixture
+from models.priors.base import Posterior, Prior, check_components, check_latent_dim
 
 
 class VampPrior(Prior):
@@ -13,8 +14,8 @@ class VampPrior(Prior):
         p(z)     = 1/K Σ_k q(z | u_k, y_k),   the pseudo-classes y_k dealt out evenly
         p(z | y) = 1/K Σ_k q(z | u_yk, y),    if per_class
 
-    The pseudo-inputs u are images, learned with everything else. Scoring z costs a Gaussian for each component
-    and each enumerated class; 500 components, as in the paper, are for a GPU.
+    The pseudo-inputs u are images, learned with everything else. The paper has 500; the encoder sees them in each step,
+    as it does the batch. Batch norm in the encoder would take its statistics from both in turn: better without it.
 
     Args:
         latent_dim: The dimension of z.
@@ -59,4 +60,4 @@ class VampPrior(Prior):
         if self.per_class and y is not None:
             loc = loc.unflatten(0, (-1, self.num_components))[y]  # (..., components, latent)
             scale = scale.unflatten(0, (-1, self.num_components))[y]
-        return mixture(loc.new_zeros(loc.shape[-2]), loc, scale)
+        return NormalMixture(loc.new_zeros(loc.shape[-2]), loc, scale)
