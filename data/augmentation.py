@@ -1,4 +1,4 @@
-"""Small random turns, scalings, shifts and bends of images."""
+"""Small random turns, scalings, shifts and bends of images, and their mirror images."""
 
 import math
 from dataclasses import dataclass
@@ -13,19 +13,21 @@ _NODES = 5
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Turn, scale, shift and bend each image by itself, at random.
+    """Turn, scale, shift, bend and mirror each image by itself, at random.
 
     An image is turned by U(-degrees, degrees), scaled by U(1 - scale, 1 + scale) about its centre, shifted by
     U(-shift, shift) times its width and its height, and bent: at the nodes of a grid of 5×5 its pixels move by
     N(0, elastic²) times its width and its height, smoothly in between (Simard, Steinkraus and Platt 2003, ICDAR).
-    All that is one bilinear resampling; beyond the border its edge pixels go on. Randomness comes from torch's global
-    generator on the images' device.
+    All that is one bilinear resampling; beyond the border its edge pixels go on. Last, left and right change sides with
+    probability `horizontal_flip`, for images that keep their class then, as clothes do and digits do not.
+    Randomness comes from torch's global generator on the images' device.
 
     Args:
         degrees: largest angle, in degrees, from 0 to 180.
         scale: largest relative change of size, at least 0 and below 1.
         shift: largest shift, as a share of the image's sides, from 0 to 1; 0.07 is 2 pixels of 28.
         elastic: standard deviation of the bending, as a share of the image's sides, from 0 to 1.
+        horizontal_flip: probability with which left and right change sides.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -39,6 +41,7 @@ class Augmentation:
     scale: float = 0.1
     shift: float = 0.07
     elastic: float = 0.0
+    horizontal_flip: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
@@ -49,6 +52,8 @@ class Augmentation:
             raise ValueError(f"shift: expected a share of the image's sides, from 0 to 1, got {self.shift}.")
         if not 0 <= self.elastic <= 1:
             raise ValueError(f"elastic: expected a share of the image's sides, from 0 to 1, got {self.elastic}.")
+        if not 0 <= self.horizontal_flip <= 1:
+            raise ValueError(f"horizontal_flip: expected a probability from 0 to 1, got {self.horizontal_flip}.")
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the images, each changed by itself.
@@ -67,8 +72,17 @@ class Augmentation:
             raise ValueError(
                 f"pixels: expected floats of shape (B, C, H, W), got {pixels.dtype} of shape {tuple(pixels.shape)}."
             )
-        if self.degrees == self.scale == self.shift == self.elastic == 0 or len(pixels) == 0:
+        if len(pixels) == 0:
             return pixels
+        if self.degrees or self.scale or self.shift or self.elastic:
+            pixels = self._move(pixels)
+        if self.horizontal_flip:
+            flipped = torch.rand(len(pixels), 1, 1, 1, device=pixels.device) < self.horizontal_flip
+            pixels = torch.where(flipped, pixels.flip(-1), pixels)
+        return pixels
+
+    def _move(self, pixels: Tensor) -> Tensor:
+        """Return the images turned, scaled, shifted and bent."""
         uniform = torch.rand(4, len(pixels), dtype=pixels.dtype, device=pixels.device) * 2 - 1
         angles = uniform[0] * math.radians(self.degrees)
         height, width = pixels.shape[2:]

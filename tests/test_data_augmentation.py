@@ -122,6 +122,27 @@ def test_without_bends_the_draws_are_what_they_were():
     assert torch.equal(plain, bent)
 
 
+@pytest.mark.parametrize("probability", [0.25, 1.0])
+def test_as_many_images_are_mirrored_as_asked_for_and_nothing_else_happens_to_them(probability):
+    pixels = eight_bit(1, 3, 4, 5).expand(4000, 3, 4, 5)
+    found = Augmentation(degrees=0.0, scale=0.0, shift=0.0, horizontal_flip=probability)(pixels)
+    mirrored = (found == pixels.flip(-1)).flatten(1).all(1)
+    kept = (found == pixels).flatten(1).all(1)
+    assert (mirrored ^ kept).all()
+    # The standard error is 0.007.
+    assert abs(float(mirrored.double().mean()) - probability) < 0.03
+
+
+def test_a_mirrored_image_is_moved_as_it_would_have_been():
+    pixels = eight_bit(4, 1, 12, 12)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        plain = Augmentation(elastic=0.1)(pixels)
+        torch.manual_seed(5)
+        mirrored = Augmentation(elastic=0.1, horizontal_flip=1.0)(pixels)
+    assert torch.equal(mirrored, plain.flip(-1))
+
+
 def test_randomness_comes_from_the_global_generator():
     pixels = eight_bit(4, 1, 12, 12)
     with torch.random.fork_rng():
@@ -148,6 +169,7 @@ def test_no_images_give_no_images():
         ({"shift": -0.5}, "shift: .* got -0.5"),
         ({"shift": 1.5}, "shift: expected a share .* got 1.5"),
         ({"elastic": -0.1}, "elastic: expected a share .* got -0.1"),
+        ({"horizontal_flip": 1.1}, "horizontal_flip: expected a probability from 0 to 1, got 1.1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):
