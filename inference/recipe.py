@@ -75,7 +75,8 @@ class Recipe:
         learning_rate: Adam's, or the highest one of the cycle.
         one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv
             1708.07120) rather than staying constant.
-        early_stopping: Stop after so many epochs in which the validation accuracy did not rise; None for never.
+        early_stopping: Stop after so many epochs in which the validation accuracy did not rise, of a model trained in
+            stages in the last of them; None for never.
         seed: Of the batches, the binarisation, the augmentation, the samples of z.
         trainer: Device, precision, gradient clipping.
 

@@ -258,11 +258,14 @@ class Training(lightning.LightningModule):
         """Stop where the validation accuracy has not risen for as many epochs as the recipe allows.
 
         It is read off the history, which a checkpoint holds, so that a resumed run stops where it would have.
+        Where training has stages only the last one counts.
         """
-        if self.recipe.early_stopping is None or not self.history:
+        begin = self.model.last_stage_from * self.total_steps
+        rows = [row for row in self.history if row["step"] > begin]
+        if self.recipe.early_stopping is None or not rows:
             return
-        best = max(self.history, key=lambda row: row["validation_accuracy"])  # the first of them
-        if self.history[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
+        best = max(rows, key=lambda row: row["validation_accuracy"])  # the first of them
+        if rows[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
             self.trainer.should_stop = True
 
     def _tell(self) -> None:

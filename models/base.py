@@ -153,6 +153,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
 
     @property
+    def last_stage_from(self) -> float:
+        """The share of training at which the last of its stages begins; before it, training is not stopped early."""
+        return 0.0
+
+    @property
     def stock_size(self) -> int | None:
         """How many unlabelled images `take_stock` is shown; None where there is nothing to take stock of."""
         return None

@@ -119,6 +119,11 @@ class DistilledM1(M1):
         self.z_encoder.train(self.training and not self.learns_classifier)
         self.teaching_h_encoder.eval()
 
+    @property
+    def last_stage_from(self) -> float:
+        """Where the classifier is fitted for the last time; see `SemiSupervisedModel.last_stage_from`."""
+        return self.fitted_at[-1]
+
     def _learn(self, classifier: bool) -> None:
         self.learns_classifier = classifier
         self.taught.fill_(classifier)

@@ -141,6 +141,11 @@ class M1M2(SemiSupervisedModel):
             # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
             getattr(self, name).train(self.training and self.stage.item() != _M2)
 
+    @property
+    def last_stage_from(self) -> float:
+        """Where all is learned end to end, or else M2; see `SemiSupervisedModel.last_stage_from`."""
+        return self.m2_until if self.m2_until < 1 else self.m1_until
+
     def _enter(self, stage: int) -> None:
         self.stage.fill_(stage)
         self.label_in_story = self.sums_over_class = self.learns_classifier = stage != _M1

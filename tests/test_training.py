@@ -22,7 +22,8 @@ from inference.evaluation import predict_probabilities
 from inference.objective import Observations, Sizes
 from inference.recipe import Recipe
 from inference.training import Training, check_trainable, train
-from models.networks import Network
+from models import M1M2, DistilledM1
+from models.networks import MLP, Network
 from models.priors import StandardNormal
 
 
@@ -367,6 +368,22 @@ def test_early_stopping_counts_epochs(tmp_path, max_epochs, patience, last):
     again = tiny.m2()
     assert train(again, data, recipe, tmp_path) == history
     tiny.assert_same_tensors(again.state_dict(), model.state_dict())
+
+
+STAGED = {
+    "M1M2, end to end at last": (lambda: M1M2((1, 8, 8), 3, networks=MLP((7,)), m1_until=0.2, m2_until=0.6), 0.6),
+    "M1M2": (lambda: M1M2((1, 8, 8), 3, networks=MLP((7,)), m1_until=0.4), 0.4),
+    "DistilledM1": (lambda: DistilledM1((1, 8, 8), 3, networks=MLP((7,)), fitted_at=(0.2, 0.6)), 0.6),
+}
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_a_model_in_stages_is_not_stopped_before_the_last_of_them(name):
+    make, share = STAGED[name]
+    # Nothing is learned: the first epoch after the last stage has begun is the best of those that count.
+    recipe = tiny.recipe(max_epochs=20, early_stopping=2, learning_rate=1e-30)
+    history = train(make(), tiny.arrays(num_train=16), recipe, None)
+    assert history[-1]["epoch"] == 20 * share + 3
 
 
 # Interruption
