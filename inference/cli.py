@@ -290,7 +290,12 @@ def evaluate(arguments: list[str]) -> None:
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
     evaluation = evaluate_model(
-        run.model, run.data, num_samples=options.num_samples, num_images=options.num_images, seed=options.seed
+        run.model,
+        run.data,
+        num_samples=options.num_samples,
+        num_images=options.num_images,
+        seed=options.seed,
+        progress_bar=True,
     )
     print("\n".join(evaluation_lines(evaluation, run.data)))
 

@@ -24,6 +24,7 @@ import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
+from tqdm import tqdm
 
 from data import ImageData
 from inference.calibration import Calibration, calibrate
@@ -155,6 +156,7 @@ def evaluate(
     num_samples: int = 100,
     num_images: int | None = None,
     seed: int = 0,
+    progress_bar: bool = False,
 ) -> Evaluation:
     """Meet the test images: accuracy and calibration, log p(x), p(y|x), the ELBO and its terms.
 
@@ -168,6 +170,7 @@ def evaluate(
         num_images: How many test images the likelihood is computed for, the first of a random order that
             depends on the seed; None for all.
         seed: Of that order, of the binarisation and of the samples.
+        progress_bar: Whether a terminal shows for how many images the likelihood is known, and how long it will take.
 
     Raises:
         ValueError: If there are no test images, num_samples or num_images is less than 1, num_images is more
@@ -187,7 +190,8 @@ def evaluate(
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
     with seeded(seed):
-        estimate, terms = _observe(model, data, data.test_images.cpu()[chosen], num_samples, generator)
+        images = data.test_images.cpu()[chosen]
+        estimate, terms = _observe(model, data, images, num_samples, generator, progress_bar)
     evaluation = Evaluation(
         classifier=calibrate(probabilities, labels),
         main_classes=calibrate_main_classes(probabilities, data),
@@ -372,11 +376,18 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _observe(
-    model: SemiSupervisedModel, data: ImageData, images: Tensor, num_samples: int, generator: torch.Generator
+    model: SemiSupervisedModel,
+    data: ImageData,
+    images: Tensor,
+    num_samples: int,
+    generator: torch.Generator,
+    progress_bar: bool,
 ) -> tuple[ImportanceEstimate | None, dict[str, float]]:
     """Estimate log p(x, y), where it can be, and the mean terms of the ELBO for the same observations."""
     log_joint: list[Tensor] = []
     terms: dict[str, float] = {}
+    # None: on a terminal alone.
+    bar = tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=None if progress_bar else True)
     # These chunks do not depend on S, so that a seed's binarisation does not either.
     for chunk in torch.split(images, _images_at_once(model, copies=model.num_classes)):
         x = data.observe(data.pixels(chunk), generator)
@@ -387,6 +398,8 @@ def _observe(
                 terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
             if model.bounds_evidence:
                 log_joint.append(importance_sampling(model, x, num_samples).log_joint)
+        bar.update(len(chunk))
+    bar.close()
     return ImportanceEstimate(torch.cat(log_joint)) if log_joint else None, terms
 
 

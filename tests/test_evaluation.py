@@ -1,5 +1,6 @@
 """Evaluation against a model whose evidence and posteriors are known, and against sums done by hand."""
 
+import io
 import json
 import math
 import subprocess
@@ -282,6 +283,20 @@ def test_one_binarisation_for_every_number_of_samples():
     once, again = (torch.cat(chunks) for chunks in seen.values())
     assert torch.equal(once, again)
     assert set(once.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_shows_how_far_the_likelihood_is_and_nothing_of_it_stays(terminal, monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", screen)
+    data = made_up_data(7)
+    with_bar = evaluate(LinearGaussian(), data, num_samples=2, progress_bar=True).to_dict()
+    shown = screen.getvalue()
+    assert ("log p(x)" in shown and "/7" in shown) == terminal
+    assert shown.rstrip("\r").rpartition("\r")[2].strip() == ""
+    assert with_bar == evaluate(LinearGaussian(), data, num_samples=2).to_dict()
+    assert screen.getvalue() == shown
 
 
 def test_one_image_has_no_standard_error():
