@@ -105,10 +105,11 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         lines.append(_calibration_row(name, evaluation.main_classes, evaluation.num_images))
     lines.append("")
     if evaluation.log_likelihood is not None:
+        each = " for each class" if evaluation.posterior is not None else ""  # None: no class in the story
         lines.append(
             f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
             f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
-            f"importance samples for each class, mean and standard error over {evaluation.num_likelihood_images} images"
+            f"importance samples{each}, mean and standard error over {evaluation.num_likelihood_images} images"
             + (", binarised once" if data.binarise else "")
         )
     terms = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.terms.items() if name != "negative_elbo")

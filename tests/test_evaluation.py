@@ -24,6 +24,7 @@ from inference.evaluation import (
     predict_probabilities,
 )
 from inference.objective import Objective, Observations, Sizes
+from inference.report import evaluation_lines
 from models import M2, SemiSupervisedModel
 from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP
@@ -297,6 +298,21 @@ def test_a_terminal_shows_how_far_the_likelihood_is_and_nothing_of_it_stays(term
     assert shown.rstrip("\r").rpartition("\r")[2].strip() == ""
     assert with_bar == evaluate(LinearGaussian(), data, num_samples=2).to_dict()
     assert screen.getvalue() == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "sampled"), [("M1", "3 importance samples,"), ("M2", "3 importance samples for each class,")]
+)
+def test_the_report_says_log_p_and_how_it_was_sampled(name, sampled):
+    model = MODELS[name]()
+    data = made_up_data(5, model.image_shape, model.num_classes)
+    result = evaluate(model, data, num_samples=3)
+    (line,) = [line for line in evaluation_lines(result, data) if line.startswith("- log p(x)")]
+    assert line == (
+        f"- log p(x) {result.log_likelihood:.2f} ± {result.log_likelihood_error:.2f} nats "
+        f"({result.bits_per_dimension:.4f} bits per dimension), a lower bound by {sampled} "
+        "mean and standard error over 5 images"
+    )
 
 
 def test_one_image_has_no_standard_error():
