@@ -386,20 +386,19 @@ def _observe(
     """Estimate log p(x, y), where it can be, and the mean terms of the ELBO for the same observations."""
     log_joint: list[Tensor] = []
     terms: dict[str, float] = {}
-    # None: on a terminal alone.
-    bar = tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=None if progress_bar else True)
-    # These chunks do not depend on S, so that a seed's binarisation does not either.
-    for chunk in torch.split(images, _images_at_once(model, copies=model.num_classes)):
-        x = data.observe(data.pixels(chunk), generator)
-        model.likelihood.check(x)
-        # Pyro's checks look at every value: worth it once, on the first images.
-        with pyro.validation_enabled(not terms):
-            for name, value in _elbo_terms(model, x.to(device_of(model))).items():
-                terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
-            if model.bounds_evidence:
-                log_joint.append(importance_sampling(model, x, num_samples).log_joint)
-        bar.update(len(chunk))
-    bar.close()
+    hidden = None if progress_bar else True  # None: hidden where there is no terminal
+    with tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=hidden) as bar:
+        # These chunks do not depend on S, so that a seed's binarisation does not either.
+        for chunk in torch.split(images, _images_at_once(model, copies=model.num_classes)):
+            x = data.observe(data.pixels(chunk), generator)
+            model.likelihood.check(x)
+            # Pyro's checks look at every value: worth it once, on the first images.
+            with pyro.validation_enabled(not terms):
+                for name, value in _elbo_terms(model, x.to(device_of(model))).items():
+                    terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
+                if model.bounds_evidence:
+                    log_joint.append(importance_sampling(model, x, num_samples).log_joint)
+            bar.update(len(chunk))
     return ImportanceEstimate(torch.cat(log_joint)) if log_joint else None, terms
 
 
