@@ -1,6 +1,5 @@
 """The mixture of normal distributions, scored by one matrix product."""
 
-import math
 from typing import Any
 
 import pyro.distributions as dist
@@ -8,6 +7,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
+
+from models.normal import HALF_LOG_TWO_PI
 
 
 class NormalMixture(TorchDistribution):
@@ -51,7 +52,7 @@ class NormalMixture(TorchDistribution):
         z, loc, scale = value.to(dtype), self.loc.to(dtype), self.scale.to(dtype)
         precision = scale.square().reciprocal()
         weighed = loc * precision
-        constant = -0.5 * (loc * weighed).sum(-1) - scale.log().sum(-1) - 0.5 * math.log(2 * math.pi) * loc.shape[-1]
+        constant = -0.5 * (loc * weighed).sum(-1) - scale.log().sum(-1) - HALF_LOG_TWO_PI * loc.shape[-1]
         powers = torch.cat([z.square(), z], dim=-1)
         factors = torch.cat([-0.5 * precision, weighed], dim=-1)
         # log N(z; μ_k, diag σ_k²)

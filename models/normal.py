@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.likelihoods import bounded
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class LogScaleNormal(dist.Normal):
@@ -50,7 +50,7 @@ class LogScaleNormal(dist.Normal):
             standardised = self._drawn[1]
         else:
             standardised = (value - self.loc) / self.scale
-        return -_HALF_LOG_TWO_PI - torch.addcmul(self.log_scale, standardised, standardised, value=0.5)
+        return -HALF_LOG_TWO_PI - torch.addcmul(self.log_scale, standardised, standardised, value=0.5)
 
 
 class UnitNormal(dist.Normal):
@@ -71,7 +71,7 @@ class UnitNormal(dist.Normal):
         """Return the log-density in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        return -0.5 * value.square() - _HALF_LOG_TWO_PI
+        return -0.5 * value.square() - HALF_LOG_TWO_PI
 
 
 def diagonal_normal(outputs: Tensor) -> TorchDistribution:
