@@ -260,9 +260,11 @@ class Training(lightning.LightningModule):
         It is read off the history, which a checkpoint holds, so that a resumed run stops where it would have.
         Where training has stages only the last one counts.
         """
+        if self.recipe.early_stopping is None:
+            return
         begin = self.model.last_stage_from * self.total_steps
         rows = [row for row in self.history if row["step"] > begin]
-        if self.recipe.early_stopping is None or not rows:
+        if not rows:
             return
         best = max(rows, key=lambda row: row["validation_accuracy"])  # the first of them
         if rows[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
