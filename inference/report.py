@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from inference.runs import Run
 
+_UNNAMED = (
+    "No training image has a label: the model was not told which class is which, and an accuracy compares its classes "
+    "with those of the data by number alone."
+)
 _SHOWN_IMAGES = 10
 _MAPPED_IMAGES = 2000
 
@@ -77,6 +81,8 @@ def result(run: "Run") -> str:
             _row(f"main classes, baseline: {name}", calibration, run.seconds[name])
             for name, calibration in run.main_class_baselines.items()
         ]
+    if run.data is not None and not _has_labels(run.data):
+        rows += ["", _UNNAMED]
     if run.baselines:
         rows += [
             "",
@@ -84,6 +90,10 @@ def result(run: "Run") -> str:
             "generative terms off; what the generative story adds is the difference.",
         ]
     return "\n".join(rows)
+
+
+def _has_labels(data: ImageData) -> bool:
+    return data.num_labelled + data.num_partly_labelled > 0
 
 
 def _row(name: str, calibration: Calibration, seconds: float) -> str:
@@ -210,6 +220,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
     """Draw what the model makes of images, and of none."""
     assert run.data is not None
     model, data = run.model, run.data
+    told = data.class_names if _has_labels(data) else None  # None: the model's classes go by number
     images, labels = data.test_images, data.test_labels
     if not len(images):
         images, labels = data.train_images, data.train_labels
@@ -218,8 +229,8 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
         shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
         mapped = data.pixels(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
         drawn = {
-            "class_samples": figures.class_samples(model, num_samples, data.class_names),
-            "analogies": figures.analogies(model, shown, data.class_names),
+            "class_samples": figures.class_samples(model, num_samples, told),
+            "analogies": figures.analogies(model, shown, told),
             "reconstructions": figures.reconstructions(model, shown),
             "latent_map": figures.latent_map(model, *mapped, data.class_names),
         }

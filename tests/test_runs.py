@@ -17,7 +17,7 @@ from matplotlib import pyplot
 
 import inference.runs
 from data import Digits
-from inference import Objective, fit, load, resume
+from inference import Objective, figures, fit, load, resume
 from inference.checkpoints import read_checkpoint
 from inference.runs import baseline_objectives
 from inference.training import train
@@ -143,6 +143,18 @@ def test_a_loaded_model_predicts_identically(finished):
 def test_the_best_epoch_can_be_loaded(finished):
     accuracies = [row["validation_accuracy"] for row in finished.history]
     assert len(load(str(finished.folder), checkpoint="best").history) == 1 + accuracies.index(max(accuracies))
+
+
+@pytest.mark.parametrize("num_labels", [0, 6])
+def test_without_labels_classes_go_by_number_and_the_report_says_so(tmp_path, monkeypatch, num_labels):
+    names = []
+    drawn = figures.class_samples
+    monkeypatch.setattr(figures, "class_samples", lambda *given: [names.append(given[2]), drawn(*given)][1])
+    data = tiny.arrays(num_labels=num_labels, class_names=["shirt", "boot", "bag"])
+    fit(tiny.m2(), data, max_epochs=1, batch_size=9, folder=str(tmp_path / "run"), baselines=False)
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert ("No training image has a label" in report) == (num_labels == 0)
+    assert names == [None if num_labels == 0 else ("shirt", "boot", "bag")]
 
 
 def test_without_test_images_there_is_no_result(tmp_path, capsys):
