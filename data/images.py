@@ -115,6 +115,11 @@ class ImageData:
         return len(self.unlabelled_index)
 
     @property
+    def has_labels(self) -> bool:
+        """Whether of any training image something is known of its class."""
+        return self.num_labelled + self.num_partly_labelled > 0
+
+    @property
     def labelled_index(self) -> Tensor:
         """Ascending int64 indices (num_labelled,) of the labelled training images."""
         return (self.train_labels >= 0).nonzero().squeeze(1)

@@ -81,7 +81,8 @@ def result(run: "Run") -> str:
             _row(f"main classes, baseline: {name}", calibration, run.seconds[name])
             for name, calibration in run.main_class_baselines.items()
         ]
-    if run.data is not None and not _has_labels(run.data):
+    assert run.data is not None
+    if not run.data.has_labels:
         rows += ["", _UNNAMED]
     if run.baselines:
         rows += [
@@ -90,10 +91,6 @@ def result(run: "Run") -> str:
             "generative terms off; what the generative story adds is the difference.",
         ]
     return "\n".join(rows)
-
-
-def _has_labels(data: ImageData) -> bool:
-    return data.num_labelled + data.num_partly_labelled > 0
 
 
 def _row(name: str, calibration: Calibration, seconds: float) -> str:
@@ -220,7 +217,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
     """Draw what the model makes of images, and of none."""
     assert run.data is not None
     model, data = run.model, run.data
-    told = data.class_names if _has_labels(data) else None  # None: the model's classes go by number
+    told = data.class_names if data.has_labels else None  # None: the model's classes go by number
     images, labels = data.test_images, data.test_labels
     if not len(images):
         images, labels = data.train_images, data.train_labels

@@ -240,7 +240,7 @@ def _train(run: Run, baselines: bool) -> None:
     untrained = copy.deepcopy(run.model)
     run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
     run.seconds["model"] = run.history[-1]["seconds"]
-    if not (baselines and run.data.num_labelled + run.data.num_partly_labelled):
+    if not (baselines and run.data.has_labels):
         return
     for name, objective in baseline_objectives(run.recipe.objective).items():
         if is_first():

@@ -403,7 +403,7 @@ def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None
     if recipe.early_stopping is not None and not len(data.validation_images):
         raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
     objective = recipe.objective
-    classifies = objective.alpha > 0 and data.num_labelled + data.num_partly_labelled > 0
+    classifies = objective.alpha > 0 and data.has_labels
     compares = objective.consistency is not None and data.num_unlabelled > 0
     if not (objective.generative or classifies or compares):
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")

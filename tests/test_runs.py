@@ -147,9 +147,13 @@ def test_the_best_epoch_can_be_loaded(finished):
 
 @pytest.mark.parametrize("num_labels", [0, 6])
 def test_without_labels_classes_go_by_number_and_the_report_says_so(tmp_path, monkeypatch, num_labels):
-    names = []
-    drawn = figures.class_samples
-    monkeypatch.setattr(figures, "class_samples", lambda *given: [names.append(given[2]), drawn(*given)][1])
+    names, class_samples = [], figures.class_samples
+
+    def drawn(model, num_samples, class_names):
+        names.append(class_names)
+        return class_samples(model, num_samples, class_names)
+
+    monkeypatch.setattr(figures, "class_samples", drawn)
     data = tiny.arrays(num_labels=num_labels, class_names=["shirt", "boot", "bag"])
     fit(tiny.m2(), data, max_epochs=1, batch_size=9, folder=str(tmp_path / "run"), baselines=False)
     report = (tmp_path / "run" / "report.md").read_text()
