@@ -375,11 +375,13 @@ def features(arguments: list[str]) -> None:
         "| on the test images | linear probe | 5 nearest neighbours | k-means | NMI | ARI |\n|---|---|---|---|---|---|"
     )
     for name, scores in score_features(run.model, run.data, seed=options.seed).items():
-        print(
-            f"| {name} | {scores.linear_probe:.2%} | {scores.nearest_neighbours:.2%} | {scores.clustering:.2%} "
-            f"| {scores.nmi:.3f} | {scores.ari:.3f} |"
-        )
-    print(f"\nThe classifiers learned from the {run.data.num_labelled} labelled training images.")
+        shares = (scores.linear_probe, scores.nearest_neighbours, scores.clustering)
+        told = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
+        print(f"| {name} | {told} | {scores.nmi:.3f} | {scores.ari:.3f} |")
+    if scores.linear_probe is None:
+        print("\nk-means alone: the classifiers learn from labelled training images of at least two classes.")
+    else:
+        print(f"\nThe classifiers learned from the {run.data.num_labelled} labelled training images.")
 
 
 def judge(arguments: list[str]) -> None:

@@ -1,5 +1,7 @@
 """What a trained model is good for: features, generated images, more training images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -59,6 +61,12 @@ def test_features_that_tell_the_class_score_one_and_pixels_stand_beside():
     # k-means on pixels finds clusters of noise.
     assert found["pixels"].clustering < 0.8
     assert found["pixels"].nmi < 0.5
+
+
+def test_features_are_clustered_without_labels():
+    every = score_features(_Oracle(tiny.m2()), _clear(60))
+    for name, scores in score_features(_Oracle(tiny.m2()), _clear(60, num_labels=0)).items():
+        assert scores == replace(every[name], linear_probe=None, nearest_neighbours=None)
 
 
 def test_clusters_are_matched_with_classes_so_that_the_accuracy_is_highest():
@@ -142,7 +150,6 @@ def test_a_data_set_shows_all_its_labels_again():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: score_features(tiny.m2(), tiny.arrays(num_labels=0)), "data: expected labelled training images"),
         (lambda: score_features(tiny.m2(), tiny.arrays(num_test=2)), "data: expected at least 3 test images; got 2"),
         (lambda: train_judge(tiny.arrays()), r"data: expected the class of every .* got 6 of 40"),
         (lambda: train_judge(tiny.arrays(num_labels=None, num_test=0)), "data: expected test images to compare with"),
