@@ -1,6 +1,7 @@
 """Runs: training a model with its baselines, and the folder that is left of it."""
 
 import copy
+import hashlib
 import sys
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -90,8 +91,7 @@ def fit(
     """
     if not isinstance(model, SemiSupervisedModel):
         raise TypeError(f"model: expected a SemiSupervisedModel; got {type(model).__name__}.")
-    if not isinstance(data, ImageData):
-        raise TypeError(f"data: expected an ImageData, such as Arrays(images, labels, …); got {type(data).__name__}.")
+    _check_data(data)
     options = _recipe(recipe)
     check_sizes(model, data)
     check_likelihood(model, data)
@@ -99,27 +99,32 @@ def fit(
     if folder is not None and not is_first():
         return _train_and_evaluate(Path(folder), model, data, options, baselines)
     config = _config(model, data, options, baselines)
-    target = _new_folder(folder, f"{data.name}-{type(model).__name__}")
+    target = _new_folder(folder, data, type(model).__name__)
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    start = {"state_dict": model.state_dict(), STORY: {"model": without_files(describe(model))}}
+    story = {"model": without_files(describe(model))}
+    if config["data"] is None:
+        story["data"] = _digest(data)
+    start = {"state_dict": model.state_dict(), STORY: story}
     AtomicCheckpointIO().save_checkpoint(start, _initial(target))
     return _train_and_evaluate(target, model, data, options, baselines)
 
 
-def resume(folder: str) -> Run:
+def resume(folder: str, data: ImageData | None = None) -> Run:
     """Go on with a run that was interrupted, from the last epoch that was saved.
 
     On a CPU it ends with the same weights, bit for bit, as if it had never been interrupted.
 
     Args:
         folder: The run folder.
+        data: The images, where the run is one on arrays in memory; None for those that its configuration names.
 
     Returns:
         The run.
 
     Raises:
+        TypeError: If the data are no data.
         FileNotFoundError: If there is no such run, or it was stopped before its first weights were saved.
-        ValueError: If its files are damaged, or it was trained on arrays in memory.
+        ValueError: If its files are damaged, or the data are not those that it was trained on.
     """
     target = Path(folder)
     config = _read_config(target)
@@ -128,9 +133,16 @@ def resume(folder: str) -> Run:
             f"run: expected one that had begun; {target} was stopped before its first weights were saved. Remove it, "
             "and train anew."
         )
-    data = _build_data(config, target)
+    if data is None:
+        data = _build_data(config, target)
+    else:
+        _check_data(data)
+        if config["data"] is not None:
+            raise ValueError(f"data: expected none, as {target / 'config.yaml'} names the run's own; got {data.name}.")
     recipe = _build_recipe(config, target)
-    model, _ = _load_model(_initial(target), config)
+    model, story = _load_model(_initial(target), config)
+    if config["data"] is None and story.get("data") != _digest(data):
+        raise ValueError(f"data: expected the images and labels that {target} began with; got others.")
     check_sizes(model, data)
     return _train_and_evaluate(target, model, data, recipe, config["baselines"])
 
@@ -226,7 +238,7 @@ def _train_and_evaluate(
             write_report(run)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
-            f"interrupted; ssvae fit --resume {folder} goes on from the last epoch that was saved."
+            f"interrupted; {_resuming(folder, data)} goes on from the last epoch that was saved."
         ) from error
     return run
 
@@ -257,6 +269,11 @@ def _train(run: Run, baselines: bool) -> None:
                 run.main_class_baselines[name] = main_classes
 
 
+def _check_data(data: ImageData) -> None:
+    if not isinstance(data, ImageData):
+        raise TypeError(f"data: expected an ImageData, such as Arrays(images, labels, …); got {type(data).__name__}.")
+
+
 def _recipe(options: dict[str, Any]) -> Recipe:
     for name in options:
         if name not in _recipe_names():
@@ -272,18 +289,42 @@ def _recipe_names() -> list[str]:
     return [each.name for each in fields(Recipe)]
 
 
-def _new_folder(folder: str | None, name: str) -> Path:
-    target = Path(folder) if folder is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+def _new_folder(folder: str | None, data: ImageData, model: str) -> Path:
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{data.name}-{model}"
+    target = Path(folder) if folder is not None else Path("runs") / name
     if folder is None and target.exists():
         target = target.with_name(f"{target.name}-{time.time_ns() % 10**6:06d}")
     if target.exists():
         has_begun = _initial(target).exists()
         raise FileExistsError(
             f"folder: expected a run folder that does not exist yet; {target} exists, and is never overwritten"
-            + (f" (ssvae fit --resume {target} goes on with it)." if has_begun else ".")
+            + (f" ({_resuming(target, data)} goes on with it)." if has_begun else ".")
         )
     target.mkdir(parents=True)
     return target
+
+
+def _resuming(folder: Path, data: ImageData) -> str:
+    """Say how to go on with a run."""
+    return f"inference.resume({str(folder)!r}, data)" if holds_arrays(data) else f"ssvae fit --resume {folder}"
+
+
+def _digest(data: ImageData) -> str:
+    """Return the SHA-256 of all images and labels that training and evaluation see, and of how they see them."""
+    found = hashlib.sha256(repr((data.class_names, data.binarise)).encode())
+    for part in (
+        data.train_images,
+        data.train_labels,
+        data.train_admissible,
+        data.validation_images,
+        data.validation_labels,
+        data.test_images,
+        data.test_labels,
+    ):
+        if part is not None:
+            found.update(repr(part.shape).encode())
+            found.update(part.cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _initial(folder: Path) -> Path:
@@ -320,7 +361,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
     if config["data"] is None:
-        raise ValueError(f"run: {folder} was trained on arrays in memory, which only the program that had them has.")
+        raise ValueError(
+            f"run: {folder} was trained on arrays in memory, which only the program that had them has; there "
+            f"inference.resume({str(folder)!r}, data) goes on with it."
+        )
     data = build(config["data"])
     if not isinstance(data, ImageData):
         raise ValueError(f"run: expected a data set in {folder / 'config.yaml'}; got {config['data']!r}.")

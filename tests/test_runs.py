@@ -252,11 +252,59 @@ def test_a_run_that_was_killed_before_its_first_weights_cannot_be_resumed_and_no
         fit(m2(), digits(), folder=str(folder), **options())
 
 
+def interrupted_on_arrays(folder, monkeypatch):
+    """Train on `tiny.arrays()`, three epochs, until the evaluation, where a user stops it."""
+    with monkeypatch.context() as patch:
+        patch.setattr("inference.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt, match=r"interrupted; inference\.resume\('.*run', data\) goes on"):
+            fit(tiny.m2(), tiny.arrays(), folder=folder, **vars(tiny.recipe()))
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_run_on_arrays_goes_on_with_the_same_arrays(tmp_path, monkeypatch):
+    finished = fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "finished"), **vars(tiny.recipe()))
+    folder = str(tmp_path / "run")
+    interrupted_on_arrays(folder, monkeypatch)
+    run = resume(folder, tiny.arrays())
+    tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
+    assert run.evaluation.to_dict() == finished.evaluation.to_dict()
+    with pytest.raises(FileExistsError, match=r"inference\.resume\('.*run', data\) goes on with it"):
+        fit(tiny.m2(), tiny.arrays(), folder=folder, **vars(tiny.recipe()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"num_labels": 3},
+        {"num_validation": 0},
+        {"num_test": 11},
+        {"binarise": True},
+        {"class_names": ["a", "b", "c"]},
+        {"admissible": torch.eye(3, dtype=torch.bool)[torch.arange(40) % 3]},
+    ],
+)
+def test_a_run_on_arrays_does_not_go_on_with_others(tmp_path, monkeypatch, other):
+    folder = str(tmp_path / "run")
+    interrupted_on_arrays(folder, monkeypatch)
+    before = contents(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"data: expected the images and labels that .*run began with; got others\."):
+        resume(folder, tiny.arrays(**other))
+    assert contents(tmp_path / "run") == before
+
+
 def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
     fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "run"), max_epochs=1, batch_size=10, baselines=False)
-    with pytest.raises(ValueError, match="run was trained on arrays in memory"):
+    with pytest.raises(ValueError, match=r"run was trained on arrays in memory.*; there inference\.resume\("):
         resume(str(tmp_path / "run"))
     assert load(str(tmp_path / "run"), with_data=False).class_names == ("0", "1", "2")
+
+
+def test_a_run_that_names_its_data_takes_no_others(folder):
+    with pytest.raises(ValueError, match=r"data: expected none, as .*config\.yaml names the run's own; got Digits"):
+        resume(str(folder), digits())
+    with pytest.raises(TypeError, match="data: expected an ImageData"):
+        resume(str(folder), "Digits")
 
 
 # Refusals: nothing is left behind, nothing is lost
