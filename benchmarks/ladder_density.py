@@ -1,0 +1,88 @@
+"""`python -m benchmarks.ladder_density`: log p(x) of a ladder VAE without classes, on MNIST.
+
+    python -m benchmarks.ladder_density [--root DIR] [--folder runs/ladder] [--max_epochs 360] [--num_samples 5000]
+
+Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five rungs, 64, 32, 16, 8 and 4 dimensions wide, after
+2,000 epochs and others with several importance samples. Of these rungs this ladder has the lower three, and as there
+two dense layers with batch norm to each arrow. It is trained on all 60,000 images, drawn as 0 or 1 anew in every batch.
+Without labels they are put into one class, whose q(y | x) and p(y) are 1: what is left is
+
+    p(z_3) p(z_2 | z_3) p(z_1 | z_2) p(x | z_1)
+
+Sixteen epochs of 50,000 images, 1,000 test images, 200 samples: -89.3 nats; with one dense layer to each arrow -90.3,
+with five rungs then -90.5, of which the fourth is asleep; with ELU -91.7 and -91.3, and without batch norm it diverges.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data import MNIST, Arrays
+from inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, resume
+from models import LadderVAE
+from models.likelihoods import Bernoulli
+from models.networks import MLP
+from models.priors import StandardNormal
+
+
+def main() -> None:
+    """Train the ladder, and print log p(x) of the test images and the KL divergence of each rung."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
+    parser.add_argument("--folder", help="the run folder, gone on with where it exists; below runs/ if not given")
+    parser.add_argument("--max_epochs", type=int, default=360, help="passes over the training images")
+    parser.add_argument("--num_samples", type=int, default=5000, help="importance samples of each test image")
+    options = parser.parse_args()
+    data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
+    begun = options.folder is not None and Path(options.folder).exists()
+    run = resume(options.folder, data) if begun else train(data, options.folder, options.max_epochs)
+    found = evaluate(run.model, data, num_samples=options.num_samples, progress_bar=True)
+    print(f"log p(x) {found.log_likelihood:.2f} ± {found.log_likelihood_error:.2f} nats, ELBO {found.elbo:.2f} nats")
+    print(", ".join(f"{name} {nats:.1f}" for name, nats in found.terms.items() if name.startswith("kl/")))
+
+
+def train(data: Arrays, folder: str | None, max_epochs: int) -> Run:
+    """Train three rungs, of 64, 32 and 16 dimensions from the image upwards."""
+    model = LadderVAE(
+        data.image_shape,
+        num_classes=data.num_classes,
+        prior=StandardNormal(latent_dim=16),
+        likelihood=Bernoulli(),
+        networks=MLP(hidden=(500, 500), activation=nn.LeakyReLU, batch_norm=True),
+        latent_dims=(64, 32),
+        hidden=(512, 256),
+    )
+    return fit(
+        model,
+        data,
+        folder=folder,
+        baselines=False,
+        objective=Objective(alpha=0, kl_weight=KLWeight(start=0, end=1, until=0.1)),
+        max_epochs=max_epochs,
+        batch_size=250,
+        learning_rate=0.002,
+        one_cycle=True,
+        trainer=TrainerOptions(precision="auto", gradient_clip=100),
+    )
+
+
+def one_class(data: MNIST) -> Arrays:
+    """Return the images, drawn as 0 or 1 anew in every batch, all of one class that no label tells."""
+    return Arrays(
+        data.train_images,
+        _zeros(data.train_images),
+        test_images=data.test_images,
+        test_labels=_zeros(data.test_images),
+        num_labels=0,
+        binarise=True,
+    )
+
+
+def _zeros(images: Tensor) -> Tensor:
+    return torch.zeros(len(images), dtype=torch.long)
+
+
+if __name__ == "__main__":
+    main()
