@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from data import MNIST, Arrays
 from inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, resume
@@ -72,16 +72,12 @@ def one_class(data: MNIST) -> Arrays:
     """Return the images, drawn as 0 or 1 anew in every batch, all of one class that no label tells."""
     return Arrays(
         data.train_images,
-        _zeros(data.train_images),
+        torch.zeros_like(data.train_labels),
         test_images=data.test_images,
-        test_labels=_zeros(data.test_images),
+        test_labels=torch.zeros_like(data.test_labels),
         num_labels=0,
         binarise=True,
     )
-
-
-def _zeros(images: Tensor) -> Tensor:
-    return torch.zeros(len(images), dtype=torch.long)
 
 
 if __name__ == "__main__":

@@ -52,16 +52,17 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
     """
     if len(data.test_images) < data.num_classes:
         raise ValueError(f"data: expected at least {data.num_classes} test images; got {len(data.test_images)}.")
+    x_train, x_test = data.pixels(data.train_images[data.labelled_index]), data.pixels(data.test_images)
     y_train, y_test = data.train_labels[data.labelled_index], data.test_labels
     # A classifier of one class has nothing to learn.
     learns = len(y_train.unique()) > 1
     found = {}
     for name, encode in (("latent means", lambda x: latent_means(model, x)), ("pixels", lambda x: x.flatten(1))):
-        test = encode(data.pixels(data.test_images)).double().numpy()
+        test = encode(x_test).double().numpy()
         clustering = _cluster(test, y_test.numpy(), data.num_classes, seed)
         linear = nearest = None
         if learns:
-            train = encode(data.pixels(data.train_images[data.labelled_index])).double().numpy()
+            train = encode(x_train).double().numpy()
             linear, nearest = _classify(train, y_train.numpy(), test, y_test.numpy())
         found[name] = FeatureScores(linear, nearest, *clustering)
     return found
