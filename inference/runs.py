@@ -312,6 +312,8 @@ def _resuming(folder: Path, data: ImageData) -> str:
 def _digest(data: ImageData) -> str:
     """Return the SHA-256 of all images and labels that training and evaluation see, and of how they see them."""
     found = hashlib.sha256(repr((data.class_names, data.binarise)).encode())
+    if data.hierarchy is not None:
+        found.update(repr((data.hierarchy.names, data.hierarchy.main_class_of.tolist())).encode())
     for part in (
         data.train_images,
         data.train_labels,

@@ -282,6 +282,7 @@ def test_a_run_on_arrays_goes_on_with_the_same_arrays(tmp_path, monkeypatch):
         {"binarise": True},
         {"class_names": ["a", "b", "c"]},
         {"admissible": torch.eye(3, dtype=torch.bool)[torch.arange(40) % 3]},
+        {"tree": {"low": ["0", "1"], "high": ["2"]}},
     ],
 )
 def test_a_run_on_arrays_does_not_go_on_with_others(tmp_path, monkeypatch, other):
