@@ -1,4 +1,4 @@
-"""Small random turns, scalings, shifts and bends of images, and their mirror images."""
+"""Small random turns, scalings, shifts and bends of images, their mirror images, and squares cut out of them."""
 
 import math
 from dataclasses import dataclass
@@ -10,16 +10,22 @@ from torch import Tensor
 _NODES = 5
 """On each side of the grid at which images are bent."""
 
+_GREY = 128 / 255
+"""What stands where a part of an image is cut out: neither ink nor paper."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Turn, scale, shift, bend and mirror each image by itself, at random.
+    """Turn, scale, shift, bend, mirror and cut each image by itself, at random.
 
     An image is turned by U(-degrees, degrees), scaled by U(1 - scale, 1 + scale) about its centre, shifted by
     U(-shift, shift) times its width and its height, and bent: at the nodes of a grid of 5×5 its pixels move by
     N(0, elastic²) times its width and its height, smoothly in between (Simard, Steinkraus and Platt 2003, ICDAR).
-    All that is one bilinear resampling; beyond the border its edge pixels go on. Last, left and right change sides with
-    probability `horizontal_flip`, for images that keep their class then, as clothes do and digits do not.
+    All that is one bilinear resampling; beyond the border its edge pixels go on. Then left and right change sides with
+    probability `horizontal_flip`, for images that keep their class then, as clothes do and digits do not. Last, a
+    rectangle of `cutout` times the width and the height turns grey, its centre anywhere in the image (DeVries and
+    Taylor 2017, arXiv 1708.04552): the class has to be told from the rest. In training the classifier alone is shown
+    images that are cut; the story is not asked to draw the rectangle.
     Randomness comes from torch's global generator on the images' device.
 
     Args:
@@ -28,6 +34,8 @@ class Augmentation:
         shift: largest shift, as a share of the image's sides, from 0 to 1; 0.07 is 2 pixels of 28.
         elastic: standard deviation of the bending, as a share of the image's sides, from 0 to 1.
         horizontal_flip: probability with which left and right change sides.
+        cutout: sides of the rectangle that is cut out, as a share of the image's, from 0 to 1; less of it where it
+            reaches beyond the border.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -42,6 +50,7 @@ class Augmentation:
     shift: float = 0.07
     elastic: float = 0.0
     horizontal_flip: float = 0.0
+    cutout: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
@@ -54,6 +63,8 @@ class Augmentation:
             raise ValueError(f"elastic: expected a share of the image's sides, from 0 to 1, got {self.elastic}.")
         if not 0 <= self.horizontal_flip <= 1:
             raise ValueError(f"horizontal_flip: expected a probability from 0 to 1, got {self.horizontal_flip}.")
+        if not 0 <= self.cutout <= 1:
+            raise ValueError(f"cutout: expected a share of the image's sides, from 0 to 1, got {self.cutout}.")
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the images, each changed by itself.
@@ -68,20 +79,37 @@ class Augmentation:
         Raises:
             ValueError: if `pixels` is not a batch of floating-point images.
         """
-        if pixels.dim() != 4 or not pixels.is_floating_point():
-            raise ValueError(
-                f"pixels: expected floats of shape (B, C, H, W), got {pixels.dtype} of shape {tuple(pixels.shape)}."
-            )
+        return self.cut(self.move(pixels))
+
+    def move(self, pixels: Tensor) -> Tensor:
+        """Return the images turned, scaled, shifted, bent and mirrored, but whole; arguments as of a call."""
+        _check(pixels)
         if len(pixels) == 0:
             return pixels
         if self.degrees or self.scale or self.shift or self.elastic:
-            pixels = self._move(pixels)
+            pixels = self._resampled(pixels)
         if self.horizontal_flip:
             flipped = torch.rand(len(pixels), 1, 1, 1, device=pixels.device) < self.horizontal_flip
             pixels = torch.where(flipped, pixels.flip(-1), pixels)
         return pixels
 
-    def _move(self, pixels: Tensor) -> Tensor:
+    def cut(self, pixels: Tensor) -> Tensor:
+        """Return the images where they are, each with its own rectangle cut out; arguments as of a call."""
+        _check(pixels)
+        if not self.cutout:
+            return pixels
+        height, width = pixels.shape[2:]
+        rows, columns = (self._within(len(pixels), side, pixels.device) for side in (height, width))
+        cut = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
+        return torch.where(cut, _GREY, pixels)
+
+    def _within(self, number: int, side: int, device: torch.device) -> Tensor:
+        """Return which rows or columns (B, side) the rectangle covers: those whose middle lies within it."""
+        centre = side * torch.rand(number, 1, device=device)
+        middle = torch.arange(side, device=device) + 0.5
+        return (middle - centre).abs() < self.cutout * side / 2
+
+    def _resampled(self, pixels: Tensor) -> Tensor:
         """Return the images turned, scaled, shifted and bent."""
         uniform = torch.rand(4, len(pixels), dtype=pixels.dtype, device=pixels.device) * 2 - 1
         angles = uniform[0] * math.radians(self.degrees)
@@ -96,6 +124,13 @@ class Augmentation:
         nodes = 2 * self.elastic * torch.randn(len(pixels), _NODES, _NODES, 2, dtype=pixels.dtype, device=pixels.device)
         rows, columns = (_smoothing(nodes, size) for size in pixels.shape[2:])
         return torch.einsum("hi,bijd,wj->bhwd", rows, nodes, columns)
+
+
+def _check(pixels: Tensor) -> None:
+    if pixels.dim() != 4 or not pixels.is_floating_point():
+        raise ValueError(
+            f"pixels: expected floats of shape (B, C, H, W), got {pixels.dtype} of shape {tuple(pixels.shape)}."
+        )
 
 
 def _smoothing(like: Tensor, size: int) -> Tensor:

@@ -114,6 +114,7 @@ class Observations:
         transformed: The unlabelled images, each shifted, turned and scaled by itself; for `Consistency`.
         partly: Images whose label admits some of the classes, (partly labelled batch, channels, height, width).
         admissible: The classes it admits, booleans (partly labelled batch, classes).
+        cut: The labelled images, each with a part cut out, for -log q(y|x) to see in their place; None for the same.
     """
 
     labelled: Tensor
@@ -122,6 +123,7 @@ class Observations:
     transformed: Tensor | None = None
     partly: Tensor | None = None
     admissible: Tensor | None = None
+    cut: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,10 @@ class Objective:
         if not model.learns_classifier:
             return loss, terms
 
+        labelled_x = seen.labelled if seen.cut is None else seen.cut
         consistency = self.consistency if len(seen.unlabelled) else None
         if consistency is None:
-            labelled_logits = model.classify(seen.labelled).logits if self.alpha and len(seen.labelled) else None
+            labelled_logits = model.classify(labelled_x).logits if self.alpha and len(labelled_x) else None
         else:
             if seen.transformed is None:
                 raise ValueError("augmentation: expected one: consistency compares q(y|x) with q(y|x'); got None.")
@@ -233,7 +236,7 @@ class Objective:
                 if log_target is None and teacher is not None:
                     log_target = teacher.classify(seen.unlabelled).logits
             targeted = [seen.unlabelled] if log_target is None else []
-            parts = [seen.labelled, *targeted, seen.transformed]
+            parts = [labelled_x, *targeted, seen.transformed]
             logits = model.classify(torch.cat(parts)).logits
             labelled_logits, *own, transformed_logits = logits.split([len(part) for part in parts])
             # -Σ_y q_T(y | x) log q(y | x')

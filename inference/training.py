@@ -141,23 +141,28 @@ class Training(lightning.LightningModule):
         self._started = time.perf_counter()
 
     def observations(self, batch: Batch) -> Observations:
-        """Turn indices into pixels: transformed if so chosen, then binarised if so chosen."""
+        """Turn indices into pixels: transformed if so chosen, then binarised if so chosen.
+
+        Labelled images are cut for -log q(y|x) alone: L(x, y) would have the story draw what was cut out.
+        """
         observe, augment = self.data.observe, self.recipe.augmentation
         labelled = self._pixels(batch.labelled)
         unlabelled = self._pixels(batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0])
-        transformed = None
+        transformed = cut = None
         if augment is not None:
-            labelled = augment(labelled)
+            labelled = augment.move(labelled)
+            if augment.cutout:
+                cut = observe(augment.cut(labelled))
             if self.recipe.objective.consistency is not None:
                 transformed = observe(augment(unlabelled))
         y = self._labels[batch.labelled]
         if not len(batch.partly):
-            return Observations(observe(labelled), y, observe(unlabelled), transformed)
+            return Observations(observe(labelled), y, observe(unlabelled), transformed, cut=cut)
         assert self._admissible is not None
         partly = self._pixels(batch.partly)
-        partly = observe(partly if augment is None else augment(partly))
+        partly = observe(partly if augment is None else augment.move(partly))
         return Observations(
-            observe(labelled), y, observe(unlabelled), transformed, partly, self._admissible[batch.partly]
+            observe(labelled), y, observe(unlabelled), transformed, partly, self._admissible[batch.partly], cut
         )
 
     def _pixels(self, index: Tensor) -> Tensor:

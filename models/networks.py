@@ -266,17 +266,20 @@ class Convolutional(Networks):
 
     Attributes:
         channels: Channels after each halving of the image.
+        convolutions_per_size: How many convolutions there are at each size, one of which halves or doubles it; two are
+            the beginning of a VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556).
         hidden: Size of the dense layer where the class enters.
         activation: The non-linearity's class.
         batch_norm: Normalise each hidden layer over the batch.
         dropout: Probability with which a unit of the dense layer is dropped in training.
 
     Raises:
-        ValueError: If there are no channels, a size is not positive, dropout is outside [0, 1), or (when a
+        ValueError: If there are no channels, a size or number is not positive, dropout is outside [0, 1), or (when a
             network is made) the image is smaller than 8×8.
     """
 
     channels: tuple[int, ...] = (32, 64)
+    convolutions_per_size: int = 1
     hidden: int = 256
     activation: type[nn.Module] = nn.ReLU
     batch_norm: bool = False
@@ -285,6 +288,8 @@ class Convolutional(Networks):
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
             raise ValueError(f"channels: expected one or more positive numbers; got {self.channels}.")
+        if self.convolutions_per_size < 1:
+            raise ValueError(f"convolutions_per_size: expected a positive number; got {self.convolutions_per_size}.")
         if self.hidden < 1:
             raise ValueError(f"hidden: expected a positive layer size; got {self.hidden}.")
         _check_dropout(self.dropout)
@@ -306,6 +311,14 @@ class Convolutional(Networks):
         norm = [nn.BatchNorm2d(num_channels)] if self.batch_norm else []
         return [convolution, *norm, self.activation()]
 
+    def _same_size(self, num_channels: int) -> list[nn.Module]:
+        """Return the blocks of a size beside the one that comes from another size."""
+        blocks = (
+            self._block(nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1), num_channels)
+            for _ in range(self.convolutions_per_size - 1)
+        )
+        return [layer for block in blocks for layer in block]
+
     def _perceptron(self, sizes: Sequence[int], num_classes: int, num_beside: int = 0) -> _Perceptron:
         return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
 
@@ -320,7 +333,7 @@ class Convolutional(Networks):
         previous = image_shape[0]
         for channels in self.channels:
             convolution = nn.Conv2d(previous, channels, kernel_size=3, stride=2, padding=1)
-            convolutions.extend(self._block(convolution, channels))
+            convolutions.extend([*self._block(convolution, channels), *self._same_size(channels)])
             previous = channels
         features = previous * height * width
         perceptron = self._perceptron((features, self.hidden, num_outputs), num_classes, num_beside)
@@ -337,7 +350,7 @@ class Convolutional(Networks):
         outputs = [*reversed(self.channels[:-1]), image_shape[0]]
         previous = self.channels[-1]
         for size, channels in zip(reversed(larger), outputs, strict=True):
-            convolutions.append(nn.Upsample(size=size))
+            convolutions.extend([nn.Upsample(size=size), *self._same_size(previous)])
             convolution = nn.Conv2d(previous, channels, kernel_size=3, padding=1)
             last = size == larger[0]
             convolutions.extend([convolution] if last else self._block(convolution, channels))

@@ -143,6 +143,51 @@ def test_a_mirrored_image_is_moved_as_it_would_have_been():
     assert torch.equal(mirrored, plain.flip(-1))
 
 
+STILL = {"degrees": 0.0, "scale": 0.0, "shift": 0.0}
+
+
+@pytest.mark.parametrize("cutout", [0.25, 0.5, 1.0])
+def test_a_rectangle_about_a_random_place_is_cut_out_and_the_rest_is_left(cutout):
+    pixels = torch.rand(4000, 1, 20, 12)
+    cut = Augmentation(**STILL, cutout=cutout)(pixels) == 128 / 255
+    rows, columns = cut.any(3), cut.any(2)  # (B, 1, 20), (B, 1, 12)
+    assert torch.equal(cut, rows.unsqueeze(3) & columns.unsqueeze(2))
+    for covered, side in ((rows, 20), (columns, 12)):
+        # A row is cut where the centre lies within half a side of it: at the border for half as many centres as in
+        # the middle. The standard error is at most 0.008.
+        middles = torch.arange(side) + 0.5
+        half = cutout * side / 2
+        expected = ((middles + half).clamp(max=side) - (middles - half).clamp(min=0)) / side
+        assert (covered[:, 0].double().mean(0) - expected).abs().max() < 0.035
+        covered = covered[:, 0].int()
+        assert (covered.diff(dim=1).abs().sum(1) <= 2).all()  # one piece
+        assert int(covered.sum(1).max()) == min(side, round(cutout * side))
+
+
+def test_what_is_not_cut_out_is_the_image_in_every_channel():
+    pixels = torch.rand(50, 3, 8, 8)
+    found = Augmentation(**STILL, cutout=0.5)(pixels)
+    cut = (found == 128 / 255).all(1, keepdim=True).expand_as(found)
+    assert cut.any()
+    assert torch.equal(found[~cut], pixels[~cut])
+
+
+def test_to_augment_is_to_move_and_then_to_cut():
+    pixels = eight_bit(4, 1, 12, 12)
+    augmentation = Augmentation(elastic=0.1, horizontal_flip=0.5, cutout=0.5)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        both = augmentation(pixels)
+        torch.manual_seed(5)
+        moved = augmentation.move(pixels)
+        apart = augmentation.cut(moved)
+        torch.manual_seed(5)
+        whole = Augmentation(elastic=0.1, horizontal_flip=0.5)(pixels)
+    assert torch.equal(both, apart)
+    assert torch.equal(moved, whole)
+    assert not torch.equal(both, whole)
+
+
 def test_randomness_comes_from_the_global_generator():
     pixels = eight_bit(4, 1, 12, 12)
     with torch.random.fork_rng():
@@ -156,7 +201,7 @@ def test_randomness_comes_from_the_global_generator():
 
 
 def test_no_images_give_no_images():
-    assert Augmentation()(torch.zeros(0, 1, 8, 8)).shape == (0, 1, 8, 8)
+    assert Augmentation(cutout=0.5)(torch.zeros(0, 1, 8, 8)).shape == (0, 1, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +215,7 @@ def test_no_images_give_no_images():
         ({"shift": 1.5}, "shift: expected a share .* got 1.5"),
         ({"elastic": -0.1}, "elastic: expected a share .* got -0.1"),
         ({"horizontal_flip": 1.1}, "horizontal_flip: expected a probability from 0 to 1, got 1.1"),
+        ({"cutout": -0.1}, "cutout: expected a share .* got -0.1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):

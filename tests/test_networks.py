@@ -15,6 +15,7 @@ NETWORKS = {
     "MLP of two layers": lambda: MLP(hidden=(7, 5)),
     "Convolutional": lambda: Convolutional(channels=(2, 3), hidden=7),
     "Convolutional, three halvings": lambda: Convolutional(channels=(2, 3, 4), hidden=7),
+    "Convolutional, two at each size": lambda: Convolutional(channels=(2, 3), convolutions_per_size=2, hidden=7),
 }
 
 # name: a conditioned network and inputs for it, (leading..., BATCH, ...); x has no leading dimensions.
@@ -148,13 +149,24 @@ def test_the_images_share_of_the_first_layer_is_computed_once_and_not_once_per_c
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 13), (28, 28), (32, 32)])
 @pytest.mark.parametrize("halvings", [(2,), (2, 3), (2, 3, 4, 5)], ids=["one halving", "two", "four"])
-def test_convolutional_gives_back_the_size_it_was_given(height, width, channels, halvings):
-    networks = Convolutional(channels=halvings, hidden=7, batch_norm=True)
+@pytest.mark.parametrize("convolutions_per_size", [1, 3])
+def test_convolutional_gives_back_the_size_it_was_given(height, width, channels, halvings, convolutions_per_size):
+    networks = Convolutional(channels=halvings, convolutions_per_size=convolutions_per_size, hidden=7, batch_norm=True)
     shape = (channels, height, width)
     z = networks.encoder(shape, LATENT, CLASSES)(torch.rand(2, *shape), torch.arange(CLASSES).unsqueeze(-1))
     assert z.shape == (CLASSES, 2, LATENT)
     images = networks.decoder(LATENT, shape, CLASSES)(z, torch.arange(CLASSES).unsqueeze(-1))
     assert images.shape == (CLASSES, 2, *shape)
+
+
+def test_convolutions_at_one_size_stand_after_the_halving_and_after_the_doubling():
+    networks = Convolutional(channels=(2, 3), convolutions_per_size=2)
+
+    def shapes(network):
+        return [(c.in_channels, c.out_channels, c.stride[0]) for c in network.modules() if isinstance(c, nn.Conv2d)]
+
+    assert shapes(networks.encoder(IMAGE, OUTPUTS)) == [(1, 2, 2), (2, 2, 1), (2, 3, 2), (3, 3, 1)]
+    assert shapes(networks.decoder(LATENT, IMAGE)) == [(3, 3, 1), (3, 2, 1), (2, 2, 1), (2, 1, 1)]
 
 
 def test_the_decoder_ends_in_a_convolution_without_an_activation():
@@ -202,6 +214,7 @@ ERRORS = {
     "MLP with negative dropout": (lambda: MLP(dropout=-0.1), "dropout"),
     "Convolutional without channels": (lambda: Convolutional(channels=()), "channels"),
     "Convolutional with zero channels": (lambda: Convolutional(channels=(4, 0)), "channels"),
+    "Convolutional without convolutions": (lambda: Convolutional(convolutions_per_size=0), "convolutions_per_size"),
     "Convolutional without hidden units": (lambda: Convolutional(hidden=0), "hidden"),
     "Convolutional that drops everything": (lambda: Convolutional(dropout=1.0), "dropout"),
     "encoder of a low image": (lambda: Convolutional().encoder((1, 7, 8), 2), "8×8 pixels; got 7×8"),

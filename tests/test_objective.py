@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from dataclasses import replace
 
 import pyro
 import pyro.distributions
@@ -261,6 +262,23 @@ def test_the_weight_per_labelled_image_is_the_ratio_of_the_two_terms_in_the_loss
     ratio = (per_classification / per_bound).item()
     assert ratio == pytest.approx(objective.weight_per_labelled_image(SIZES), rel=1e-9)
     assert ratio == pytest.approx(0.4 * 50 / 10, rel=1e-9)
+
+
+@pytest.mark.parametrize("consistency", [None, Consistency(weight=2.0)], ids=["alone", "with consistency"])
+def test_of_images_that_are_cut_the_story_sees_the_whole_and_the_classifier_the_rest(consistency):
+    model, whole = _model(), _seen()
+    cut = _images(4)
+    objective = Objective(alpha=0.3, consistency=consistency)
+    torch.manual_seed(7)
+    loss, _ = objective(model, replace(whole, cut=cut), SIZES)
+    gradients = _gradients(model, loss)
+
+    torch.manual_seed(7)
+    expected, _ = objective(model, whole, SIZES)
+    of_whole, of_cut = (F.cross_entropy(model.y_encoder(x), whole.y) for x in (whole.labelled, cut))
+    expected = expected + 0.3 * (of_cut - of_whole)
+    torch.testing.assert_close(loss, expected, **EXACT)
+    _assert_same_gradients(gradients, _gradients(model, expected))
 
 
 def test_with_alpha_zero_there_is_no_classification_term():

@@ -81,12 +81,12 @@ def by_hand(model, data, recipe):
         torch.manual_seed(hash((recipe.seed, epoch)) % 2**31)
         totals = {}
         for batch in batches:
-            labelled = recipe.augmentation(data.pixels(data.train_images[batch.labelled]))
+            labelled = recipe.augmentation.move(data.pixels(data.train_images[batch.labelled]))
+            cut = data.observe(recipe.augmentation.cut(labelled))
             unlabelled = data.pixels(data.train_images[batch.unlabelled])
             transformed = data.observe(recipe.augmentation(unlabelled))
-            seen = Observations(
-                data.observe(labelled), data.train_labels[batch.labelled], data.observe(unlabelled), transformed
-            )
+            labelled, y = data.observe(labelled), data.train_labels[batch.labelled]
+            seen = Observations(labelled, y, data.observe(unlabelled), transformed, cut=cut)
             loss, terms = recipe.objective(pupil, seen, sizes, step / steps, alignment, model)
             adam.zero_grad()
             loss.backward()
