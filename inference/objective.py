@@ -223,7 +223,7 @@ class Objective:
             return loss, terms
 
         labelled_x = seen.labelled if seen.cut is None else seen.cut
-        consistency = self.consistency if len(seen.unlabelled) else None
+        consistency = self.consistency if len(seen.unlabelled) and model.is_consistent else None
         if consistency is None:
             labelled_logits = model.classify(labelled_x).logits if self.alpha and len(labelled_x) else None
         else:

@@ -75,6 +75,8 @@ class Recipe:
         learning_rate: Adam's, or the highest one of the cycle.
         one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv
             1708.07120) rather than staying constant.
+        cycles: How many times it does so, in equal parts of training: for a model in stages, of which each is to end
+            with small steps (Loshchilov and Hutter 2017, arXiv 1608.03983).
         early_stopping: Stop after so many epochs in which the validation accuracy did not rise, of a model trained in
             stages in the last of them; None for never.
         seed: Of the batches, the binarisation, the augmentation, the samples of z.
@@ -82,7 +84,8 @@ class Recipe:
 
     Raises:
         TypeError: If a number is not of its type.
-        ValueError: If a number is not positive, there is no limit to training, or consistency has no augmentation.
+        ValueError: If a number is not positive, there is no limit to training, a constant learning rate has cycles, or
+            consistency has no augmentation.
     """
 
     objective: Objective = field(default_factory=Objective)
@@ -93,6 +96,7 @@ class Recipe:
     labelled_batch_size: int | None = None
     learning_rate: float = 3e-4
     one_cycle: bool = False
+    cycles: int = 1
     early_stopping: int | None = None
     seed: int = 0
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
@@ -105,14 +109,16 @@ class Recipe:
         return min(limits)
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "early_stopping"):
+        for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "cycles", "early_stopping"):
             value = getattr(self, name)
-            if value is not None or name == "batch_size":
+            if value is not None or name in ("batch_size", "cycles"):
                 object.__setattr__(self, name, _positive(name, value, int))
         object.__setattr__(self, "learning_rate", _positive("learning_rate", self.learning_rate, float))
         check_count("seed", self.seed)
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("max_epochs: expected a number of epochs, or max_steps a number of steps; got neither.")
+        if self.cycles > 1 and not self.one_cycle:
+            raise ValueError(f"cycles: expected 1 for a learning rate that stays constant; got {self.cycles}.")
         if self.objective.consistency is not None and self.augmentation is None:
             raise ValueError(
                 "augmentation: expected one, since consistency compares q(y|x) with q(y|x') for a transformed x'; "

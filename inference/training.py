@@ -33,6 +33,7 @@ from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read
 from inference.description import describe, without_files
 from inference.evaluation import evaluating, predict_probabilities
 from inference.files import write_atomically
+from inference.learning_rate import RepeatedCycle
 from inference.memory import keep_freed_memory
 from inference.objective import Observations, Sizes
 from inference.precision import NetworkPrecision, set_compute_dtype
@@ -114,7 +115,7 @@ class Training(lightning.LightningModule):
         optimizer = torch.optim.Adam(self.learner.parameters(), lr=rate, fused=True)
         if not self.recipe.one_cycle:
             return optimizer
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=self.total_steps)
+        cycle = RepeatedCycle(optimizer, rate, self.total_steps, self.recipe.cycles)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
     @property

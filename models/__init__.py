@@ -6,6 +6,7 @@ from models.adversarial_autoencoder import AdversarialAutoencoder
 from models.base import SemiSupervisedModel
 from models.conditional_vae import ConditionalVAE
 from models.distilled_m1 import DistilledM1
+from models.distilled_m2 import DistilledM2
 from models.gmvae import GMVAE
 from models.ladder_vae import LadderVAE
 from models.m1 import M1
@@ -26,6 +27,7 @@ __all__ = [
     "AdversarialAutoencoder",
     "ConditionalVAE",
     "DistilledM1",
+    "DistilledM2",
     "LadderVAE",
     "SemiSupervisedModel",
     "SparseLabelVAE",

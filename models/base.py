@@ -136,6 +136,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         return {}
 
+    @property
+    def is_consistent(self) -> bool:
+        """Whether posterior consistency takes part, if the recipe has it; a model in stages may have it wait."""
+        return True
+
     def consistency_targets(self, x: Tensor) -> Tensor | None:
         """Return what stands in for log q(y | x) in the targets of posterior consistency, (batch, classes).
 

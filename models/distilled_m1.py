@@ -1,13 +1,11 @@
 """M1 whose classifier on features teaches a network that looks at the image."""
 
-import copy
-
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from models.feature_classifiers import FeatureClassifier, LabelSpreading, Stock
+from models.feature_classifiers import FeatureClassifier, LabelSpreading
+from models.feature_teacher import FeatureTeacher, check_stages, finite_log
 from models.likelihoods import Likelihood
 from models.m1 import M1
 from models.m2 import M2
@@ -75,10 +73,7 @@ class DistilledM1(M1):
         feature_dim: int = 64,
         fitted_at: tuple[float, ...] = (0.4, 0.7),
     ) -> None:
-        if feature_dim < 1:
-            raise ValueError(f"feature_dim: expected a positive integer; got {feature_dim}.")
-        if not fitted_at or list(fitted_at) != sorted(set(fitted_at)) or not 0 <= fitted_at[0] <= fitted_at[-1] < 1:
-            raise ValueError(f"fitted_at: expected shares of training in [0, 1) that rise; got {fitted_at}.")
+        check_stages(feature_dim, fitted_at)
         super().__init__(
             image_shape,
             num_classes,
@@ -93,9 +88,7 @@ class DistilledM1(M1):
 
         self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
         self.y_encoder = self.classifier.dense(feature_dim, num_classes)
-        # h as it was when c was fitted to it: what is learned meanwhile would move away from c.
-        self.teaching_h_encoder = copy.deepcopy(self.h_encoder).requires_grad_(False)
-        self.teaching_stock = Stock(self.feature_classifier, feature_dim, num_classes)
+        self.teaching = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("fits", torch.tensor(0))
         self.register_buffer("taught", torch.tensor(False))
         self._progress = 0.0
@@ -117,7 +110,6 @@ class DistilledM1(M1):
         self._learn(classifier=self.fits.item() > 0)
         # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
         self.z_encoder.train(self.training and not self.learns_classifier)
-        self.teaching_h_encoder.eval()
 
     @property
     def last_stage_from(self) -> float:
@@ -141,13 +133,8 @@ class DistilledM1(M1):
     def consistency_targets(self, x: Tensor) -> Tensor:
         """The logarithm of c(y; ·), for what it was last fitted to; see `SemiSupervisedModel.consistency_targets`."""
         if self.fits.item() < 2:
-            probabilities = super().classify(x).probs
-        else:
-            probabilities = self.teaching_stock.probabilities(self._teaching_features(x))
-        return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
-
-    def _teaching_features(self, x: Tensor) -> Tensor:
-        return F.normalize(self.teaching_h_encoder(x), dim=-1)  # (batch, feature_dim)
+            return finite_log(super().classify(x).probs)
+        return self.teaching.log_probabilities(x)
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
@@ -156,8 +143,7 @@ class DistilledM1(M1):
         if self.fits.item() == 0:
             super().take_stock(x, y, unlabelled)
         else:
-            self.teaching_h_encoder.load_state_dict(self.h_encoder.state_dict())
-            self.teaching_stock.keep_features(self._teaching_features, x, y, unlabelled)
+            self.teaching.fit(self.h_encoder, x, y, unlabelled)
         self.fits += 1
 
     def baseline(self) -> M2:

@@ -68,7 +68,7 @@ def test_c_is_fitted_when_it_is_time_and_the_network_learns_from_the_next_step_o
     stages = []
     for share in (0.2, 0.39, 0.4, 0.5, 0.69, 0.71, 0.99):
         tiny.at(model, share)
-        stages.append((int(model.fits), len(model.stock.y), len(model.teaching_stock.y), model.learns_classifier))
+        stages.append((int(model.fits), len(model.stock.y), len(model.teaching.stock.y), model.learns_classifier))
     assert stages == [(0, 0, 0, False), (0, 0, 0, False), *[(1, 42, 0, True)] * 3, *[(2, 42, 42, True)] * 2]
 
 
@@ -124,7 +124,7 @@ def test_the_first_lesson_is_what_c_says_of_the_vae_s_features_by_hand():
 def test_the_second_lesson_is_what_c_says_of_the_network_s_features_as_they_were():
     model, seen = tiny.at(_model(), 0.5, 0.8), _seen()
     h = model.h_encoder(seen.unlabelled)
-    c = model.teaching_stock.probabilities(h / h.norm(dim=-1, keepdim=True))
+    c = model.teaching.stock.probabilities(h / h.norm(dim=-1, keepdim=True))
     torch.testing.assert_close(model.consistency_targets(seen.unlabelled).exp(), c, **EXACT)
     assert not torch.allclose(c, model.stock.probabilities(model.encode(seen.unlabelled)))
     with torch.no_grad():

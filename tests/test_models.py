@@ -30,6 +30,7 @@ from models import (
     AdversarialAutoencoder,
     ConditionalVAE,
     DistilledM1,
+    DistilledM2,
     LadderVAE,
     SemiSupervisedModel,
     SparseLabelVAE,
@@ -53,6 +54,12 @@ def _m1m2(progress, prior=None, **options):
 def _distilled_m1(*shares):
     options = {"networks": MLP(hidden=(16,)), "classifier": Convolutional(channels=(4, 4), hidden=16)}
     model = DistilledM1(GREY, CLASSES, prior=StandardNormal(LATENT), **options, feature_dim=5, fitted_at=(0.4, 0.7))
+    return tiny.at(model, *shares)
+
+
+def _distilled_m2(*shares):
+    options = {"networks": MLP(hidden=(16,)), "classifier": Convolutional(channels=(4, 4), hidden=16)}
+    model = DistilledM2(GREY, CLASSES, prior=StandardNormal(LATENT), **options, feature_dim=5, fitted_at=(0.4,))
     return tiny.at(model, *shares)
 
 
@@ -136,6 +143,8 @@ MODELS = {
     "DistilledM1, M1 alone": lambda: _distilled_m1(),
     "DistilledM1, taught by the VAE's features": lambda: _distilled_m1(0.5),
     "DistilledM1, taught by its own": lambda: _distilled_m1(0.5, 0.8),
+    "DistilledM2, M2 alone": lambda: _distilled_m2(),
+    "DistilledM2, taught by its features": lambda: _distilled_m2(0.5),
     "M1M2, M1 alone": lambda: _m1m2(0.0),
     "M1M2, M2 on M1's features": lambda: _m1m2(0.5),
     "M1M2, end to end": lambda: _m1m2(0.9, prior=ClassConditional(LATENT), likelihood=Gaussian()),

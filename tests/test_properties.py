@@ -29,6 +29,7 @@ from models import (
     AdversarialAutoencoder,
     ConditionalVAE,
     DistilledM1,
+    DistilledM2,
     LadderVAE,
     SparseLabelVAE,
 )
@@ -40,6 +41,7 @@ MODELS = {
     "M2": (M2, {}),
     "M1": (M1, {}),
     "DistilledM1": (DistilledM1, {"feature_dim": 3, "fitted_at": (0.3, 0.6)}),
+    "DistilledM2": (DistilledM2, {"feature_dim": 3, "fitted_at": (0.5,)}),
     "M1M2": (M1M2, {"inner_networks": NETWORKS, "z1_dim": 3}),
     "GMVAE": (GMVAE, {"prior": None}),
     "SOMVAE": (SOMVAE, {"latent_dim": 3, "rows": 2, "columns": 3}),

@@ -22,7 +22,7 @@ from inference.evaluation import predict_probabilities
 from inference.objective import Observations, Sizes
 from inference.recipe import Recipe
 from inference.training import Training, check_trainable, train
-from models import M1M2, DistilledM1
+from models import M1M2, DistilledM1, DistilledM2
 from models.networks import MLP, Network
 from models.priors import StandardNormal
 
@@ -374,6 +374,7 @@ STAGED = {
     "M1M2, end to end at last": (lambda: M1M2((1, 8, 8), 3, networks=MLP((7,)), m1_until=0.2, m2_until=0.6), 0.6),
     "M1M2": (lambda: M1M2((1, 8, 8), 3, networks=MLP((7,)), m1_until=0.4), 0.4),
     "DistilledM1": (lambda: DistilledM1((1, 8, 8), 3, networks=MLP((7,)), fitted_at=(0.2, 0.6)), 0.6),
+    "DistilledM2": (lambda: DistilledM2((1, 8, 8), 3, networks=MLP((7,)), fitted_at=(0.2, 0.6)), 0.6),
 }
 
 
@@ -498,9 +499,10 @@ def test_what_cannot_be_trained_is_refused_beforehand(data, options, sentence):
         (lambda: Recipe(), "max_epochs: expected a number of epochs, or max_steps"),
         *(
             (lambda name=name: Recipe(**{"max_epochs": 1, name: 0}), f"{name}: expected a positive number; got 0")
-            for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "learning_rate")
+            for name in ("max_epochs", "max_steps", "batch_size", "labelled_batch_size", "learning_rate", "cycles")
         ),
         (lambda: Recipe(max_epochs=1, early_stopping=-1), "early_stopping: expected a positive number; got -1"),
+        (lambda: Recipe(max_epochs=1, cycles=2), "cycles: expected 1 for a learning rate that stays constant; got 2"),
         (
             lambda: Recipe(max_epochs=1, objective=tiny.everything().objective),
             "augmentation: expected one, since consistency",

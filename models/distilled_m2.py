@@ -1,0 +1,133 @@
+"""M2 that is taught what its own features say, once its story has found the classes."""
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from models.feature_classifiers import FeatureClassifier, LabelSpreading
+from models.feature_teacher import FeatureTeacher, check_stages
+from models.likelihoods import Likelihood
+from models.m2 import M2
+from models.networks import ImageShape, Networks
+from models.priors import ClassPrior, Prior
+
+
+class DistilledM2(M2):
+    """M2 whose classifier's features, after a while, say what it should learn of the unlabelled images.
+
+    Story and guide are those of `M2`, q(y | x) = Cat(g(h(x))). It is trained in stages, of which `advance` and
+    `take_stock` are told:
+
+        1. M2, without consistency.
+        2. A classifier c is fitted to the features h̄(x) = h(x) / |h(x)| as they are now, and c(y; h̄(x)) stands in for
+           q(y | x) in the targets of `inference.Consistency`,
+
+               λ · mean_unlabelled( Σ_y -c(y; h̄(x)) log q(y | x') ),
+
+           beside the terms of M2. And again, as often as one likes.
+
+    With labels that spread over a graph of nearest neighbours it is the label propagation of Iscen, Tolias, Avrithis
+    and Chum 2019, arXiv 1904.04717, from a classifier that has a story; with the generative terms off, from one that
+    has none. `DistilledM1` begins with the features of a VAE, for fewer labels.
+
+    Example:
+        >>> import torch
+        >>> from models import DistilledM2, networks
+        >>> model = DistilledM2((1, 28, 28), 10, classifier=networks.Convolutional())
+        >>> model.eval().classify(torch.rand(4, 1, 28, 28)).probs.shape
+        torch.Size([4, 10])
+
+    Args:
+        image_shape: Channels, height and width of x.
+        num_classes: How many classes.
+        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
+        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
+        networks: The networks of q(z | x, y) and p(x | y, z); the paper's MLP where they are not given.
+        classifier: The networks h and g of q(y | x); `networks` where they are not given.
+        class_prior: p(y); uniform where it is not given.
+        feature_classifier: The classifier c; label spreading, balanced, where it is not given.
+        feature_dim: The dimension of h(x).
+        fitted_at: The shares of training after which, at the end of an epoch, c is fitted.
+
+    Raises:
+        ValueError: If a size is not positive, the class prior is for another number of classes, or fitted_at is not
+            one or more shares in [0, 1) that rise.
+    """
+
+    fits: Tensor
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_classes: int,
+        *,
+        prior: Prior | None = None,
+        likelihood: Likelihood | None = None,
+        networks: Networks | None = None,
+        classifier: Networks | None = None,
+        class_prior: ClassPrior | None = None,
+        feature_classifier: FeatureClassifier | None = None,
+        feature_dim: int = 64,
+        fitted_at: tuple[float, ...] = (0.5,),
+    ) -> None:
+        check_stages(feature_dim, fitted_at)
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior,
+            likelihood=likelihood,
+            networks=networks,
+            classifier=classifier,
+            class_prior=class_prior,
+        )
+        self.feature_classifier = (
+            feature_classifier if feature_classifier is not None else LabelSpreading(balanced=True)
+        )
+        self.feature_dim = feature_dim
+        self.fitted_at = tuple(fitted_at)
+
+        self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
+        self.y_encoder = self.classifier.dense(feature_dim, num_classes)
+        self.teaching = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
+        self.register_buffer("fits", torch.tensor(0))
+        self._progress = 0.0
+
+    def story(self) -> list[tuple[str, str]]:
+        """M2's densities, and c; see `SemiSupervisedModel.story`."""
+        told = dict(super().story())
+        told["q(y | x)"] = f"Categorical, {self.num_classes} classes; {self.feature_dim} features; {self.classifier}"
+        return [*told.items(), ("c(y; ·)", repr(self.feature_classifier))]
+
+    def classify(self, x: Tensor) -> dist.Categorical:
+        """q(y | x); see `SemiSupervisedModel.classify`."""
+        self.check_batch(x)
+        return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
+
+    def advance(self, progress: float) -> None:
+        """Take note of the time; see `SemiSupervisedModel.advance`."""
+        self._progress = progress
+
+    @property
+    def last_stage_from(self) -> float:
+        """Where c is fitted for the last time; see `SemiSupervisedModel.last_stage_from`."""
+        return self.fitted_at[-1]
+
+    @property
+    def is_consistent(self) -> bool:
+        """Not until c is there; see `SemiSupervisedModel.is_consistent`."""
+        return self.fits.item() > 0
+
+    def consistency_targets(self, x: Tensor) -> Tensor:
+        """The logarithm of c(y; ·); see `SemiSupervisedModel.consistency_targets`."""
+        return self.teaching.log_probabilities(x)
+
+    @property
+    def stock_size(self) -> int:
+        """As many as c has a use for; see `SemiSupervisedModel.stock_size`."""
+        return self.feature_classifier.num_unlabelled
+
+    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Fit c to the features of the images, where it is time."""
+        if sum(self._progress >= share for share in self.fitted_at) > self.fits.item():
+            self.teaching.fit(self.h_encoder, x, y, unlabelled)
+            self.fits += 1

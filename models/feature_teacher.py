@@ -1,0 +1,61 @@
+"""What a classifier on the features of a network says, when the network was what it was."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.feature_classifiers import FeatureClassifier, Stock
+from models.networks import Network
+
+
+class FeatureTeacher(nn.Module):
+    """c(y; h̄(x)), a classifier fitted to a network's features h̄(x) = h(x) / |h(x)|, and h as it was then.
+
+    What h learns meanwhile would move away from what c was fitted to.
+
+    Args:
+        h_encoder: The network h, of which a copy is kept.
+        classifier: The recipe for c.
+        feature_dim: The dimension of h(x).
+        num_classes: How many classes.
+    """
+
+    def __init__(self, h_encoder: Network, classifier: FeatureClassifier, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.h_encoder = copy.deepcopy(h_encoder).requires_grad_(False)
+        self.stock = Stock(classifier, feature_dim, num_classes)
+
+    def train(self, mode: bool = True) -> "FeatureTeacher":
+        """Stay in evaluation mode: what does not learn drops no units, and its batch norm has settled."""
+        return super().train(False)
+
+    def fit(self, h_encoder: Network, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Take h as it is now, and fit c to its features of images with classes y and of others."""
+        self.h_encoder.load_state_dict(h_encoder.state_dict())
+        self.stock.keep_features(self._features, x, y, unlabelled)
+
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """Return log c(y; h̄(x)), (batch, classes); finite where c rules a class out."""
+        return finite_log(self.stock.probabilities(self._features(x)))
+
+    def _features(self, x: Tensor) -> Tensor:
+        return F.normalize(self.h_encoder(x), dim=-1)  # (batch, feature_dim)
+
+
+def finite_log(probabilities: Tensor) -> Tensor:
+    """Return the logarithm, that of the smallest number there is in place of minus infinity."""
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+
+
+def check_stages(feature_dim: int, fitted_at: tuple[float, ...]) -> None:
+    """Refuse a dimension that is not positive, and shares of training that do not rise.
+
+    Raises:
+        ValueError: If it is so.
+    """
+    if feature_dim < 1:
+        raise ValueError(f"feature_dim: expected a positive integer; got {feature_dim}.")
+    if not fitted_at or list(fitted_at) != sorted(set(fitted_at)) or not 0 <= fitted_at[0] <= fitted_at[-1] < 1:
+        raise ValueError(f"fitted_at: expected shares of training in [0, 1) that rise; got {fitted_at}.")
