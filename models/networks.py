@@ -266,12 +266,12 @@ class Convolutional(Networks):
 
     Attributes:
         channels: Channels after each halving of the image.
-        convolutions_per_size: How many convolutions there are at each size, one of which halves or doubles it; two are
-            the beginning of a VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556).
         hidden: Size of the dense layer where the class enters.
         activation: The non-linearity's class.
         batch_norm: Normalise each hidden layer over the batch.
         dropout: Probability with which a unit of the dense layer is dropped in training.
+        convolutions_per_size: How many convolutions there are at each size, one of which halves or doubles it; two are
+            the beginning of a VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556).
 
     Raises:
         ValueError: If there are no channels, a size or number is not positive, dropout is outside [0, 1), or (when a
@@ -279,20 +279,20 @@ class Convolutional(Networks):
     """
 
     channels: tuple[int, ...] = (32, 64)
-    convolutions_per_size: int = 1
     hidden: int = 256
     activation: type[nn.Module] = nn.ReLU
     batch_norm: bool = False
     dropout: float = 0.0
+    convolutions_per_size: int = 1
 
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
             raise ValueError(f"channels: expected one or more positive numbers; got {self.channels}.")
-        if self.convolutions_per_size < 1:
-            raise ValueError(f"convolutions_per_size: expected a positive number; got {self.convolutions_per_size}.")
         if self.hidden < 1:
             raise ValueError(f"hidden: expected a positive layer size; got {self.hidden}.")
         _check_dropout(self.dropout)
+        if self.convolutions_per_size < 1:
+            raise ValueError(f"convolutions_per_size: expected a positive number; got {self.convolutions_per_size}.")
 
     def _sizes(self, image_shape: ImageShape) -> list[tuple[int, int]]:
         """Return height and width before and after each halving, the image's own first."""

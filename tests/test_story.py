@@ -77,15 +77,16 @@ def test_a_convolutional_model_of_two_outputs_a_pixel():
     z_encoder = convolutions + 20 * 6 + 6 + 3 * 6 + 6 * 4 + 4
     decoder = 2 * 6 + 6 + 3 * 6 + 6 * 20 + 20 + 9 * 5 * 4 + 4 + 9 * 4 * 6 + 6
     total = 9 * 192 + y_encoder + z_encoder + decoder
+    told = "Convolutional(channels=(4, 5), hidden=6, activation=ReLU, convolutions_per_size=1)"
     assert (
         repr(model)
         == f"""\
 M2: images (3, 8, 8), 3 classes
   p(y)         ClassPrior(3 classes, uniform)
   p(z | y)     VampPrior(latent_dim=2, num_components=3, per_class=True)
-  p(x | y, z)  DiscretizedLogistic(), shape (3, 8, 8); decoder Convolutional(channels=(4, 5), hidden=6, activation=ReLU)
-  q(y | x)     Categorical, 3 classes; y_encoder Convolutional(channels=(4, 5), hidden=6, activation=ReLU)
-  q(z | x, y)  Normal, 2 dimensions; z_encoder Convolutional(channels=(4, 5), hidden=6, activation=ReLU)
+  p(x | y, z)  DiscretizedLogistic(), shape (3, 8, 8); decoder {told}
+  q(y | x)     Categorical, 3 classes; y_encoder {told}
+  q(z | x, y)  Normal, 2 dimensions; z_encoder {told}
   parameters   {total:,} (prior 1,728, y_encoder {y_encoder}, z_encoder {z_encoder}, decoder {decoder})"""
     )
 
