@@ -1,4 +1,4 @@
-"""Small random turns, scalings, shifts and bends of images, their mirror images, and squares cut out of them."""
+"""Small random turns, scalings, shifts and bends of images, their mirror images, and rectangles cut out of them."""
 
 import math
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from models.feature_classifiers import FeatureClassifier, LabelSpreading
-from models.feature_teacher import FeatureTeacher, check_stages, finite_log
+from models.feature_teacher import FeatureTeacher, check_stages, finite_log, is_time
 from models.likelihoods import Likelihood
 from models.m1 import M1
 from models.m2 import M2
@@ -138,7 +138,7 @@ class DistilledM1(M1):
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
-        if sum(self._progress >= share for share in self.fitted_at) <= self.fits.item():
+        if not is_time(self._progress, self.fitted_at, self.fits):
             return
         if self.fits.item() == 0:
             super().take_stock(x, y, unlabelled)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from models.feature_classifiers import FeatureClassifier, LabelSpreading
-from models.feature_teacher import FeatureTeacher, check_stages
+from models.feature_teacher import FeatureTeacher, check_stages, is_time
 from models.likelihoods import Likelihood
 from models.m2 import M2
 from models.networks import ImageShape, Networks
@@ -128,6 +128,6 @@ class DistilledM2(M2):
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
-        if sum(self._progress >= share for share in self.fitted_at) > self.fits.item():
+        if is_time(self._progress, self.fitted_at, self.fits):
             self.teaching.fit(self.h_encoder, x, y, unlabelled)
             self.fits += 1

@@ -49,6 +49,11 @@ def finite_log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
+def is_time(progress: float, fitted_at: tuple[float, ...], fits: Tensor) -> bool:
+    """Return whether more of the shares of training have passed than c was fitted."""
+    return sum(progress >= share for share in fitted_at) > fits.item()
+
+
 def check_stages(feature_dim: int, fitted_at: tuple[float, ...]) -> None:
     """Refuse a dimension that is not positive, and shares of training that do not rise.
 

@@ -10,7 +10,6 @@ from inference import Consistency, Objective, Recipe, TrainerOptions, fit, load
 from inference.evaluation import class_probabilities
 from inference.learning_rate import RepeatedCycle
 from inference.objective import Observations, Sizes
-from inference.training import train
 from models import M2, DistilledM2
 from models.feature_classifiers import KNearestNeighbours
 from models.likelihoods import Bernoulli
@@ -114,27 +113,9 @@ def _for_tiny():
 
 
 def test_a_run_that_stopped_in_any_stage_ends_as_one_that_did_not(tmp_path, monkeypatch):
-    data = tiny.arrays()
-    whole = _for_tiny()
-    rows = train(whole, data, RECIPE, None)
+    # It stops before c is fitted, when it has been fitted once, and twice.
+    rows = tiny.assert_resumed_in_any_stage(_for_tiny, RECIPE, {1: 0, 2: 1, 4: 2}, tmp_path, monkeypatch)
     assert ["consistency" in row for row in rows] == [False] * 2 + [True] * 4
-    for epochs in (1, 2, 4):  # before c is fitted, when it has been fitted once, and twice
-        folder = tmp_path / str(epochs)
-
-        def advance(model, progress, last=epochs / 6, go_on=DistilledM2.advance):
-            if progress > last + 1e-6:
-                raise KeyboardInterrupt
-            go_on(model, progress)
-
-        stopping = _for_tiny()
-        monkeypatch.setattr(DistilledM2, "advance", advance)
-        with pytest.raises(KeyboardInterrupt):
-            train(stopping, data, RECIPE, folder)
-        monkeypatch.undo()
-        assert int(stopping.fits) == {1: 0, 2: 1, 4: 2}[epochs]
-        resumed = _for_tiny()
-        train(resumed, data, RECIPE, folder)
-        tiny.assert_same_tensors(resumed.state_dict(), whole.state_dict())
 
 
 def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_path, monkeypatch):

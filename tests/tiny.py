@@ -1,9 +1,11 @@
 """What the tests of training, runs and commands share: a model and data so small that an epoch takes milliseconds."""
 
+import pytest
 import torch
 
 from data import Arrays, Augmentation
 from inference import Consistency, KLWeight, Objective, Recipe, TrainerOptions
+from inference.training import train
 from models import M2
 from models.networks import MLP
 from models.priors import StandardNormal
@@ -80,3 +82,28 @@ def assert_same_tensors(first, second):
     """Compare two state dictionaries bit for bit."""
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def assert_resumed_in_any_stage(make, recipe, fits_after, tmp_path, monkeypatch):
+    """Check that a run stopped after so many epochs, when `fits` was so many, ends as a whole one; return its rows."""
+    data, whole = arrays(), make()
+    go_on = type(whole).advance
+    rows = train(whole, data, recipe, None)
+    for epochs, fits in fits_after.items():
+        folder = tmp_path / str(epochs)
+
+        def advance(model, progress, last=epochs / recipe.max_epochs):
+            if progress > last + 1e-6:
+                raise KeyboardInterrupt
+            go_on(model, progress)
+
+        stopping = make()
+        monkeypatch.setattr(type(whole), "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            train(stopping, data, recipe, folder)
+        monkeypatch.undo()
+        assert int(stopping.fits) == fits
+        resumed = make()
+        train(resumed, data, recipe, folder)
+        assert_same_tensors(resumed.state_dict(), whole.state_dict())
+    return rows
