@@ -101,7 +101,7 @@ class Augmentation:
         height, width = pixels.shape[2:]
         rows, columns = (self._within(len(pixels), side, pixels.device) for side in (height, width))
         cut = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
-        return torch.where(cut, _GREY, pixels)
+        return pixels.masked_fill(cut, _GREY)
 
     def _within(self, number: int, side: int, device: torch.device) -> Tensor:
         """Return which rows or columns (B, side) the rectangle covers: those whose middle lies within it."""
@@ -113,8 +113,7 @@ class Augmentation:
         """Return the images turned, scaled, shifted and bent."""
         uniform = torch.rand(4, len(pixels), dtype=pixels.dtype, device=pixels.device) * 2 - 1
         angles = uniform[0] * math.radians(self.degrees)
-        height, width = pixels.shape[2:]
-        shifts = self.shift * uniform[2:].T * pixels.new_tensor([width, height])  # (B, 2), in pixels
+        shifts = self.shift * uniform[2:].T * _sides(pixels)  # (B, 2), in pixels
         return _resample(pixels, angles, 1 + self.scale * uniform[1], shifts, self._bends(pixels))
 
     def _bends(self, pixels: Tensor) -> Tensor | None:
@@ -133,6 +132,12 @@ def _check(pixels: Tensor) -> None:
         )
 
 
+def _sides(pixels: Tensor) -> Tensor:
+    """Width and height (2,), made where the images are: numbers that are sent to a GPU one by one make it wait."""
+    height, width = pixels.shape[2:]
+    return height + (width - height) * torch.arange(1, -1, -1, dtype=pixels.dtype, device=pixels.device)
+
+
 def _smoothing(like: Tensor, size: int) -> Tensor:
     """Weights (size, nodes) of the nodes in bicubic interpolation: as a matrix, many times faster than on images."""
     each = torch.eye(_NODES, dtype=like.dtype, device=like.device)[None, :, :, None]
@@ -141,7 +146,6 @@ def _smoothing(like: Tensor, size: int) -> Tensor:
 
 def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor, bends: Tensor | None) -> Tensor:
     """Bend, turn by `angles` (B,) in radians against the clock, scale by (B,), then shift (B, 2) right and down."""
-    height, width = pixels.shape[2:]
     # An output pixel is looked up where it came from: p_in = R(-angle) (p_out - shift) / scale, y pointing
     # down.
     cosine, sine = angles.cos() / scales, angles.sin() / scales
@@ -149,7 +153,7 @@ def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor, be
     origin = -turn @ shifts.unsqueeze(2)  # (B, 2, 1), in pixels
     # affine_grid counts in half-widths and half-heights; without the change of unit, images that are not
     # square shear.
-    unit = pixels.new_tensor([width / 2, height / 2])
+    unit = _sides(pixels) / 2
     theta = torch.cat([turn * unit, origin], dim=2) / unit.unsqueeze(1)  # (B, 2, 3)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)  # (B, H, W, 2)
     if bends is not None:

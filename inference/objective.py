@@ -29,6 +29,8 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pyro
@@ -181,7 +183,7 @@ class Objective:
         model: SemiSupervisedModel,
         seen: Observations,
         sizes: Sizes,
-        progress: float = 1.0,
+        progress: float | Tensor = 1.0,
         alignment: Alignment | None = None,
         teacher: SemiSupervisedModel | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -191,7 +193,8 @@ class Objective:
             model: The model, whose parameters receive the gradient.
             seen: The step's images.
             sizes: N_l and N_u.
-            progress: The share of training that is done, for the schedule of the KL weight.
+            progress: The share of training that is done, for the schedule of the KL weight; a tensor, where the step is
+                captured and replayed.
             alignment: What is known of the classes' frequencies, where consistency's targets are aligned.
             teacher: Whose q̄(y|x) makes consistency's targets; None for the model's own.
 
@@ -271,7 +274,7 @@ class Objective:
     def _bound(
         self,
         model: SemiSupervisedModel,
-        progress: float,
+        progress: float | Tensor,
         x: Tensor,
         y: Tensor | None = None,
         admissible: Tensor | None = None,
@@ -298,9 +301,14 @@ class Objective:
 class _ScaleLatents(Messenger):
     """Weigh log p(z) and log q(z), that is, the KL divergence of every latent variable but the class."""
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float | Tensor) -> None:
         super().__init__()
         self.weight = weight
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the weight may be another than 1; a tensor is not looked at."""
+        return isinstance(self.weight, Tensor) or self.weight != 1
 
     def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
         if message["name"] != "y" and not message["is_observed"]:
@@ -344,16 +352,28 @@ class _KeepsTraces:
     ) -> Tensor:
         """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted."""
         guide = model.guide if admissible is None else _Admit(admissible)(model.guide)
-        scaled: AbstractContextManager[object] = weights if weights.weight != 1 else nullcontext()
+        scaled: AbstractContextManager[object] = weights if weights.weighs else nullcontext()
         # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
         with pyro.settings.context(module_local_params=True), scaled:
             return self.differentiable_loss(model.model, guide, *batch)  # type: ignore[attr-defined]
 
     def kl_by_latent(self) -> dict[str, Tensor]:
         """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
-        p, q = _log_densities(self.model_trace.nodes), _log_densities(self.guide_trace.nodes)
+        return self._means(self._kl_by_image())
+
+    def _kl_by_image(self) -> dict[str, Tensor]:
+        p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
+        return {name: q[name] - p[name] for name in q if name != "y"}
+
+    def _means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return Σ_y q(y|x) · of values (classes, batch), or what there is without classes; the mean over the batch."""
+        if not values:
+            return {}
+        # All in one: each operation by itself would be a kernel, which a GPU is slower to be sent than to run.
+        together = torch.stack(torch.broadcast_tensors(*values.values()))
         weights = self.class_weights()
-        return {name: _expectation(q[name] - p[name], weights) for name in q if name != "y"}
+        means = together.flatten(1).mean(-1) if weights is None else (weights * together).sum(-2).mean(-1)
+        return dict(zip(values, means.unbind(), strict=True))
 
     def class_weights(self) -> Tensor | None:
         """Return q(y|x), (classes, batch), by which the classes are weighed; None where none is summed over."""
@@ -373,25 +393,40 @@ class _KeepsTraces:
             entropy          H(q(y|x)), where y is summed over
         """
         with torch.no_grad():
-            p, log_q_y = _log_densities(self.model_trace.nodes), _log_densities(self.guide_trace.nodes).get("y")
-            by_latent, weights = self.kl_by_latent(), self.class_weights()
-            terms = {
-                "reconstruction": -_expectation(p["x"], weights),
-                "kl": sum(by_latent.values(), torch.zeros_like(p["x"].sum())),
-            }
-            if "y" in p:
-                terms["class"] = -_expectation(p["y"], weights)
-            if log_q_y is not None:
-                terms["entropy"] = -_expectation(log_q_y, weights)
+            p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
+            by_latent = self._kl_by_image()
+            by_class = {"class": -p["y"]} if "y" in p else {}
+            entropy = {"entropy": -q["y"]} if "y" in q else {}
+            mean = self._means({"reconstruction": -p["x"], **by_latent, **by_class, **entropy})
+            kl = sum((mean[name] for name in by_latent), torch.zeros_like(mean["reconstruction"]))
+            terms = {"reconstruction": mean["reconstruction"], "kl": kl}
+            terms |= {name: mean[name] for name in (*by_class, *entropy)}
+            if entropy:
                 terms["class"] = terms["class"] - terms["entropy"]
             terms["negative_elbo"] = terms["reconstruction"] + terms["kl"] + terms.get("class", 0.0)
             if len(by_latent) > 1:
-                terms |= {f"kl/{name}": value for name, value in by_latent.items()}
+                terms |= {f"kl/{name}": mean[name] for name in by_latent}
             return terms
 
 
 class PlainBound(_KeepsTraces, Trace_ELBO):
     """-L(x, y), or the ELBO of a story that does not sum over a class."""
+
+    def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
+        """Return L(x, y), summed over the batch.
+
+        Pyro adds up as Python's own numbers what it differentiates as tensors, and a GPU has to wait for each. Where
+        everything is reparametrised they are the same:
+
+            L(x, y) = -( log p(x, y, z) - log q(z|x, y) )
+        """
+        model, guide, *batch = arguments
+        (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
+        if not _reparametrised(traces[1]):
+            loss, surrogate = self._differentiable_loss_particle(*traces)  # type: ignore[no-untyped-call]
+            return loss + surrogate - surrogate.detach()
+        log_p, log_q = (_log_densities(trace.nodes, "log_prob_sum") for trace in traces)
+        return sum(log_q.values(), torch.zeros_like(log_p["x"])) - reduce(add, log_p.values())
 
 
 class SummedBound(_KeepsTraces, TraceEnum_ELBO):
@@ -411,9 +446,9 @@ class SummedBound(_KeepsTraces, TraceEnum_ELBO):
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
         log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-        if not all(site["fn"].has_rsample for name, site in _sample_sites(traces[1].nodes) if name != "y"):
+        if not _reparametrised(traces[1]):
             return -_compute_dice_elbo(*traces)
-        log_ratio = sum(log_p.values()) - sum(log_q.values())  # (classes, batch)
+        log_ratio = reduce(add, log_p.values()) - reduce(add, log_q.values())  # (classes, batch)
         return -(log_q["y"].exp() * log_ratio).sum()
 
 
@@ -494,11 +529,11 @@ def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(name, site) for name, site in nodes.items() if site["type"] == "sample" and name != "images"]
 
 
+def _reparametrised(guide: Trace) -> bool:
+    """Return whether the gradient goes through the samples of every latent variable but the class."""
+    return all(site["fn"].has_rsample for name, site in _sample_sites(guide.nodes) if name != "y")
+
+
 def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
     """Return every sample site's log-density, by default without the schedule's weight; none where it is masked."""
     return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site and site["mask"] is not False}
-
-
-def _expectation(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Return Σ_y q(y|x) values, values (classes, batch) or (batch,), or the values themselves; mean over the batch."""
-    return values.mean() if weights is None else (weights * values).sum(0).mean()

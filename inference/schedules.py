@@ -2,6 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from typing import overload
+
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,16 @@ class KLWeight:
         if not 0 <= self.until <= 1:
             raise ValueError(f"kl_weight.until: expected a share of training in [0, 1]; got {self.until}.")
 
-    def __call__(self, progress: float) -> float:
-        """Return β after `progress`, a share in [0, 1], of the training steps."""
-        share = min(1.0, progress / self.until) if self.until else 1.0
+    @overload
+    def __call__(self, progress: float) -> float: ...
+
+    @overload
+    def __call__(self, progress: Tensor) -> Tensor | float: ...
+
+    def __call__(self, progress: float | Tensor) -> float | Tensor:
+        """Return β after `progress`, a share in [0, 1], of the training steps; where it is no tensor, β is none."""
+        if not self.until or self.start == self.end:
+            return self.end
+        share = progress / self.until
+        share = share.clamp(max=1) if isinstance(share, Tensor) else min(1.0, share)
         return self.start + (self.end - self.start) * share

@@ -67,6 +67,10 @@ class UnitNormal(dist.Normal):
         """Return the same distribution with leading dimensions broadcast."""
         return UnitNormal(self.loc.expand(batch_shape), validate_args=False)
 
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
+        """Return ε ~ N(0, I): without the look at the scale that makes a GPU wait."""
+        return torch.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density in nats."""
         if self._validate_args:
