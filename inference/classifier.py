@@ -198,7 +198,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             model = self._new_model(image_shape, len(classes))
         check_sizes(model, data)
         check_likelihood(model, data)
-        check_trainable(data, recipe, folder=None)
+        check_trainable(model, data, recipe, folder=None)
         self.history_: list[Row] = train(model, data, recipe, folder=None)
         self.model_ = model
         self.classes_ = classes

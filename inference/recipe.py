@@ -25,10 +25,14 @@ class TrainerOptions:
         precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32; "auto" becomes
             the one that multiplies matrices faster on this machine.
         gradient_clip: The largest norm of the gradient; None for no clipping.
+        step: "eager", or how a step's loss and gradient are worked out once and then repeated without Python:
+            "cuda_graph" sends a GPU all kernels at once, "compiled" makes fewer of them too, also on a processor, and
+            takes most of a minute to begin with. For one process, a model that is trained in one stage, and images in
+            memory.
         progress_bar: Whether to draw one.
 
     Raises:
-        ValueError: If the gradient clip is not positive.
+        ValueError: If the gradient clip is not positive, or the precision or the step is none of these.
     """
 
     accelerator: str = "auto"
@@ -37,6 +41,7 @@ class TrainerOptions:
     strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
     gradient_clip: float | None = None
+    step: Literal["eager", "cuda_graph", "compiled"] = "eager"
     progress_bar: bool = True
 
     def __post_init__(self) -> None:
@@ -45,6 +50,8 @@ class TrainerOptions:
         if self.precision == "auto":
             # Decided at once, so that a run's config.yaml says which it was.
             object.__setattr__(self, "precision", _faster_precision(self.accelerator))
+        if self.step not in ("eager", "cuda_graph", "compiled"):
+            raise ValueError(f"trainer.step: expected 'eager', 'cuda_graph' or 'compiled'; got {self.step!r}.")
         if self.gradient_clip is not None and not 0 < self.gradient_clip < math.inf:
             raise ValueError(f"trainer.gradient_clip: expected a positive number or None; got {self.gradient_clip}.")
 

@@ -22,7 +22,7 @@ from inference.files import write_atomically
 from inference.objective import Objective
 from inference.processes import connected, is_first
 from inference.recipe import Recipe
-from inference.training import Row, check_trainable, train
+from inference.training import Row, check_trainable, on_accelerator, train
 from models import SemiSupervisedModel
 
 REPORT_IMAGES = 1000
@@ -95,7 +95,7 @@ def fit(
     options = _recipe(recipe)
     check_sizes(model, data)
     check_likelihood(model, data)
-    check_trainable(data, options, folder)
+    check_trainable(model, data, options, folder)
     if folder is not None and not is_first():
         return _train_and_evaluate(Path(folder), model, data, options, baselines)
     config = _config(model, data, options, baselines)
@@ -232,10 +232,11 @@ def _train_and_evaluate(
         with connected():
             _train(run, baselines)
         # By one process, on every test image once.
-        if len(data.test_images) and is_first():
-            run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
         if is_first():
-            write_report(run)
+            with on_accelerator(model, recipe.trainer):
+                if len(data.test_images):
+                    run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
+                write_report(run)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             f"interrupted; {_resuming(folder, data)} goes on from the last epoch that was saved."
@@ -263,7 +264,8 @@ def _train(run: Run, baselines: bool) -> None:
         rows = train(baseline, run.data, replace(run.recipe, objective=objective), folder, interactive)
         run.seconds[name] = rows[-1]["seconds"]
         if len(run.data.test_images) and is_first():
-            probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
+            with on_accelerator(baseline, run.recipe.trainer):
+                probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
             run.baselines[name] = calibrate(probabilities, run.data.test_labels)
             if main_classes := calibrate_main_classes(probabilities, run.data):
                 run.main_class_baselines[name] = main_classes

@@ -18,6 +18,7 @@ import lightning.pytorch as lightning
 import pyro
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -29,6 +30,7 @@ from data.batches import Batch
 from data.read_ahead import ReadAhead
 from inference.alignment import Alignment
 from inference.calibration import calibrate
+from inference.captured import CapturedStep
 from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
 from inference.description import describe, without_files
 from inference.evaluation import evaluating, predict_probabilities
@@ -89,6 +91,7 @@ class Training(lightning.LightningModule):
         self.history: list[Row] = []
         self.seconds = 0.0
         self.has_begun = False
+        self._captured: CapturedStep | None = None
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
         self._labels = data.train_labels
@@ -130,6 +133,13 @@ class Training(lightning.LightningModule):
         self._labels = self.data.train_labels.to(self.device)
         if self.data.train_admissible is not None:
             self._admissible = self.data.train_admissible.to(self.device)
+        if (step := self.recipe.trainer.step) != "eager":
+            compiled = step == "compiled"
+            self._captured = CapturedStep(self._estimate, self.learner.parameters(), self.buffers(), compiled)
+
+    def on_fit_end(self) -> None:
+        """Let go of what was captured, and of the memory that it works in."""
+        self._captured = None
 
     def on_train_epoch_start(self) -> None:
         """Start each epoch from a state that depends on the seed and the epoch (and the process) alone.
@@ -173,18 +183,29 @@ class Training(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the step's estimate of J / N."""
         # Pyro's checks look at every value: worth it once, on the first batch.
-        with pyro.validation_enabled(self.global_step == 0):
+        first = self.global_step == 0
+        with pyro.validation_enabled(first):
             progress = self.global_step / self.total_steps
             for model in self.models:
                 model.advance(progress)
-            seen, teacher = self.observations(batch), None if self.pupil is None else self.model
-            loss, terms = self.recipe.objective(self.learner, seen, self.sizes, progress, self.alignment, teacher)
+            if self._captured is None or first:
+                loss, terms = self._estimate(*batch, progress)
+            else:
+                loss, terms = self._captured(*batch, torch.tensor(progress))
         if not torch.isfinite(loss):
             culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
             self._stop_at(f"the term {culprits[0]!r}" if culprits else "J / N")
         for name, value in {"loss": loss.detach(), **terms}.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
+
+    def _estimate(
+        self, labelled: Tensor, unlabelled: Tensor, partly: Tensor, progress: float | Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return J / N of a batch, and its terms."""
+        teacher = None if self.pupil is None else self.model
+        seen = self.observations(Batch(labelled, unlabelled, partly))
+        return self.recipe.objective(self.learner, seen, self.sizes, progress, self.alignment, teacher)
 
     def on_train_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
         """Let the teacher follow, where there is one."""
@@ -388,17 +409,30 @@ def train(
     return training.history
 
 
+@contextmanager
+def on_accelerator(model: SemiSupervisedModel, options: TrainerOptions) -> Iterator[None]:
+    """Have a model for a while on the device that it was trained on, from which training brings it back."""
+    alone = replace(options, devices=1, num_nodes=1, strategy="auto")
+    with _quiet():
+        trainer = _trainer(alone, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    model.to(trainer.strategy.root_device)
+    try:
+        yield
+    finally:
+        model.cpu()
+
+
 def _damaged(checkpoint: Path) -> ValueError:
     return ValueError(f"checkpoint: expected one that training can go on from; {checkpoint} is damaged.")
 
 
-def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None:
+def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: str | None) -> None:
     """Refuse what cannot be trained before anything is written.
 
     Raises:
         ValueError: If a batch is larger than the data or cannot be shared among the processes, these are not told of
-            one folder, nothing is left to train, early stopping has no validation images, or there is no such device
-            or strategy.
+            one folder, nothing is left to train, early stopping has no validation images, there is no such device
+            or strategy, or a step cannot be captured.
     """
     try:
         with _quiet():
@@ -406,6 +440,8 @@ def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"trainer: {error}") from error
     _batches(data, recipe, trainer.world_size)
+    if recipe.trainer.step != "eager":
+        _check_capturable(recipe.trainer.step, model, data, trainer)
     if recipe.early_stopping is not None and not len(data.validation_images):
         raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
     objective = recipe.objective
@@ -419,6 +455,24 @@ def check_trainable(data: ImageData, recipe: Recipe, folder: str | None) -> None
         )
 
 
+def _check_capturable(step: str, model: SemiSupervisedModel, data: ImageData, trainer: lightning.Trainer) -> None:
+    if step == "cuda_graph" and not isinstance(trainer.accelerator, CUDAAccelerator):
+        raise ValueError(f"trainer.step: expected a GPU for 'cuda_graph'; got {type(trainer.accelerator).__name__}.")
+    if trainer.world_size > 1:
+        raise ValueError(f"trainer.step: expected one process for {step!r}; got {trainer.world_size}.")
+    if _has_stages(model):
+        raise ValueError(
+            f"trainer.step: expected a model whose steps are all alike for {step!r}; got {type(model).__name__}, which "
+            "is trained in stages."
+        )
+    if data.memory_mapped:
+        raise ValueError(f"trainer.step: expected images in memory for {step!r}; got {data.name}, from the disk.")
+
+
+def _has_stages(model: SemiSupervisedModel) -> bool:
+    return type(model).advance is not SemiSupervisedModel.advance
+
+
 def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
     return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)
 
@@ -426,7 +480,7 @@ def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
 def _strategy(model: SemiSupervisedModel, recipe: Recipe) -> str:
     """Return Lightning's strategy for several processes, which have to know whether a step leaves networks out."""
     # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
-    in_stages = type(model).advance is not SemiSupervisedModel.advance
+    in_stages = _has_stages(model)
     # And a teacher always: it learns by no gradient.
     taught = recipe.objective.teacher_decay is not None
     if recipe.objective.generative and recipe.objective.alpha and not in_stages and not taught:

@@ -486,16 +486,19 @@ def test_numbers_of_numpys_become_pythons_own_which_a_configuration_can_hold():
         ({}, {"trainer": TrainerOptions(accelerator="gpuu")}, "trainer: .*gpuu"),
         ({}, {"trainer": TrainerOptions(strategy="foo")}, "trainer: .*foo"),
         ({}, {"trainer": TrainerOptions(accelerator="cpu", devices=0)}, "trainer: .*devices=0"),
+        ({}, {"trainer": TrainerOptions(accelerator="cpu", step="cuda_graph")}, "trainer.step: expected a GPU"),
+        ({}, {"trainer": TrainerOptions(accelerator="cpu", step="compiled", devices=2)}, "trainer.step: .*; got 2"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_beforehand(data, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        check_trainable(tiny.arrays(**data), tiny.recipe(**options), None)
+        check_trainable(tiny.m2(), tiny.arrays(**data), tiny.recipe(**options), None)
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: TrainerOptions(step="lazy"), "trainer.step: expected 'eager', 'cuda_graph' or 'compiled'; got 'lazy'"),
         (lambda: Recipe(), "max_epochs: expected a number of epochs, or max_steps"),
         *(
             (lambda name=name: Recipe(**{"max_epochs": 1, name: 0}), f"{name}: expected a positive number; got 0")

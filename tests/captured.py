@@ -1,0 +1,73 @@
+"""What the tests of captured steps share, on a processor and on a GPU."""
+
+import pyro
+import torch
+from test_models import CLASSES
+from test_models import MODELS as ALL
+from torch._inductor import config
+
+from inference import KLWeight, Objective
+from inference.alignment import Alignment
+from inference.captured import CapturedStep
+from inference.objective import Consistency, Observations, Sizes
+from models import SemiSupervisedModel
+
+SIZES = Sizes(num_labelled=6, num_unlabelled=60)
+OBJECTIVE = Objective(
+    alpha=0.3,
+    kl_weight=KLWeight(3, 1, 0.5),
+    consistency=Consistency(2.0, temperature=0.5, aligned=True),
+    free_bits=0.1,
+)
+
+
+def _steps_are_alike(make):
+    with torch.random.fork_rng():
+        return type(make()).advance is SemiSupervisedModel.advance
+
+
+MODELS = [name for name, make in ALL.items() if _steps_are_alike(make)]
+
+
+def seen(model, device):
+    """A step's images of zeros and ones, always the same."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(20, *model.image_shape, generator=generator, dtype=torch.get_default_dtype()).round().to(device)
+    y = (torch.arange(6) % CLASSES).to(device)
+    return Observations(images[:6], y, images[6:13], images[13:])
+
+
+def assert_is_the_step(make, device, objective, compiled):
+    """Compare losses, terms, gradients and buffers after three steps with those of three steps as they are."""
+    torch.manual_seed(0)
+    model = make().to(device)
+    alignment = Alignment(model)
+    images = seen(model, device)
+    given = images.labelled, images.y, images.unlabelled, images.transformed
+
+    def step(labelled, y, unlabelled, transformed, progress):
+        return objective(model, Observations(labelled, y, unlabelled, transformed), SIZES, progress, alignment)
+
+    buffers = [*model.buffers(), *alignment.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+
+    def found(step, shares):
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+        torch.manual_seed(4)
+        losses = []
+        for share in shares:
+            model.zero_grad()
+            with pyro.validation_enabled(False):
+                loss, terms = step(*given, torch.tensor(share))
+            (2 * loss).backward()
+            losses.append(torch.stack([loss.detach(), *terms.values()]))
+        gradient = [p.grad for p in model.parameters() if p.grad is not None]
+        return losses + gradient + [buffer.clone() for buffer in buffers]
+
+    shares = (0.1, 0.3, 0.9)
+    with config.patch(fallback_random=True):  # the same random numbers
+        captured = CapturedStep(step, model.parameters(), buffers, compiled)
+        theirs = found(captured, shares)
+    for captured_value, value in zip(theirs, found(step, shares), strict=True):
+        torch.testing.assert_close(captured_value, value, rtol=1e-6, atol=1e-6)

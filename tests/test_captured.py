@@ -1,0 +1,70 @@
+"""A compiled step is the step, on a processor; `test_gpu` has the same for a GPU, and for CUDA graphs."""
+
+from dataclasses import replace
+
+import captured
+import pytest
+import tiny
+import torch
+from test_models import MODELS
+
+from inference import TrainerOptions
+from inference.training import check_trainable, train
+from models import DistilledM2
+from models.priors import StandardNormal
+
+
+# Of torch's own, upon importing its compiler.
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_step_is_the_step():
+    name = "M2, the class in the prior, p(y) learned"  # batch norm, dropout
+    captured.assert_is_the_step(MODELS[name], "cpu", captured.OBJECTIVE, compiled=True)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Have what was written down of a step done as it stands: compiling takes most of a minute."""
+    monkeypatch.setattr(torch, "compile", lambda written, fullgraph: written)
+
+
+def _trained(step, folder=None):
+    model, recipe = tiny.m2(batch_norm=True, dropout=0.3), tiny.everything(max_epochs=4)
+    recipe = replace(recipe, trainer=TrainerOptions(step=step, progress_bar=False, gradient_clip=1.0))
+    return model, train(model, tiny.arrays(binarise=True), recipe, folder)
+
+
+def test_training_is_what_it_is_without(written):
+    (ours, our_rows), (theirs, their_rows) = _trained("compiled"), _trained("eager")
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-9, atol=1e-12)
+    assert len(our_rows) == 4
+    for ours, theirs in zip(our_rows, their_rows, strict=True):
+        del ours["seconds"], theirs["seconds"]
+        assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(written, tmp_path, monkeypatch):
+    whole, _ = _trained("compiled")
+    model = type(whole)
+
+    def stop(model, progress):
+        if progress > 0.5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "advance", stop)
+        patch.setattr("inference.training._has_stages", lambda model: False)
+        with pytest.raises(KeyboardInterrupt):
+            _trained("compiled", tmp_path)
+    resumed, rows = _trained("compiled", tmp_path)
+    assert len(rows) == 4
+    tiny.assert_same_tensors(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_model_in_stages_is_refused():
+    model = DistilledM2((1, 8, 8), 3, prior=StandardNormal(3))
+    recipe = tiny.recipe(trainer=TrainerOptions(accelerator="cpu", step="compiled"))
+    with pytest.raises(
+        ValueError, match=r"trainer.step: expected a model whose steps are all alike .* got DistilledM2"
+    ):
+        check_trainable(model, tiny.arrays(), recipe, None)

@@ -1,0 +1,116 @@
+"""On a GPU: the numbers are those of the processor, and a captured step is the step.
+
+Needs one of NVIDIA's; elsewhere nothing of this runs.
+"""
+
+from dataclasses import replace
+
+import captured
+import pytest
+import tiny
+import torch
+from test_models import MODELS
+
+from inference import Objective, TrainerOptions, evaluate, fit, load
+from inference.alignment import Alignment
+from inference.training import train
+from models import SemiSupervisedModel
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def _same_noise(monkeypatch):
+    """Have all noise drawn by the processor, whatever the device."""
+    for name in ("randn", "rand"):
+        draw = getattr(torch, name)
+
+        def drawn(*shape, device=None, _draw=draw, **options):
+            return _draw(*shape, **options).to(device or "cpu")
+
+        monkeypatch.setattr(torch, name, drawn)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if name.startswith(("M2", "GMVAE", "Ladder", "ADGM", "SDGM"))]
+)
+def test_j_and_its_gradient_are_those_of_the_processor(name, monkeypatch):
+    _same_noise(monkeypatch)
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()  # dropout draws where the model is
+    found = {}
+    for device in ("cpu", "cuda"):
+        model.to(device).zero_grad()
+        torch.manual_seed(3)
+        loss, terms = captured.OBJECTIVE(model, captured.seen(model, device), captured.SIZES, 0.2, Alignment(model))
+        loss.backward()
+        gradient = {name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None}
+        found[device] = {"loss": loss.detach().cpu()} | {name: value.cpu() for name, value in terms.items()} | gradient
+    assert found["cpu"].keys() == found["cuda"].keys()
+    for name, value in found["cpu"].items():
+        torch.testing.assert_close(found["cuda"][name], value, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("summed_classes", [None, 1])
+@pytest.mark.parametrize("name", captured.MODELS)
+def test_a_step_of_a_cuda_graph_is_the_step(name, summed_classes):
+    captured.assert_is_the_step(
+        MODELS[name], "cuda", replace(captured.OBJECTIVE, summed_classes=summed_classes), compiled=False
+    )
+
+
+# Without dropout, which compiled code draws by other kernels, and so other units.
+@pytest.mark.parametrize(
+    "name", ["M2, another network for the classifier", "M2, convolutional, colour, VampPrior", "SDGM"]
+)
+def test_a_compiled_step_is_the_step(name):
+    captured.assert_is_the_step(MODELS[name], "cuda", captured.OBJECTIVE, compiled=True)
+
+
+def _trained(folder=None, step="cuda_graph", **options):
+    model = tiny.m2(batch_norm=True)
+    recipe = tiny.everything(**options)
+    recipe = replace(recipe, trainer=replace(recipe.trainer, accelerator="gpu", step=step, gradient_clip=1.0))
+    rows = train(model, tiny.arrays(binarise=True), recipe, folder)
+    return model, rows
+
+
+def test_training_with_the_graph_is_training_without():
+    with_graph, without = _trained(), _trained(step="eager")
+    for name, value in without[0].state_dict().items():
+        torch.testing.assert_close(with_graph[0].state_dict()[name], value, rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(with_graph[1], without[1], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["kl_weight"] == theirs["kl_weight"]
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    whole, rows = _trained()
+    advance = SemiSupervisedModel.advance
+
+    def stop(model, progress):
+        if progress > 0.5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SemiSupervisedModel, "advance", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _trained(tmp_path)
+    monkeypatch.setattr(SemiSupervisedModel, "advance", advance)
+    resumed, resumed_rows = _trained(tmp_path)
+    assert len(resumed_rows) == len(rows)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_trained_evaluated_and_loaded(name, tmp_path):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    data = tiny.arrays(binarise=model.likelihood.is_discrete) if model.image_shape[0] == 1 else None
+    if data is None:
+        pytest.skip("the images are grey")
+    options = {"objective": Objective(alpha=1), "trainer": TrainerOptions(accelerator="gpu", progress_bar=False)}
+    run = fit(model, data, folder=str(tmp_path / "run"), max_epochs=2, batch_size=10, **options)
+    loaded = load(run.folder, with_data=False)
+    found = evaluate(loaded.model, data)
+    assert found.classifier.accuracy == run.evaluation.classifier.accuracy
+    assert found.classifier.nll == pytest.approx(run.evaluation.classifier.nll, rel=1e-5)
