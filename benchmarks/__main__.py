@@ -54,7 +54,7 @@ def print_steps() -> None:
         by_hand = StepByHand(m2(), dtype)
         steps[f"by hand, {name}"] = lambda step=by_hand: step(x)  # type: ignore[misc]
     times = alternate(steps)
-    products = multiply_adds() / 1e9
+    products = multiply_adds(BATCH) / 1e9
     rates = {"float32": product_rate(torch.float32), "bfloat16": product_rate(torch.bfloat16)}
     print(f"{'one step':<20}{'ms':>8}{'/ by hand':>12}{'/ limit':>10}")
     for name, seconds in times.items():
@@ -129,12 +129,12 @@ def alternate(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def multiply_adds() -> float:
+def multiply_adds(batch: int) -> float:
     """Count a step's multiply-adds: forward, and backward to weights and to inputs where they need one."""
     pixels = SHAPE[0] * SHAPE[1] * SHAPE[2]
-    once = BATCH * pixels * HIDDEN * 2  # the image's layers of q(y|x) and q(z|x,y): no gradient to the image
-    classifier = BATCH * HIDDEN * CLASSES
-    per_class = BATCH * CLASSES * (HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * pixels)
+    once = batch * pixels * HIDDEN * 2  # the image's layers of q(y|x) and q(z|x,y): no gradient to the image
+    classifier = batch * HIDDEN * CLASSES
+    per_class = batch * CLASSES * (HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * pixels)
     return 2 * once + 3 * (classifier + per_class)
 
 

@@ -38,7 +38,10 @@ def main() -> None:
     data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
     begun = options.folder is not None and Path(options.folder).exists()
     run = resume(options.folder, data) if begun else train(data, options.folder, options.max_epochs)
-    found = evaluate(run.model, data, num_samples=options.num_samples, progress_bar=True)
+    on_gpu = torch.cuda.is_available()
+    found = evaluate(
+        run.model.to("cuda" if on_gpu else "cpu"), data, num_samples=options.num_samples, progress_bar=True
+    )
     print(f"log p(x) {found.log_likelihood:.2f} ± {found.log_likelihood_error:.2f} nats, ELBO {found.elbo:.2f} nats")
     print(", ".join(f"{name} {nats:.1f}" for name, nats in found.terms.items() if name.startswith("kl/")))
 
@@ -64,7 +67,9 @@ def train(data: Arrays, folder: str | None, max_epochs: int) -> Run:
         batch_size=250,
         learning_rate=0.002,
         one_cycle=True,
-        trainer=TrainerOptions(precision="auto", gradient_clip=100),
+        trainer=TrainerOptions(
+            precision="auto", gradient_clip=100, step="cuda_graph" if torch.cuda.is_available() else "eager"
+        ),
     )
 
 

@@ -22,7 +22,8 @@ def optimiser_steps(
 ) -> Callable[[Observations], None]:
     """Return a function that takes one step on J / N, as training does."""
     j = Objective() if objective is None else objective
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True)
+    on_gpu = next(model.parameters()).is_cuda
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True, capturable=on_gpu)
 
     def step(seen: Observations) -> None:
         with pyro.validation_enabled(False):

@@ -1,0 +1,181 @@
+"""`python -m benchmarks.gpu`: M2 on a GPU, bfloat16, 512 unlabelled images, MLP 500, 50 latent dimensions.
+
+A step of this project, eager, captured as a CUDA graph, and compiled and captured, against the hand-written one, eager
+and captured; the arithmetic limit; where the time goes; and an epoch of 60,000 images by `ssvae fit`'s training, with
+every `trainer.step`. Medians of alternating repeats.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import pyro
+import torch
+from torch.autograd import DeviceType
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.__main__ import CLASSES, SHAPE, m2, multiply_adds
+from benchmarks.by_hand import StepByHand
+from benchmarks.steps import optimiser_step, unlabelled
+from data import Arrays
+from inference.objective import Objective, Sizes
+from inference.precision import set_compute_dtype
+from inference.recipe import Recipe, TrainerOptions
+from inference.training import train
+
+BATCH, IMAGES = 512, 60_000
+ROUNDS, STEPS = 15, 20
+Step = Callable[[], None]
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    torch.manual_seed(0)
+    print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}, CUDA {torch.version.cuda}\n")
+    eager = {"M2": our_step(), "by hand": step_by_hand()}
+    steps = eager | {f"{name}, captured": captured(step) for name, step in eager.items()}
+    steps["M2, compiled, captured"] = captured(our_compiled_step())
+    times = alternate(steps)
+    products, rate = multiply_adds(BATCH), product_rate()
+    limit = products / rate
+    print(f"{'one step':<24}{'ms':>8}{'/ by hand':>12}{'/ limit':>10}")
+    for name, seconds in times.items():
+        by_hand = times["by hand, captured" if "captured" in name else "by hand"]
+        print(f"{name:<24}{seconds * 1e3:>8.3f}{seconds / by_hand:>12.2f}{seconds / limit:>10.2f}")
+    print(f"{'limit':<24}{limit * 1e3:>8.3f}   {products / 1e9:.1f} G multiply-adds at {rate / 1e12:.0f} T/s")
+    for name, step in steps.items():
+        print_kernels(name, step)
+    print()
+    for step in ("eager", "cuda_graph", "compiled"):
+        first, later = epoch(step)
+        print(f"an epoch of {IMAGES:,} images, trainer.step {step:<10}: {later:.2f} s; the first {first:.1f} s")
+
+
+def our_step() -> Step:
+    """Return a step of this project."""
+    model = m2().cuda()
+    set_compute_dtype(model, torch.bfloat16)
+    return optimiser_step(model, unlabelled(images()), Sizes(0, BATCH))
+
+
+def our_compiled_step() -> Step:
+    """Return a step of this project whose loss and gradient are compiled, as `trainer.step` "compiled" does it."""
+    model, x, objective = m2().cuda(), images(), Objective()
+    set_compute_dtype(model, torch.bfloat16)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=3e-4, fused=True, capturable=True)
+
+    def gradient(x: torch.Tensor) -> list[torch.Tensor]:
+        with pyro.validation_enabled(False):
+            loss, terms = objective(model, unlabelled(x), Sizes(0, BATCH))
+        return [loss.detach(), *terms.values(), *torch.autograd.grad(loss, parameters)]
+
+    compiled = torch.compile(make_fx(gradient)(x), fullgraph=True)
+
+    def step() -> None:
+        with torch.no_grad():
+            found = compiled(x)
+        for parameter, value in zip(parameters, found[-len(parameters) :], strict=True):
+            parameter.grad = value
+        optimizer.step()
+
+    return step
+
+
+def step_by_hand() -> Step:
+    """Return the hand-written step."""
+    by_hand, x = StepByHand(m2().cuda(), torch.bfloat16), images()
+    return lambda: by_hand(x)
+
+
+def images() -> torch.Tensor:
+    """Return a batch of zeros and ones."""
+    return torch.rand(BATCH, *SHAPE).round().cuda()
+
+
+def captured(step: Step) -> Step:
+    """Return the replay of a whole step: loss, gradient and Adam."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    kept = graph, step  # whose weights the kernels go on reading
+    return lambda: kept[0].replay()
+
+
+def timed(step: Step) -> float:
+    """Return the seconds that a step takes, over a few in a row."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(STEPS):
+        step()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3 / STEPS
+
+
+def alternate(steps: dict[str, Step]) -> dict[str, float]:
+    """Return each step's median time over rounds in which every one has its turn."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS + 1):
+        for name, step in steps.items():
+            times[name].append(timed(step))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def product_rate() -> float:
+    """Return the GPU's rate in multiply-adds per second, by the step's own largest product."""
+    rows, inner, columns = BATCH * CLASSES, 500, SHAPE[1] * SHAPE[2]
+    a, b = (torch.randn(size, dtype=torch.bfloat16, device="cuda") for size in ((rows, inner), (inner, columns)))
+    product = captured(lambda: [torch.mm(a, b) for _ in range(10)] and None)
+    return 10 * rows * inner * columns / statistics.median(timed(product) for _ in range(ROUNDS))
+
+
+def print_kernels(name: str, step: Step) -> None:
+    """Print how many kernels a step sends, and how long the GPU computes, by kind."""
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
+        for _ in range(STEPS):
+            step()
+        torch.cuda.synchronize()
+    kinds = {"matrix products": ("gemm", "cutlass", "nvjet", "xmma"), "Adam": ("adam", "Adam"), "sums": ("reduce",)}
+    times: dict[str, list[float]] = {kind: [] for kind in (*kinds, "the rest, element by element")}
+    for event in seen.events():
+        if event.device_type != DeviceType.CUDA:
+            continue  # the sending of a kernel
+        kind = next((kind for kind, parts in kinds.items() if any(part in event.name for part in parts)), None)
+        times[kind or "the rest, element by element"].append(event.device_time_total)
+    number, total = (sum(map(each, times.values())) / STEPS for each in (len, sum))
+    print(f"\n{name}: {number:.0f} kernels, {total / 1e3:.3f} ms of computing in a step")
+    for kind, values in times.items():
+        print(f"  {kind:<30}{len(values) / STEPS:>6.0f}{sum(values) / STEPS / 1e3:>9.3f} ms")
+
+
+def epoch(step: Literal["eager", "cuda_graph", "compiled"]) -> tuple[float, float]:
+    """Return the seconds of the first epoch and the median of the others: batches, steps, checkpoints, rows."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (IMAGES + 100, *SHAPE), dtype=torch.uint8, generator=generator)
+    labels = torch.full((IMAGES + 100,), -1)
+    labels[:100] = torch.arange(100) % CLASSES
+    data = Arrays(pixels, labels, test_images=pixels[:100], test_labels=labels[:100], binarise=True)
+    options = TrainerOptions(accelerator="gpu", precision="bf16-mixed", step=step, progress_bar=False)
+    recipe = Recipe(batch_size=BATCH, max_epochs=8, trainer=options)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        rows = train(m2(), data, recipe, Path(folder))
+        whole = time.perf_counter() - started
+    later = [after["seconds"] - before["seconds"] for before, after in pairwise(rows)]
+    return whole - sum(later), statistics.median(later)
+
+
+if __name__ == "__main__":
+    main()
