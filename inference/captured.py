@@ -51,9 +51,20 @@ class CapturedStep:
 
         Args:
             *arguments: What the step depends on, on any device, always of the same shapes.
+
+        Raises:
+            ValueError: If the step cannot be captured, because it looks at a value, say.
         """
         if self._repeat is None:
-            self._repeat = self._captured([argument.to(self.device) for argument in arguments])
+            try:
+                self._repeat = self._captured([argument.to(self.device) for argument in arguments])
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # whatever tracer, compiler and driver raise
+                reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+                raise ValueError(
+                    f"trainer.step: expected a step that can be captured; got one that cannot ({reason}). Take 'eager'."
+                ) from error
         with torch.no_grad():
             loss, terms, *gradients = self._repeat(*arguments)
         loss = _Differentiated.apply(loss, self._depends, gradients, *self.parameters)  # type: ignore[no-untyped-call]

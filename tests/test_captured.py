@@ -9,6 +9,7 @@ import torch
 from test_models import MODELS
 
 from inference import TrainerOptions
+from inference.captured import CapturedStep
 from inference.training import check_trainable, train
 from models import DistilledM2
 from models.priors import StandardNormal
@@ -59,6 +60,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(written, tmp_path, monk
     resumed, rows = _trained("compiled", tmp_path)
     assert len(rows) == 4
     tiny.assert_same_tensors(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_step_that_looks_at_a_value_is_refused_in_one_sentence():
+    weight = torch.nn.Parameter(torch.ones(()))
+
+    def step(x):
+        return weight * x.sum().item(), {}
+
+    captured_step = CapturedStep(step, [weight], [], compiled=True)
+    with pytest.raises(ValueError, match=r"^trainer.step: expected a step that can be captured; .* Take 'eager'\.$"):
+        captured_step(torch.ones(3))
 
 
 def test_a_model_in_stages_is_refused():
