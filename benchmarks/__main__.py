@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.by_hand import StepByHand
-from benchmarks.steps import optimiser_step, unlabelled
+from benchmarks.steps import compiled_step, optimiser_step, unlabelled
 from data import Arrays
 from inference.memory import keep_freed_memory
 from inference.objective import Observations, Sizes
@@ -51,20 +51,21 @@ def print_steps() -> None:
     steps: dict[str, Callable[[], None]] = {}
     for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
         steps[f"M2, {name}"] = our_step(x, dtype)
+        steps[f"M2, compiled, {name}"] = our_step(x, dtype, compiled=True)
         by_hand = StepByHand(m2(), dtype)
         steps[f"by hand, {name}"] = lambda step=by_hand: step(x)  # type: ignore[misc]
     times = alternate(steps)
     products = multiply_adds(BATCH) / 1e9
     rates = {"float32": product_rate(torch.float32), "bfloat16": product_rate(torch.bfloat16)}
-    print(f"{'one step':<20}{'ms':>8}{'/ by hand':>12}{'/ limit':>10}")
+    print(f"{'one step':<24}{'ms':>8}{'/ by hand':>12}{'/ limit':>10}")
     for name, seconds in times.items():
         precision = name.rpartition(" ")[2]
         limit = products / rates[precision]
         by_hand_seconds = times[f"by hand, {precision}"]
-        print(f"{name:<20}{seconds * 1e3:>8.1f}{seconds / by_hand_seconds:>12.2f}{seconds / limit:>10.2f}")
+        print(f"{name:<24}{seconds * 1e3:>8.1f}{seconds / by_hand_seconds:>12.2f}{seconds / limit:>10.2f}")
     for precision, rate in rates.items():
         limit = f"{products:.2f} G multiply-adds at {rate:.0f} G/s"
-        print(f"{'limit, ' + precision:<20}{products / rate * 1e3:>8.1f}   {limit}")
+        print(f"{'limit, ' + precision:<24}{products / rate * 1e3:>8.1f}   {limit}")
 
 
 def print_epoch() -> None:
@@ -96,11 +97,11 @@ def m2() -> M2:
     return M2(SHAPE, CLASSES, likelihood=Bernoulli())
 
 
-def our_step(x: torch.Tensor, dtype: torch.dtype | None) -> Callable[[], None]:
+def our_step(x: torch.Tensor, dtype: torch.dtype | None, compiled: bool = False) -> Callable[[], None]:
     """Return a step of this project on unlabelled images."""
     model = m2()
     set_compute_dtype(model, dtype)
-    return optimiser_step(model, unlabelled(x), Sizes(0, BATCH))
+    return (compiled_step if compiled else optimiser_step)(model, unlabelled(x), Sizes(0, BATCH))
 
 
 def full_step(data: Arrays) -> Callable[[], None]:

@@ -13,17 +13,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import pyro
 import torch
 from torch.autograd import DeviceType
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.__main__ import CLASSES, SHAPE, m2, multiply_adds
 from benchmarks.by_hand import StepByHand
-from benchmarks.steps import optimiser_step, unlabelled
+from benchmarks.steps import compiled_step, optimiser_step, unlabelled
 from data import Arrays
-from inference.objective import Objective, Sizes
+from inference.objective import Sizes
 from inference.precision import set_compute_dtype
 from inference.recipe import Recipe, TrainerOptions
 from inference.training import train
@@ -39,7 +37,7 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}, CUDA {torch.version.cuda}\n")
     eager = {"M2": our_step(), "by hand": step_by_hand()}
     steps = eager | {f"{name}, captured": captured(step) for name, step in eager.items()}
-    steps["M2, compiled, captured"] = captured(our_compiled_step())
+    steps["M2, compiled, captured"] = captured(our_step(compiled=True))
     times = alternate(steps)
     products, rate = multiply_adds(BATCH), product_rate()
     limit = products / rate
@@ -56,35 +54,12 @@ def main() -> None:
         print(f"an epoch of {IMAGES:,} images, trainer.step {step:<10}: {later:.2f} s; the first {first:.1f} s")
 
 
-def our_step() -> Step:
+def our_step(compiled: bool = False) -> Step:
     """Return a step of this project."""
     model = m2().cuda()
     set_compute_dtype(model, torch.bfloat16)
-    return optimiser_step(model, unlabelled(images()), Sizes(0, BATCH))
-
-
-def our_compiled_step() -> Step:
-    """Return a step of this project whose loss and gradient are compiled, as `trainer.step` "compiled" does it."""
-    model, x, objective = m2().cuda(), images(), Objective()
-    set_compute_dtype(model, torch.bfloat16)
-    parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=3e-4, fused=True, capturable=True)
-
-    def gradient(x: torch.Tensor) -> list[torch.Tensor]:
-        with pyro.validation_enabled(False):
-            loss, terms = objective(model, unlabelled(x), Sizes(0, BATCH))
-        return [loss.detach(), *terms.values(), *torch.autograd.grad(loss, parameters)]
-
-    compiled = torch.compile(make_fx(gradient)(x), fullgraph=True)
-
-    def step() -> None:
-        with torch.no_grad():
-            found = compiled(x)
-        for parameter, value in zip(parameters, found[-len(parameters) :], strict=True):
-            parameter.grad = value
-        optimizer.step()
-
-    return step
+    step = compiled_step if compiled else optimiser_step
+    return step(model, unlabelled(images()), Sizes(0, BATCH))
 
 
 def step_by_hand() -> Step:

@@ -1,10 +1,11 @@
 """One training step, as the benchmarks time it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pyro
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from inference.objective import Objective, Observations, Sizes
 from models import SemiSupervisedModel
@@ -22,8 +23,7 @@ def optimiser_steps(
 ) -> Callable[[Observations], None]:
     """Return a function that takes one step on J / N, as training does."""
     j = Objective() if objective is None else objective
-    on_gpu = next(model.parameters()).is_cuda
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, fused=True, capturable=on_gpu)
+    optimizer = _adam(model.parameters())
 
     def step(seen: Observations) -> None:
         with pyro.validation_enabled(False):
@@ -33,6 +33,34 @@ def optimiser_steps(
         optimizer.step()
 
     return step
+
+
+def compiled_step(model: SemiSupervisedModel, seen: Observations, sizes: Sizes) -> Callable[[], None]:
+    """Return the same function whose loss and gradient are compiled, as with `trainer.step` "compiled"."""
+    objective, parameters = Objective(), list(model.parameters())
+    optimizer = _adam(parameters)
+
+    def gradient(labelled: torch.Tensor, y: torch.Tensor, unlabelled: torch.Tensor) -> list[torch.Tensor]:
+        with pyro.validation_enabled(False):
+            loss, terms = objective(model, Observations(labelled, y, unlabelled), sizes)
+        return [loss.detach(), *terms.values(), *torch.autograd.grad(loss, parameters)]
+
+    images = seen.labelled, seen.y, seen.unlabelled
+    compiled = torch.compile(make_fx(gradient)(*images), fullgraph=True)
+
+    def step() -> None:
+        with torch.no_grad():
+            found = compiled(*images)
+        for parameter, value in zip(parameters, found[-len(parameters) :], strict=True):
+            parameter.grad = value
+        optimizer.step()
+
+    return step
+
+
+def _adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Adam:
+    parameters = list(parameters)
+    return torch.optim.Adam(parameters, lr=3e-4, fused=True, capturable=parameters[0].is_cuda)
 
 
 def unlabelled(x: torch.Tensor) -> Observations:
