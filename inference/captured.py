@@ -61,7 +61,8 @@ class CapturedStep:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # whatever tracer, compiler and driver raise
-                reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+                said = str(getattr(error, "inner_exception", error))  # the compiler's, not that it had one
+                reason = next((line for line in said.splitlines() if line), type(error).__name__)
                 raise ValueError(
                     f"trainer.step: expected a step that can be captured; got one that cannot ({reason}). Take 'eager'."
                 ) from error
@@ -77,6 +78,8 @@ class CapturedStep:
             if self.compiled:
                 written = make_fx(self._run)(*arguments)
                 run = torch.compile(written, fullgraph=True)
+                with torch.no_grad():
+                    run(*arguments)  # compiles
             if self.device.type == "cuda":
                 run = _Graph(run, arguments)
         for buffer, value in zip(self.buffers, before, strict=True):

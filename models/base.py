@@ -26,7 +26,8 @@ class SemiSupervisedModel(nn.Module, ABC):
        above each line. Images stand in ``pyro.plate("images", len(x))``; the site of the class is called "y", is
        observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide where it is not;
        the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under enumeration, or has
-       more dimensions to the left when several samples are drawn at once.
+       more dimensions to the left when several samples are drawn at once. Look at no value, as ``.item()`` and ``if``
+       do: a GPU has to wait for it, and a step that is captured sees it once.
     3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. With other
        latent variables beside the prior's, write `draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
