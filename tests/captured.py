@@ -1,6 +1,10 @@
 """What the tests of captured steps share, on a processor and on a GPU."""
 
+from dataclasses import replace
+
 import pyro
+import pytest
+import tiny
 import torch
 from test_models import CLASSES
 from test_models import MODELS as ALL
@@ -10,6 +14,7 @@ from inference import KLWeight, Objective
 from inference.alignment import Alignment
 from inference.captured import CapturedStep
 from inference.objective import Consistency, Observations, Sizes
+from inference.training import train
 from models import SemiSupervisedModel
 
 SIZES = Sizes(num_labelled=6, num_unlabelled=60)
@@ -71,3 +76,24 @@ def assert_is_the_step(make, device, objective, compiled):
         theirs = found(captured, shares)
     for captured_value, value in zip(theirs, found(step, shares), strict=True):
         torch.testing.assert_close(captured_value, value, rtol=1e-6, atol=1e-6)
+
+
+def trained(step, accelerator, folder=None, max_epochs=3, **mlp):
+    """Train a small M2 with all that has a state; return it and its rows."""
+    model, recipe = tiny.m2(batch_norm=True, **mlp), tiny.everything(max_epochs=max_epochs)
+    trainer = replace(recipe.trainer, accelerator=accelerator, step=step, gradient_clip=1.0)
+    return model, train(model, tiny.arrays(binarise=True), replace(recipe, trainer=trainer), folder)
+
+
+def stopped_and_resumed(step, accelerator, folder, monkeypatch, **options):
+    """Train the same, stopped halfway and gone on with."""
+
+    def stop(model, progress):
+        if progress > 0.5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SemiSupervisedModel, "advance", stop)
+        with pytest.raises(KeyboardInterrupt):
+            trained(step, accelerator, folder, **options)
+    return trained(step, accelerator, folder, **options)

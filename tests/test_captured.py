@@ -1,7 +1,5 @@
 """A compiled step is the step, on a processor; `test_gpu` has the same for a GPU, and for CUDA graphs."""
 
-from dataclasses import replace
-
 import captured
 import pytest
 import tiny
@@ -10,7 +8,7 @@ from test_models import MODELS
 
 from inference import TrainerOptions
 from inference.captured import CapturedStep
-from inference.training import check_trainable, train
+from inference.training import check_trainable
 from models import DistilledM2
 from models.priors import StandardNormal
 
@@ -28,10 +26,8 @@ def written(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda written, fullgraph: written)
 
 
-def _trained(step, folder=None):
-    model, recipe = tiny.m2(batch_norm=True, dropout=0.3), tiny.everything(max_epochs=4)
-    recipe = replace(recipe, trainer=TrainerOptions(step=step, progress_bar=False, gradient_clip=1.0))
-    return model, train(model, tiny.arrays(binarise=True), recipe, folder)
+def _trained(step):
+    return captured.trained(step, "cpu", max_epochs=4, dropout=0.3)
 
 
 def test_training_is_what_it_is_without(written):
@@ -46,18 +42,7 @@ def test_training_is_what_it_is_without(written):
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(written, tmp_path, monkeypatch):
     whole, _ = _trained("compiled")
-    model = type(whole)
-
-    def stop(model, progress):
-        if progress > 0.5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(model, "advance", stop)
-        patch.setattr("inference.training._has_stages", lambda model: False)
-        with pytest.raises(KeyboardInterrupt):
-            _trained("compiled", tmp_path)
-    resumed, rows = _trained("compiled", tmp_path)
+    resumed, rows = captured.stopped_and_resumed("compiled", "cpu", tmp_path, monkeypatch, max_epochs=4, dropout=0.3)
     assert len(rows) == 4
     tiny.assert_same_tensors(resumed.state_dict(), whole.state_dict())
 

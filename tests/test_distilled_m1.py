@@ -1,60 +1,39 @@
 """DistilledM1: M1's story, a classifier on features, fitted when it is time, and the network that it teaches."""
 
+import distilled
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON, SIZES
 
 from data import Augmentation
-from inference import Consistency, Objective, Recipe, TrainerOptions, fit, load
+from inference import Objective, Recipe, TrainerOptions, fit, load
 from inference.evaluation import class_probabilities
-from inference.objective import Observations, Sizes
 from models import M1, M2, DistilledM1
 from models.feature_classifiers import KNearestNeighbours, LabelSpreading
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.priors import StandardNormal
 
-IMAGE, CLASSES, LATENT, FEATURES = (1, 4, 4), 3, 2, 4
-EXACT = {"rtol": 0, "atol": 1e-9}
-SIZES = Sizes(12, 30)
-LESSON = Objective(alpha=1, consistency=Consistency(2.0))
-
 
 def _model(**options):
-    options = {"networks": MLP((6,)), "classifier": MLP((5,)), "fitted_at": (0.4, 0.7), **options}
-    return DistilledM1(
-        IMAGE, CLASSES, prior=StandardNormal(LATENT), likelihood=Bernoulli(), feature_dim=FEATURES, **options
-    )
-
-
-def _images(n):
-    return (torch.rand(n, *IMAGE) > 0.5).to(torch.get_default_dtype())
-
-
-def _seen(n=12):
-    x = _images(n)
-    return Observations(x, torch.arange(n) % CLASSES, _images(n + 1), _images(n + 1))
-
-
-def _losses(model, seen, objective=LESSON):
-    torch.manual_seed(7)
-    return objective(model, seen, SIZES)
+    return distilled.model(DistilledM1, **options)
 
 
 # Stages
 
 
 def test_at_first_it_is_m1():
-    model, seen = _model(), _seen()
+    model, seen = _model(), distilled.seen()
     m1 = M1(IMAGE, CLASSES, prior=StandardNormal(LATENT), likelihood=Bernoulli(), networks=MLP((6,)))
     m1.load_state_dict({name: value for name, value in model.state_dict().items() if name in m1.state_dict()})
-    ours, theirs = _losses(tiny.at(model, 0.0), seen), _losses(m1, seen)
+    ours, theirs = distilled.losses(tiny.at(model, 0.0), seen), distilled.losses(m1, seen)
     assert torch.equal(ours[0], theirs[0])
     assert ours[1].keys() == theirs[1].keys()
     for one in (model, m1):
         one.zero_grad()
-        _losses(one, seen)[0].backward()
+        distilled.losses(one, seen)[0].backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     for name, parameter in m1.named_parameters():
         assert torch.equal(parameter.grad, gradients.pop(name)), name
@@ -72,10 +51,10 @@ def test_c_is_fitted_when_it_is_time_and_the_network_learns_from_the_next_step_o
 
 
 def test_until_the_network_learns_the_classes_are_c_s():
-    model, x = _model(feature_classifier=KNearestNeighbours(1)), _images(9)
+    model, x = _model(feature_classifier=KNearestNeighbours(1)), distilled.images(9)
     model.advance(0.5)
     with torch.no_grad():
-        model.eval().take_stock(_images(12), torch.arange(12) % CLASSES, x[:0])
+        model.eval().take_stock(distilled.images(12), torch.arange(12) % CLASSES, x[:0])
     assert torch.equal(model.classify(x).probs, model.stock.probabilities(model.encode(x)))
     model.advance(0.5)
     by_network = model.y_encoder(model.h_encoder(x)).log_softmax(-1)
@@ -83,23 +62,23 @@ def test_until_the_network_learns_the_classes_are_c_s():
 
 
 def test_what_is_learned_in_each_stage():
-    model, seen, learned = _model(), _seen(), []
+    model, seen, learned = _model(), distilled.seen(), []
     for share in (0.0, 0.5, 0.8):
         tiny.at(model, share)
         model.zero_grad()
-        _losses(model, seen)[0].backward()
+        distilled.losses(model, seen)[0].backward()
         learned.append({name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None})
     assert learned == [{"z_encoder", "decoder"}, *[{"decoder", "h_encoder", "y_encoder"}] * 2]
 
 
 def test_what_rests_stands_in_evaluation_mode():
-    model, seen = _model(networks=MLP((6,), batch_norm=True), classifier=MLP((5,), batch_norm=True)), _seen()
+    model, seen = _model(networks=MLP((6,), batch_norm=True), classifier=MLP((5,), batch_norm=True)), distilled.seen()
     norms = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm1d)}
     moved = []
     for share in (0.2, 0.5, 0.8):
         tiny.at(model, share)
         before = {name: norm.running_mean.clone() for name, norm in norms.items()}
-        _losses(model, seen)
+        distilled.losses(model, seen)
         moved.append({name.split(".")[0] for name, norm in norms.items() if not norm.running_mean.equal(before[name])})
     assert moved == [{"z_encoder", "decoder"}, *[{"decoder", "h_encoder", "y_encoder"}] * 2]
 
@@ -108,20 +87,20 @@ def test_what_rests_stands_in_evaluation_mode():
 
 
 def test_the_first_lesson_is_what_c_says_of_the_vae_s_features_by_hand():
-    model, seen = tiny.at(_model(), 0.5), _seen()
-    loss, terms = _losses(model, seen)
+    model, seen = tiny.at(_model(), 0.5), distilled.seen()
+    loss, terms = distilled.losses(model, seen)
     c = model.stock.probabilities(model.posterior(seen.unlabelled, seen.y[:1]).mean)
     log_q = model.y_encoder(model.h_encoder(seen.transformed)).log_softmax(-1)
     lesson = -(c * log_q).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], lesson.detach(), **EXACT)
     classification = F.cross_entropy(model.y_encoder(model.h_encoder(seen.labelled)), seen.y)
     torch.testing.assert_close(terms["classification"], classification.detach(), **EXACT)
-    bound = _losses(model, seen, Objective(alpha=0))[0]
+    bound = distilled.losses(model, seen, Objective(alpha=0))[0]
     torch.testing.assert_close(loss, bound + 2 * lesson + classification, **EXACT)
 
 
 def test_the_second_lesson_is_what_c_says_of_the_network_s_features_as_they_were():
-    model, seen = tiny.at(_model(), 0.5, 0.8), _seen()
+    model, seen = tiny.at(_model(), 0.5, 0.8), distilled.seen()
     h = model.h_encoder(seen.unlabelled)
     c = model.teaching.stock.probabilities(h / h.norm(dim=-1, keepdim=True))
     torch.testing.assert_close(model.consistency_targets(seen.unlabelled).exp(), c, **EXACT)
@@ -133,20 +112,20 @@ def test_the_second_lesson_is_what_c_says_of_the_network_s_features_as_they_were
 
 
 def test_a_class_that_c_rules_out_has_a_finite_lesson():
-    model, seen = tiny.at(_model(feature_classifier=KNearestNeighbours(1)), 0.5), _seen()
+    model, seen = tiny.at(_model(feature_classifier=KNearestNeighbours(1)), 0.5), distilled.seen()
     targets = model.consistency_targets(seen.unlabelled)
     assert targets.isfinite().all()
     c = targets.exp()
     torch.testing.assert_close(c, c.round(), **EXACT)
     assert (c.round().sum(-1) == 1).all()
-    assert _losses(model, seen)[0].isfinite()
+    assert distilled.losses(model, seen)[0].isfinite()
 
 
 def test_where_a_mean_teacher_is_there_too_the_lesson_is_c_s():
-    model, other, seen = tiny.at(_model(), 0.5), tiny.at(_model(), 0.5), _seen()
+    model, other, seen = tiny.at(_model(), 0.5), tiny.at(_model(), 0.5), distilled.seen()
     torch.manual_seed(7)
     taught = LESSON(model, seen, SIZES, teacher=other)[1]["consistency"]
-    assert torch.equal(taught, _losses(model, seen)[1]["consistency"])
+    assert torch.equal(taught, distilled.losses(model, seen)[1]["consistency"])
 
 
 # Balanced label spreading
@@ -177,7 +156,7 @@ def test_balanced_spreading_gives_every_class_as_much_of_the_images():
 
 @pytest.mark.parametrize("shares", [(0.0,), (0.5,), (0.5, 0.8)])
 def test_a_loaded_model_is_in_the_stage_that_was_saved(shares):
-    model, other, x = tiny.at(_model(), *shares), _model(), _images(9)
+    model, other, x = tiny.at(_model(), *shares), _model(), distilled.images(9)
     other.load_state_dict(model.state_dict())
     assert other.learns_classifier == model.learns_classifier == (shares[-1] > 0)
     learns = [{name for name, p in one.named_parameters() if p.requires_grad} for one in (model, other)]

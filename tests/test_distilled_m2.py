@@ -1,53 +1,33 @@
 """DistilledM2: M2's story, then what labels that spread over its features say, and a learning rate for each stage."""
 
+import distilled
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON
 
 from data import Augmentation
-from inference import Consistency, Objective, Recipe, TrainerOptions, fit, load
+from inference import Objective, Recipe, TrainerOptions, fit, load
 from inference.evaluation import class_probabilities
 from inference.learning_rate import RepeatedCycle
-from inference.objective import Observations, Sizes
 from models import M2, DistilledM2
 from models.feature_classifiers import KNearestNeighbours
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.priors import StandardNormal
 
-IMAGE, CLASSES, LATENT, FEATURES = (1, 4, 4), 3, 2, 4
-EXACT = {"rtol": 0, "atol": 1e-9}
-SIZES = Sizes(12, 30)
-LESSON = Objective(alpha=1, consistency=Consistency(2.0))
-
 
 def _model(**options):
-    options = {"networks": MLP((6,)), "classifier": MLP((5,)), "fitted_at": (0.4, 0.7), **options}
-    return DistilledM2(
-        IMAGE, CLASSES, prior=StandardNormal(LATENT), likelihood=Bernoulli(), feature_dim=FEATURES, **options
-    )
-
-
-def _images(n):
-    return (torch.rand(n, *IMAGE) > 0.5).to(torch.get_default_dtype())
-
-
-def _seen(n=12):
-    return Observations(_images(n), torch.arange(n) % CLASSES, _images(n + 1), _images(n + 1))
-
-
-def _losses(model, seen, objective=LESSON):
-    torch.manual_seed(7)
-    return objective(model, seen, SIZES)
+    return distilled.model(DistilledM2, **options)
 
 
 def test_at_first_it_is_m2_without_consistency():
-    model, seen = tiny.at(_model(), 0.0), _seen()
+    model, seen = tiny.at(_model(), 0.0), distilled.seen()
     m2 = M2(IMAGE, CLASSES, prior=StandardNormal(LATENT), likelihood=Bernoulli(), networks=MLP((6,)))
     m2.y_encoder = torch.nn.Sequential(model.h_encoder, model.y_encoder)
     m2.z_encoder, m2.decoder = model.z_encoder, model.decoder
-    ours, theirs = _losses(model, seen), _losses(m2, seen, Objective(alpha=1))
+    ours, theirs = distilled.losses(model, seen), distilled.losses(m2, seen, Objective(alpha=1))
     assert torch.equal(ours[0], theirs[0])
     assert ours[1].keys() == theirs[1].keys()
 
@@ -61,14 +41,14 @@ def test_c_is_fitted_when_it_is_time_and_teaches_from_the_next_step_on():
 
 
 def test_the_lesson_is_what_c_says_of_the_features_as_they_were_by_hand():
-    model, seen = tiny.at(_model(), 0.5), _seen()
-    loss, terms = _losses(model, seen)
+    model, seen = tiny.at(_model(), 0.5), distilled.seen()
+    loss, terms = distilled.losses(model, seen)
     h = model.h_encoder(seen.unlabelled)
     c = model.teaching.stock.probabilities(h / h.norm(dim=-1, keepdim=True))
     lesson = -(c * model.classify(seen.transformed).logits).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], lesson.detach(), **EXACT)
     classification = F.cross_entropy(model.y_encoder(model.h_encoder(seen.labelled)), seen.y)
-    bound = _losses(model, seen, Objective(alpha=0))[0]
+    bound = distilled.losses(model, seen, Objective(alpha=0))[0]
     torch.testing.assert_close(loss, bound + 2 * lesson + classification, **EXACT)
 
     with torch.no_grad():
@@ -81,18 +61,18 @@ def test_the_lesson_is_what_c_says_of_the_features_as_they_were_by_hand():
 
 def test_everything_learns_in_every_stage_but_what_teaches():
     for shares in ((0.0,), (0.5,), (0.5, 0.8)):
-        model, seen = tiny.at(_model(classifier=MLP((5,), batch_norm=True)), *shares), _seen()
+        model, seen = tiny.at(_model(classifier=MLP((5,), batch_norm=True)), *shares), distilled.seen()
         before = {name: value.clone() for name, value in model.teaching.state_dict().items()}
-        _losses(model, seen)[0].backward()
+        distilled.losses(model, seen)[0].backward()
         learned = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
         assert learned == {"h_encoder", "y_encoder", "z_encoder", "decoder"}
         tiny.assert_same_tensors(model.teaching.state_dict(), before)
 
 
 def test_a_class_that_c_rules_out_has_a_finite_lesson():
-    model, seen = tiny.at(_model(feature_classifier=KNearestNeighbours(1)), 0.5), _seen()
+    model, seen = tiny.at(_model(feature_classifier=KNearestNeighbours(1)), 0.5), distilled.seen()
     assert model.consistency_targets(seen.unlabelled).isfinite().all()
-    assert _losses(model, seen)[0].isfinite()
+    assert distilled.losses(model, seen)[0].isfinite()
 
 
 RECIPE = Recipe(

@@ -13,8 +13,6 @@ from test_models import MODELS
 
 from inference import Objective, TrainerOptions, evaluate, fit, load
 from inference.alignment import Alignment
-from inference.training import train
-from models import SemiSupervisedModel
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -64,16 +62,8 @@ def test_a_compiled_step_is_the_step(name):
     captured.assert_is_the_step(MODELS[name], "cuda", captured.OBJECTIVE, compiled=True)
 
 
-def _trained(folder=None, step="cuda_graph", **options):
-    model = tiny.m2(batch_norm=True)
-    recipe = tiny.everything(**options)
-    recipe = replace(recipe, trainer=replace(recipe.trainer, accelerator="gpu", step=step, gradient_clip=1.0))
-    rows = train(model, tiny.arrays(binarise=True), recipe, folder)
-    return model, rows
-
-
 def test_training_with_the_graph_is_training_without():
-    with_graph, without = _trained(), _trained(step="eager")
+    with_graph, without = (captured.trained(step, "gpu") for step in ("cuda_graph", "eager"))
     for name, value in without[0].state_dict().items():
         torch.testing.assert_close(with_graph[0].state_dict()[name], value, rtol=1e-4, atol=1e-6)
     for ours, theirs in zip(with_graph[1], without[1], strict=True):
@@ -82,18 +72,8 @@ def test_training_with_the_graph_is_training_without():
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
-    whole, rows = _trained()
-    advance = SemiSupervisedModel.advance
-
-    def stop(model, progress):
-        if progress > 0.5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(SemiSupervisedModel, "advance", stop)
-    with pytest.raises(KeyboardInterrupt):
-        _trained(tmp_path)
-    monkeypatch.setattr(SemiSupervisedModel, "advance", advance)
-    resumed, resumed_rows = _trained(tmp_path)
+    whole, rows = captured.trained("cuda_graph", "gpu")
+    resumed, resumed_rows = captured.stopped_and_resumed("cuda_graph", "gpu", tmp_path, monkeypatch)
     assert len(resumed_rows) == len(rows)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-5, atol=1e-7)
