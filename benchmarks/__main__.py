@@ -87,7 +87,7 @@ def print_epoch() -> None:
         train(model, data, recipe_longer, Path(folder), interactive=True)
         epoch = (time.perf_counter() - started) / 4
     step = full_step(data)
-    alone = statistics.median(timed(step, STEPS) for _ in range(ROUNDS)) * 100
+    alone = statistics.median(timed(step) for _ in range(ROUNDS)) * 100
     print(f"\nAn epoch of 100 steps {epoch:.2f} s, its steps alone {alone:.2f} s: ratio {epoch / alone:.2f}")
 
 
@@ -98,10 +98,10 @@ def m2() -> M2:
 
 
 def our_step(x: torch.Tensor, dtype: torch.dtype | None, compiled: bool = False) -> Callable[[], None]:
-    """Return a step of this project on unlabelled images."""
-    model = m2()
+    """Return a step of this project on unlabelled images, where these are."""
+    model = m2().to(x.device)
     set_compute_dtype(model, dtype)
-    return (compiled_step if compiled else optimiser_step)(model, unlabelled(x), Sizes(0, BATCH))
+    return (compiled_step if compiled else optimiser_step)(model, unlabelled(x), Sizes(0, len(x)))
 
 
 def full_step(data: Arrays) -> Callable[[], None]:
@@ -111,7 +111,7 @@ def full_step(data: Arrays) -> Callable[[], None]:
     return optimiser_step(m2(), seen, Sizes(data.num_labelled, data.num_unlabelled))
 
 
-def timed(step: Callable[[], None], repeats: int) -> float:
+def timed(step: Callable[[], None], repeats: int = STEPS) -> float:
     """Return the seconds that a step takes, over a few in a row."""
     started = time.perf_counter()
     for _ in range(repeats):
@@ -119,14 +119,16 @@ def timed(step: Callable[[], None], repeats: int) -> float:
     return (time.perf_counter() - started) / repeats
 
 
-def alternate(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
+def alternate(
+    steps: dict[str, Callable[[], None]], timed: Callable[[Callable[[], None]], float] = timed
+) -> dict[str, float]:
     """Return each step's median time over rounds in which every one has its turn."""
     for step in steps.values():
-        timed(step, STEPS)
+        timed(step)
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(ROUNDS):
         for name, step in steps.items():
-            times[name].append(timed(step, STEPS))
+            times[name].append(timed(step))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

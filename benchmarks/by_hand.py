@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.steps import adam
 from models import M2
 from models.likelihoods import log_bernoulli
 
@@ -39,8 +40,7 @@ class StepByHand:
         self.x_class = nn.Parameter(x_net.first.embedding.weight.detach().clone())
         layers = (self.y_hidden, self.y_out, self.z_hidden, self.z_out, self.x_hidden, self.x_out)
         parameters = [parameter for pair in layers for parameter in pair] + [self.z_class, self.x_class]
-        on_gpu = parameters[0].is_cuda
-        self.optimizer = torch.optim.Adam(parameters, lr=3e-4, fused=True, capturable=on_gpu)
+        self.optimizer = adam(parameters)
 
     def loss(self, x: Tensor) -> Tensor:
         """Return mean U(x) for images (batch, 1, height, width) of zeros and ones."""

@@ -17,17 +17,15 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.__main__ import CLASSES, SHAPE, m2, multiply_adds
+from benchmarks.__main__ import CLASSES, ROUNDS, SHAPE, alternate, m2, multiply_adds, our_step
 from benchmarks.by_hand import StepByHand
-from benchmarks.steps import compiled_step, optimiser_step, unlabelled
 from data import Arrays
-from inference.objective import Sizes
-from inference.precision import set_compute_dtype
+from inference.captured import capture
 from inference.recipe import Recipe, TrainerOptions
 from inference.training import train
 
 BATCH, IMAGES = 512, 60_000
-ROUNDS, STEPS = 15, 20
+STEPS = 20
 Step = Callable[[], None]
 
 
@@ -35,10 +33,10 @@ def main() -> None:
     """Measure and print the tables."""
     torch.manual_seed(0)
     print(f"{torch.cuda.get_device_name()}; torch {torch.__version__}, CUDA {torch.version.cuda}\n")
-    eager = {"M2": our_step(), "by hand": step_by_hand()}
+    eager = {"M2": our_step(images(), torch.bfloat16), "by hand": step_by_hand()}
     steps = eager | {f"{name}, captured": captured(step) for name, step in eager.items()}
-    steps["M2, compiled, captured"] = captured(our_step(compiled=True))
-    times = alternate(steps)
+    steps["M2, compiled, captured"] = captured(our_step(images(), torch.bfloat16, compiled=True))
+    times = alternate(steps, timed)
     products, rate = multiply_adds(BATCH), product_rate()
     limit = products / rate
     print(f"{'one step':<24}{'ms':>8}{'/ by hand':>12}{'/ limit':>10}")
@@ -54,14 +52,6 @@ def main() -> None:
         print(f"an epoch of {IMAGES:,} images, trainer.step {step:<10}: {later:.2f} s; the first {first:.1f} s")
 
 
-def our_step(compiled: bool = False) -> Step:
-    """Return a step of this project."""
-    model = m2().cuda()
-    set_compute_dtype(model, torch.bfloat16)
-    step = compiled_step if compiled else optimiser_step
-    return step(model, unlabelled(images()), Sizes(0, BATCH))
-
-
 def step_by_hand() -> Step:
     """Return the hand-written step."""
     by_hand, x = StepByHand(m2().cuda(), torch.bfloat16), images()
@@ -75,15 +65,7 @@ def images() -> torch.Tensor:
 
 def captured(step: Step) -> Step:
     """Return the replay of a whole step: loss, gradient and Adam."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+    graph, _ = capture(step)
     kept = graph, step  # whose weights the kernels go on reading
     return lambda: kept[0].replay()
 
@@ -97,15 +79,6 @@ def timed(step: Step) -> float:
     end.record()
     end.synchronize()
     return begin.elapsed_time(end) / 1e3 / STEPS
-
-
-def alternate(steps: dict[str, Step]) -> dict[str, float]:
-    """Return each step's median time over rounds in which every one has its turn."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS + 1):
-        for name, step in steps.items():
-            times[name].append(timed(step))
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
 def product_rate() -> float:

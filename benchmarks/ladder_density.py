@@ -21,6 +21,7 @@ from torch import nn
 
 from data import MNIST, Arrays
 from inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, resume
+from inference.training import on_accelerator
 from models import LadderVAE
 from models.likelihoods import Bernoulli
 from models.networks import MLP
@@ -38,10 +39,8 @@ def main() -> None:
     data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
     begun = options.folder is not None and Path(options.folder).exists()
     run = resume(options.folder, data) if begun else train(data, options.folder, options.max_epochs)
-    on_gpu = torch.cuda.is_available()
-    found = evaluate(
-        run.model.to("cuda" if on_gpu else "cpu"), data, num_samples=options.num_samples, progress_bar=True
-    )
+    with on_accelerator(run.model, TrainerOptions()):
+        found = evaluate(run.model, data, num_samples=options.num_samples, progress_bar=True)
     print(f"log p(x) {found.log_likelihood:.2f} ± {found.log_likelihood_error:.2f} nats, ELBO {found.elbo:.2f} nats")
     print(", ".join(f"{name} {nats:.1f}" for name, nats in found.terms.items() if name.startswith("kl/")))
 

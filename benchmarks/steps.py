@@ -23,7 +23,7 @@ def optimiser_steps(
 ) -> Callable[[Observations], None]:
     """Return a function that takes one step on J / N, as training does."""
     j = Objective() if objective is None else objective
-    optimizer = _adam(model.parameters())
+    optimizer = adam(model.parameters())
 
     def step(seen: Observations) -> None:
         with pyro.validation_enabled(False):
@@ -38,7 +38,7 @@ def optimiser_steps(
 def compiled_step(model: SemiSupervisedModel, seen: Observations, sizes: Sizes) -> Callable[[], None]:
     """Return the same function whose loss and gradient are compiled, as with `trainer.step` "compiled"."""
     objective, parameters = Objective(), list(model.parameters())
-    optimizer = _adam(parameters)
+    optimizer = adam(parameters)
 
     def gradient(labelled: torch.Tensor, y: torch.Tensor, unlabelled: torch.Tensor) -> list[torch.Tensor]:
         with pyro.validation_enabled(False):
@@ -58,7 +58,8 @@ def compiled_step(model: SemiSupervisedModel, seen: Observations, sizes: Sizes) 
     return step
 
 
-def _adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Adam:
+def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Adam:
+    """Return the optimiser of every step that is timed."""
     parameters = list(parameters)
     return torch.optim.Adam(parameters, lr=3e-4, fused=True, capturable=parameters[0].is_cuda)
 

@@ -1,13 +1,14 @@
 """A step that is worked out once and then repeated: as a CUDA graph, as compiled code, or as both."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Terms = dict[str, Tensor]
+T = TypeVar("T")
 
 _TRIALS = 3
 """Steps before a GPU's are captured, in which libraries choose their algorithms and allocate what they need."""
@@ -97,6 +98,20 @@ class CapturedStep:
         return [loss.detach(), values, *(gradient for gradient in gradients if gradient is not None)]
 
 
+def capture(run: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
+    """Return a CUDA graph of what a function does on the GPU, and what it returned, which replays write anew."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(_TRIALS):
+            run()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        found = run()
+    return graph, found
+
+
 class _Graph:
     """A function's kernels as a CUDA graph, which works on its own copies of the arguments.
 
@@ -107,15 +122,8 @@ class _Graph:
 
     def __init__(self, run: Callable[..., list[Tensor]], arguments: list[Tensor]) -> None:
         self.run, self.arguments = run, arguments
-        aside = torch.cuda.Stream(arguments[0].device)
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad(), torch.cuda.stream(aside):
-            for _ in range(_TRIALS):
-                run(*arguments)
-        torch.cuda.current_stream().wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.found = run(*arguments)
+        with torch.no_grad():
+            self.graph, self.found = capture(lambda: run(*arguments))
 
     def __call__(self, *arguments: Tensor) -> list[Tensor]:
         """Return what the function would."""
