@@ -76,6 +76,7 @@ class CapturedStep:
         before = [buffer.clone() for buffer in self.buffers]
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             run: Callable[..., list[Tensor]] = self._run
+            run(*arguments)  # what is made when it is first asked for, a classifier that is fitted say, is there then
             if self.compiled:
                 written = make_fx(self._run)(*arguments)
                 run = torch.compile(written, fullgraph=True)

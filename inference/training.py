@@ -91,7 +91,7 @@ class Training(lightning.LightningModule):
         self.history: list[Row] = []
         self.seconds = 0.0
         self.has_begun = False
-        self._captured: CapturedStep | None = None
+        self._captured: tuple[int, CapturedStep] | None = None
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
         self._labels = data.train_labels
@@ -133,9 +133,6 @@ class Training(lightning.LightningModule):
         self._labels = self.data.train_labels.to(self.device)
         if self.data.train_admissible is not None:
             self._admissible = self.data.train_admissible.to(self.device)
-        if (step := self.recipe.trainer.step) != "eager":
-            compiled = step == "compiled"
-            self._captured = CapturedStep(self._estimate, self.learner.parameters(), self.buffers(), compiled)
 
     def on_fit_end(self) -> None:
         """Let go of what was captured, and of the memory that it works in."""
@@ -188,16 +185,26 @@ class Training(lightning.LightningModule):
             progress = self.global_step / self.total_steps
             for model in self.models:
                 model.advance(progress)
-            if self._captured is None or first:
+            if self.recipe.trainer.step == "eager" or first:
                 loss, terms = self._estimate(*batch, progress)
             else:
-                loss, terms = self._captured(*batch, torch.tensor(progress))
+                loss, terms = self._captured_step()(*batch, torch.tensor(progress))
         if not torch.isfinite(loss):
             culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
             self._stop_at(f"the term {culprits[0]!r}" if culprits else "J / N")
         for name, value in {"loss": loss.detach(), **terms}.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
+
+    def _captured_step(self) -> CapturedStep:
+        """Return that of the stage that training is in: in another one other parts learn, by other terms."""
+        stage = self.learner.current_stage
+        if self._captured is None or self._captured[0] != stage:
+            self._captured = None  # and its memory, before there is another
+            compiled = self.recipe.trainer.step == "compiled"
+            step = CapturedStep(self._estimate, self.learner.parameters(), self.buffers(), compiled)
+            self._captured = stage, step
+        return self._captured[1]
 
     def _estimate(
         self, labelled: Tensor, unlabelled: Tensor, partly: Tensor, progress: float | Tensor
@@ -441,7 +448,7 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
         raise ValueError(f"trainer: {error}") from error
     _batches(data, recipe, trainer.world_size)
     if recipe.trainer.step != "eager":
-        _check_capturable(recipe.trainer.step, model, data, trainer)
+        _check_capturable(recipe.trainer.step, data, trainer)
     if recipe.early_stopping is not None and not len(data.validation_images):
         raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
     objective = recipe.objective
@@ -455,22 +462,13 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
         )
 
 
-def _check_capturable(step: str, model: SemiSupervisedModel, data: ImageData, trainer: lightning.Trainer) -> None:
+def _check_capturable(step: str, data: ImageData, trainer: lightning.Trainer) -> None:
     if step == "cuda_graph" and not isinstance(trainer.accelerator, CUDAAccelerator):
         raise ValueError(f"trainer.step: expected a GPU for 'cuda_graph'; got {type(trainer.accelerator).__name__}.")
     if trainer.world_size > 1:
         raise ValueError(f"trainer.step: expected one process for {step!r}; got {trainer.world_size}.")
-    if _has_stages(model):
-        raise ValueError(
-            f"trainer.step: expected a model whose steps are all alike for {step!r}; got {type(model).__name__}, which "
-            "is trained in stages."
-        )
     if data.memory_mapped:
         raise ValueError(f"trainer.step: expected images in memory for {step!r}; got {data.name}, from the disk.")
-
-
-def _has_stages(model: SemiSupervisedModel) -> bool:
-    return type(model).advance is not SemiSupervisedModel.advance
 
 
 def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
@@ -480,7 +478,7 @@ def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
 def _strategy(model: SemiSupervisedModel, recipe: Recipe) -> str:
     """Return Lightning's strategy for several processes, which have to know whether a step leaves networks out."""
     # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
-    in_stages = _has_stages(model)
+    in_stages = type(model).advance is not SemiSupervisedModel.advance
     # And a teacher always: it learns by no gradient.
     taught = recipe.objective.teacher_decay is not None
     if recipe.objective.generative and recipe.objective.alpha and not in_stages and not taught:

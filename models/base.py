@@ -49,6 +49,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         sums_over_class: Whether y is summed over where it is not given.
         learns_classifier: Whether q(y | x) has parameters that -log q(y|x) trains.
         bounds_evidence: Whether the guide has a density, so that the ELBO is a bound of log p(x).
+        current_stage: Which of its stages training is in, for a model that has any: what a step does depends on that.
     """
 
     image_shape: ImageShape
@@ -61,6 +62,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     sums_over_class: bool = True
     learns_classifier: bool = True
     bounds_evidence: bool = True
+    current_stage: int = 0
 
     def __init__(
         self,
@@ -155,7 +157,8 @@ class SemiSupervisedModel(nn.Module, ABC):
     def advance(self, progress: float) -> None:
         """Take note, before a step, of the share of the training steps that are done, in [0, 1].
 
-        For a model that is trained in stages; what follows from it has to depend on `progress` and on buffers alone.
+        For a model that is trained in stages; what follows from it has to depend on `progress` and on buffers alone,
+        and where another stage begins `current_stage` has to change.
         """
 
     @property

@@ -107,7 +107,7 @@ class DistilledM1(M1):
     def advance(self, progress: float) -> None:
         """Let q(y | x) learn once c is there; see `SemiSupervisedModel.advance`."""
         self._progress = progress
-        self._learn(classifier=self.fits.item() > 0)
+        self._learn(classifier=self.current_stage > 0)
         # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
         self.z_encoder.train(self.training and not self.learns_classifier)
 
@@ -132,19 +132,20 @@ class DistilledM1(M1):
 
     def consistency_targets(self, x: Tensor) -> Tensor:
         """The logarithm of c(y; ·), for what it was last fitted to; see `SemiSupervisedModel.consistency_targets`."""
-        if self.fits.item() < 2:
+        if self.current_stage < 2:
             return finite_log(super().classify(x).probs)
         return self.teaching.log_probabilities(x)
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
-        if not is_time(self._progress, self.fitted_at, self.fits):
+        if not is_time(self._progress, self.fitted_at, self.current_stage):
             return
-        if self.fits.item() == 0:
+        if self.current_stage == 0:
             super().take_stock(x, y, unlabelled)
         else:
             self.teaching.fit(self.h_encoder, x, y, unlabelled)
-        self.fits += 1
+        self.current_stage += 1
+        self.fits.fill_(self.current_stage)
 
     def baseline(self) -> M2:
         """Return an M2 with the same networks, whose classifier nobody teaches."""
@@ -152,5 +153,6 @@ class DistilledM1(M1):
 
 
 def _learn_as_saved(model: DistilledM1, keys: object) -> None:
-    """Let learn what learned when the weights were saved."""
+    """Be in the stage that the weights were saved in, and let learn what learned."""
+    model.current_stage = int(model.fits)
     model._learn(classifier=bool(model.taught))

@@ -91,6 +91,7 @@ class DistilledM2(M2):
         self.teaching = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("fits", torch.tensor(0))
         self._progress = 0.0
+        self.register_load_state_dict_post_hook(_count_as_saved)  # type: ignore[no-untyped-call]
 
     def story(self) -> list[tuple[str, str]]:
         """M2's densities, and c; see `SemiSupervisedModel.story`."""
@@ -115,7 +116,7 @@ class DistilledM2(M2):
     @property
     def is_consistent(self) -> bool:
         """Not until c is there; see `SemiSupervisedModel.is_consistent`."""
-        return self.fits.item() > 0
+        return self.current_stage > 0
 
     def consistency_targets(self, x: Tensor) -> Tensor:
         """The logarithm of c(y; ·); see `SemiSupervisedModel.consistency_targets`."""
@@ -128,6 +129,12 @@ class DistilledM2(M2):
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
-        if is_time(self._progress, self.fitted_at, self.fits):
+        if is_time(self._progress, self.fitted_at, self.current_stage):
             self.teaching.fit(self.h_encoder, x, y, unlabelled)
-            self.fits += 1
+            self.current_stage += 1
+            self.fits.fill_(self.current_stage)
+
+
+def _count_as_saved(model: DistilledM2, keys: object) -> None:
+    """Be in the stage that the weights were saved in."""
+    model.current_stage = int(model.fits)

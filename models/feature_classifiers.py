@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.part import Part
 
-Probabilities = Callable[[Any], Any]
+Probabilities = Callable[[Tensor], Tensor]
 
 _FOLDS = 5
 _AT_ONCE = 1000
@@ -43,8 +43,8 @@ class FeatureClassifier(Part, ABC):
             y: Their classes (N,), two different ones at least.
 
         Returns:
-            A function from features (M, features) to the probabilities of the classes that y has, in their order,
-            (M, different classes).
+            A function from features, a tensor (M, features) on any device, to the probabilities of the classes that y
+            has, in their order, (M, different classes); `of_arrays` makes one of a function of numpy arrays.
         """
 
 
@@ -78,9 +78,8 @@ class SupportVectorMachine(FeatureClassifier):
         machine = SVC(C=self.C, gamma=self.gamma or "scale", break_ties=True)
         folds = min(_FOLDS, int(torch.as_tensor(y).unique(return_counts=True)[1].min()))
         if folds > 1:
-            return (
-                CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False).fit(z, y).predict_proba
-            )
+            calibrated = CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False)
+            return of_arrays(calibrated.fit(z, y).predict_proba)
         decide = machine.fit(z, y).decision_function
 
         def softmax(z: Any) -> Any:  # noqa: ANN401
@@ -89,7 +88,7 @@ class SupportVectorMachine(FeatureClassifier):
             logits = decision if decision.dim() > 1 else torch.stack([-decision / 2, decision / 2], -1)
             return logits.softmax(-1).numpy()
 
-        return softmax
+        return of_arrays(softmax)
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +111,7 @@ class KNearestNeighbours(FeatureClassifier):
         """See `FeatureClassifier.fit`."""
         from sklearn.neighbors import KNeighborsClassifier
 
-        return KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(z, y).predict_proba
+        return of_arrays(KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(z, y).predict_proba)
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,7 +134,7 @@ class LogisticRegression(FeatureClassifier):
         """See `FeatureClassifier.fit`."""
         from sklearn.linear_model import LogisticRegression as Regression
 
-        return Regression(C=self.C, max_iter=10_000).fit(z, y).predict_proba
+        return of_arrays(Regression(C=self.C, max_iter=10_000).fit(z, y).predict_proba)
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,7 +167,7 @@ class LabelSpreading(FeatureClassifier):
 
     def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
         """See `FeatureClassifier.fit`."""
-        from sklearn.neighbors import KNeighborsRegressor, kneighbors_graph
+        from sklearn.neighbors import kneighbors_graph
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
         neighbours = min(self.num_neighbours, len(z) - 1)
@@ -184,7 +183,25 @@ class LabelSpreading(FeatureClassifier):
         if self.balanced:
             spreads = _balance(spreads)
         # Not its own predict_proba, which divides by zero where no label has arrived.
-        return KNeighborsRegressor(neighbours).fit(z, spreads).predict
+        return _MeanOfNearest(torch.as_tensor(z), torch.as_tensor(spreads), neighbours)
+
+
+class _MeanOfNearest:
+    """The mean of what the nearest of some points have, on the device that is asked: a step of training may be there.
+
+    Args:
+        points: (N, features).
+        values: What they have, (N, values).
+        num_neighbours: How many are the nearest.
+    """
+
+    def __init__(self, points: Tensor, values: Tensor, num_neighbours: int) -> None:
+        self.points, self.values, self.num_neighbours = points, values, num_neighbours
+
+    def __call__(self, z: Tensor) -> Tensor:
+        self.points, self.values = self.points.to(z), self.values.to(z)  # copied the first time
+        nearest = torch.cdist(z, self.points).topk(self.num_neighbours, largest=False).indices  # (M, neighbours)
+        return self.values[nearest].mean(1)
 
 
 class Stock(nn.Module):
@@ -205,7 +222,7 @@ class Stock(nn.Module):
         self.num_classes = num_classes
         self.register_buffer("z", torch.zeros(0, num_features))
         self.register_buffer("y", torch.zeros(0, dtype=torch.int64))
-        self._fitted: Probabilities | None = None
+        self._fitted: tuple[Probabilities, Tensor] | None = None
 
     @property
     def known(self) -> Tensor:
@@ -223,22 +240,23 @@ class Stock(nn.Module):
 
     def probabilities(self, z: Tensor) -> Tensor:
         """Return the probabilities of the classes, (..., classes), for features (..., features); uniform at first."""
-        known = self.known
-        probabilities = z.new_zeros(*z.shape[:-1], self.num_classes)
-        if len(known) == 0:
-            return probabilities + 1 / self.num_classes
-        if len(known) == 1:
-            probabilities[..., known] = 1.0
-            return probabilities
-        if self._fitted is None:
-            used = torch.ones_like(self.y, dtype=torch.bool) if self.classifier.num_unlabelled else self.y >= 0
-            self._fitted = self.classifier.fit(self.z[used].double().cpu().numpy(), self.y[used].cpu().numpy())
-        found = torch.as_tensor(self._fitted(z.detach().flatten(end_dim=-2).double().cpu().numpy()))
+        fitted, known = self._fitted if self._fitted is not None else self._fit()
+        self._fitted = fitted, known.to(z.device)
+        found = fitted(z.detach().flatten(end_dim=-2)).to(z)
         # Where no label is near there is none to prefer.
         found = torch.where(found.sum(-1, keepdim=True) > 0, found, 1.0)
         found = found / found.sum(-1, keepdim=True)
-        probabilities[..., known] = found.to(z).view(*z.shape[:-1], -1)
-        return probabilities
+        probabilities = found.new_zeros(len(found), self.num_classes).index_copy(-1, self._fitted[1], found)
+        return probabilities.view(*z.shape[:-1], -1)
+
+    def _fit(self) -> tuple[Probabilities, Tensor]:
+        """Return the classifier and the classes that it knows: all of them, none preferred, where no label is."""
+        known = self.known
+        if len(known) < 2:
+            known = known if len(known) else torch.arange(self.num_classes)
+            return lambda z: z.new_ones(len(z), len(known)), known
+        used = torch.ones_like(self.y, dtype=torch.bool) if self.classifier.num_unlabelled else self.y >= 0
+        return self.classifier.fit(self.z[used].double().cpu().numpy(), self.y[used].cpu().numpy()), known
 
     def class_means(self) -> Tensor:
         """Return the mean features of each class, (classes, features); of all labelled images where it has no label."""
@@ -261,6 +279,11 @@ class Stock(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the fitted classifier out of copies and pickles, which fit their own."""
         return {**self.__dict__, "_fitted": None}
+
+
+def of_arrays(probabilities: Callable[[Any], Any]) -> Probabilities:
+    """Return a function of tensors, on any device, that asks one of numpy arrays in float64."""
+    return lambda z: torch.as_tensor(probabilities(z.double().cpu().numpy())).to(z)
 
 
 def _balance(probabilities: Any) -> Any:  # noqa: ANN401

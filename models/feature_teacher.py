@@ -49,9 +49,9 @@ def finite_log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
-def is_time(progress: float, fitted_at: tuple[float, ...], fits: Tensor) -> bool:
+def is_time(progress: float, fitted_at: tuple[float, ...], fits: int) -> bool:
     """Return whether more of the shares of training have passed than c was fitted."""
-    return sum(progress >= share for share in fitted_at) > fits.item()
+    return sum(progress >= share for share in fitted_at) > fits
 
 
 def check_stages(feature_dim: int, fitted_at: tuple[float, ...]) -> None:

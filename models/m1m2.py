@@ -139,7 +139,7 @@ class M1M2(SemiSupervisedModel):
         self._enter(_BOTH if progress >= self.m2_until else _M2 if progress >= self.m1_until else _M1)
         for name in _PARTS_OF_M1:
             # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
-            getattr(self, name).train(self.training and self.stage.item() != _M2)
+            getattr(self, name).train(self.training and self.current_stage != _M2)
 
     @property
     def last_stage_from(self) -> float:
@@ -147,6 +147,7 @@ class M1M2(SemiSupervisedModel):
         return self.m2_until if self.m2_until < 1 else self.m1_until
 
     def _enter(self, stage: int) -> None:
+        self.current_stage = stage  # looked at in each step, for which a GPU would have to wait
         self.stage.fill_(stage)
         self.label_in_story = self.sums_over_class = self.learns_classifier = stage != _M1
         for name, parameter in self.named_parameters():
@@ -217,7 +218,7 @@ class M1M2(SemiSupervisedModel):
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Find the features that M1 uses, until all is learned end to end."""
-        if self.stage.item() != _BOTH:
+        if self.current_stage != _BOTH:
             means = self._features(torch.cat([x, unlabelled])).mean
             used = means.std(0, correction=0) > _UNUSED
             # An M1 that uses none has hardly begun.

@@ -7,7 +7,6 @@ import pytest
 import tiny
 import torch
 from test_models import CLASSES
-from test_models import MODELS as ALL
 from torch._inductor import config
 
 from inference import KLWeight, Objective
@@ -15,7 +14,10 @@ from inference.alignment import Alignment
 from inference.captured import CapturedStep
 from inference.objective import Consistency, Observations, Sizes
 from inference.training import train
-from models import SemiSupervisedModel
+from models import M1M2, SemiSupervisedModel
+from models.feature_classifiers import LabelSpreading
+from models.networks import MLP
+from models.priors import StandardNormal
 
 SIZES = Sizes(num_labelled=6, num_unlabelled=60)
 OBJECTIVE = Objective(
@@ -26,12 +28,15 @@ OBJECTIVE = Objective(
 )
 
 
-def _steps_are_alike(make):
+def in_stages(kind):
+    """A small model in stages, its weights decided by a seed, for the images of `tiny`."""
     with torch.random.fork_rng():
-        return type(make()).advance is SemiSupervisedModel.advance
-
-
-MODELS = [name for name, make in ALL.items() if _steps_are_alike(make)]
+        torch.manual_seed(0)
+        options = {"prior": StandardNormal(3), "networks": MLP((7,), batch_norm=True)}
+        if kind is M1M2:
+            return M1M2((1, 8, 8), 3, z1_dim=4, m1_until=0.3, m2_until=0.6, **options)
+        spreading = LabelSpreading(num_neighbours=3, num_unlabelled=20, balanced=True)
+        return kind((1, 8, 8), 3, feature_classifier=spreading, feature_dim=4, fitted_at=(0.3, 0.6), **options)
 
 
 def seen(model, device):
@@ -78,9 +83,10 @@ def assert_is_the_step(make, device, objective, compiled):
         torch.testing.assert_close(captured_value, value, rtol=1e-6, atol=1e-6)
 
 
-def trained(step, accelerator, folder=None, max_epochs=3, **mlp):
-    """Train a small M2 with all that has a state; return it and its rows."""
-    model, recipe = tiny.m2(batch_norm=True, **mlp), tiny.everything(max_epochs=max_epochs)
+def trained(step, accelerator, folder=None, max_epochs=3, model=None, **mlp):
+    """Train a model, or a small M2, with all that has a state; return it and its rows."""
+    model = model if model is not None else tiny.m2(batch_norm=True, **mlp)
+    recipe = tiny.everything(max_epochs=max_epochs)
     trainer = replace(recipe.trainer, accelerator=accelerator, step=step, gradient_clip=1.0)
     return model, train(model, tiny.arrays(binarise=True), replace(recipe, trainer=trainer), folder)
 

@@ -6,11 +6,9 @@ import tiny
 import torch
 from test_models import MODELS
 
-from inference import TrainerOptions
+from inference import training
 from inference.captured import CapturedStep
-from inference.training import check_trainable
-from models import DistilledM2
-from models.priors import StandardNormal
+from models import M1M2, DistilledM1, DistilledM2
 
 
 # Of torch's own, upon importing its compiler.
@@ -58,10 +56,16 @@ def test_a_step_that_looks_at_a_value_is_refused_in_one_sentence():
         captured_step(torch.ones(3))
 
 
-def test_a_model_in_stages_is_refused():
-    model = DistilledM2((1, 8, 8), 3, prior=StandardNormal(3))
-    recipe = tiny.recipe(trainer=TrainerOptions(accelerator="cpu", step="compiled"))
-    with pytest.raises(
-        ValueError, match=r"trainer.step: expected a model whose steps are all alike .* got DistilledM2"
-    ):
-        check_trainable(model, tiny.arrays(), recipe, None)
+@pytest.mark.parametrize("kind", [M1M2, DistilledM1, DistilledM2])
+def test_each_stage_has_a_step_of_its_own(kind, written, monkeypatch):
+    made = []
+    monkeypatch.setattr(training, "CapturedStep", lambda *given: made.append(CapturedStep(*given)) or made[-1])
+    (ours, our_rows), (theirs, their_rows) = (
+        captured.trained(step, "cpu", max_epochs=10, model=captured.in_stages(kind)) for step in ("compiled", "eager")
+    )
+    assert len(made) == 3
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-6, atol=1e-9)
+    for ours, theirs in zip(our_rows, their_rows, strict=True):
+        del ours["seconds"], theirs["seconds"]
+        assert ours == pytest.approx(theirs, rel=1e-5)

@@ -140,7 +140,7 @@ def test_balanced_spreading_gives_every_class_as_much_of_the_images():
     spreads = {}
     for balanced in (False, True):
         fitted = LabelSpreading(num_neighbours=10, alpha=0.9, balanced=balanced).fit(z.numpy(), y.numpy())
-        spreads[balanced] = torch.as_tensor(fitted.__self__._y)
+        spreads[balanced] = fitted.values
     plain, balanced = spreads[False], spreads[True]
     shares = balanced.sum(0) / balanced.sum()
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.5]), rtol=0, atol=1e-6)

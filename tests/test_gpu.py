@@ -13,6 +13,7 @@ from test_models import MODELS
 
 from inference import Objective, TrainerOptions, evaluate, fit, load
 from inference.alignment import Alignment
+from models import M1M2, DistilledM1, DistilledM2
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -49,7 +50,7 @@ def test_j_and_its_gradient_are_those_of_the_processor(name, monkeypatch):
 
 
 @pytest.mark.parametrize("summed_classes", [None, 1])
-@pytest.mark.parametrize("name", captured.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_step_of_a_cuda_graph_is_the_step(name, summed_classes):
     captured.assert_is_the_step(
         MODELS[name], "cuda", replace(captured.OBJECTIVE, summed_classes=summed_classes), compiled=False
@@ -69,6 +70,15 @@ def test_training_with_the_graph_is_training_without():
     for ours, theirs in zip(with_graph[1], without[1], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert ours["kl_weight"] == theirs["kl_weight"]
+
+
+@pytest.mark.parametrize("kind", [M1M2, DistilledM1, DistilledM2])
+def test_training_in_stages_with_the_graph_is_training_without(kind):
+    with_graph, without = (
+        captured.trained(step, "gpu", max_epochs=10, model=captured.in_stages(kind)) for step in ("cuda_graph", "eager")
+    )
+    for name, value in without[0].state_dict().items():
+        torch.testing.assert_close(with_graph[0].state_dict()[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
