@@ -1,5 +1,6 @@
 """A step that is worked out once and then repeated: as a CUDA graph, as compiled code, or as both."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -80,7 +81,8 @@ class CapturedStep:
             if self.compiled:
                 written = make_fx(self._run)(*arguments)
                 run = torch.compile(written, fullgraph=True)
-                with torch.no_grad():
+                with torch.no_grad(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what the compiler could do better, for those who write it
                     run(*arguments)  # compiles
             if self.device.type == "cuda":
                 run = _Graph(run, arguments)

@@ -11,8 +11,6 @@ from inference.captured import CapturedStep
 from models import M1M2, DistilledM1, DistilledM2
 
 
-# Of torch's own, upon importing its compiler.
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_compiled_step_is_the_step():
     name = "M2, the class in the prior, p(y) learned"  # batch norm, dropout
     captured.assert_is_the_step(MODELS[name], "cpu", captured.OBJECTIVE, compiled=True)
