@@ -436,6 +436,11 @@ class Enumerating(M2):
         return super().posterior(x[: self.num_classes], y)
 
 
+class OneStageForAll(M2):
+    def advance(self, progress):
+        self.decoder.requires_grad_(progress < 0.5)
+
+
 BROKEN_MODELS = {
     WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
     r"over; got one that is drawn\.",
@@ -462,6 +467,8 @@ BROKEN_MODELS = {
     Shapeless: r"expected the attribute 'num_classes'; got a model without it\.",
     OneImageOnly: r"expected sample\(y, num_samples=5\) of shape \(5, 4, 1, 8, 8\); got \(1, 4, 1, 8, 8\)\.",
     Enumerating: r"expected that guide and model run with y given, and with y summed over; got RuntimeError: ",
+    OneStageForAll: r"expected another current_stage where advance or take_stock changes what learns, and from what; "
+    r"got 0 again\.",
 }
 
 

@@ -317,6 +317,27 @@ def _check_training(model: SemiSupervisedModel, batch: _Batch) -> None:
     model.eval()
 
 
+def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
+    def learning() -> tuple[object, ...]:
+        parts = [part.training for part in model.modules()]
+        kind = model.label_in_story, model.sums_over_class, model.learns_classifier, model.is_consistent
+        return *parts, *kind, *(parameter.requires_grad for parameter in model.parameters())
+
+    before = None
+    for tenths in range(11):
+        model.train().advance(tenths / 10)
+        now = model.current_stage, learning()
+        expect(
+            before is None or now[0] != before[0] or now == before,
+            "another current_stage where advance or take_stock changes what learns, and from what",
+            f"{now[0]} again",
+        )
+        before = now
+        if model.stock_size is not None:
+            with torch.no_grad():
+                model.eval().take_stock(batch.x, batch.y, batch.x.flip(0))
+
+
 def _check_copy(model: SemiSupervisedModel, batch: _Batch) -> None:
     def reconstruction(one: nn.Module) -> Tensor:
         assert isinstance(one, SemiSupervisedModel)
@@ -327,6 +348,10 @@ def _check_copy(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 def _always(model: SemiSupervisedModel) -> bool:
     return True
+
+
+def _advances(model: SemiSupervisedModel) -> bool:
+    return type(model).advance is not SemiSupervisedModel.advance
 
 
 def _sums(model: SemiSupervisedModel) -> bool:
@@ -350,4 +375,5 @@ _RULES: dict[str, tuple[_Check, _Kind]] = {
     "log p(x, y) can be estimated by importance sampling": (_check_evaluation, lambda model: model.bounds_evidence),
     "J is finite and has a gradient in every parameter": (_check_training, _always),
     "a trained model can be copied, and the copy is its own": (_check_copy, _always),
+    "a stage of training is told from the next": (_check_stages, _advances),
 }
