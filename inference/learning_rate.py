@@ -16,12 +16,13 @@ class RepeatedCycle(OneCycleLR):
     """
 
     def __init__(self, optimizer: Optimizer, highest: float, total_steps: int, cycles: int) -> None:
+        self.last_step = total_steps - 1
         super().__init__(optimizer, highest, total_steps=-(-total_steps // cycles))
 
     def get_lr(self) -> list[float | Tensor]:
-        """Return the rate of the step within its cycle."""
+        """Return the rate of the step within its cycle; after the last step, that of the last."""
         step = self.last_epoch
-        self.last_epoch = step % self.total_steps
+        self.last_epoch = min(step, self.last_step) % self.total_steps
         try:
             return super().get_lr()
         finally:

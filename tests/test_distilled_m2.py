@@ -136,6 +136,7 @@ def _rates(total_steps, cycles):
         rates.append(adam.param_groups[0]["lr"])
         adam.step()
         cycle.step()
+    assert adam.param_groups[0]["lr"] == rates[-1]  # what the last row and its curve show
     return rates
 
 
