@@ -25,7 +25,7 @@ from data.yaml_files import read_yaml
 from inference import runs
 from inference.description import build, build_fields
 from inference.processes import is_first
-from inference.recipe import Recipe
+from inference.recipe import Recipe, TrainerOptions
 from inference.usage import explain, hint, unknown_class
 from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
 from models.torchvision_classifier import Torchvision
@@ -281,6 +281,7 @@ def evaluate(arguments: list[str]) -> None:
     """`ssvae evaluate`: accuracy, calibration and log-likelihood of a run, on the test images."""
     from inference.evaluation import evaluate as evaluate_model
     from inference.report import evaluation_lines
+    from inference.training import on_accelerator
 
     parser = _run_parser("evaluate", "Accuracy, calibration and log-likelihood of a run, on the test images.")
     parser.add_argument("--num_samples", type=int, default=100, help="importance samples for each class")
@@ -289,14 +290,15 @@ def evaluate(arguments: list[str]) -> None:
     options = _parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
-    evaluation = evaluate_model(
-        run.model,
-        run.data,
-        num_samples=options.num_samples,
-        num_images=options.num_images,
-        seed=options.seed,
-        progress_bar=True,
-    )
+    with on_accelerator(run.model, TrainerOptions()):
+        evaluation = evaluate_model(
+            run.model,
+            run.data,
+            num_samples=options.num_samples,
+            num_images=options.num_images,
+            seed=options.seed,
+            progress_bar=True,
+        )
     print("\n".join(evaluation_lines(evaluation, run.data)))
 
 

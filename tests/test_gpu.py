@@ -11,8 +11,9 @@ import tiny
 import torch
 from test_models import MODELS
 
-from inference import Objective, TrainerOptions, evaluate, fit, load
+from inference import Objective, TrainerOptions, evaluate, evaluation, fit, load
 from inference.alignment import Alignment
+from inference.main import main
 from models import M1M2, DistilledM1, DistilledM2
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -102,3 +103,18 @@ def test_every_model_is_trained_evaluated_and_loaded(name, tmp_path):
     found = evaluate(loaded.model, data)
     assert found.classifier.accuracy == run.evaluation.classifier.accuracy
     assert found.classifier.nll == pytest.approx(run.evaluation.classifier.nll, rel=1e-5)
+
+
+def test_the_command_evaluates_on_the_gpu(tmp_path, monkeypatch):
+    torch.set_default_dtype(torch.float32)
+    folder = str(tmp_path / "run")
+    assert main(["fit", "--max_steps=12", "--baselines=false", "--folder", folder]) == 0
+    devices = []
+
+    def evaluated(model, *arguments, **options):
+        devices.append(next(model.parameters()).device.type)
+        return evaluate(model, *arguments, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluated)
+    assert main(["evaluate", folder, "--num_samples=5"]) == 0
+    assert devices == ["cuda"]
