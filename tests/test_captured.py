@@ -59,7 +59,7 @@ def test_each_stage_has_a_step_of_its_own(kind, written, monkeypatch):
     made = []
     monkeypatch.setattr(training, "CapturedStep", lambda *given: made.append(CapturedStep(*given)) or made[-1])
     (ours, our_rows), (theirs, their_rows) = (
-        captured.trained(step, "cpu", max_epochs=10, model=captured.in_stages(kind)) for step in ("compiled", "eager")
+        captured.trained(step, "cpu", max_epochs=5, model=captured.in_stages(kind)) for step in ("compiled", "eager")
     )
     assert len(made) == 3
     for name, value in theirs.state_dict().items():
