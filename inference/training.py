@@ -478,10 +478,9 @@ def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
 def _strategy(model: SemiSupervisedModel, recipe: Recipe) -> str:
     """Return Lightning's strategy for several processes, which have to know whether a step leaves networks out."""
     # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
-    in_stages = type(model).advance is not SemiSupervisedModel.advance
     # And a teacher always: it learns by no gradient.
     taught = recipe.objective.teacher_decay is not None
-    if recipe.objective.generative and recipe.objective.alpha and not in_stages and not taught:
+    if recipe.objective.generative and recipe.objective.alpha and not model.has_stages and not taught:
         return recipe.trainer.strategy
     return "ddp_find_unused_parameters_true" if recipe.trainer.strategy in ("auto", "ddp") else recipe.trainer.strategy
 

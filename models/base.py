@@ -162,6 +162,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
 
     @property
+    def has_stages(self) -> bool:
+        """Whether it is trained in stages, of which `advance` is told."""
+        return type(self).advance is not SemiSupervisedModel.advance
+
+    @property
     def last_stage_from(self) -> float:
         """The share of training at which the last of its stages begins; before it, training is not stopped early."""
         return 0.0

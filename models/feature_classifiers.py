@@ -241,12 +241,13 @@ class Stock(nn.Module):
     def probabilities(self, z: Tensor) -> Tensor:
         """Return the probabilities of the classes, (..., classes), for features (..., features); uniform at first."""
         fitted, known = self._fitted if self._fitted is not None else self._fit()
-        self._fitted = fitted, known.to(z.device)
+        known = known.to(z.device)
+        self._fitted = fitted, known
         found = fitted(z.detach().flatten(end_dim=-2)).to(z)
         # Where no label is near there is none to prefer.
         found = torch.where(found.sum(-1, keepdim=True) > 0, found, 1.0)
         found = found / found.sum(-1, keepdim=True)
-        probabilities = found.new_zeros(len(found), self.num_classes).index_copy(-1, self._fitted[1], found)
+        probabilities = found.new_zeros(len(found), self.num_classes).index_copy(-1, known, found)
         return probabilities.view(*z.shape[:-1], -1)
 
     def _fit(self) -> tuple[Probabilities, Tensor]:

@@ -26,14 +26,18 @@ def _trained(step):
     return captured.trained(step, "cpu", max_epochs=4, dropout=0.3)
 
 
+def _assert_same(ours, theirs, epochs):
+    (our_model, our_rows), (their_model, their_rows) = ours, theirs
+    for name, value in their_model.state_dict().items():
+        torch.testing.assert_close(our_model.state_dict()[name], value, rtol=1e-9, atol=1e-12)
+    assert len(our_rows) == epochs
+    for our_row, their_row in zip(our_rows, their_rows, strict=True):
+        del our_row["seconds"], their_row["seconds"]
+        assert our_row == pytest.approx(their_row, rel=1e-6)
+
+
 def test_training_is_what_it_is_without(written):
-    (ours, our_rows), (theirs, their_rows) = _trained("compiled"), _trained("eager")
-    for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-9, atol=1e-12)
-    assert len(our_rows) == 4
-    for ours, theirs in zip(our_rows, their_rows, strict=True):
-        del ours["seconds"], theirs["seconds"]
-        assert ours == pytest.approx(theirs, rel=1e-6)
+    _assert_same(_trained("compiled"), _trained("eager"), epochs=4)
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(written, tmp_path, monkeypatch):
@@ -58,12 +62,8 @@ def test_a_step_that_looks_at_a_value_is_refused_in_one_sentence():
 def test_each_stage_has_a_step_of_its_own(kind, written, monkeypatch):
     made = []
     monkeypatch.setattr(training, "CapturedStep", lambda *given: made.append(CapturedStep(*given)) or made[-1])
-    (ours, our_rows), (theirs, their_rows) = (
+    ours, theirs = (
         captured.trained(step, "cpu", max_epochs=5, model=captured.in_stages(kind)) for step in ("compiled", "eager")
     )
     assert len(made) == 3
-    for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-6, atol=1e-9)
-    for ours, theirs in zip(our_rows, their_rows, strict=True):
-        del ours["seconds"], theirs["seconds"]
-        assert ours == pytest.approx(theirs, rel=1e-5)
+    _assert_same(ours, theirs, epochs=5)

@@ -350,10 +350,6 @@ def _always(model: SemiSupervisedModel) -> bool:
     return True
 
 
-def _advances(model: SemiSupervisedModel) -> bool:
-    return type(model).advance is not SemiSupervisedModel.advance
-
-
 def _sums(model: SemiSupervisedModel) -> bool:
     return model.sums_over_class
 
@@ -375,5 +371,5 @@ _RULES: dict[str, tuple[_Check, _Kind]] = {
     "log p(x, y) can be estimated by importance sampling": (_check_evaluation, lambda model: model.bounds_evidence),
     "J is finite and has a gradient in every parameter": (_check_training, _always),
     "a trained model can be copied, and the copy is its own": (_check_copy, _always),
-    "a stage of training is told from the next": (_check_stages, _advances),
+    "a stage of training is told from the next": (_check_stages, lambda model: model.has_stages),
 }
