@@ -1,6 +1,7 @@
 """`python -m benchmarks.ladder_density`: log p(x) of a ladder VAE without classes, on MNIST.
 
-    python -m benchmarks.ladder_density [--root DIR] [--folder runs/ladder] [--max_epochs 360] [--num_samples 5000]
+    python -m benchmarks.ladder_density [--root DIR] [--folder runs/ladder] [--max_epochs 360] [--batch_size 250] \
+        [--learning_rate 0.002] [--num_samples 5000]
 
 Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five rungs, 64, 32, 16, 8 and 4 dimensions wide, after
 2,000 epochs and others with several importance samples. Of these rungs this ladder has the lower three, and as there
@@ -34,18 +35,20 @@ def main() -> None:
     parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
     parser.add_argument("--folder", help="the run folder, gone on with where it exists; below runs/ if not given")
     parser.add_argument("--max_epochs", type=int, default=360, help="passes over the training images")
+    parser.add_argument("--batch_size", type=int, default=250, help="images in a step")
+    parser.add_argument("--learning_rate", type=float, default=0.002, help="the highest of the cycle")
     parser.add_argument("--num_samples", type=int, default=5000, help="importance samples of each test image")
     options = parser.parse_args()
     data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
     begun = options.folder is not None and Path(options.folder).exists()
-    run = resume(options.folder, data) if begun else train(data, options.folder, options.max_epochs)
+    run = resume(options.folder, data) if begun else train(data, options)
     with on_accelerator(run.model, TrainerOptions()):
         found = evaluate(run.model, data, num_samples=options.num_samples, progress_bar=True)
     print(f"log p(x) {found.log_likelihood:.2f} ± {found.log_likelihood_error:.2f} nats, ELBO {found.elbo:.2f} nats")
     print(", ".join(f"{name} {nats:.1f}" for name, nats in found.terms.items() if name.startswith("kl/")))
 
 
-def train(data: Arrays, folder: str | None, max_epochs: int) -> Run:
+def train(data: Arrays, options: argparse.Namespace) -> Run:
     """Train three rungs, of 64, 32 and 16 dimensions from the image upwards."""
     model = LadderVAE(
         data.image_shape,
@@ -59,15 +62,15 @@ def train(data: Arrays, folder: str | None, max_epochs: int) -> Run:
     return fit(
         model,
         data,
-        folder=folder,
+        folder=options.folder,
         baselines=False,
         objective=Objective(alpha=0, kl_weight=KLWeight(start=0, end=1, until=0.1)),
-        max_epochs=max_epochs,
-        batch_size=250,
-        learning_rate=0.002,
+        max_epochs=options.max_epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
         one_cycle=True,
         trainer=TrainerOptions(
-            precision="auto", gradient_clip=100, step="cuda_graph" if torch.cuda.is_available() else "eager"
+            precision="auto", gradient_clip=100, step="compiled" if torch.cuda.is_available() else "eager"
         ),
     )
 
