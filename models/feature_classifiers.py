@@ -18,6 +18,7 @@ Probabilities = Callable[[Tensor], Tensor]
 
 _FOLDS = 5
 _AT_ONCE = 1000
+_ROWS_AT_ONCE = 250
 _SCALINGS = 100
 _SMALLEST = 1e-300
 
@@ -26,7 +27,7 @@ class FeatureClassifier(Part, ABC):
     """The recipe for a classifier on features.
 
     To write one: inherit as a frozen dataclass of options and return from `fit` a function; import scikit-learn within
-    it, so that `import models` stays quick.
+    it, so that `import models` stays quick. `arrays` makes its arguments into what scikit-learn takes.
 
     Attributes:
         num_unlabelled: How many unlabelled features `fit` is given too, with -1 for their classes.
@@ -35,11 +36,11 @@ class FeatureClassifier(Part, ABC):
     num_unlabelled: int = 0
 
     @abstractmethod
-    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+    def fit(self, z: Tensor, y: Tensor) -> Probabilities:
         """Fit a classifier; the same features give the same one.
 
         Args:
-            z: Features, a numpy array (N, features).
+            z: Features (N, features), on any device.
             y: Their classes (N,), two different ones at least.
 
         Returns:
@@ -70,17 +71,17 @@ class SupportVectorMachine(FeatureClassifier):
         _check_positive("C", self.C)
         _check_positive("gamma", self.gamma)
 
-    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+    def fit(self, z: Tensor, y: Tensor) -> Probabilities:
         """See `FeatureClassifier.fit`."""
         from sklearn.calibration import CalibratedClassifierCV
         from sklearn.svm import SVC
 
         machine = SVC(C=self.C, gamma=self.gamma or "scale", break_ties=True)
-        folds = min(_FOLDS, int(torch.as_tensor(y).unique(return_counts=True)[1].min()))
+        folds = min(_FOLDS, int(y.unique(return_counts=True)[1].min()))
         if folds > 1:
             calibrated = CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False)
-            return of_arrays(calibrated.fit(z, y).predict_proba)
-        decide = machine.fit(z, y).decision_function
+            return of_arrays(calibrated.fit(*arrays(z, y)).predict_proba)
+        decide = machine.fit(*arrays(z, y)).decision_function
 
         def softmax(z: Any) -> Any:  # noqa: ANN401
             decision = torch.as_tensor(decide(z))
@@ -107,11 +108,11 @@ class KNearestNeighbours(FeatureClassifier):
     def __post_init__(self) -> None:
         _check_positive("num_neighbours", self.num_neighbours)
 
-    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+    def fit(self, z: Tensor, y: Tensor) -> Probabilities:
         """See `FeatureClassifier.fit`."""
         from sklearn.neighbors import KNeighborsClassifier
 
-        return of_arrays(KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(z, y).predict_proba)
+        return of_arrays(KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(*arrays(z, y)).predict_proba)
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,11 +131,11 @@ class LogisticRegression(FeatureClassifier):
     def __post_init__(self) -> None:
         _check_positive("C", self.C)
 
-    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+    def fit(self, z: Tensor, y: Tensor) -> Probabilities:
         """See `FeatureClassifier.fit`."""
         from sklearn.linear_model import LogisticRegression as Regression
 
-        return of_arrays(Regression(C=self.C, max_iter=10_000).fit(z, y).predict_proba)
+        return of_arrays(Regression(C=self.C, max_iter=10_000).fit(*arrays(z, y)).predict_proba)
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,25 +166,36 @@ class LabelSpreading(FeatureClassifier):
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha: expected a number in (0, 1); got {self.alpha}.")
 
-    def fit(self, z: Any, y: Any) -> Probabilities:  # noqa: ANN401
+    def fit(self, z: Tensor, y: Tensor) -> Probabilities:
         """See `FeatureClassifier.fit`."""
-        from sklearn.neighbors import kneighbors_graph
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
         neighbours = min(self.num_neighbours, len(z) - 1)
-
-        def graph(z: Any, _: Any) -> Any:  # noqa: ANN401
-            # In both directions, as of Zhou et al.; scikit-learn's "knn" gives what is far from all, and is nobody's
-            # neighbour, a say among those that are not its own. On a network's features that costs five points.
-            directed = kneighbors_graph(z, neighbours)
-            return directed + directed.T
-
-        spread = Spreading(kernel=graph, alpha=self.alpha, max_iter=1000).fit(z, y)
+        spread = Spreading(kernel=lambda *_: _graph(z, neighbours), alpha=self.alpha, max_iter=1000).fit(*arrays(z, y))
         spreads = spread.label_distributions_  # (images, classes)
         if self.balanced:
             spreads = _balance(spreads)
         # Not its own predict_proba, which divides by zero where no label has arrived.
-        return _MeanOfNearest(torch.as_tensor(z), torch.as_tensor(spreads), neighbours)
+        return _MeanOfNearest(z, torch.as_tensor(spreads), neighbours)
+
+
+def _graph(z: Tensor, num_neighbours: int) -> Any:  # noqa: ANN401
+    """Return who is whose neighbour, a sparse matrix (N, N); the neighbours are found where the features are.
+
+    In both directions, as of Zhou et al.; scikit-learn's "knn" gives what is far from all, and is nobody's neighbour, a
+    say among those that are not its own. On a network's features that costs five points.
+    """
+    from scipy.sparse import csr_matrix
+
+    nearest = []
+    for rows in torch.arange(len(z), device=z.device).split(_ROWS_AT_ONCE):
+        distances = torch.cdist(z[rows], z)  # (rows, N)
+        distances[rows - rows[0], rows] = torch.inf  # nobody is its own neighbour
+        nearest.append(distances.topk(num_neighbours, largest=False).indices.cpu())
+    columns = torch.cat(nearest).flatten().numpy()
+    begins = torch.arange(0, len(columns) + 1, num_neighbours).numpy()
+    directed = csr_matrix((torch.ones(len(columns)).double().numpy(), columns, begins), shape=(len(z), len(z)))
+    return directed + directed.T
 
 
 class _MeanOfNearest:
@@ -257,7 +269,7 @@ class Stock(nn.Module):
             known = known if len(known) else torch.arange(self.num_classes)
             return lambda z: z.new_ones(len(z), len(known)), known
         used = torch.ones_like(self.y, dtype=torch.bool) if self.classifier.num_unlabelled else self.y >= 0
-        return self.classifier.fit(self.z[used].double().cpu().numpy(), self.y[used].cpu().numpy()), known
+        return self.classifier.fit(self.z[used], self.y[used]), known
 
     def class_means(self) -> Tensor:
         """Return the mean features of each class, (classes, features); of all labelled images where it has no label."""
@@ -280,6 +292,11 @@ class Stock(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the fitted classifier out of copies and pickles, which fit their own."""
         return {**self.__dict__, "_fitted": None}
+
+
+def arrays(z: Tensor, y: Tensor) -> tuple[Any, Any]:
+    """Return features and classes as scikit-learn takes them: numpy arrays, the features in float64."""
+    return z.double().cpu().numpy(), y.cpu().numpy()
 
 
 def of_arrays(probabilities: Callable[[Any], Any]) -> Probabilities:

@@ -6,12 +6,13 @@ import tiny
 import torch
 import torch.nn.functional as F
 from distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON, SIZES
+from sklearn.neighbors import kneighbors_graph
 
 from data import Augmentation
 from inference import Objective, Recipe, TrainerOptions, fit, load
 from inference.evaluation import class_probabilities
 from models import M1, M2, DistilledM1
-from models.feature_classifiers import KNearestNeighbours, LabelSpreading
+from models.feature_classifiers import KNearestNeighbours, LabelSpreading, _graph
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.priors import StandardNormal
@@ -128,7 +129,17 @@ def test_where_a_mean_teacher_is_there_too_the_lesson_is_c_s():
     assert torch.equal(taught, distilled.losses(model, seen)[1]["consistency"])
 
 
-# Balanced label spreading
+# Label spreading
+
+
+@pytest.mark.parametrize("number", [3, 60, 600])
+def test_the_graph_is_that_of_scikit_learns_neighbours(number):
+    torch.manual_seed(0)
+    z = torch.randn(number, 5).repeat(2, 1)  # each twice: the twin is a neighbour, nobody its own
+    directed = kneighbors_graph(z.numpy(), 5)
+    theirs = (directed + directed.T).toarray()
+    assert (_graph(z, 5).toarray() == theirs).all()
+    assert not theirs.diagonal().any()
 
 
 def test_balanced_spreading_gives_every_class_as_much_of_the_images():
@@ -139,7 +150,7 @@ def test_balanced_spreading_gives_every_class_as_much_of_the_images():
     y[[0, 1, 150, 151]] = torch.tensor([0, 0, 1, 1])
     spreads = {}
     for balanced in (False, True):
-        fitted = LabelSpreading(num_neighbours=10, alpha=0.9, balanced=balanced).fit(z.numpy(), y.numpy())
+        fitted = LabelSpreading(num_neighbours=10, alpha=0.9, balanced=balanced).fit(z, y)
         spreads[balanced] = fitted.values
     plain, balanced = spreads[False], spreads[True]
     shares = balanced.sum(0) / balanced.sum()
