@@ -1,7 +1,7 @@
 """`python -m benchmarks.ladder_density`: log p(x) of a ladder VAE without classes, on MNIST.
 
     python -m benchmarks.ladder_density [--root DIR] [--folder runs/ladder] [--max_epochs 360] [--batch_size 250] \
-        [--learning_rate 0.002] [--num_samples 5000]
+        [--learning_rate 0.002] [--num_components 200] [--num_samples 5000]
 
 Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five rungs, 64, 32, 16, 8 and 4 dimensions wide, after
 2,000 epochs and others with several importance samples. Of these rungs this ladder has the lower three, and as there
@@ -12,6 +12,9 @@ Without labels they are put into one class, whose q(y | x) and p(y) are 1: what 
 
 Sixteen epochs of 50,000 images, 1,000 test images, 200 samples: -89.3 nats; with one dense layer to each arrow -90.3,
 with five rungs then -90.5, of which the fourth is asleep; with ELU -91.7 and -91.3, and without batch norm it diverges.
+With --num_components p(z_3) is a mixture of Gaussians. Eight epochs, 1,000 validation images, 200 samples: -99.3 nats
+with 200 of them, -102.7 with N(0, I), -104.6 with a normalizing flow. VampPrior trains as the mixture does, but is none
+without the batch: its pseudo-inputs and the images have different statistics, and batch norm keeps one of them.
 """
 
 import argparse
@@ -26,7 +29,9 @@ from inference.training import on_accelerator
 from models import LadderVAE
 from models.likelihoods import Bernoulli
 from models.networks import MLP
-from models.priors import StandardNormal
+from models.priors import GaussianMixture, StandardNormal
+
+TOP = 16
 
 
 def main() -> None:
@@ -37,6 +42,7 @@ def main() -> None:
     parser.add_argument("--max_epochs", type=int, default=360, help="passes over the training images")
     parser.add_argument("--batch_size", type=int, default=250, help="images in a step")
     parser.add_argument("--learning_rate", type=float, default=0.002, help="the highest of the cycle")
+    parser.add_argument("--num_components", type=int, help="Gaussians in p(z_3), which is N(0, I) without")
     parser.add_argument("--num_samples", type=int, default=5000, help="importance samples of each test image")
     options = parser.parse_args()
     data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
@@ -49,11 +55,11 @@ def main() -> None:
 
 
 def train(data: Arrays, options: argparse.Namespace) -> Run:
-    """Train three rungs, of 64, 32 and 16 dimensions from the image upwards."""
+    """Train three rungs, of 64, 32 and TOP dimensions from the image upwards."""
     model = LadderVAE(
         data.image_shape,
         num_classes=data.num_classes,
-        prior=StandardNormal(latent_dim=16),
+        prior=StandardNormal(TOP) if options.num_components is None else GaussianMixture(TOP, options.num_components),
         likelihood=Bernoulli(),
         networks=MLP(hidden=(500, 500), activation=nn.LeakyReLU, batch_norm=True),
         latent_dims=(64, 32),
