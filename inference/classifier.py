@@ -96,6 +96,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         labelled_batch_size: Labelled rows in a step; all of them where there are fewer; None for at most 100.
         learning_rate: Adam's, or the highest one of the cycle.
         one_cycle: Whether the learning rate rises and falls over training rather than staying constant.
+        cycles: How many times it does so, for a model in stages.
         trainer: Device, precision, gradient clipping, progress bar; None for the defaults of `TrainerOptions`, but
             without the bar.
         random_state: An integer, a `numpy.random.RandomState` or None, as everywhere in scikit-learn: of the initial
@@ -130,6 +131,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         labelled_batch_size: int | None = None,
         learning_rate: float = 2e-3,
         one_cycle: bool = True,
+        cycles: int = 1,
         trainer: TrainerOptions | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -149,6 +151,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         self.labelled_batch_size = labelled_batch_size
         self.learning_rate = learning_rate
         self.one_cycle = one_cycle
+        self.cycles = cycles
         self.trainer = trainer
         self.random_state = random_state
 
@@ -335,6 +338,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             labelled_batch_size=_plain(labelled_batch_size),
             learning_rate=float(self.learning_rate),
             one_cycle=self.one_cycle,
+            cycles=int(self.cycles),
             seed=seed,
             trainer=self.trainer if self.trainer is not None else TrainerOptions(progress_bar=False),
         )

@@ -106,6 +106,13 @@ def test_training_is_trainings_own(fitted):
     assert "unlabelled/kl" in history[0]
 
 
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_the_learning_rate_rises_and_falls_as_often_as_asked(cycles):
+    rates = [row["learning_rate"] for row in quick(max_steps=40, cycles=np.int64(cycles)).fit(X, Y).history_]
+    peaks = [rate for before, rate, after in zip(rates, rates[1:], rates[2:], strict=False) if before < rate > after]
+    assert len(peaks) == cycles
+
+
 def test_it_learns():
     estimator = quick(image_shape=(1, 8, 8), max_steps=12).fit(X, Y)
     assert estimator.score(TEST_X, TEST_Y) > 0.9
