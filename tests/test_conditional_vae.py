@@ -242,7 +242,7 @@ def test_the_classification_term_is_not_in_its_objective():
 def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
     torch.manual_seed(1)
     model = ConditionalVAE(IMAGE, CLASSES, prior=StandardNormal(3), networks=MLP((16,)), num_samples=4)
-    options = recipe(max_epochs=60, objective=Objective(labelled_weight=10.0))
+    options = recipe(max_epochs=30, objective=Objective(labelled_weight=10.0))
     data = arrays(num_labels=12)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

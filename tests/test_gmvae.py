@@ -213,7 +213,7 @@ def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
     torch.manual_seed(1)
     model = GMVAE(IMAGE, CLASSES, prior=SeparatedMeans(3, 6.0), networks=MLP((16,)))
     data = arrays(num_labels=6)
-    options = vars(recipe(max_epochs=60, objective=Objective(alpha=20.0)))
+    options = vars(recipe(max_epochs=30, objective=Objective(alpha=20.0)))
     run = inference.fit(model, data, folder=str(tmp_path / "run"), **options)
     assert run.evaluation.classifier.accuracy > 0.9
     assert run.evaluation.posterior.accuracy > 0.9

@@ -165,7 +165,7 @@ def test_it_runs_unchanged_from_no_labels_to_all(num_labels, tmp_path):
     torch.manual_seed(1)
     model = SparseLabelVAE(IMAGE, 3, prior=StandardNormal(3), networks=MLP((16,)))
     data = arrays(num_labels=num_labels)
-    options = vars(recipe(max_epochs=100, objective=Objective(alpha=10.0)))
+    options = vars(recipe(max_epochs=40, objective=Objective(alpha=10.0)))
     run = inference.fit(model, data, folder=str(tmp_path / "run"), **options)
     first, last = run.history[0], run.history[-1]
     assert last["loss"] < first["loss"]
