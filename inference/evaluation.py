@@ -319,10 +319,9 @@ def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor | None, num_sam
             guide = poutine.trace(model.guide).get_trace(x, y)
         with samples:
             story = poutine.trace(poutine.replay(model.model, guide)).get_trace(x, y)
-    latents = [name for name, site in _sites(guide).items() if not site["is_observed"]]
-    log_p = _log_prob(story, list(_sites(story)))
-    log_q = _log_prob(guide, latents)
-    return log_p - log_q
+        latents = [name for name, site in _sites(guide).items() if not site["is_observed"]]
+        # Here too no gradient: densities of weights, such as a learned mixture's, would keep every sample in memory.
+        return _log_prob(story, list(_sites(story))) - _log_prob(guide, latents)
 
 
 def bits_per_dimension(log_evidence: float, image_shape: ImageShape, likelihood: Likelihood) -> float:

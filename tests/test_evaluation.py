@@ -340,6 +340,7 @@ def test_every_model_can_be_evaluated(name):
     if model.label_in_story:
         weights = log_weights(model, x, torch.arange(model.num_classes).unsqueeze(-1), 3)
         assert weights.shape == (3, model.num_classes, 5)
+        assert not weights.requires_grad  # or every sample of every image would be kept
     if model.bounds_evidence:
         assert math.isfinite(result.log_likelihood)
     assert math.isfinite(result.elbo)
