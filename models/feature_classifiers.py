@@ -189,12 +189,12 @@ def _graph(z: Tensor, num_neighbours: int) -> Any:  # noqa: ANN401
 
     nearest = []
     for rows in torch.arange(len(z), device=z.device).split(_ROWS_AT_ONCE):
-        distances = torch.cdist(z[rows], z)  # (rows, N)
-        distances[rows - rows[0], rows] = torch.inf  # nobody is its own neighbour
+        distances = torch.cdist(z[rows], z).scatter(1, rows.unsqueeze(1), torch.inf)  # (rows, N); infinite to oneself
         nearest.append(distances.topk(num_neighbours, largest=False).indices.cpu())
     columns = torch.cat(nearest).flatten().numpy()
     begins = torch.arange(0, len(columns) + 1, num_neighbours).numpy()
-    directed = csr_matrix((torch.ones(len(columns)).double().numpy(), columns, begins), shape=(len(z), len(z)))
+    ones = torch.ones(len(columns), dtype=torch.float64).numpy()
+    directed = csr_matrix((ones, columns, begins), shape=(len(z), len(z)))
     return directed + directed.T
 
 
