@@ -403,7 +403,7 @@ def _observe(
 
 def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
     """Return the mean terms of U(x), by the very sums that training minimises."""
-    bound: PlainBound | SummedBound = SummedBound() if model.sums_over_class else PlainBound()  # type: ignore[no-untyped-call]
+    bound: PlainBound | SummedBound = SummedBound() if model.sums_over_class else PlainBound()
     with evaluating(model), pyro.settings.context(module_local_params=True):
         # Not negative_elbo, which insists on a gradient.
         bound.loss(model.model, model.guide, x)  # type: ignore[no-untyped-call]

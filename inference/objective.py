@@ -20,6 +20,12 @@ An image may also carry a label A that admits some of the classes, as a main cla
 with q(A|x) = Σ_{y ∈ A} q(y|x): L(x, y) where A = {y}, and U(x) where A holds all classes. J has Σ L(x, A) over
 them, and α · mean( -log q(A|x) ).
 
+With K importance samples of z the bound of each class is a tighter one (Burda et al. 2015, arXiv 1509.00519),
+
+    -L_K(x, y) = E[ log 1/K Σ_k p(x, y, z_k) / q(z_k|x, y) ],    z_1, …, z_K ~ q(z|x, y)
+
+of which K = 1 is -L, and which stands in its place in U(x) and L(x, A) too.
+
 Pyro does the sums: `TraceEnum_ELBO` runs the guide with y enumerated, (classes, batch), replays the model, and
 adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms that are shown are the very
 numbers that the loss was made of.
@@ -142,11 +148,13 @@ class Objective:
             unbiased estimate of U and of its gradient; see `TruncatedBound`. For many classes; None for the exact sum.
         free_bits: λ, nats that each latent variable has for nothing: its KL divergence, mean over the batch, is
             replaced by max(λ, KL) (Kingma et al. 2016, arXiv 1606.04934); 0 for the bound itself.
+        importance_samples: K, how many z each bound is made of; 1 for the ELBO. What lies behind the image's features
+            costs K times as much. The terms that are logged are still those of the ELBO.
         generative: Whether L and U take part. Without them the classifier is trained alone: the baselines.
 
     Raises:
-        ValueError: If alpha, labelled_weight or free_bits is negative, summed_classes is not positive, or nothing is
-            left to train.
+        ValueError: If alpha, labelled_weight or free_bits is negative, summed_classes or importance_samples is not
+            positive, or nothing is left to train.
     """
 
     alpha: float = 0.1
@@ -155,6 +163,7 @@ class Objective:
     consistency: Consistency | None = None
     summed_classes: int | None = None
     free_bits: float = 0.0
+    importance_samples: int = 1
     generative: bool = True
 
     def __post_init__(self) -> None:
@@ -166,6 +175,8 @@ class Objective:
             raise ValueError(f"summed_classes: expected at least 1, or None for all; got {self.summed_classes}.")
         if not 0 <= self.free_bits < math.inf:
             raise ValueError(f"free_bits: expected a number of nats of at least 0; got {self.free_bits}.")
+        if self.importance_samples < 1:
+            raise ValueError(f"importance_samples: expected at least 1; got {self.importance_samples}.")
         if not (self.generative or self.alpha or self.consistency):
             raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")
 
@@ -283,7 +294,7 @@ class Objective:
         beta = self.kl_weight(progress)
         batch = (x,) if y is None or not model.label_in_story else (x, y)
         summed = len(batch) == 1 and model.sums_over_class
-        bound: _KeepsTraces = self._sum(model.num_classes) if summed else PlainBound()  # type: ignore[no-untyped-call]
+        bound: _KeepsTraces = self._sum(model.num_classes) if summed else PlainBound(self.importance_samples)
         loss = bound.negative_elbo(model, _ScaleLatents(beta), *batch, admissible=admissible) / len(x)
         if self.free_bits:
             # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
@@ -295,7 +306,9 @@ class Objective:
     def _sum(self, num_classes: int) -> "SummedBound | TruncatedBound":
         """Return the exact sum, also where one class would be left to stand for itself."""
         k = self.summed_classes
-        return SummedBound() if k is None or k + 1 >= num_classes else TruncatedBound(k)
+        if k is None or k + 1 >= num_classes:
+            return SummedBound(self.importance_samples)
+        return TruncatedBound(k, self.importance_samples)
 
 
 class _ScaleLatents(Messenger):
@@ -338,10 +351,19 @@ class _KeepsTraces:
 
     A subclass, not a wrapper around the method: an object that refers to itself holds on to its tensors until the
     garbage collector comes by, which on MNIST is a gigabyte too late.
+
+    Args:
+        num_samples: K, how many z it is made of; where there are several they stand in a plate of their own between
+            the classes and the images.
     """
 
     model_trace: Trace
     guide_trace: Trace
+
+    def __init__(self, num_samples: int = 1) -> None:
+        # What is enumerated stands to the left of all plates.
+        super().__init__(max_plate_nesting=1 if num_samples == 1 else 2)  # type: ignore[call-arg]
+        self.num_samples = num_samples
 
     def _get_trace(self, *arguments: Any) -> tuple[Trace, Trace]:  # noqa: ANN401
         self.model_trace, self.guide_trace = super()._get_trace(*arguments)  # type: ignore[misc]
@@ -351,11 +373,36 @@ class _KeepsTraces:
         self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor, admissible: Tensor | None = None
     ) -> Tensor:
         """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted."""
-        guide = model.guide if admissible is None else _Admit(admissible)(model.guide)
+        story, guide = model.model, model.guide
+        if self.num_samples > 1:
+            samples = pyro.plate("samples", self.num_samples, dim=-2)
+            story, guide = samples(story), samples(guide)
+        if admissible is not None:
+            guide = _Admit(admissible)(guide)
         scaled: AbstractContextManager[object] = weights if weights.weighs else nullcontext()
         # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
         with pyro.settings.context(module_local_params=True), scaled:
-            return self.differentiable_loss(model.model, guide, *batch)  # type: ignore[attr-defined]
+            return self.differentiable_loss(story, guide, *batch)  # type: ignore[attr-defined]
+
+    def mean_weight(self, log_w: Tensor) -> Tensor:
+        """Return log 1/K Σ_k w_k for each class and image, of log w (…, samples, batch), or (…, batch) if K = 1."""
+        return log_w if self.num_samples == 1 else log_w.logsumexp(-2) - math.log(self.num_samples)
+
+    def once(self, values: Tensor) -> Tensor:
+        """Return (…, batch) of what is the same for every sample, (…, samples, batch)."""
+        return values if self.num_samples == 1 else values.select(-2, 0)
+
+    def check_one_sample(self) -> None:
+        """Refuse several samples where a gradient would not go through them.
+
+        Raises:
+            ValueError: If there are several.
+        """
+        if self.num_samples > 1:
+            raise ValueError(
+                "importance_samples: expected 1 for latent variables that are not reparametrised; "
+                f"got {self.num_samples}."
+            )
 
     def kl_by_latent(self) -> dict[str, Tensor]:
         """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
@@ -366,13 +413,19 @@ class _KeepsTraces:
         return {name: q[name] - p[name] for name in q if name != "y"}
 
     def _means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return Σ_y q(y|x) · of values (classes, batch), or what there is without classes; the mean over the batch."""
+        """Return Σ_y q(y|x) · of values (classes, batch), or what there is without classes; the mean over the batch.
+
+        And over the samples, if there are several: (classes, samples, batch).
+        """
         if not values:
             return {}
         # All in one: each operation by itself would be a kernel, which a GPU is slower to be sent than to run.
-        together = torch.stack(torch.broadcast_tensors(*values.values()))
         weights = self.class_weights()
-        means = together.flatten(1).mean(-1) if weights is None else (weights * together).sum(-2).mean(-1)
+        if weights is None:
+            means = torch.stack(torch.broadcast_tensors(*values.values())).flatten(1).mean(-1)
+        else:
+            weights, *by_class = torch.broadcast_tensors(weights, *values.values())
+            means = (weights * torch.stack(by_class)).sum(1).flatten(1).mean(-1)
         return dict(zip(values, means.unbind(), strict=True))
 
     def class_weights(self) -> Tensor | None:
@@ -423,17 +476,19 @@ class PlainBound(_KeepsTraces, Trace_ELBO):
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
         if not _reparametrised(traces[1]):
+            self.check_one_sample()
             loss, surrogate = self._differentiable_loss_particle(*traces)  # type: ignore[no-untyped-call]
             return loss + surrogate - surrogate.detach()
+        if self.num_samples > 1:
+            log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
+            log_w = reduce(add, log_p.values()) - reduce(add, log_q.values())  # (samples, batch)
+            return -self.mean_weight(log_w).sum()
         log_p, log_q = (_log_densities(trace.nodes, "log_prob_sum") for trace in traces)
         return sum(log_q.values(), torch.zeros_like(log_p["x"])) - reduce(add, log_p.values())
 
 
 class SummedBound(_KeepsTraces, TraceEnum_ELBO):
     """-U(x): y is summed over."""
-
-    def __init__(self) -> None:
-        super().__init__(max_plate_nesting=1)  # type: ignore[no-untyped-call]
 
     def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
         """Return U(x), summed over the batch.
@@ -447,9 +502,10 @@ class SummedBound(_KeepsTraces, TraceEnum_ELBO):
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
         log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
         if not _reparametrised(traces[1]):
+            self.check_one_sample()
             return -_compute_dice_elbo(*traces)
         log_ratio = reduce(add, log_p.values()) - reduce(add, log_q.values())  # (classes, batch)
-        return -(log_q["y"].exp() * log_ratio).sum()
+        return -(self.once(log_q["y"]).exp() * self.mean_weight(log_ratio)).sum()
 
 
 class TruncatedBound(_KeepsTraces, Trace_ELBO):
@@ -467,12 +523,12 @@ class TruncatedBound(_KeepsTraces, Trace_ELBO):
     Where q(R|x) is small, as soon as the classifier knows the image, so is the noise.
 
     Args:
-        k: How many classes are summed over.
+        k: How many classes are summed over. They stand to the left of all plates, in a dimension of none.
+        num_samples: How many z each class's f is made of.
     """
 
-    def __init__(self, k: int) -> None:
-        # The classes stand to the left of the images, in a dimension of no plate.
-        super().__init__(max_plate_nesting=1)  # type: ignore[no-untyped-call]
+    def __init__(self, k: int, num_samples: int = 1) -> None:
+        super().__init__(num_samples)
         self.classes = _Truncate(k)
 
     def negative_elbo(
@@ -491,12 +547,13 @@ class TruncatedBound(_KeepsTraces, Trace_ELBO):
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
         log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-        q_y, q_rest = log_q["y"].exp(), self.classes.q_y[-1]
-        f = sum(log_q.values(), torch.zeros_like(q_y)) - sum(log_p.values())  # (k + 1, batch)
+        log_q_y, q_rest = self.once(log_q["y"]), self.once(self.classes.q_y)[-1]
+        q_y = log_q_y.exp()
+        f = -self.mean_weight(reduce(add, log_p.values()) - reduce(add, log_q.values()))  # (k + 1, batch)
         q_known, known, drawn = q_y[:-1], f[:-1], f[-1]
         b = ((q_known * known).sum(0) / q_known.sum(0)).detach()
         # q(R|x), with the gradient q(R|x) ∇log q(y'|x)
-        log_q_drawn = log_q["y"][-1]
+        log_q_drawn = log_q_y[-1]
         score = q_rest.detach() * (log_q_drawn - log_q_drawn.detach()).exp()
         return ((q_known * known).sum(0) + score * (drawn - b) + q_rest * b).sum()
 
@@ -514,14 +571,16 @@ class _Truncate(Messenger):
         if message["name"] != "y" or "enumerate" not in message["infer"]:
             return
         log_q: Tensor = message["fn"].logits  # (batch, classes)
+        if log_q.dim() > 2:
+            log_q = log_q[:1]  # (1, batch, classes): the same for every sample of z, and so is the class that is drawn
         likely = log_q.topk(self.k, dim=-1).indices  # (batch, k)
         rest = log_q.scatter(-1, likely, -torch.inf)
         # y' ~ q(y | x) / q(R | x)
         drawn = dist.Categorical(logits=rest.detach()).sample()
-        message["value"] = torch.cat([likely.T, drawn.unsqueeze(0)])  # (k + 1, batch)
+        message["value"] = torch.cat([likely.movedim(-1, 0), drawn.unsqueeze(0)])  # (k + 1, batch)
         message["done"] = True
         message["infer"] = {}  # the dimension is ours, not one of Pyro's enumeration
-        self.q_y = torch.cat([log_q.gather(-1, likely).T, rest.logsumexp(-1).unsqueeze(0)]).exp()
+        self.q_y = torch.cat([log_q.gather(-1, likely).movedim(-1, 0), rest.logsumexp(-1).unsqueeze(0)]).exp()
 
 
 def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -456,6 +456,11 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
     compares = objective.consistency is not None and data.num_unlabelled > 0
     if not (objective.generative or classifies or compares):
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")
+    if objective.importance_samples > 1 and not model.bounds_evidence:
+        raise ValueError(
+            f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density to weigh "
+            f"samples by; got {objective.importance_samples}."
+        )
     if trainer.world_size > 1 and folder is None:
         raise ValueError(
             f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."
