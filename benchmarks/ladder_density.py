@@ -2,6 +2,7 @@
 
     python -m benchmarks.ladder_density [--root DIR] [--folder runs/ladder] [--max_epochs 360] [--batch_size 250] \
         [--learning_rate 0.002] [--num_components 200] [--num_samples 5000]
+    python -m benchmarks.ladder_density --begin_with runs/ladder --importance_samples 10 --folder runs/tuned ...
 
 Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five rungs, 64, 32, 16, 8 and 4 dimensions wide, after
 2,000 epochs and others with several importance samples. Of these rungs this ladder has the lower three, and as there
@@ -24,9 +25,9 @@ import torch
 from torch import nn
 
 from data import MNIST, Arrays
-from inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, resume
+from inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, load, resume
 from inference.training import on_accelerator
-from models import LadderVAE
+from models import LadderVAE, SemiSupervisedModel
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.priors import GaussianMixture, StandardNormal
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=250, help="images in a step")
     parser.add_argument("--learning_rate", type=float, default=0.002, help="the highest of the cycle")
     parser.add_argument("--num_components", type=int, help="Gaussians in p(z_3), which is N(0, I) without")
+    parser.add_argument("--begin_with", help="a run folder, whose model is trained further; a new ladder if not given")
+    parser.add_argument("--importance_samples", type=int, default=1, help="of the bound that is maximised")
     parser.add_argument("--num_samples", type=int, default=5000, help="importance samples of each test image")
     options = parser.parse_args()
     data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
@@ -55,22 +58,28 @@ def main() -> None:
 
 
 def train(data: Arrays, options: argparse.Namespace) -> Run:
-    """Train three rungs, of 64, 32 and TOP dimensions from the image upwards."""
-    model = LadderVAE(
-        data.image_shape,
-        num_classes=data.num_classes,
-        prior=StandardNormal(TOP) if options.num_components is None else GaussianMixture(TOP, options.num_components),
-        likelihood=Bernoulli(),
-        networks=MLP(hidden=(500, 500), activation=nn.LeakyReLU, batch_norm=True),
-        latent_dims=(64, 32),
-        hidden=(512, 256),
-    )
+    """Train three rungs, of 64, 32 and TOP dimensions from the image upwards, or a ladder that was trained before."""
+    if options.begin_with is None:
+        kl_weight = KLWeight(start=0, end=1, until=0.1)
+        prior = StandardNormal(TOP) if options.num_components is None else GaussianMixture(TOP, options.num_components)
+        model: SemiSupervisedModel = LadderVAE(
+            data.image_shape,
+            num_classes=data.num_classes,
+            prior=prior,
+            likelihood=Bernoulli(),
+            networks=MLP(hidden=(500, 500), activation=nn.LeakyReLU, batch_norm=True),
+            latent_dims=(64, 32),
+            hidden=(512, 256),
+        )
+    else:
+        kl_weight = KLWeight()
+        model = load(options.begin_with, with_data=False).model
     return fit(
         model,
         data,
         folder=options.folder,
         baselines=False,
-        objective=Objective(alpha=0, kl_weight=KLWeight(start=0, end=1, until=0.1)),
+        objective=Objective(alpha=0, kl_weight=kl_weight, importance_samples=options.importance_samples),
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
