@@ -347,7 +347,7 @@ def _only(logits: Tensor, admissible: Tensor) -> Tensor:
 
 
 class _KeepsTraces:
-    """An ELBO of Pyro's that keeps the traces it was computed from.
+    """An ELBO of Pyro's, or the bound of several samples, that keeps the traces it was computed from.
 
     A subclass, not a wrapper around the method: an object that refers to itself holds on to its tensors until the
     garbage collector comes by, which on MNIST is a gigabyte too late.
@@ -479,12 +479,11 @@ class PlainBound(_KeepsTraces, Trace_ELBO):
             self.check_one_sample()
             loss, surrogate = self._differentiable_loss_particle(*traces)  # type: ignore[no-untyped-call]
             return loss + surrogate - surrogate.detach()
-        if self.num_samples > 1:
-            log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-            log_w = reduce(add, log_p.values()) - reduce(add, log_q.values())  # (samples, batch)
-            return -self.mean_weight(log_w).sum()
-        log_p, log_q = (_log_densities(trace.nodes, "log_prob_sum") for trace in traces)
-        return sum(log_q.values(), torch.zeros_like(log_p["x"])) - reduce(add, log_p.values())
+        # Of one sample Pyro has the sum over the batch at hand; of several each image has a mean weight of its own.
+        kind = "log_prob_sum" if self.num_samples == 1 else "log_prob"
+        log_p, log_q = (_log_densities(trace.nodes, kind) for trace in traces)
+        log_w = reduce(add, log_p.values()) - sum(log_q.values(), torch.zeros_like(log_p["x"]))
+        return -self.mean_weight(log_w).sum()
 
 
 class SummedBound(_KeepsTraces, TraceEnum_ELBO):
