@@ -465,6 +465,11 @@ class _KeepsTraces:
 class PlainBound(_KeepsTraces, Trace_ELBO):
     """-L(x, y), or the ELBO of a story that does not sum over a class."""
 
+    def __init__(self, num_samples: int = 1) -> None:
+        super().__init__(num_samples)
+        # Nothing stands to the left of its plates, so that Pyro checks every dimension.
+        self.max_plate_nesting = math.inf
+
     def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
         """Return L(x, y), summed over the batch.
 

@@ -646,6 +646,19 @@ def test_the_sum_over_classes_is_that_of_pyros_enumerated_elbo_in_value_and_grad
     _assert_same_gradients(*gradients)
 
 
+class _WideM2(M2):
+    """Its style has a dimension too many, to the left of the images."""
+
+    def posterior(self, x, y):
+        normal = super().posterior(x, y).base_dist
+        return LogScaleNormal(normal.loc.expand(2, -1, -1), normal.log_scale.expand(2, -1, -1)).to_event(1)
+
+
+def test_where_nothing_is_summed_over_pyro_refuses_a_dimension_too_many():
+    with pytest.raises(ValueError, match="shapes disagree at site 'z'"):
+        Objective()(_model(cls=_WideM2), _seen(unlabelled=0), SIZES)
+
+
 # Labels that admit some of the classes
 
 
