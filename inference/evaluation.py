@@ -27,8 +27,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data import ImageData
+from inference.bounds import PlainBound, SummedBound
 from inference.calibration import Calibration, calibrate
-from inference.objective import PlainBound, SummedBound
 from models import SemiSupervisedModel
 from models.likelihoods import PIXEL_LEVELS, Likelihood
 from models.networks import ImageShape

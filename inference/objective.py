@@ -32,24 +32,14 @@ numbers that the loss was made of.
 """
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import add
-from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO
-from pyro.infer.traceenum_elbo import _compute_dice_elbo
-from pyro.poutine import Trace
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from inference.alignment import Alignment
+from inference.bounds import Bound, PlainBound, SummedBound, TruncatedBound, restrict
 from inference.schedules import KLWeight
 from models import SemiSupervisedModel
 
@@ -276,7 +266,7 @@ class Objective:
         if self.alpha and seen.partly is not None and seen.admissible is not None:
             # -log q(A | x)
             log_q = model.classify(seen.partly).logits
-            partly = -_only(log_q, seen.admissible).logsumexp(-1).mean()
+            partly = -restrict(log_q, seen.admissible).logsumexp(-1).mean()
             loss = loss + self.alpha * partly
             terms["partly_classification"] = partly.detach()
 
@@ -294,8 +284,8 @@ class Objective:
         beta = self.kl_weight(progress)
         batch = (x,) if y is None or not model.label_in_story else (x, y)
         summed = len(batch) == 1 and model.sums_over_class
-        bound: _KeepsTraces = self._sum(model.num_classes) if summed else PlainBound(self.importance_samples)
-        loss = bound.negative_elbo(model, _ScaleLatents(beta), *batch, admissible=admissible) / len(x)
+        bound: Bound = self._sum(model.num_classes) if summed else PlainBound(self.importance_samples)
+        loss = bound.negative_elbo(model, beta, *batch, admissible=admissible) / len(x)
         if self.free_bits:
             # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
             loss = loss + beta * sum(F.relu(self.free_bits - kl) for kl in bound.kl_by_latent().values())
@@ -303,300 +293,9 @@ class Objective:
         terms = bound.terms() | {name: value.detach() for name, value in penalties.items()}
         return loss + sum(penalties.values()), terms
 
-    def _sum(self, num_classes: int) -> "SummedBound | TruncatedBound":
+    def _sum(self, num_classes: int) -> SummedBound | TruncatedBound:
         """Return the exact sum, also where one class would be left to stand for itself."""
         k = self.summed_classes
         if k is None or k + 1 >= num_classes:
             return SummedBound(self.importance_samples)
         return TruncatedBound(k, self.importance_samples)
-
-
-class _ScaleLatents(Messenger):
-    """Weigh log p(z) and log q(z), that is, the KL divergence of every latent variable but the class."""
-
-    def __init__(self, weight: float | Tensor) -> None:
-        super().__init__()
-        self.weight = weight
-
-    @property
-    def weighs(self) -> bool:
-        """Whether the weight may be another than 1; a tensor is not looked at."""
-        return isinstance(self.weight, Tensor) or self.weight != 1
-
-    def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
-        if message["name"] != "y" and not message["is_observed"]:
-            message["scale"] = message["scale"] * self.weight
-
-
-class _Admit(Messenger):
-    """Turn the guide's q(y | x) into q(y | x, A)."""
-
-    def __init__(self, admissible: Tensor) -> None:
-        super().__init__()
-        self.admissible = admissible
-
-    def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
-        if message["name"] == "y":
-            # q(y | x, A)
-            message["fn"] = dist.Categorical(logits=_only(message["fn"].logits, self.admissible))
-
-
-def _only(logits: Tensor, admissible: Tensor) -> Tensor:
-    """Return logits that leave no probability to other classes; finite, since 0 · ∞ would not be 0."""
-    return logits.masked_fill(~admissible, -1e4)
-
-
-class _KeepsTraces:
-    """An ELBO of Pyro's, or the bound of several samples, that keeps the traces it was computed from.
-
-    A subclass, not a wrapper around the method: an object that refers to itself holds on to its tensors until the
-    garbage collector comes by, which on MNIST is a gigabyte too late.
-
-    Args:
-        num_samples: K, how many z it is made of; where there are several they stand in a plate of their own between
-            the classes and the images.
-    """
-
-    model_trace: Trace
-    guide_trace: Trace
-
-    def __init__(self, num_samples: int = 1) -> None:
-        # What is enumerated stands to the left of all plates.
-        super().__init__(max_plate_nesting=1 if num_samples == 1 else 2)  # type: ignore[call-arg]
-        self.num_samples = num_samples
-
-    def _get_trace(self, *arguments: Any) -> tuple[Trace, Trace]:  # noqa: ANN401
-        self.model_trace, self.guide_trace = super()._get_trace(*arguments)  # type: ignore[misc]
-        return self.model_trace, self.guide_trace
-
-    def negative_elbo(
-        self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor, admissible: Tensor | None = None
-    ) -> Tensor:
-        """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted."""
-        story, guide = model.model, model.guide
-        if self.num_samples > 1:
-            samples = pyro.plate("samples", self.num_samples, dim=-2)
-            story, guide = samples(story), samples(guide)
-        if admissible is not None:
-            guide = _Admit(admissible)(guide)
-        scaled: AbstractContextManager[object] = weights if weights.weighs else nullcontext()
-        # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
-        with pyro.settings.context(module_local_params=True), scaled:
-            return self.differentiable_loss(story, guide, *batch)  # type: ignore[attr-defined]
-
-    def mean_weight(self, log_w: Tensor) -> Tensor:
-        """Return log 1/K Σ_k w_k for each class and image, of log w (…, samples, batch), or (…, batch) if K = 1."""
-        return log_w if self.num_samples == 1 else log_w.logsumexp(-2) - math.log(self.num_samples)
-
-    def once(self, values: Tensor) -> Tensor:
-        """Return (…, batch) of what is the same for every sample, (…, samples, batch)."""
-        return values if self.num_samples == 1 else values.select(-2, 0)
-
-    def check_one_sample(self) -> None:
-        """Refuse several samples where a gradient would not go through them.
-
-        Raises:
-            ValueError: If there are several.
-        """
-        if self.num_samples > 1:
-            raise ValueError(
-                "importance_samples: expected 1 for latent variables that are not reparametrised; "
-                f"got {self.num_samples}."
-            )
-
-    def kl_by_latent(self) -> dict[str, Tensor]:
-        """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
-        return self._means(self._kl_by_image())
-
-    def _kl_by_image(self) -> dict[str, Tensor]:
-        p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
-        return {name: q[name] - p[name] for name in q if name != "y"}
-
-    def _means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return Σ_y q(y|x) · of values (classes, batch), or what there is without classes; the mean over the batch.
-
-        And over the samples, if there are several: (classes, samples, batch).
-        """
-        if not values:
-            return {}
-        # All in one: each operation by itself would be a kernel, which a GPU is slower to be sent than to run.
-        weights = self.class_weights()
-        if weights is None:
-            means = torch.stack(torch.broadcast_tensors(*values.values())).flatten(1).mean(-1)
-        else:
-            weights, *by_class = torch.broadcast_tensors(weights, *values.values())
-            means = (weights * torch.stack(by_class)).sum(1).flatten(1).mean(-1)
-        return dict(zip(values, means.unbind(), strict=True))
-
-    def class_weights(self) -> Tensor | None:
-        """Return q(y|x), (classes, batch), by which the classes are weighed; None where none is summed over."""
-        q = _log_densities(self.guide_trace.nodes)
-        return q["y"].exp() if "y" in q else None
-
-    def terms(self) -> dict[str, Tensor]:
-        """Return the batch's mean terms, each without the schedule's weight.
-
-        With y enumerated every expectation is the sum over y, weighted by q(y|x):
-
-            reconstruction   E[ -log p(x|y,z) ]
-            kl               E[ log q(z|x,y) - log p(z) ], over all latent variables but the class
-            kl/NAME          the same of each of them, where there are several
-            class            E[ -log p(y) ] - H(q(y|x)), where the story has a class
-            negative_elbo    reconstruction + kl + class: L or U
-            entropy          H(q(y|x)), where y is summed over
-        """
-        with torch.no_grad():
-            p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
-            by_latent = self._kl_by_image()
-            by_class = {"class": -p["y"]} if "y" in p else {}
-            entropy = {"entropy": -q["y"]} if "y" in q else {}
-            mean = self._means({"reconstruction": -p["x"], **by_latent, **by_class, **entropy})
-            kl = sum((mean[name] for name in by_latent), torch.zeros_like(mean["reconstruction"]))
-            terms = {"reconstruction": mean["reconstruction"], "kl": kl}
-            terms |= {name: mean[name] for name in (*by_class, *entropy)}
-            if entropy:
-                terms["class"] = terms["class"] - terms["entropy"]
-            terms["negative_elbo"] = terms["reconstruction"] + terms["kl"] + terms.get("class", 0.0)
-            if len(by_latent) > 1:
-                terms |= {f"kl/{name}": mean[name] for name in by_latent}
-            return terms
-
-
-class PlainBound(_KeepsTraces, Trace_ELBO):
-    """-L(x, y), or the ELBO of a story that does not sum over a class."""
-
-    def __init__(self, num_samples: int = 1) -> None:
-        super().__init__(num_samples)
-        # Nothing stands to the left of its plates, so that Pyro checks every dimension.
-        self.max_plate_nesting = math.inf
-
-    def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
-        """Return L(x, y), summed over the batch.
-
-        Pyro adds up as Python's own numbers what it differentiates as tensors, and a GPU has to wait for each. Where
-        everything is reparametrised they are the same:
-
-            L(x, y) = -( log p(x, y, z) - log q(z|x, y) )
-        """
-        model, guide, *batch = arguments
-        (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
-        if not _reparametrised(traces[1]):
-            self.check_one_sample()
-            loss, surrogate = self._differentiable_loss_particle(*traces)  # type: ignore[no-untyped-call]
-            return loss + surrogate - surrogate.detach()
-        # Of one sample Pyro has the sum over the batch at hand; of several each image has a mean weight of its own.
-        kind = "log_prob_sum" if self.num_samples == 1 else "log_prob"
-        log_p, log_q = (_log_densities(trace.nodes, kind) for trace in traces)
-        log_w = reduce(add, log_p.values()) - sum(log_q.values(), torch.zeros_like(log_p["x"]))
-        return -self.mean_weight(log_w).sum()
-
-
-class SummedBound(_KeepsTraces, TraceEnum_ELBO):
-    """-U(x): y is summed over."""
-
-    def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
-        """Return U(x), summed over the batch.
-
-        Pyro contracts the enumerated traces by a search for the best order, which costs as much as a twentieth of a
-        step. Where y is all that is not reparametrised there is only one order, and it is the paper's:
-
-            U(x) = -Σ_y q(y|x) ( log p(x, y, z) - log q(y, z|x) )
-        """
-        model, guide, *batch = arguments
-        (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
-        log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-        if not _reparametrised(traces[1]):
-            self.check_one_sample()
-            return -_compute_dice_elbo(*traces)
-        log_ratio = reduce(add, log_p.values()) - reduce(add, log_q.values())  # (classes, batch)
-        return -(self.once(log_q["y"]).exp() * self.mean_weight(log_ratio)).sum()
-
-
-class TruncatedBound(_KeepsTraces, Trace_ELBO):
-    """An unbiased estimate of -U(x) whose cost does not grow with the number of classes.
-
-    With f(y) = log q(y|x) - log p(x, y, z) + log q(z|x, y), the k most probable classes C and their complement R,
-
-        U(x) = Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ f(y') ],    y' ~ q(y|x) / q(R|x) over R
-
-    and y' is drawn once: Rao-Blackwellisation of one sample of y by the classes that matter (Liu et al. 2019, arXiv
-    1810.04777). The gradient needs a score for what was drawn, with the mean b of f over C as its control variate:
-
-        ∇U = ∇ Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ ∇f(y') + (f(y') - b) ∇log q(y'|x) ] + b ∇q(R|x)
-
-    Where q(R|x) is small, as soon as the classifier knows the image, so is the noise.
-
-    Args:
-        k: How many classes are summed over. They stand to the left of all plates, in a dimension of none.
-        num_samples: How many z each class's f is made of.
-    """
-
-    def __init__(self, k: int, num_samples: int = 1) -> None:
-        super().__init__(num_samples)
-        self.classes = _Truncate(k)
-
-    def negative_elbo(
-        self, model: SemiSupervisedModel, weights: _ScaleLatents, *batch: Tensor, admissible: Tensor | None = None
-    ) -> Tensor:
-        """See `_KeepsTraces.negative_elbo`."""
-        with self.classes:
-            return super().negative_elbo(model, weights, *batch, admissible=admissible)
-
-    def class_weights(self) -> Tensor:
-        """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch)."""
-        return self.classes.q_y.detach()
-
-    def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
-        """Return the estimate of U(x), summed over the batch."""
-        model, guide, *batch = arguments
-        (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
-        log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-        log_q_y, q_rest = self.once(log_q["y"]), self.once(self.classes.q_y)[-1]
-        q_y = log_q_y.exp()
-        f = -self.mean_weight(reduce(add, log_p.values()) - reduce(add, log_q.values()))  # (k + 1, batch)
-        q_known, known, drawn = q_y[:-1], f[:-1], f[-1]
-        b = ((q_known * known).sum(0) / q_known.sum(0)).detach()
-        # q(R|x), with the gradient q(R|x) ∇log q(y'|x)
-        log_q_drawn = log_q_y[-1]
-        score = q_rest.detach() * (log_q_drawn - log_q_drawn.detach()).exp()
-        return ((q_known * known).sum(0) + score * (drawn - b) + q_rest * b).sum()
-
-
-class _Truncate(Messenger):
-    """Give the guide's y its k most probable classes, and one drawn from the others, for each image."""
-
-    q_y: Tensor
-
-    def __init__(self, k: int) -> None:
-        super().__init__()
-        self.k = k
-
-    def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
-        if message["name"] != "y" or "enumerate" not in message["infer"]:
-            return
-        log_q: Tensor = message["fn"].logits  # (batch, classes)
-        if log_q.dim() > 2:
-            log_q = log_q[:1]  # (1, batch, classes): the same for every sample of z, and so is the class that is drawn
-        likely = log_q.topk(self.k, dim=-1).indices  # (batch, k)
-        rest = log_q.scatter(-1, likely, -torch.inf)
-        # y' ~ q(y | x) / q(R | x)
-        drawn = dist.Categorical(logits=rest.detach()).sample()
-        message["value"] = torch.cat([likely.movedim(-1, 0), drawn.unsqueeze(0)])  # (k + 1, batch)
-        message["done"] = True
-        message["infer"] = {}  # the dimension is ours, not one of Pyro's enumeration
-        self.q_y = torch.cat([log_q.gather(-1, likely).movedim(-1, 0), rest.logsumexp(-1).unsqueeze(0)]).exp()
-
-
-def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the sample sites but the plate's own."""
-    return [(name, site) for name, site in nodes.items() if site["type"] == "sample" and name != "images"]
-
-
-def _reparametrised(guide: Trace) -> bool:
-    """Return whether the gradient goes through the samples of every latent variable but the class."""
-    return all(site["fn"].has_rsample for name, site in _sample_sites(guide.nodes) if name != "y")
-
-
-def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
-    """Return every sample site's log-density, by default without the schedule's weight; none where it is masked."""
-    return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site and site["mask"] is not False}

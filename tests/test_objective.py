@@ -14,7 +14,8 @@ from pyro.infer import TraceEnum_ELBO
 from test_priors import PRIORS
 
 from inference.alignment import Alignment
-from inference.objective import Consistency, Objective, Observations, Sizes, SummedBound
+from inference.bounds import SummedBound
+from inference.objective import Consistency, Objective, Observations, Sizes
 from inference.schedules import KLWeight
 from models import M2, LadderVAE
 from models.likelihoods import Bernoulli
@@ -644,6 +645,11 @@ def test_the_sum_over_classes_is_that_of_pyros_enumerated_elbo_in_value_and_grad
         gradients.append(_gradients(model, losses[-1]))
     torch.testing.assert_close(*losses, **EXACT)
     _assert_same_gradients(*gradients)
+
+
+def test_the_truncated_sum_refuses_latent_variables_that_need_a_score():
+    with pytest.raises(ValueError, match=r"summed_classes: expected None .* not reparametrised; got 1"):
+        Objective(summed_classes=1)(_model(cls=_ScoreFunctionM2), _seen(labelled=0), SIZES)
 
 
 class _WideM2(M2):
