@@ -422,7 +422,7 @@ def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axe
     Args:
         history: A row for each epoch: "epoch", and terms such as "loss", "unlabelled/kl", "labelled/kl",
             "classification", "kl_weight" or "validation_accuracy". A row may lack some.
-        term: The term, without "labelled/" or "unlabelled/".
+        term: The term, without "labelled/" or "unlabelled/"; "kl/NAME" for one of several latent variables.
         ax: Axes to draw into; those of a new pyplot figure where they are not given.
 
     Raises:
@@ -443,7 +443,8 @@ def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axe
         ax.plot(epochs, values, color=colour, marker="." if len(rows) < 10 else "", label=kind)
     if any(curves.values()):
         ax.legend(fontsize=8)
-    ax.set_title(_TITLES.get(term, term.replace("_", " ")), size=10)
+    whole, *latent = term.split("/")  # kl, z_1
+    ax.set_title(", ".join([_TITLES.get(whole, whole.replace("_", " ")), *latent]), size=10)
     ax.set_ylabel(_UNITS.get(term, "nats"))
     ax.set_xlabel("epoch")
     ax.set_xlim(0, 1.03 * max(row["epoch"] for row in history))
@@ -489,8 +490,9 @@ def _terms(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, str]]:
     """Return for each term the names of its curves, and for each of those "labelled", "unlabelled" or ""."""
     terms: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(name for row in history for name in row if name not in _NOT_DRAWN):
-        kind, _, term = name.rpartition("/")
-        terms.setdefault(term, {})[name] = kind
+        # "unlabelled/kl/z_1" is the unlabelled images' "kl/z_1"; "loss" is nobody's.
+        kind, slash, term = name.partition("/")
+        terms.setdefault(term or name, {})[name] = kind if slash else ""
     if not terms:
         raise ValueError("history: expected at least one row with a term; got none.")
     return terms

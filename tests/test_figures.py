@@ -348,6 +348,20 @@ def test_training_curves_have_a_panel_for_each_term():
     draw(drawn[0])
 
 
+def test_each_latent_variable_has_a_panel_for_both_kinds_of_images():
+    rows = [{"epoch": 1, "labelled/kl/z_1": 2.0, "unlabelled/kl/z_1": 3.0, "unlabelled/kl/z_2": 4.0}]
+    first, second = figures.training_curves(rows)
+    assert (first.get_title(), second.get_title()) == ("KL divergence, z_1", "KL divergence, z_2")
+    labelled, unlabelled = first.lines
+    assert (labelled.get_ydata().tolist(), unlabelled.get_ydata().tolist()) == ([2.0], [3.0])
+    assert labelled.get_color() != unlabelled.get_color() == second.lines[0].get_color()
+    assert texts(first.get_legend().get_texts()) == ["labelled", "unlabelled"]
+    draw(first)
+    alone = figures.training_curve(rows, "kl/z_2")
+    assert alone.lines[0].get_ydata().tolist() == [4.0]
+    draw(alone)
+
+
 def test_a_single_epoch_is_a_dot():
     drawn = figures.training_curves(HISTORY[:1])
     assert all(line.get_marker() == "." for axes in drawn for line in axes.lines)
