@@ -478,8 +478,6 @@ def attack(arguments: list[str]) -> None:
 
 def study(arguments: list[str]) -> None:
     """`ssvae study`: do what is left of a study, and write one table of it."""
-    from inference.files import write_atomically
-    from inference.report import save_picture
     from inference.study import results
     from inference.study.plan import read_plan
     from inference.study.work import run_study
@@ -504,14 +502,12 @@ def study(arguments: list[str]) -> None:
     options = _parse(parser, own)
     plan = read_plan(options.study, tuple(more))
     folder = Path(options.folder or Path("runs") / "studies" / plan.name)
-    # Ctrl-C ends the study and not only the run.
-    failed = run_study(plan, folder, lambda words: _attempt(fit, "fit", words) == 0, options.ray)
-    found = results.collect(plan, folder)
-    if found:
-        table = results.table(found)
-        write_atomically(folder / "results.csv", results.to_csv(found))
-        write_atomically(folder / "results.md", table)
-        save_picture(results.plot(found, plan.published), folder / "results.png")
+    # Ctrl-C ends the study and not only the run. A study takes hours: there is a table from the first run on.
+    failed = run_study(
+        plan, folder, lambda words: _attempt(fit, "fit", words) == 0, options.ray, lambda: results.write(plan, folder)
+    )
+    table = results.write(plan, folder)
+    if table is not None:
         print(f"\n{table}\nTable, CSV and plot: {folder / 'results.md'}, .csv, .png")
     if failed:
         raise StudyError(f"{len(failed)} of {len(plan.cells)} runs failed: {', '.join(failed)}.")

@@ -252,6 +252,25 @@ def test_the_plot_has_a_curve_for_every_model_and_published_figure():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "all"]
 
 
+def test_a_study_that_is_stopped_has_left_the_table_of_the_runs_that_are_done(study, tmp_path):
+    plan, fit, folder = read_plan(study()), Fits(), tmp_path / "study"
+    fit.fails.add(plan.cells[1].name)
+    fit.dies.add(plan.cells[3].name)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan, folder, fit, after_each=lambda: results.write(plan, folder))
+    found = results.from_csv((folder / "results.csv").read_text())
+    assert [(each.model, each.labels, each.seed) for each in found] == [
+        (cell.model, cell.labels, cell.seed) for cell in (plan.cells[0], plan.cells[2])
+    ]
+    assert results.table(found) == (folder / "results.md").read_text()
+    assert (folder / "results.png").stat().st_size > 10_000
+
+
+def test_without_a_run_that_is_done_there_is_no_table(study, tmp_path):
+    assert results.write(read_plan(study()), tmp_path) is None
+    assert list(tmp_path.glob("results.*")) == []
+
+
 # The command
 
 

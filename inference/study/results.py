@@ -12,6 +12,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from inference import figures
+from inference.files import write_atomically
+from inference.report import save_picture
 from inference.study.plan import Cell, Plan
 from inference.study.work import RUNS, is_done
 
@@ -91,6 +93,18 @@ def _result(cell: Cell, folder: Path) -> Result:
         hardware=origin["hardware"],
         commit=origin["commit"] or origin["code"],
     )
+
+
+def write(plan: Plan, folder: Path) -> str | None:
+    """Write results.csv, results.md and results.png of the runs that are done, and return the table; None without."""
+    found = collect(plan, folder)
+    if not found:
+        return None
+    written = table(found)
+    write_atomically(folder / "results.csv", to_csv(found))
+    write_atomically(folder / "results.md", written)
+    save_picture(plot(found, plan.published), folder / "results.png")
+    return written
 
 
 def to_csv(results: Sequence[Result]) -> str:

@@ -4,8 +4,8 @@ import fcntl
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from inference.files import write_atomically
@@ -18,10 +18,15 @@ RUNS = "runs"
 Fit = Callable[[list[str]], bool]
 """Does `ssvae fit` with these words, says on stderr what went wrong, and returns whether all went well."""
 
+Ended = Generator[tuple[str, bool]]
+"""The name of each run that has ended, and whether it is done."""
+
 _RETRIES = 3
 
 
-def run_study(plan: Plan, folder: Path, fit: Fit, ray: str | None = None) -> list[str]:
+def run_study(
+    plan: Plan, folder: Path, fit: Fit, ray: str | None = None, after_each: Callable[[], object] = lambda: None
+) -> list[str]:
     """Do what is left of a study.
 
     A run that was begun is resumed, one that is done is skipped; both must be of this version of the code and of these
@@ -33,6 +38,7 @@ def run_study(plan: Plan, folder: Path, fit: Fit, ray: str | None = None) -> lis
         fit: What does a run.
         ray: The address of a Ray cluster whose machines share the folder and have this code, "auto" for the one that
             this machine is part of, "local" for one of this machine's cores alone; None to do one run after the other.
+        after_each: Called here when a run has ended, well or not.
 
     Returns:
         The names of the runs that failed; the others are done.
@@ -47,9 +53,13 @@ def run_study(plan: Plan, folder: Path, fit: Fit, ray: str | None = None) -> lis
             check_same(cell, folder)
         left = [cell for cell in plan.cells if not is_done(cell, folder)]
         print(f"{len(plan.cells)} runs, {len(plan.cells) - len(left)} of them done", flush=True)
-        if ray is not None:
-            return _on_ray(left, folder.resolve(), fit, ray)
-        return [cell.name for cell in left if not do(cell, folder, fit)]
+        failed = []
+        with closing(_here(left, folder, fit) if ray is None else _on_ray(left, folder.resolve(), fit, ray)) as ended:
+            for name, well in ended:
+                if not well:
+                    failed.append(name)
+                after_each()
+        return failed
 
 
 def is_done(cell: Cell, folder: Path) -> bool:
@@ -117,7 +127,12 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> list[str]:
+def _here(cells: list[Cell], folder: Path, fit: Fit) -> Ended:
+    for cell in cells:
+        yield cell.name, do(cell, folder, fit)
+
+
+def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> Ended:
     """Let the workers of a cluster do the runs; one that dies is replaced, and its run resumed."""
     try:
         import ray
@@ -138,17 +153,15 @@ def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> list[str
         ray.init(address=address, include_dashboard=False, log_to_driver=True)
         remote = ray.remote(num_cpus=1, max_retries=_RETRIES)(task)
         pending = {remote.remote(cell, code_version()): cell for cell in cells}
-        failed = []
         while pending:
             (ready,), _ = ray.wait(list(pending))
             cell = pending.pop(ready)
             try:
-                if not ray.get(ready):
-                    failed.append(cell.name)
+                well = ray.get(ready)
             except ray.exceptions.RayError as error:
                 print(f"{cell.name}: {str(error).strip().splitlines()[-1]}", flush=True)
-                failed.append(cell.name)
-        return failed
+                well = False
+            yield cell.name, well
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, on_terminate)
