@@ -107,4 +107,5 @@ class Watch:
             told = "too short a life to tell" if growth is None else str(growth)
             rows.append((f"memory, {name}", told))
         rows.append(("problems", str(len(self.problems))))
-        return "\n".join(f"{name:<34}{value}" for name, value in rows)
+        width = max(len(name) for name, _ in rows) + 2
+        return "\n".join(f"{name:<{width}}{value}" for name, value in rows)
