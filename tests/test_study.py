@@ -278,7 +278,9 @@ def test_without_a_run_that_is_done_there_is_no_table(study, tmp_path):
 def quick_study(study):
     model = {"max_steps": 40, "model.networks.hidden": [20], "augmentation": None, "objective.consistency": None}
     return study(
-        models={"M2": model}, labels=[20], options={"trainer.precision": "32-true", "trainer.progress_bar": False}
+        models={"M2": model},
+        labels=[20],
+        options={"trainer.precision": "32-true", "trainer.progress_bar": False, "baselines": False},
     )
 
 
