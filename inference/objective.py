@@ -26,9 +26,9 @@ With K importance samples of z the bound of each class is a tighter one (Burda e
 
 of which K = 1 is -L, and which stands in its place in U(x) and L(x, A) too.
 
-Pyro does the sums: `TraceEnum_ELBO` runs the guide with y enumerated, (classes, batch), replays the model, and
-adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms that are shown are the very
-numbers that the loss was made of.
+Pyro does the sums (`inference.bounds`): `TraceEnum_ELBO` runs the guide with y enumerated, (classes, batch), replays
+the model, and adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms that are shown are the
+very numbers that the loss was made of.
 """
 
 import math
