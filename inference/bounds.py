@@ -218,17 +218,6 @@ class TruncatedBound(Bound, Trace_ELBO):
         super().__init__(num_samples)
         self.classes = _Truncate(k)
 
-    def negative_elbo(
-        self,
-        model: SemiSupervisedModel,
-        kl_weight: float | Tensor,
-        *batch: Tensor,
-        admissible: Tensor | None = None,
-    ) -> Tensor:
-        """See `Bound.negative_elbo`."""
-        with self.classes:
-            return super().negative_elbo(model, kl_weight, *batch, admissible=admissible)
-
     def class_weights(self) -> Tensor:
         """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch)."""
         return self.classes.q_y.detach()
@@ -240,7 +229,8 @@ class TruncatedBound(Bound, Trace_ELBO):
             ValueError: If a latent variable but the class is not reparametrised: only the class has a score here.
         """
         model, guide, *batch = arguments
-        (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
+        with self.classes:
+            (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
         if not _reparametrised(traces[1]):
             raise ValueError(
                 f"summed_classes: expected None for latent variables that are not reparametrised; got {self.classes.k}."

@@ -491,8 +491,8 @@ def _terms(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, str]]:
     terms: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(name for row in history for name in row if name not in _NOT_DRAWN):
         # "unlabelled/kl/z_1" is the unlabelled images' "kl/z_1"; "loss" is nobody's.
-        kind, slash, term = name.partition("/")
-        terms.setdefault(term or name, {})[name] = kind if slash else ""
+        kind, term = name.split("/", 1) if "/" in name else ("", name)
+        terms.setdefault(term, {})[name] = kind
     if not terms:
         raise ValueError("history: expected at least one row with a term; got none.")
     return terms
