@@ -2,6 +2,26 @@
 
 Each is an ELBO of Pyro's that keeps its traces, so that the terms that are shown are the very numbers that the loss was
 made of. `inference.objective` weighs them, and says what they are.
+
+With K importance samples the evidence of a class and its estimate are
+
+    p(x, y) ≈ p̂(x, y) = 1/K Σ_k p(x, y, z_k) / q(z_k|x, y),    E[ p̂(x, y) ] = p(x, y)
+
+of all latent variables z but the class; q(y|·) is no part of it. By Jensen's inequality E[ log p̂(x, y) ] is a bound of
+log p(x, y). For an image without a label, and any distribution q̄ over the classes,
+
+    log p(x) >= E[ log Σ_y p̂(x, y) ] >= E[ Σ_y q̄(y) ( log p̂(x, y) - log q̄(y) ) ]
+
+first because E[ Σ_y p̂(x, y) ] = p(x), then because log is concave. The second step holds for each draw of the samples
+by itself, so that q̄ may depend on them. In a guide such as q(a|x) q(y|a, x) q(z|a, x, y) every sample a_k has a
+classifier of its own, and q̄ is their mean,
+
+    q̄(y) = 1/K Σ_k q(y|a_k, x)
+
+which is q(y|x) where no variable stands before the class, and the ELBO where K = 1. (To divide each sample's weight by
+its own q(y|a_k, x), and weigh the class by that of another sample, bounds nothing.) More samples never loosen it:
+Σ_y q̄ ( log p̂ - log q̄ ), a negated relative entropy, is concave in p̂ and q̄ together, and those of K samples are the
+means of those of the K subsets of K - 1. Its limit is log p(x) - KL( E_q(a|x)[ q(y|a, x) ] || p(y|x) ).
 """
 
 import math
@@ -14,6 +34,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from pyro.poutine import Trace
@@ -41,6 +62,7 @@ class Bound:
         # What is enumerated stands to the left of all plates.
         super().__init__(max_plate_nesting=1 if num_samples == 1 else 2)  # type: ignore[call-arg]
         self.num_samples = num_samples
+        self.kl_weight: float | Tensor = 1.0
 
     def _get_trace(self, *arguments: Any) -> tuple[Trace, Trace]:  # noqa: ANN401
         self.model_trace, self.guide_trace = super()._get_trace(*arguments)  # type: ignore[misc]
@@ -53,23 +75,49 @@ class Bound:
         *batch: Tensor,
         admissible: Tensor | None = None,
     ) -> Tensor:
-        """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted."""
+        """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted.
+
+        The weight β stands before the KL divergence as the samples estimate it,
+
+            log 1/K Σ_k w_k - (β - 1) 1/K Σ_k log q(z_k|x, y) / p(z_k)
+
+        and with one sample that is log p(x|y, z) + log p(y) - β log q(z|x, y) / p(z). Within the weights it would be an
+        exponent, (p(z_k) / q(z_k|x, y))^β, whose mean grows with the divergence that it is to hold down.
+        """
         story, guide = model.model, model.guide
         if self.num_samples > 1:
             samples = pyro.plate("samples", self.num_samples, dim=-2)
             story, guide = samples(story), samples(guide)
         if admissible is not None:
             guide = _Admit(admissible)(guide)
-        # A tensor may be another number than 1 in the next step.
-        weighs = isinstance(kl_weight, Tensor) or kl_weight != 1
-        scaled: AbstractContextManager[object] = _ScaleLatents(kl_weight) if weighs else nullcontext()
+        self.kl_weight = kl_weight
+        scaled: AbstractContextManager[object] = (
+            _ScaleLatents(kl_weight) if self.num_samples == 1 and _weighs(kl_weight) else nullcontext()
+        )
         # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
         with pyro.settings.context(module_local_params=True), scaled:
             return self.differentiable_loss(story, guide, *batch)  # type: ignore[attr-defined]
 
-    def mean_weight(self, log_w: Tensor) -> Tensor:
-        """Return log 1/K Σ_k w_k for each class and image, of log w (…, samples, batch), or (…, batch) if K = 1."""
-        return log_w if self.num_samples == 1 else log_w.logsumexp(-2) - math.log(self.num_samples)
+    def log_evidence(self, log_p: dict[str, Tensor], log_q: dict[str, Tensor]) -> Tensor:
+        """Return log p̂(x, y) for each class and image, (…, batch), its latent terms weighted; see `negative_elbo`.
+
+        Args:
+            log_p: Log-densities of the model's sites, each (…, samples, batch), or (…, batch) if K = 1.
+            log_q: Those of the guide's latent variables, without a class that is summed over.
+        """
+        none = torch.zeros_like(log_p["x"])
+        log_w = reduce(add, log_p.values()) - sum(log_q.values(), none)
+        if self.num_samples == 1:
+            return log_w
+        log_evidence = self.log_mean(log_w)
+        if _weighs(self.kl_weight):
+            kl = sum((log_q[name] - log_p[name] for name in log_q), none).mean(-2)
+            log_evidence = log_evidence - (self.kl_weight - 1) * kl
+        return log_evidence
+
+    def log_mean(self, logs: Tensor) -> Tensor:
+        """Return log 1/K Σ_k exp(logs_k) of (…, samples, batch); the logs themselves, (…, batch), if K = 1."""
+        return logs if self.num_samples == 1 else logs.logsumexp(-2) - math.log(self.num_samples)
 
     def once(self, values: Tensor) -> Tensor:
         """Return (…, batch) of what is the same for every sample, (…, samples, batch)."""
@@ -90,6 +138,21 @@ class Bound:
     def kl_by_latent(self) -> dict[str, Tensor]:
         """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
         return self._means(self._kl_by_image())
+
+    def kl_by_dimension(self) -> dict[str, Tensor]:
+        """Return E[ log q(z_j|x,y) - log p(z_j) ] of every dimension j of every z, (dimensions,), mean over the batch.
+
+        Raises:
+            ValueError: If a density is not a product over the dimensions, as that of a mixture is not.
+        """
+        weights = self.class_weights()
+        means = {}
+        for name, site in _sample_sites(self.guide_trace.nodes):
+            if name == "y":
+                continue
+            kl = _log_factors(name, site) - _log_factors(name, self.model_trace.nodes[name])  # (…, batch, dimensions)
+            means[name] = (kl if weights is None else (weights.unsqueeze(-1) * kl).sum(0)).flatten(end_dim=-2).mean(0)
+        return means
 
     def _kl_by_image(self) -> dict[str, Tensor]:
         p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
@@ -170,8 +233,7 @@ class PlainBound(Bound, Trace_ELBO):
         # Of one sample Pyro has the sum over the batch at hand; of several each image has a mean weight of its own.
         kind = "log_prob_sum" if self.num_samples == 1 else "log_prob"
         log_p, log_q = (_log_densities(trace.nodes, kind) for trace in traces)
-        log_w = reduce(add, log_p.values()) - sum(log_q.values(), torch.zeros_like(log_p["x"]))
-        return -self.mean_weight(log_w).sum()
+        return -self.log_evidence(log_p, log_q).sum()
 
 
 class SummedBound(Bound, TraceEnum_ELBO):
@@ -183,7 +245,7 @@ class SummedBound(Bound, TraceEnum_ELBO):
         Pyro contracts the enumerated traces by a search for the best order, which costs as much as a twentieth of a
         step. Where y is all that is not reparametrised there is only one order, and it is the paper's:
 
-            U(x) = -Σ_y q(y|x) ( log p(x, y, z) - log q(y, z|x) )
+            U(x) = -Σ_y q(y|x) ( log p(x, y, z) - log q(z|x, y) - log q(y|x) )
         """
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
@@ -191,14 +253,14 @@ class SummedBound(Bound, TraceEnum_ELBO):
         if not _reparametrised(traces[1]):
             self.check_one_sample()
             return -_compute_dice_elbo(*traces)
-        log_ratio = reduce(add, log_p.values()) - reduce(add, log_q.values())  # (classes, batch)
-        return -(self.once(log_q["y"]).exp() * self.mean_weight(log_ratio)).sum()
+        log_q_y = self.log_mean(log_q.pop("y"))  # (classes, batch)
+        return -(log_q_y.exp() * (self.log_evidence(log_p, log_q) - log_q_y)).sum()
 
 
 class TruncatedBound(Bound, Trace_ELBO):
     """An unbiased estimate of -U(x) whose cost does not grow with the number of classes.
 
-    With f(y) = log q(y|x) - log p(x, y, z) + log q(z|x, y), the k most probable classes C and their complement R,
+    With f(y) = log q(y|x) - log p̂(x, y), the k most probable classes C and their complement R,
 
         U(x) = Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ f(y') ],    y' ~ q(y|x) / q(R|x) over R
 
@@ -207,7 +269,8 @@ class TruncatedBound(Bound, Trace_ELBO):
 
         ∇U = ∇ Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ ∇f(y') + (f(y') - b) ∇log q(y'|x) ] + b ∇q(R|x)
 
-    Where q(R|x) is small, as soon as the classifier knows the image, so is the noise.
+    Where q(R|x) is small, as soon as the classifier knows the image, so is the noise. With several importance samples q̄
+    stands in place of q(y|x), and y' is the same in all of them.
 
     Args:
         k: How many classes are summed over. They stand to the left of all plates, in a dimension of none.
@@ -216,11 +279,17 @@ class TruncatedBound(Bound, Trace_ELBO):
 
     def __init__(self, k: int, num_samples: int = 1) -> None:
         super().__init__(num_samples)
-        self.classes = _Truncate(k)
+        self.classes = _Truncate(k, several_samples=num_samples > 1)
 
     def class_weights(self) -> Tensor:
-        """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch)."""
-        return self.classes.q_y.detach()
+        """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch).
+
+        With several samples those of each, (k + 1, samples, batch). Since y' ~ q̄ the weight by which it stands for R
+        in sample k is q̄(R) q(y'|a_k, x) / q̄(y').
+        """
+        log_q_y = _log_densities(self.guide_trace.nodes)["y"].detach()
+        log_q_bar, q_rest = self.classes.log_q_y.detach(), self.classes.q_rest.detach()
+        return torch.cat([log_q_y[:-1].exp(), q_rest * (log_q_y[-1:] - log_q_bar[-1:]).exp()])
 
     def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
         """Return the estimate of U(x), summed over the batch.
@@ -236,10 +305,10 @@ class TruncatedBound(Bound, Trace_ELBO):
                 f"summed_classes: expected None for latent variables that are not reparametrised; got {self.classes.k}."
             )
         log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-        log_q_y, q_rest = self.once(log_q["y"]), self.once(self.classes.q_y)[-1]
-        q_y = log_q_y.exp()
-        f = -self.mean_weight(reduce(add, log_p.values()) - reduce(add, log_q.values()))  # (k + 1, batch)
-        q_known, known, drawn = q_y[:-1], f[:-1], f[-1]
+        del log_q["y"]  # of each sample by itself: q̄(y) is known since the class was drawn
+        log_q_y, q_rest = self.once(self.classes.log_q_y), self.once(self.classes.q_rest)[0]
+        f = log_q_y - self.log_evidence(log_p, log_q)  # (k + 1, batch)
+        q_known, known, drawn = log_q_y[:-1].exp(), f[:-1], f[-1]
         b = ((q_known * known).sum(0) / q_known.sum(0)).detach()
         # q(R|x), with the gradient q(R|x) ∇log q(y'|x)
         log_q_drawn = log_q_y[-1]
@@ -278,20 +347,27 @@ class _Admit(Messenger):
 
 
 class _Truncate(Messenger):
-    """Give the guide's y its k most probable classes, and one drawn from the others, for each image."""
+    """Give the guide's y its k most probable classes, and one drawn from the others, for each image.
 
-    q_y: Tensor
+    Attributes:
+        log_q_y: log q(y|x) of these classes, (k + 1, batch); with several samples log q̄(y), (k + 1, 1, batch).
+        q_rest: q(R|x) of all but the first k, (1, batch), or (1, 1, batch).
+    """
 
-    def __init__(self, k: int) -> None:
+    log_q_y: Tensor
+    q_rest: Tensor
+
+    def __init__(self, k: int, several_samples: bool) -> None:
         super().__init__()
         self.k = k
+        self.several_samples = several_samples
 
     def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
         if message["name"] != "y" or "enumerate" not in message["infer"]:
             return
-        log_q: Tensor = message["fn"].logits  # (batch, classes)
-        if log_q.dim() > 2:
-            log_q = log_q[:1]  # (1, batch, classes): the same for every sample of z, and so is the class that is drawn
+        log_q: Tensor = message["fn"].logits  # (batch, classes), or (samples, batch, classes)
+        if self.several_samples:
+            log_q = log_q.logsumexp(0, keepdim=True) - math.log(len(log_q))  # (1, batch, classes)
         likely = log_q.topk(self.k, dim=-1).indices  # (batch, k)
         rest = log_q.scatter(-1, likely, -torch.inf)
         # y' ~ q(y | x) / q(R | x)
@@ -299,7 +375,15 @@ class _Truncate(Messenger):
         message["value"] = torch.cat([likely.movedim(-1, 0), drawn.unsqueeze(0)])  # (k + 1, batch)
         message["done"] = True
         message["infer"] = {}  # the dimension is ours, not one of Pyro's enumeration
-        self.q_y = torch.cat([log_q.gather(-1, likely).movedim(-1, 0), rest.logsumexp(-1).unsqueeze(0)]).exp()
+        self.log_q_y = (
+            log_q.expand(*drawn.shape, -1).gather(-1, torch.cat([likely, drawn.unsqueeze(-1)], -1)).movedim(-1, 0)
+        )
+        self.q_rest = rest.logsumexp(-1).unsqueeze(0).exp()
+
+
+def _weighs(kl_weight: float | Tensor) -> bool:
+    """Return whether a weight may differ from 1: a tensor may in the next step."""
+    return isinstance(kl_weight, Tensor) or kl_weight != 1
 
 
 def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -310,6 +394,22 @@ def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _reparametrised(guide: Trace) -> bool:
     """Return whether the gradient goes through the samples of every latent variable but the class."""
     return all(site["fn"].has_rsample for name, site in _sample_sites(guide.nodes) if name != "y")
+
+
+def factorises(density: TorchDistribution) -> bool:
+    """Return whether a density of vectors is a product over their dimensions, as far as its type says."""
+    return isinstance(density, dist.Independent) and density.reinterpreted_batch_ndims == 1
+
+
+def _log_factors(name: str, site: Any) -> Tensor:  # noqa: ANN401
+    """Return the log-density of each dimension by itself, (…, batch, dimensions)."""
+    density = site["fn"]
+    if not factorises(density):
+        raise ValueError(
+            f"free_bits_per_dimension: expected densities that are products over the dimensions of {name}; "
+            f"got {type(density).__name__}."
+        )
+    return density.base_dist.log_prob(site["value"])
 
 
 def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:

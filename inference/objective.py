@@ -10,8 +10,10 @@ Each step draws a labelled and an unlabelled batch and has one loss,
 
     J / N  ≈  N_l/N · mean L  +  N_u/N · mean U  +  α/N · mean( -log q(y|x) ),
 
-an unbiased estimate, because each batch is a uniformly drawn subset and the ELBO's one sample of z is too. In
-these units a labelled image's -log q(y|x) weighs α / N_l against its own L: 50 for 100 labels among 50,000.
+an unbiased estimate, because each batch is a uniformly drawn subset and the ELBO's one sample of z is too: of J of the
+images as they are, where nothing transforms them. Where a recipe augments the labelled images, it is an estimate of the
+mean of J over transformed copies of them, another objective; posterior consistency is a term beside J. In these units a
+labelled image's -log q(y|x) weighs α / N_l against its own L: 50 for 100 labels among 50,000.
 
 An image may also carry a label A that admits some of the classes, as a main class does its sub-classes. Then
 
@@ -22,9 +24,10 @@ them, and α · mean( -log q(A|x) ).
 
 With K importance samples of z the bound of each class is a tighter one (Burda et al. 2015, arXiv 1509.00519),
 
-    -L_K(x, y) = E[ log 1/K Σ_k p(x, y, z_k) / q(z_k|x, y) ],    z_1, …, z_K ~ q(z|x, y)
+    -L_K(x, y) = E[ log p̂(x, y) ],    p̂(x, y) = 1/K Σ_k p(x, y, z_k) / q(z_k|x, y),    z_1, …, z_K ~ q(z|x, y)
+    -U_K(x)    = E[ Σ_y q̄(y) log p̂(x, y) + H(q̄) ],    q̄ the mean of q(y|·) over the samples
 
-of which K = 1 is -L, and which stands in its place in U(x) and L(x, A) too.
+of which K = 1 are -L and -U; `inference.bounds` derives them.
 
 Pyro does the sums (`inference.bounds`): `TraceEnum_ELBO` runs the guide with y enumerated, (classes, batch), replays
 the model, and adds up log p - log q weighted by q(y|x). Its traces are kept, so that the terms that are shown are the
@@ -138,13 +141,17 @@ class Objective:
             unbiased estimate of U and of its gradient; see `TruncatedBound`. For many classes; None for the exact sum.
         free_bits: λ, nats that each latent variable has for nothing: its KL divergence, mean over the batch, is
             replaced by max(λ, KL) (Kingma et al. 2016, arXiv 1606.04934); 0 for the bound itself.
+        free_bits_per_dimension: Whether each dimension of each latent variable has λ nats for nothing, as in that
+            paper, not all of a variable's together. For densities that are products over the dimensions.
         importance_samples: K, how many z each bound is made of; 1 for the ELBO. What lies behind the image's features
-            costs K times as much. The terms that are logged are still those of the ELBO.
+            costs K times as much. The terms that are logged are still those of the ELBO. The KL weight then has to be
+            at least 1 at all times: L_K + (1 - β) KL has no maximum.
         generative: Whether L and U take part. Without them the classifier is trained alone: the baselines.
 
     Raises:
         ValueError: If alpha, labelled_weight or free_bits is negative, summed_classes or importance_samples is not
-            positive, or nothing is left to train.
+            positive, nothing is left to train, or options do not go together: free bits with summed_classes, free bits
+            per dimension without any, or a KL weight below 1 with several importance samples.
     """
 
     alpha: float = 0.1
@@ -153,6 +160,7 @@ class Objective:
     consistency: Consistency | None = None
     summed_classes: int | None = None
     free_bits: float = 0.0
+    free_bits_per_dimension: bool = False
     importance_samples: int = 1
     generative: bool = True
 
@@ -167,6 +175,20 @@ class Objective:
             raise ValueError(f"free_bits: expected a number of nats of at least 0; got {self.free_bits}.")
         if self.importance_samples < 1:
             raise ValueError(f"importance_samples: expected at least 1; got {self.importance_samples}.")
+        if self.free_bits and self.summed_classes is not None:
+            # max(λ, KL) is no sum over the classes, so that its gradient has no unbiased estimate from some of them.
+            raise ValueError(
+                f"free_bits: expected 0 where summed_classes is given ({self.summed_classes}), since the KL divergence "
+                f"that they are compared with is a sum over all classes; got {self.free_bits}."
+            )
+        if self.free_bits_per_dimension and not self.free_bits:
+            raise ValueError("free_bits_per_dimension: expected free_bits above 0 beside it; got 0.")
+        if self.importance_samples > 1 and self.kl_weight.smallest < 1:
+            raise ValueError(
+                "kl_weight: expected at least 1 throughout where importance_samples is "
+                f"{self.importance_samples}, since L_K + (1 - β) KL grows without end with KL where β < 1; got "
+                f"{self.kl_weight.smallest} (write kl_weight.start=1 and kl_weight.end=1, or importance_samples=1)."
+            )
         if not (self.generative or self.alpha or self.consistency):
             raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")
 
@@ -288,7 +310,8 @@ class Objective:
         loss = bound.negative_elbo(model, beta, *batch, admissible=admissible) / len(x)
         if self.free_bits:
             # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
-            loss = loss + beta * sum(F.relu(self.free_bits - kl) for kl in bound.kl_by_latent().values())
+            kl = bound.kl_by_dimension() if self.free_bits_per_dimension else bound.kl_by_latent()
+            loss = loss + beta * sum(F.relu(self.free_bits - value).sum() for value in kl.values())
         penalties = model.penalties(*batch)
         terms = bound.terms() | {name: value.detach() for name, value in penalties.items()}
         return loss + sum(penalties.values()), terms

@@ -35,6 +35,11 @@ class KLWeight:
         if not 0 <= self.until <= 1:
             raise ValueError(f"kl_weight.until: expected a share of training in [0, 1]; got {self.until}.")
 
+    @property
+    def smallest(self) -> float:
+        """The smallest β that training sees."""
+        return min(self.start, self.end) if self.until else self.end
+
     @overload
     def __call__(self, progress: float) -> float: ...
 

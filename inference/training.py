@@ -29,11 +29,12 @@ from data import Batches, ImageData
 from data.batches import Batch
 from data.read_ahead import ReadAhead
 from inference.alignment import Alignment
+from inference.bounds import factorises
 from inference.calibration import calibrate
 from inference.captured import CapturedStep
 from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
 from inference.description import describe, without_files
-from inference.evaluation import evaluating, predict_probabilities
+from inference.evaluation import device_of, evaluating, predict_probabilities
 from inference.files import write_atomically
 from inference.learning_rate import RepeatedCycle
 from inference.memory import keep_freed_memory
@@ -461,6 +462,13 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
             f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density to weigh "
             f"samples by; got {objective.importance_samples}."
         )
+    if objective.free_bits_per_dimension:
+        prior = model.prior(torch.zeros(1, dtype=torch.int64, device=device_of(model)))
+        if not factorises(prior):
+            raise ValueError(
+                "objective.free_bits_per_dimension: expected a prior that is a product over the dimensions of z; got "
+                f"{type(model.prior).__name__}, which is a {type(prior).__name__}."
+            )
     if trainer.world_size > 1 and folder is None:
         raise ValueError(
             f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."

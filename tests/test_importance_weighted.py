@@ -22,20 +22,21 @@ from test_objective import (
 from inference import KLWeight, fit
 from inference.evaluation import importance_sampling
 from inference.objective import Objective, Observations, Sizes
-from models import GMVAE, AdversarialAutoencoder
+from models import ADGM, GMVAE, SDGM, AdversarialAutoencoder
 from models.networks import MLP
-from models.priors import SeparatedMeans
+from models.priors import SeparatedMeans, StandardNormal
 
 K = 3
 
 
 def _tighter_by_hand(model, x, y, noise, beta):
-    """L_K(x, y) = -log 1/K Σ_k p(x, y, z_k) / q(z_k|x, y), (batch,), the latent terms weighted by β."""
-    weights = 0.0
+    """L_K(x, y) = -log 1/K Σ_k p(x, y, z_k) / q(z_k|x, y) + (β - 1) 1/K Σ_k log q(z_k|x, y) / p(z_k), (batch,)."""
+    weights, mean_kl = 0.0, 0.0
     for epsilon in noise:
         reconstruction, kl, cross_entropy = _terms_by_hand(model, x, y, epsilon)
-        weights = weights + (-reconstruction - beta * kl - cross_entropy).exp() / len(noise)
-    return -weights.log()
+        weights = weights + (-reconstruction - kl - cross_entropy).exp() / len(noise)
+        mean_kl = mean_kl + kl / len(noise)
+    return -weights.log() + (beta - 1) * mean_kl
 
 
 @pytest.mark.parametrize("beta", [1.0, 2.0])
@@ -118,31 +119,47 @@ def test_more_samples_bring_the_bound_from_the_elbo_to_log_p():
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_the_truncated_sum_over_classes_stays_unbiased(k, monkeypatch):
-    classes = 5
-    noise = torch.randn(K, 1, 5)  # of each sample the same in every class, whether it is summed over or drawn
-    monkeypatch.setattr(torch, "randn", lambda shape, **options: noise.expand(shape))
+@pytest.mark.parametrize("kl_weight", [1.0, 3.0])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GMVAE((1, 3, 3), 5, prior=SeparatedMeans(5), networks=MLP(hidden=(6,))),
+        lambda: ADGM((1, 3, 3), 5, prior=StandardNormal(2), networks=MLP(hidden=(6,)), auxiliary_dim=3),
+        lambda: SDGM((1, 3, 3), 5, prior=StandardNormal(2), networks=MLP(hidden=(6,)), auxiliary_dim=3),
+    ],
+    ids=["GMVAE", "ADGM", "SDGM"],
+)
+def test_the_truncated_sum_over_classes_stays_unbiased(make, kl_weight, k, monkeypatch):
+    classes, model = 5, make()
+    # Of each sample the same in every class, whether it is summed over or drawn; in ADGM the classifiers differ by it.
+    noise = {dimensions: torch.randn(K, 1, dimensions) for dimensions in (2, 3, 5)}
+    monkeypatch.setattr(torch, "randn", lambda shape, **options: noise[shape[-1]].expand(shape))
     asked = {}
     monkeypatch.setattr(
         "pyro.distributions.Categorical.sample", lambda self, shape=(): asked.update(p=self.probs) or asked["y"]
     )
-    model = GMVAE((1, 3, 3), classes, prior=SeparatedMeans(5), networks=MLP(hidden=(6,)))
     x = torch.rand(1, 1, 3, 3)
     seen = Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)
 
     def found(summed_classes):
-        loss, _ = Objective(alpha=0, summed_classes=summed_classes, importance_samples=K)(model, seen, Sizes(0, 1))
-        return loss.detach(), _gradients(model, loss)
+        objective = Objective(
+            alpha=0, kl_weight=KLWeight(kl_weight, kl_weight), summed_classes=summed_classes, importance_samples=K
+        )
+        loss, terms = objective(model, seen, Sizes(0, 1))
+        return loss.detach(), _gradients(model, loss), terms
 
-    exact, exact_gradients = found(None)
-    value, gradients = 0.0, dict.fromkeys(exact_gradients, 0.0)
+    exact, exact_gradients, exact_terms = found(None)
+    value, gradients, terms = 0.0, dict.fromkeys(exact_gradients, 0.0), dict.fromkeys(exact_terms, 0.0)
     for y in range(classes):
         asked["y"] = torch.tensor([[y]])
-        estimate, its_gradients = found(k)
+        estimate, its_gradients, its_terms = found(k)
         probability = asked["p"].flatten()[y]
         if probability:  # it is not summed over
             value = value + probability * estimate
             gradients = {name: g + probability * its_gradients[name] for name, g in gradients.items()}
+            terms = {name: term + probability * its_terms[name] for name, term in terms.items()}
+    for name, term in exact_terms.items():
+        torch.testing.assert_close(terms[name], term, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
     torch.testing.assert_close(value, exact, **EXACT)
     _assert_same_gradients(gradients, exact_gradients)
 
@@ -150,6 +167,10 @@ def test_the_truncated_sum_over_classes_stays_unbiased(k, monkeypatch):
 def test_what_cannot_be_weighed_is_refused_in_words(tmp_path):
     with pytest.raises(ValueError, match="importance_samples: expected at least 1; got 0"):
         Objective(importance_samples=0)
+    for schedule in (KLWeight(0, 1), KLWeight(1, 0.5), KLWeight(3, 0.2, until=0)):
+        with pytest.raises(ValueError, match=f"kl_weight: expected at least 1 throughout .* got {schedule.smallest}"):
+            Objective(importance_samples=2, kl_weight=schedule)
+    Objective(importance_samples=2, kl_weight=KLWeight(0, 1, until=0))  # never below 1
     with pytest.raises(ValueError, match="importance_samples: expected 1 for latent variables that are not repar"):
         Objective(importance_samples=2)(_model(cls=_ScoreFunctionM2), _seen(), SIZES)
     data = tiny.arrays()

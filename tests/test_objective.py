@@ -8,11 +8,13 @@ from dataclasses import replace
 import pyro
 import pyro.distributions
 import pytest
+import tiny
 import torch
 import torch.nn.functional as F
 from pyro.infer import TraceEnum_ELBO
 from test_priors import PRIORS
 
+from inference import fit
 from inference.alignment import Alignment
 from inference.bounds import SummedBound
 from inference.objective import Consistency, Objective, Observations, Sizes
@@ -21,7 +23,7 @@ from models import M2, LadderVAE
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.normal import LogScaleNormal
-from models.priors import ClassPrior, StandardNormal
+from models.priors import ClassPrior, GaussianMixture, StandardNormal
 
 CLASSES, LATENT = 3, 2
 IMAGE = (1, 4, 4)
@@ -532,6 +534,50 @@ def test_every_latent_variable_has_free_bits_of_its_own():
     torch.testing.assert_close((with_them - without).detach(), expected, **EXACT)
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_every_dimension_has_free_bits_of_its_own_where_that_is_asked_for(samples):
+    model, seen = _model("ClassConditional"), _seen()
+    options = {"alpha": 0.0, "importance_samples": samples}
+    torch.manual_seed(7)
+    without, _ = Objective(**options)(model, seen, SIZES)
+    torch.manual_seed(7)
+    noise = torch.randn(samples, 4, LATENT), torch.randn(CLASSES, samples, 5, LATENT)
+
+    def kl(x, y, epsilon):
+        """log q(z_j|x, y) - log p(z_j|y) of each dimension, (samples, batch, latent)."""
+        q, p = model.posterior(x, y).base_dist, model.prior(y).base_dist
+        z = q.loc + q.scale * epsilon
+        return torch.distributions.Normal(q.loc, q.scale).log_prob(z) - torch.distributions.Normal(
+            p.loc, p.scale
+        ).log_prob(z)
+
+    labelled = kl(seen.labelled, seen.y, noise[0]).mean((0, 1))  # (latent,)
+    q_y = model.y_encoder(seen.unlabelled).softmax(-1)
+    unlabelled = sum(
+        (q_y[:, y].unsqueeze(-1) * kl(seen.unlabelled, torch.full((5,), y), noise[1][y])).mean((0, 1))
+        for y in range(CLASSES)
+    )
+    between = torch.cat([labelled, unlabelled]).mean().item()
+    expected = without
+    for share, of_dimensions in ((10 / 50, labelled), (40 / 50, unlabelled)):
+        expected = expected + share * (between - of_dimensions).clamp(min=0).sum()
+    torch.manual_seed(7)
+    options |= {"free_bits": between, "free_bits_per_dimension": True}
+    loss, _ = Objective(**options)(model, seen, SIZES)
+    torch.testing.assert_close(loss, expected, **EXACT)
+    _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
+    assert loss > without + 1e-3
+
+
+def test_free_bits_per_dimension_need_densities_that_are_products():
+    with pytest.raises(ValueError, match=r"free_bits_per_dimension: .* products over the dimensions of z; got NormalM"):
+        Objective(free_bits=0.1, free_bits_per_dimension=True)(_model("GaussianMixture"), _seen(), SIZES)
+    model, data = tiny.m2(prior=GaussianMixture(2)), tiny.arrays()
+    words = r"objective.free_bits_per_dimension: expected a prior that is a product .* got GaussianMixture"
+    with pytest.raises(ValueError, match=words):
+        fit(model, data, objective=Objective(free_bits=0.1, free_bits_per_dimension=True), batch_size=10)
+
+
 BATCHES = {
     "labelled only": ((4, 0), {"labelled/negative_elbo", "classification"}),
     "unlabelled only": ((0, 5), {"unlabelled/negative_elbo", "consistency"}),
@@ -581,6 +627,14 @@ def test_the_average_over_draws_has_the_kl_divergence_in_closed_form():
 ERRORS = {
     "negative alpha": (lambda: Objective(alpha=-0.1), "alpha"),
     "negative labelled weight": (lambda: Objective(labelled_weight=-1.0), "labelled_weight"),
+    "free bits of a truncated sum": (
+        lambda: Objective(free_bits=0.1, summed_classes=2),
+        r"free_bits: expected 0 where summed_classes is given \(2\)",
+    ),
+    "free bits of no dimension": (
+        lambda: Objective(free_bits_per_dimension=True),
+        "free_bits_per_dimension: expected free_bits above 0 beside it; got 0",
+    ),
     "negative free bits": (lambda: Objective(free_bits=-0.1), "free_bits: expected a number of nats of at least 0"),
     "nothing to train": (lambda: Objective(alpha=0.0, generative=False), "nothing to train"),
     "consistency without weight": (lambda: Consistency(weight=0.0), r"consistency\.weight"),
