@@ -236,13 +236,50 @@ def test_a_discretised_logistic_samples_what_it_scores(parameters):
         ("ContinuousBernoulli", (0.0,), 0.5),
         ("ContinuousBernoulli", (2.0,), 1 / (1 - math.exp(-2)) - 1 / 2),
         ("Gaussian", (0.7,), 0.7),
-        ("DiscretizedLogistic", (0.2, 0.0), 0.7),
-        ("DiscretizedLogistic", (-0.7, 0.0), 0.0),
-        ("DiscretizedLogistic", (0.7, 0.0), 1.0),
+        ("DiscretizedLogistic", (0.0, 1.0), 0.5),  # by symmetry
+        ("DiscretizedLogistic", (-50.0, -30.0), 0.0),  # all in one tail
+        ("DiscretizedLogistic", (50.0, -30.0), 1.0),
     ],
 )
 def test_the_mean_has_its_closed_form(name, parameters, mean):
     assert _one_pixel(LIKELIHOODS[name](), *parameters).mean.item() == pytest.approx(mean, abs=1e-12)
+
+
+@pytest.mark.parametrize("parameters", LOGISTICS)
+def test_the_mean_of_a_discretised_logistic_is_the_sum_over_its_256_levels(parameters):
+    distribution = _one_pixel(DiscretizedLogistic(), *parameters)
+    expected = (LEVELS * _log_prob(distribution, LEVELS).exp()).sum().item()
+    assert distribution.mean.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_mean_of_a_discretised_logistic_is_not_its_location():
+    # A location of 0: half of the logistic lies below black, and is black.
+    distribution = _one_pixel(DiscretizedLogistic(), -0.5, 2 + 6 * math.atanh(math.log(0.1) / 6))  # s = 0.1
+    assert distribution.mean.item() == pytest.approx(0.1 * math.log(2), abs=1e-4)  # s log 2, but for the levels
+
+
+def test_the_gradient_of_the_mean_of_a_discretised_logistic_is_its_slope():
+    parameters = torch.tensor([*LOGISTICS[:3], (0.3, -4.0)]).view(4, 2, 1, 1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda outputs: DiscretizedLogistic()(outputs).mean, parameters)
+
+
+def test_the_mean_of_a_discretised_logistic_holds_in_single_precision():
+    for parameters in LOGISTICS:
+        expected = _one_pixel(DiscretizedLogistic(), *parameters).mean.item()
+        torch.set_default_dtype(torch.float32)
+        found = _one_pixel(DiscretizedLogistic(), *parameters).mean
+        torch.set_default_dtype(torch.float64)
+        assert found.dtype == torch.float32
+        assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_mean_is_that_of_the_samples(name):
+    likelihood = LIKELIHOODS[name]()
+    distribution = likelihood(2 * torch.randn(likelihood.parameters_per_pixel * 3, 4, 5))
+    samples = distribution.sample((20_000,))
+    error = samples.std(0) / 20_000**0.5 + 5e-5  # what is so rare that no sample shows it
+    assert ((samples.mean(0) - distribution.mean).abs() < 4.5 * error).all()
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
