@@ -96,6 +96,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.prior = prior
+        prior.mix_by(class_prior)
         self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
         self.networks = networks if networks is not None else MLP()
         if class_prior is not None:

@@ -59,8 +59,8 @@ class ConditionalVAE(SemiSupervisedModel):
     Args:
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
-        prior: p(z) or p(z | y), whose mixture over the classes is for images without one; N(0, I) in 50 dimensions
-            where it is not given.
+        prior: p(z) or p(z | y), whose mixture Σ_y p(y) p(z | y) is for images without a class; N(0, I) in 50
+            dimensions where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of q(z | x, y) and p(x | y, z); an MLP of 500 softplus units where they are not given.
         class_prior: p(y); uniform where it is not given.

@@ -50,7 +50,8 @@ class M1(SemiSupervisedModel):
     Args:
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
-        prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture over classes.
+        prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture of the classes in equal
+            parts, as the story has no p(y).
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of q(z | x) and p(x | z); where they are not given the paper's MLP, two layers of 600
             softplus units.

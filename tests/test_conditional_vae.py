@@ -15,7 +15,14 @@ from models import M2, ConditionalVAE
 from models.likelihoods import Bernoulli, Gaussian
 from models.networks import MLP, Convolutional
 from models.normal import LogScaleNormal
-from models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
+from models.priors import (
+    ClassConditional,
+    ClassPrior,
+    GenerativeTopographicMapping,
+    SeparatedMeans,
+    StandardNormal,
+    VampPrior,
+)
 
 CLASSES, LATENT, BATCH = 3, 2, 5
 IMAGE = (1, 8, 8)
@@ -101,6 +108,35 @@ def test_where_unknown_is_a_class_an_unlabelled_image_is_one_of_that_class(k):
         if key.endswith("embedding.weight"):
             one, other = one[k], other[CLASSES]
         torch.testing.assert_close(one, other, **EXACT)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        lambda: ClassConditional(LATENT, num_components=2),
+        lambda: SeparatedMeans(LATENT, distance=2.0),
+        lambda: VampPrior(LATENT, 3, per_class=True),
+        lambda: GenerativeTopographicMapping(LATENT, 2, 3, per_class=True),
+    ],
+    ids=["ClassConditional", "SeparatedMeans", "VampPrior", "GenerativeTopographicMapping"],
+)
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_bound_without_a_class_mixes_the_prior_by_the_class_prior(prior, learned):
+    model, x = _model(prior(), class_prior=ClassPrior(CLASSES, [0.9, 0.07, 0.03], learned=learned)), _images()
+    loss = _seeded_loss(model, Observations(x[:0], NONE, x), Sizes(0, BATCH))
+    torch.manual_seed(7)
+    unknown = torch.full((BATCH,), CLASSES)
+    q = model.posterior(x, unknown)
+    z = q.rsample()
+    pi = model.class_prior.logits.softmax(0)
+    # Σ_y p(y) p(z | y)
+    p_z = sum(pi[k] * model.prior(torch.full((BATCH,), k)).log_prob(z).exp() for k in range(CLASSES))
+    expected = -(model.decode(z, unknown).log_prob(x) + p_z.log() - q.log_prob(z)).mean()
+    torch.testing.assert_close(loss, expected, **EXACT)
+    if learned:
+        found, by_hand = (torch.autograd.grad(of, model.class_prior.logits)[0] for of in (loss, expected))
+        torch.testing.assert_close(found, by_hand, **EXACT)
+        assert found.abs().max() > 1e-3
 
 
 def test_the_bound_without_a_class_is_that_of_a_vae_by_hand():

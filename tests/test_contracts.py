@@ -46,7 +46,7 @@ class OfClass(Laplace):
     def forward(self, y=None):
         if y is None:
             components = dist.Laplace(self.loc, self.log_scale.exp()).to_event(1)
-            return dist.MixtureSameFamily(dist.Categorical(logits=torch.zeros(3)), components)
+            return dist.MixtureSameFamily(dist.Categorical(logits=self.log_p_y(3)), components)
         return dist.Laplace(self.loc[y], self.log_scale.exp()).to_event(1)
 
 
@@ -185,6 +185,13 @@ class AnotherMixture(OfClass):
         return super().forward(torch.tensor(0) if y is None else y)
 
 
+class EqualParts(OfClass):
+    """Without y, their mixture in equal parts where p(y) is not uniform."""
+
+    def log_p_y(self, num_classes):
+        return torch.zeros(num_classes)
+
+
 class Fixed(Laplace):
     """Written for a batch of three images."""
 
@@ -243,7 +250,8 @@ BROKEN_PRIORS = {
     OneDimensionOnly: r"expected batch_shape \(3, 1\) with y of shape \(classes, 1\); got \(3,\)\.",
     AnotherOrder: r"expected the same p\(z \| y\) whether all classes are asked for at once or one by one; got another "
     r"in class 0\.",
-    AnotherMixture: r"expected without y the mixture of p\(z \| y\) over y in equal parts; got another p\(z\)\.",
+    AnotherMixture: r"expected without y the mixture of p\(z \| y\) over y by the model's p\(y\), which self\.log_p_y",
+    EqualParts: r"expected without y the mixture of p\(z \| y\) over y by the model's p\(y\), .*; got another p\(z\)\.",
     Fixed: r"expected that forward gives a distribution over z, of y's shape whatever that is; got IndexError: ",
     Forgetful: r"expected every constructor argument to be kept under its own name.*; 'degrees' is not\.",
     InTheStore: r"expected parameters that are kept as nn\.Parameter, and none in Pyro's global store; got 'scale'\.",

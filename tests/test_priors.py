@@ -50,9 +50,9 @@ CLASSES, BATCH, LATENT = 3, 5, 2
 IMAGE = (1, 4, 4)
 
 
-def _model(prior, num_classes=CLASSES):
+def _model(prior, num_classes=CLASSES, **options):
     """An M2 with this prior, away from its initial values: what holds there only is not what is tested."""
-    model = M2(IMAGE, num_classes, prior=prior, networks=MLP(hidden=(6,)))
+    model = M2(IMAGE, num_classes, prior=prior, networks=MLP(hidden=(6,)), **options)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -141,6 +141,125 @@ def test_a_copied_vamp_prior_asks_the_copys_encoder(model, kind):
         for parameter in model.z_encoder.parameters():
             parameter.zero_()
     assert not torch.allclose(duplicate.prior().log_prob(z), model.prior().log_prob(z))
+
+
+MIXED = [
+    pytest.param(lambda: ClassConditional(LATENT), id="ClassConditional"),
+    pytest.param(lambda: ClassConditional(LATENT, num_components=3), id="ClassConditional of 3 components"),
+    pytest.param(lambda: SeparatedMeans(LATENT, distance=2.0), id="SeparatedMeans"),
+    pytest.param(lambda: VampPrior(LATENT, 3, per_class=True), id="VampPrior per class"),
+    pytest.param(
+        lambda: GenerativeTopographicMapping(LATENT, 2, 3, per_class=True), id="GenerativeTopographicMapping per class"
+    ),
+]
+PI = [0.7, 0.2, 0.1]
+
+
+def _mixed_by(model, pi, z):
+    """log Σ_y p(y) p(z | y), class after class."""
+    return sum(pi[k] * model.prior(torch.tensor(k)).log_prob(z).exp() for k in range(CLASSES)).log()
+
+
+def _assert_samples_of(distribution, pi, model):
+    """Where classes are far apart, so many samples come from each."""
+    means = torch.stack([model.prior(torch.tensor(k)).mean for k in range(CLASSES)]).detach()
+    expected = sum(p * mean for p, mean in zip(pi, means, strict=True))
+    samples = distribution.sample((50_000,))
+    error = samples.std(0) / 50_000**0.5
+    assert ((samples.mean(0) - expected).abs() < 4.5 * error).all()
+    torch.testing.assert_close(distribution.mean.detach(), expected)
+
+
+@pytest.mark.parametrize("make", MIXED)
+@pytest.mark.parametrize("learned", [False, True])
+def test_without_a_class_it_is_the_mixture_by_the_models_class_prior(make, learned):
+    model, z = _model(make(), class_prior=ClassPrior(CLASSES, PI, learned=learned)), torch.randn(BATCH, LATENT)
+    pi = model.class_prior().probs
+    assert (pi != 1 / CLASSES).any()
+    torch.testing.assert_close(model.prior().log_prob(z), _mixed_by(model, pi, z), rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.prior(None).log_prob(z).exp().mean(), _mixed_by(model, pi, z).exp().mean())
+    _assert_samples_of(model.prior(), pi.detach(), model)
+    # It is the model's p(y) as it stands, that is learned elsewhere or loaded.
+    with torch.no_grad():
+        model.class_prior.logits.copy_(torch.tensor([-0.3, 1.1, 0.4]))
+    now = model.class_prior().probs
+    torch.testing.assert_close(model.prior().log_prob(z), _mixed_by(model, now, z), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", MIXED)
+def test_a_learned_class_prior_learns_from_the_mixture(make):
+    model, z = _model(make(), class_prior=ClassPrior(CLASSES, PI, learned=True)), torch.randn(BATCH, LATENT)
+    model.prior().log_prob(z).sum().backward()
+    found, model.class_prior.logits.grad = model.class_prior.logits.grad, None
+    _mixed_by(model, model.class_prior().probs, z).sum().backward()
+    torch.testing.assert_close(found, model.class_prior.logits.grad, rtol=0, atol=1e-12)
+    assert found.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", [ClassConditional, SeparatedMeans])
+def test_without_a_model_it_is_the_mixture_in_equal_parts(kind):
+    prior, z = kind(LATENT, num_classes=CLASSES), torch.randn(BATCH, LATENT)
+    parts = torch.stack([prior(torch.tensor(k)).log_prob(z).exp() for k in range(CLASSES)])
+    torch.testing.assert_close(prior().log_prob(z), parts.mean(0).log(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", MIXED)
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_is_mixed_by_its_own_class_prior(make, kind):
+    model, z = _model(make(), class_prior=ClassPrior(CLASSES, PI, learned=True)), torch.randn(BATCH, LATENT)
+    model.prior().log_prob(z).sum().backward()
+    before = model.prior().log_prob(z).detach()
+    whole, alone = COPIES[kind](model), COPIES[kind](model.prior)
+    assert whole.state_dict().keys() == model.state_dict().keys()
+    assert [name for name in model.state_dict() if name.endswith("logits") and "class_prior" in name] == [
+        "class_prior.logits"
+    ]
+    with torch.no_grad():
+        model.class_prior.logits.copy_(torch.tensor([-2.0, 0.0, 2.0]))
+    for duplicate in (whole.prior, alone):
+        torch.testing.assert_close(duplicate().log_prob(z), before, rtol=0, atol=0)
+    with torch.no_grad():
+        whole.class_prior.logits.zero_()
+    expected = _mixed_by(whole, torch.full((CLASSES,), 1 / CLASSES), z)
+    torch.testing.assert_close(whole.prior().log_prob(z), expected, rtol=0, atol=1e-12)
+    assert not torch.allclose(model.prior().log_prob(z), whole.prior().log_prob(z))
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_vamp_prior_copied_alone_asks_an_encoder_of_its_own(kind):
+    model, z = _model(VampPrior(LATENT, 3, per_class=True)), torch.randn(BATCH, LATENT)
+    duplicate = COPIES[kind](model.prior)
+    before = duplicate().log_prob(z).detach()
+    assert duplicate.__dict__["posterior"].__self__.prior is duplicate
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5)
+    torch.testing.assert_close(duplicate().log_prob(z), before, rtol=0, atol=0)
+
+
+def test_a_mixture_follows_its_model_into_single_precision():
+    model = _model(ClassConditional(LATENT), class_prior=ClassPrior(CLASSES, PI)).float()
+    z = torch.randn(BATCH, LATENT, dtype=torch.float32)
+    found = model.prior().log_prob(z)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, _mixed_by(model, torch.tensor(PI, dtype=torch.float32), z))
+
+
+@pytest.mark.parametrize("make", MIXED[:3])
+def test_two_models_that_mix_by_another_class_prior_cannot_share_a_prior(make):
+    prior = make()
+    _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI))
+    _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI))
+    with pytest.raises(
+        ValueError, match=r"^prior: expected a \w+ of its own for each model, or one p\(y\) in both, .*"
+    ):
+        _m2(prior=prior)
+    with pytest.raises(ValueError, match=r"got one of a model with ClassPrior\(3 classes, \[0.7, 0.2, 0.1\]\)"):
+        _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI, learned=True))
+    shared = ClassPrior(CLASSES, learned=True)
+    prior = make()
+    models = [_m2(prior=prior, class_prior=shared) for _ in range(2)]
+    assert models[0].prior is models[1].prior
 
 
 def test_vamp_components_are_the_posteriors_at_the_pseudo_inputs():

@@ -1,7 +1,6 @@
 """The contract of priors: shapes, normalisation, samples that agree with the density, parameters that learn."""
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from inference.contracts.rules import (
 )
 from models import M2
 from models.networks import MLP
-from models.priors import Prior
+from models.priors import ClassPrior, Prior
 
 _IMAGE_SHAPE = (1, 8, 8)
 _LATENT = 2
@@ -62,7 +61,14 @@ def check_prior(prior: Prior, num_classes: int = 3) -> tuple[str, ...]:
             f"{name}: expected latent_dim == {_LATENT}, where a density can be integrated; got {latent_dim}."
         )
     with checking(name, "a model can be built with it"):
-        model = M2(_IMAGE_SHAPE, num_classes, prior=copy.deepcopy(prior).cpu(), networks=MLP(hidden=(8,)))
+        pi = [2 * k / (num_classes * (num_classes + 1)) for k in range(1, num_classes + 1)]  # not uniform
+        model = M2(
+            _IMAGE_SHAPE,
+            num_classes,
+            prior=copy.deepcopy(prior).cpu(),
+            networks=MLP(hidden=(8,)),
+            class_prior=ClassPrior(num_classes, pi),
+        )
         with torch.no_grad():
             for parameter in learned(model).values():
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -139,9 +145,12 @@ def _check_classes(model: M2) -> None:
             "the same p(z | y) whether all classes are asked for at once or one by one",
             f"another in class {k}",
         )
-    mixture = torch.stack(given).logsumexp(0) - math.log(model.num_classes)
+    # Σ_y p(y) p(z | y)
+    mixture = (model.class_prior().logits.unsqueeze(-1) + torch.stack(given)).logsumexp(0)
     expect(
-        close(prior().log_prob(z), mixture), "without y the mixture of p(z | y) over y in equal parts", "another p(z)"
+        close(prior().log_prob(z), mixture),
+        "without y the mixture of p(z | y) over y by the model's p(y), which self.log_p_y(num_classes) tells",
+        "another p(z)",
     )
 
 

@@ -1,5 +1,6 @@
 """What a prior is, and how to write one."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from models.part import Part
+from models.priors.classes import ClassPrior
 
 Posterior = Callable[[Tensor, Tensor], TorchDistribution]
 
@@ -21,7 +23,7 @@ class Prior(Part, nn.Module, ABC):
     2. Return from `forward` a distribution with ``event_shape == (latent_dim,)``. A prior p(z) ignores y and
        has batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape
        whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
-       returns the mixture over the classes. Say so: ``density = "p(z | y)"``.
+       returns the mixture over the classes, Σ_y p(y) p(z | y), by `log_p_y`. Say so: ``density = "p(z | y)"``.
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
     4. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
        it scores, its density integrates to one, every parameter learns. To keep it, add it to
@@ -56,6 +58,37 @@ class Prior(Part, nn.Module, ABC):
                 ``self.__dict__``, outside the registry of sub-modules, or its parameters are saved twice.
         """
 
+    def mix_by(self, class_prior: ClassPrior | None) -> None:
+        """Take the p(y) by which p(z) = Σ_y p(y) p(z | y) is mixed; the constructor of every model calls it.
+
+        It stays the model's, outside this module's registry of sub-modules, or it would be saved and trained twice. A
+        copy of the model mixes by the copy's p(y); a copy of the prior alone by one of its own.
+
+        Args:
+            class_prior: The model's p(y); None where its story has no class.
+
+        Raises:
+            ValueError: If this is a p(z | y) that is mixed by another p(y) in another model already.
+        """
+        held = self.__dict__.setdefault("class_prior", class_prior)
+        if self.density == "p(z | y)" and not _same(held, class_prior):
+            raise ValueError(
+                f"prior: expected a {type(self).__name__} of its own for each model, or one p(y) in both, by which the "
+                f"classes are mixed; got one of a model with {held or 'no p(y)'} for a model with "
+                f"{class_prior or 'no p(y)'}."
+            )
+
+    def log_p_y(self, num_classes: int) -> Tensor:
+        """Return log p(y) of the model as it stands, with its gradient if it is learned, (classes,).
+
+        Equal parts where the model's story has no class, and without a model.
+        """
+        class_prior: ClassPrior | None = self.__dict__.get("class_prior")
+        if class_prior is None:
+            return torch.full((num_classes,), -math.log(num_classes))
+        log_p_y: Tensor = class_prior().logits
+        return log_p_y
+
     def nodes(self, y: Tensor) -> Tensor | None:
         """Return the nodes of the map that this prior is, by class; most priors are none.
 
@@ -67,6 +100,18 @@ class Prior(Part, nn.Module, ABC):
             None.
         """
         return None
+
+
+def _same(first: ClassPrior | None, second: ClassPrior | None) -> bool:
+    """Say whether two p(y) are one and the same, or are given and equal; None is uniform."""
+    if first is second:
+        return True
+    both = [of for of in (first, second) if of is not None]
+    if any(of.learned for of in both):
+        return False
+    one, *another = (of().probs for of in both)
+    other = another[0] if another else torch.full_like(one, 1 / len(one))
+    return one.shape == other.shape and torch.allclose(one, other)
 
 
 def check_latent_dim(latent_dim: int, at_least: int = 1) -> None:

@@ -14,7 +14,8 @@ class ClassConditional(Prior):
     """A prior for each class: p(z | y) = Σ_k w_yk N(z; μ_yk, diag σ_yk²), all learned.
 
     With one component per class it is the Gaussian-mixture VAE in which the class chooses the component (Shu
-    2016; Ghosh et al. 2019, arXiv 1806.00081). Without y: the mixture over the classes, in equal parts.
+    2016; Ghosh et al. 2019, arXiv 1806.00081). Without y: the mixture over the classes, Σ_y p(y) p(z | y), by the
+    model's p(y), also one that is learned; in equal parts where there is none.
 
     Args:
         latent_dim: The dimension of z.
@@ -58,8 +59,9 @@ class ClassConditional(Prior):
             raise ValueError("prior: ClassConditional expected num_classes, or a model that tells it; got neither.")
         scale = bounded(self.log_scale).exp()
         if y is None:
-            logits = self.logits.log_softmax(-1).flatten()  # (classes · components,): equal parts
-            return NormalMixture(logits, self.loc.flatten(end_dim=1), scale.flatten(end_dim=1))
+            # p(y) w_yk
+            logits = self.log_p_y(self.num_classes).to(self.logits).unsqueeze(-1) + self.logits.log_softmax(-1)
+            return NormalMixture(logits.flatten(), self.loc.flatten(end_dim=1), scale.flatten(end_dim=1))
         if self.num_components == 1:
             return dist.Normal(self.loc[y, 0], scale[y, 0]).to_event(1)
         return NormalMixture(self.logits[y], self.loc[y], scale[y])

@@ -18,7 +18,8 @@ class GenerativeTopographicMapping(Prior):
     The K nodes u_k are a grid of rows × columns over the square [-1, 1]²; φ is a one and radial basis functions
     φ_j(u) = exp(-|u - c_j|² / 2s²), whose centres c_j are a coarser grid and s the distance between them. Nodes
     that are neighbours on the grid have means that are neighbours, so that the decoded grid is a map of the images.
-    The weights W and the one σ are learned.
+    The weights W and the one σ are learned. Without y, a map per class is the mixture Σ_y p(y) p(z | y), by the model's
+    p(y); in equal parts where there is none.
 
     Args:
         latent_dim: The dimension of z.
@@ -70,10 +71,14 @@ class GenerativeTopographicMapping(Prior):
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the mixture; see `Prior.forward`."""
-        loc = self._means()
+        loc, scale = self._means(), bounded(self.log_scale).exp()
+        if self.per_class and y is None:
+            # p(y) / K
+            logits = self.log_p_y(len(loc)).to(loc).repeat_interleave(loc.shape[-2])
+            return NormalMixture(logits, loc.flatten(end_dim=1), scale)
         if self.per_class:
-            loc = loc.flatten(end_dim=1) if y is None else loc[y]  # (..., nodes, latent)
-        return NormalMixture(loc.new_zeros(loc.shape[-2]), loc, bounded(self.log_scale).exp())
+            loc = loc[y]  # (..., nodes, latent)
+        return NormalMixture(loc.new_zeros(loc.shape[-2]), loc, scale)
 
     def nodes(self, y: Tensor) -> Tensor:
         """Return the means W φ(u), or W_y φ(u), as a grid; see `Prior.nodes`."""

@@ -14,7 +14,8 @@ class SeparatedMeans(Prior):
 
     Ghosh, Losalka and Black 2019, arXiv 1806.00081. The means are the corners of a regular simplex around the origin,
     each as far from every other as from the next; one-hot axes, moved and turned into as few dimensions as hold them.
-    Without y: the mixture over the classes, in equal parts. Nothing is learned.
+    Without y: the mixture over the classes, Σ_y p(y) p(z | y), by the model's p(y), also one that is learned; in equal
+    parts where there is none. Nothing is learned here.
 
     Args:
         latent_dim: The dimension of z, at least the number of classes less one; further ones do not tell classes apart.
@@ -63,6 +64,7 @@ class SeparatedMeans(Prior):
         if self.num_classes is None:
             raise ValueError("prior: SeparatedMeans expected num_classes, or a model that tells it; got neither.")
         if y is None:
-            return NormalMixture(self.means.new_zeros(self.num_classes), self.means, torch.ones_like(self.means))
+            log_p_y = self.log_p_y(self.num_classes).to(self.means)
+            return NormalMixture(log_p_y, self.means, torch.ones_like(self.means))
         loc = self.means[y]
         return dist.Normal(loc, torch.ones_like(loc)).to_event(1)

@@ -14,6 +14,9 @@ class VampPrior(Prior):
         p(z)     = 1/K Σ_k q(z | u_k, y_k),   the pseudo-classes y_k dealt out evenly
         p(z | y) = 1/K Σ_k q(z | u_yk, y),    if per_class
 
+    Without y, a prior per class is the mixture Σ_y p(y) p(z | y), by the model's p(y); in equal parts where there is
+    none.
+
     The pseudo-inputs u are images, learned with everything else. The paper has 500; the encoder sees them in each step,
     as it does the batch. Batch norm in the encoder would take its statistics from both in turn: better without it.
 
@@ -60,4 +63,10 @@ class VampPrior(Prior):
         if self.per_class and y is not None:
             loc = loc.unflatten(0, (-1, self.num_components))[y]  # (..., components, latent)
             scale = scale.unflatten(0, (-1, self.num_components))[y]
-        return NormalMixture(loc.new_zeros(loc.shape[-2]), loc, scale)
+        if self.per_class and y is None:
+            # p(y) / K
+            num_classes = len(loc) // self.num_components
+            logits = self.log_p_y(num_classes).to(loc).repeat_interleave(self.num_components)
+        else:
+            logits = loc.new_zeros(loc.shape[-2])
+        return NormalMixture(logits, loc, scale)
