@@ -108,6 +108,18 @@ class Training(lightning.LightningModule):
         """The one whose weights gradients change."""
         return self.models[-1]
 
+    def start(self) -> None:
+        """Let the prior start from training images, the same in every process, if it has a use for them."""
+        size = self.model.prior.start_size
+        if not size:
+            return
+        order = torch.randperm(len(self.data.train_labels), generator=torch.Generator().manual_seed(self.recipe.seed))
+        labels, of_class = self.data.train_labels[order], -(-size // self.model.num_classes)
+        known = [order[labels == k][:of_class] for k in range(self.model.num_classes)]
+        shown = torch.cat([*known, order[labels < 0][:size]])
+        for model in self.models:
+            model.prior.start_from(self.data.pixels(self.data.train_images[shown]), self.data.train_labels[shown])
+
     def train_dataloader(self) -> Batches | ReadAhead:
         """Return the index batches of an epoch, this process's share of them."""
         self.batches.process = self.global_rank
@@ -390,6 +402,8 @@ def train(
             check_trained(saved, last)
             if not saved.keys() >= _GOES_ON_FROM:
                 raise _damaged(last)
+    if last is None:
+        training.start()
     if bar:
         callbacks.append(_ProgressBar(refresh_rate=10))
     # A model that was evaluated or loaded stands in evaluation mode, where dropout and batch norm do not learn.

@@ -25,7 +25,8 @@ class Prior(Part, nn.Module, ABC):
        whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
        returns the mixture over the classes, Σ_y p(y) p(z | y), by `log_p_y`. Say so: ``density = "p(z | y)"``.
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
-    4. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
+    4. If it is to start from the data, say so by `start_size` and `start_from`.
+    5. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
        it scores, its density integrates to one, every parameter learns. To keep it, add it to
        `models/priors/__init__.py` and to the list in `tests/test_priors.py`.
 
@@ -88,6 +89,22 @@ class Prior(Part, nn.Module, ABC):
             return torch.full((num_classes,), -math.log(num_classes))
         log_p_y: Tensor = class_prior().logits
         return log_p_y
+
+    @property
+    def start_size(self) -> int:
+        """How many training images `start_from` has a use for before the first step; 0 for most priors."""
+        return 0
+
+    def start_from(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Start from training images, once before the first step; most priors have no use for them.
+
+        `inference.training.train` calls it, but not where a run goes on from a checkpoint. A training loop of your own
+        calls ``model.prior.start_from(x, y)``.
+
+        Args:
+            x: Images (images, channels, height, width), pixels in [0, 1].
+            y: Their classes (images,), -1 where it is not known; None where none is.
+        """
 
     def nodes(self, y: Tensor) -> Tensor | None:
         """Return the nodes of the map that this prior is, by class; most priors are none.

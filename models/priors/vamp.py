@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from models.mixture import NormalMixture
 from models.priors.base import Posterior, Prior, check_components, check_latent_dim
 
+_DARKEST = 0.01  # of a pixel at the start, whose logit is finite and can still be learned
+_NOISE = 0.1
+
 
 class VampPrior(Prior):
     """The variational mixture of posteriors: Tomczak and Welling 2018, arXiv 1705.07120.
@@ -17,8 +20,10 @@ class VampPrior(Prior):
     Without y, a prior per class is the mixture Σ_y p(y) p(z | y), by the model's p(y); in equal parts where there is
     none.
 
-    The pseudo-inputs u are images, learned with everything else. The paper has 500; the encoder sees them in each step,
-    as it does the batch. Batch norm in the encoder would take its statistics from both in turn: better without it.
+    The pseudo-inputs u are images, learned with everything else. They start from training images, as the authors' code
+    has it as an option: labelled ones of the pseudo-input's class, unlabelled ones where those do not suffice. Training
+    sees to that (`start_from`); without it they start as dark noise. The paper has 500; the encoder sees them in each
+    step, as it does the batch. Batch norm in the encoder would take its statistics from both in turn: better without.
 
     Args:
         latent_dim: The dimension of z.
@@ -28,6 +33,8 @@ class VampPrior(Prior):
     Raises:
         ValueError: If a size is not positive.
     """
+
+    pseudo_classes: Tensor
 
     def __init__(self, latent_dim: int = 50, num_components: int = 50, per_class: bool = False) -> None:
         super().__init__()
@@ -48,15 +55,59 @@ class VampPrior(Prior):
         if self.per_class:
             classes = classes.sort().values
         self.register_buffer("pseudo_classes", classes, persistent=False)
-        # Logits of pixels around σ(-2) = 0.12, about as dark as a digit on its background.
+        # Logits of pixels around σ(-2) = 0.12, for want of images.
         self.pseudo_inputs = nn.Parameter(torch.randn(total, *image_shape) - 2)
+        self.__dict__["made"] = self.pseudo_inputs[0].detach().clone()
+
+    @property
+    def start_size(self) -> int:
+        """An image for each pseudo-input; none once they were learned, loaded or set. See `Prior.start_size`."""
+        if "made" not in self.__dict__:
+            return 0
+        first = self.pseudo_inputs[0].detach()
+        return len(self.pseudo_inputs) * torch.equal(first, self.__dict__["made"].to(first))
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Make images the pseudo-inputs; see `Prior.start_from`.
+
+        Each is a labelled image of its class as far as there are any. The others are unlabelled images, but those of a
+        prior per class are labelled ones of the class again, if there are any. What is taken again differs by a little
+        noise, or it would be learned alike.
+
+        Raises:
+            ValueError: If there is no image, their shape or y's is another, or the prior is not part of a model.
+        """
+        if "posterior" not in self.__dict__:
+            raise _without_model()
+        shape = tuple(self.pseudo_inputs.shape[1:])
+        if len(x) == 0 or tuple(x.shape[1:]) != shape:
+            raise ValueError(
+                f"x: expected images of shape (images, {', '.join(map(str, shape))}); got {tuple(x.shape)}."
+            )
+        if not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
+            raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")
+        y = torch.full((len(x),), -1, device=x.device) if y is None else y
+        if y.shape != x.shape[:1]:
+            raise ValueError(
+                f"y: expected a class, or -1, for each of the {len(x)} images; got shape {tuple(y.shape)}."
+            )
+        generator, unlabelled = torch.Generator().manual_seed(0), x[y < 0]
+        for k in self.pseudo_classes.unique().tolist():
+            mine, images = self.pseudo_classes == k, x[y == k]
+            turn = torch.arange(int(mine.sum()))
+            if not (self.per_class and len(images)):
+                missing = max(0, len(turn) - len(images))
+                images, unlabelled = torch.cat([images, unlabelled[:missing]]), unlabelled[missing:]
+            images = images if len(images) else x
+            logits = images[turn % len(images)].to(self.pseudo_inputs).clamp(_DARKEST, 1 - _DARKEST).logit()
+            noise = _NOISE * torch.randn(logits.shape, generator=generator).to(logits)
+            self.pseudo_inputs[mine] = logits + noise * (turn >= len(images)).to(logits).view(-1, 1, 1, 1)
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the mixture of posteriors; see `Prior.forward`."""
         if "posterior" not in self.__dict__:
-            raise ValueError(
-                "prior: VampPrior expected a model that lends its posterior; got none (build a model first)."
-            )
+            raise _without_model()
         # q(z | u, y)
         posterior = self.__dict__["posterior"](self.pseudo_inputs.sigmoid(), self.pseudo_classes).base_dist
         loc, scale = posterior.loc, posterior.scale  # (components, latent), a class after the other if per_class
@@ -70,3 +121,7 @@ class VampPrior(Prior):
         else:
             logits = loc.new_zeros(loc.shape[-2])
         return NormalMixture(logits, loc, scale)
+
+
+def _without_model() -> ValueError:
+    return ValueError("prior: VampPrior expected a model that lends its posterior; got none (build a model first).")
