@@ -4,8 +4,10 @@ import copy
 import doctest
 import math
 
+import numpy
 import pyro
 import pyro.distributions as dist
+import pyro.distributions.transforms as transforms
 import pytest
 import torch
 from torch import nn
@@ -50,11 +52,128 @@ class OfClass(Laplace):
         return dist.Laplace(self.loc[y], self.log_scale.exp()).to_event(1)
 
 
-@pytest.mark.parametrize("prior", [Laplace(), Cauchy(), OfClass()], ids=lambda prior: type(prior).__name__)
+class NeuralSpline(Prior):
+    """A neural spline flow (Durkan et al. 2019, arXiv 1906.04032), with a fold at every knot."""
+
+    def __init__(self, latent_dim=2, count_bins=8):
+        super().__init__()
+        self.latent_dim, self.count_bins = latent_dim, count_bins
+        layers = [transforms.spline_coupling(2, 1, [16], count_bins).upper_spline.nn for _ in range(2)]
+        self.layers = nn.ModuleList(layers)
+        self.register_buffer("reverse", torch.tensor([1, 0]))
+
+    def forward(self, y=None):
+        chain = []
+        for network in self.layers:
+            chain += [
+                transforms.SplineCoupling(2, 1, network, self.count_bins, identity=True),
+                transforms.Permute(self.reverse),
+            ]
+        zero = self.layers[0].layers[0].weight.new_zeros(2)
+        return dist.TransformedDistribution(dist.Normal(zero, 1 + zero).to_event(1), chain)
+
+
+class _Resampled(dist.TorchDistribution):
+    """π(z) ( (1 - α) a(z) / Z + α ): z ~ π until one is accepted by a(z), the T-th in any case; α = (1 - Z)^(T-1)."""
+
+    arg_constraints = {}  # noqa: RUF012
+    support = dist.constraints.real_vector
+
+    def __init__(self, accept, normaliser, tries, batch_shape=()):
+        self.accept, self.normaliser, self.tries = accept, normaliser, tries
+        super().__init__(torch.Size(batch_shape), torch.Size([2]), validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        return _Resampled(self.accept, self.normaliser, self.tries, batch_shape)
+
+    def log_prob(self, z):
+        alpha = (1 - self.normaliser) ** (self.tries - 1)
+        log_p = dist.Normal(torch.zeros(()), 1).log_prob(z).sum(-1)
+        log_p = log_p + ((1 - alpha) * self.accept(z) / self.normaliser + alpha).log()
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
+
+    @torch.no_grad()
+    def sample(self, sample_shape=()):
+        z = torch.randn(self.tries, *self._extended_shape(sample_shape))
+        accepted = torch.rand(z.shape[:-1]) < self.accept(z)
+        accepted[-1] = True
+        first = accepted.int().argmax(0)
+        return z.take_along_dim(first[None, ..., None], dim=0).squeeze(0)
+
+
+class Resampled(Prior):
+    """The resampled prior of Bauer and Mnih 2019, arXiv 1810.11428; Z by Gauss and Hermite's rule."""
+
+    def __init__(self, latent_dim=2, tries=10):
+        super().__init__()
+        self.latent_dim, self.tries = latent_dim, tries
+        self.network = nn.Sequential(nn.Linear(2, 1), nn.Sigmoid())
+        with torch.no_grad():
+            self.network[0].weight.copy_(torch.tensor([[2.0, -1.0]]))
+            self.network[0].bias.fill_(-0.5)
+        nodes, weights = numpy.polynomial.hermite_e.hermegauss(60)
+        weights = torch.tensor(weights / weights.sum()).to(torch.get_default_dtype())
+        nodes = torch.tensor(nodes).to(weights)
+        self.register_buffer("points", torch.cartesian_prod(nodes, nodes), persistent=False)
+        self.register_buffer("weights", torch.cartesian_prod(weights, weights).prod(-1), persistent=False)
+
+    def accept(self, z):
+        return self.network(z).squeeze(-1)
+
+    def normaliser(self):
+        return (self.weights * self.accept(self.points)).sum()
+
+    def forward(self, y=None):
+        return _Resampled(self.accept, self.normaliser(), self.tries)
+
+
+class Estimated(Resampled):
+    """Z by samples that are kept: off by as much at every call, and silent about it."""
+
+    def __init__(self, latent_dim=2, tries=10, num_samples=4000, seed=3):
+        super().__init__(latent_dim, tries)
+        self.num_samples, self.seed = num_samples, seed
+        points = torch.randn(num_samples, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("points", points.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("weights", torch.full((num_samples,), 1 / num_samples), persistent=False)
+
+
+class EstimatedAndSaysSo(Estimated):
+    @property
+    def log_prob_error(self):
+        accepted = self.accept(self.points)
+        return (accepted.std() / accepted.mean() / self.num_samples**0.5).item()
+
+
+class EstimatedAnew(EstimatedAndSaysSo):
+    """By samples that are drawn at each call."""
+
+    def normaliser(self):
+        self.points.copy_(torch.randn_like(self.points))
+        return super().normaliser()
+
+
+class TooHeavy(Resampled):
+    """A mass of 1.1, and the largest error that may be stated."""
+
+    log_prob_error = 0.02
+
+    def normaliser(self):
+        return super().normaliser() / 1.12
+
+
+class PoorlyEstimated(Resampled):
+    log_prob_error = 0.1
+
+
+KEEPING = [Laplace, Cauchy, OfClass, NeuralSpline, Resampled, EstimatedAndSaysSo, EstimatedAnew]
+
+
+@pytest.mark.parametrize("kind", KEEPING, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_priors_that_keep_the_contract_pass(prior, dtype):
+def test_priors_that_keep_the_contract_pass(kind, dtype):
     torch.set_default_dtype(dtype)
-    rules = check_prior(prior.to(dtype))
+    rules = check_prior(kind())
     assert "the density integrates to one, and samples agree with it" in rules
     assert len(rules) == len(set(rules)) == 6
 
@@ -107,6 +226,47 @@ class _LongTails(_Other):
 class SamplesWithLongTails(Laplace):
     def forward(self, y=None):
         return _LongTails(torch.zeros(2), self.log_scale.exp()).to_event(1)
+
+
+class SlightlyHeavy(Laplace):
+    def forward(self, y=None):
+        return _Other(torch.zeros(2), self.log_scale.exp(), heavier=0.001).to_event(1)
+
+
+class _SteeperGradient(torch.autograd.Function):
+    """The identity, whose gradient is 1.005."""
+
+    @staticmethod
+    def forward(context, z):
+        return z.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return 1.005 * gradient
+
+
+class _Steeper(_Other):
+    def expand(self, batch_shape, _instance=None):
+        return _Steeper(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+
+    def log_prob(self, value):
+        return super().log_prob(_SteeperGradient.apply(value))
+
+
+class WrongSlope(Laplace):
+    def forward(self, y=None):
+        return _Steeper(torch.zeros(2), self.log_scale.exp()).to_event(1)
+
+
+class NotMoved(Laplace):
+    """Keeps a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self, latent_dim=2):
+        super().__init__(latent_dim)
+        self.unit = torch.eye(2)
+
+    def forward(self, y=None):
+        return dist.Laplace(torch.zeros(2), self.log_scale.exp() @ self.unit).to_event(1)
 
 
 class NotAnEvent(Laplace):
@@ -238,7 +398,13 @@ BROKEN_PRIORS = {
     NarrowerSamples: r"expected samples of p\(z\) that agree with its density; got counts",
     SamplesWithLongTails: r"expected samples of p\(z\) that agree with its density; got a mean of log p\(z\) of "
     r"-\d\.\d+ over them where its integral is -\d\.\d+ nats\.",
-    NotNormalised: r"expected p\(z\) to integrate to 1 over a square four times as wide as its samples; got 1\.02\.",
+    NotNormalised: r"expected p\(z\) to integrate to 1 ± 0\.000\d over a square four times as wide as its samples; got "
+    r"1\.02; a normaliser that is estimated states its error as log_prob_error\.",
+    SlightlyHeavy: r"expected p\(z\) to integrate to 1 ± 0\.000\d over .*; got 1\.002; ",
+    WrongSlope: r"expected a gradient of log p\(z\) in z that is its slope; got one that is off by 0\.\d\d%\.",
+    Estimated: r"expected p\(z\) to integrate to 1 ± 0\.000\d over .*; got 1\.01\d+; a normaliser that is estimated",
+    TooHeavy: r"expected p\(z\) to integrate to 1 ± 0\.08 over .*; got 1\.1\d*\.",
+    PoorlyEstimated: r"expected log_prob_error from 0 to 0\.02 nats; got 0\.1\.",
     NotAnEvent: r"expected event_shape == \(latent_dim,\) == \(2,\) without y; got \(\) and batch_shape \(2,\); "
     r"\.to_event\(1\) makes the last dimension part of the event\.",
     OfTorch: r"expected a distribution of pyro\.distributions without y; got torch\.distributions\.independent",
@@ -246,7 +412,7 @@ BROKEN_PRIORS = {
     Underflowing: r"expected a finite log p\(z\) for every z, as posteriors know no bounds; got others\.",
     Unused: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'loc'\.",
     Detached: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'log_scale'\.",
-    WithoutSlope: r"expected a gradient of log p\(z\) in z that is its slope; got one that is off by \d+%\.",
+    WithoutSlope: r"expected a gradient of log p\(z\) in z that is its slope; got one that is off by \d+\.\d\d%\.",
     OneDimensionOnly: r"expected batch_shape \(3, 1\) with y of shape \(classes, 1\); got \(3,\)\.",
     AnotherOrder: r"expected the same p\(z \| y\) whether all classes are asked for at once or one by one; got another "
     r"in class 0\.",
@@ -266,6 +432,13 @@ def test_a_broken_prior_is_told_what_is_broken(kind):
     with pytest.raises(ContractError, match=f"^{kind.__name__}: {BROKEN_PRIORS[kind]}") as refused:
         check_prior(kind())
     assert "\n" not in str(refused.value)
+
+
+def test_a_prior_whose_tensors_do_not_follow_it_is_told_so():
+    torch.set_default_dtype(torch.float32)
+    sentence = r"expected log p\(z\) in float64 after \.double\(\), which moves parameters and buffers; got .*dtype"
+    with pytest.raises(ContractError, match=f"^NotMoved: {sentence}"):
+        check_prior(NotMoved())
 
 
 def test_a_prior_is_checked_in_two_dimensions():

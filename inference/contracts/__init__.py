@@ -5,8 +5,8 @@ Example:
     >>> from models.priors import StandardNormal
     >>> for rule in check_prior(StandardNormal(latent_dim=2))[-2:]:
     ...     print(rule)
-    log p(z) has a gradient in z and in every parameter
     a trained model can be copied, and the copy is its own
+    log p(z) has a gradient in z and in every parameter
 """
 
 from inference.contracts.models import check_model

@@ -33,10 +33,13 @@ class Prior(Part, nn.Module, ABC):
     Attributes:
         latent_dim: The dimension of z.
         density: "p(z)" or "p(z | y)", as a model's `repr` calls it.
+        log_prob_error: The standard error of log p(z), in nats, of a prior whose normaliser is estimated, such as a
+            resampled one (Bauer and Mnih 2019, arXiv 1810.11428); 0 where log p(z) is exact.
     """
 
     latent_dim: int
     density: str = "p(z)"
+    log_prob_error: float = 0.0
 
     @abstractmethod
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
