@@ -272,15 +272,17 @@ def _chi_squared(grid: _Grid, samples: Tensor) -> float:
     return torch.special.gammaincc(degrees / 2, statistic / 2).item()
 
 
+def _add_gradients(model: M2, kind: str, y: Tensor | None) -> None:
+    z = torch.randn(len(_y(model)), _LATENT, requires_grad=True)
+    log_p = model.prior(y).log_prob(z).sum()
+    expect(log_p.requires_grad, f"a gradient of log p(z) {kind}", "none")
+    log_p.backward()
+
+
 def _check_gradients(model: M2) -> None:
-    batch = len(_y(model))
     for kind, y in _classes(model).items():
         model.zero_grad()
-        z = torch.randn(batch, _LATENT, requires_grad=True)
-        log_p = model.prior(y).log_prob(z).sum()
-        expect(log_p.requires_grad, f"a gradient of log p(z) {kind}", "none")
-        log_p.backward()
-        check_gradients(learned(model.prior), f"log p(z) {kind}")
+        check_gradients(learned(model.prior), f"log p(z) {kind}", partial(_add_gradients, model, kind, y))
     with _double_precision():
         difference = _slope_error(copy.deepcopy(model).double())
     expect(difference < 1e-4, "a gradient of log p(z) in z that is its slope", f"one that is off by {difference:.2%}")

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from inference.description import describe
 from inference.evaluation import seeded
 
+_PLACES = 10  # at which a gradient may be other than zero
+
 
 class ContractError(ValueError):
     """A rule that a prior or model breaks, in one sentence: what was expected of it, and what came."""
@@ -66,14 +68,29 @@ def check_arguments(thing: nn.Module) -> None:
         raise _BrokenRuleError(sentence) from error
 
 
-def check_gradients(parameters: dict[str, Tensor], where: str) -> None:
-    """Every parameter has a gradient, finite, and not zero everywhere."""
-    for name, parameter in parameters.items():
-        gradient = parameter.grad
-        expect(gradient is not None, f"a gradient of {where} in every parameter", f"none in {name!r}")
-        assert gradient is not None
-        expect(gradient.isfinite().all(), f"a finite gradient of {where}", f"another in {name!r}")
-        expect(gradient.abs().max() > 0, f"a gradient of {where} in every parameter", f"zeros in {name!r}")
+def check_gradients(parameters: dict[str, Tensor], where: str, backward: Callable[[], None]) -> None:
+    """Every parameter has a gradient, finite, and not zero everywhere.
+
+    It may be zero at one place, where all of a layer's rectified units happen to be off: then the parameters are moved.
+
+    Args:
+        parameters: By their names, without gradients.
+        where: Of what the gradients are.
+        backward: Adds the gradients at the place where the parameters are.
+    """
+    for _ in range(_PLACES):
+        backward()
+        for name, parameter in parameters.items():
+            expect(parameter.grad is not None, f"a gradient of {where} in every parameter", f"none in {name!r}")
+            assert parameter.grad is not None
+            expect(parameter.grad.isfinite().all(), f"a finite gradient of {where}", f"another in {name!r}")
+        zero = [name for name, parameter in parameters.items() if not (parameter.grad != 0).any()]  # type: ignore[union-attr]
+        if not zero:
+            return
+        with torch.no_grad():
+            for parameter in parameters.values():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    expect(False, f"a gradient of {where} in every parameter", f"zeros in {zero[0]!r}")
 
 
 def learned(module: nn.Module) -> dict[str, Tensor]:
