@@ -38,7 +38,17 @@ class GMVAE(SemiSupervisedModel):
     largest: the classifier has no parameters of its own, and unlabelled images pull f(x) to the means nearby. One
     sample of z serves all classes, and is decoded once.
 
-    The paper's own objective differs from this ELBO of the story in ways that are not reproduced here.
+    Where it departs from the paper, as its authors' account describes theirs (of the paper the introduction was read):
+
+    - p(x | z) is `likelihood`; theirs is N(g(z), σ² I) with a fixed σ, a squared error.
+    - The means are the corners of a simplex around the origin, in as few dimensions as hold it; theirs lie on the axes.
+    - Of an unlabelled image theirs takes the KL divergence from q(z|x) to the mixture Σ_y p(y) p(z|y). -U(x) takes its
+      classes from q(y|x) at f(x), not at z, and is a bound of that, never above it.
+    - The most probable class is the nearest mean where p(y) is uniform, as theirs is in any case.
+    - Theirs learns of a label by the KL divergence to its class's Gaussian alone. `Objective` adds α times -log q(y|x)
+      to -L(x, y), and further terms if the recipe has them; alpha=0 leaves it at the bound.
+    - s and the networks are chosen here: an MLP, where theirs are convolutional.
+    - Its two thresholds, and how it classifies anew what they reject, are no part of the model.
 
     Example:
         >>> import torch

@@ -55,7 +55,8 @@ class M1M2(SemiSupervisedModel):
     Args:
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
-        prior: p(z2) or p(z2 | y); N(0, I) in 50 dimensions where it is not given.
+        prior: p(z2) or p(z2 | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z2 | z1, y) at
+            the mean z1 of q(z1 | u), which is not the aggregate posterior.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
             Bernoulli is for binarised images.
         networks: The networks of q(z1 | x) and p(x | z1); where they are not given the paper's MLP, two layers of 600

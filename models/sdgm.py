@@ -48,7 +48,8 @@ class SDGM(ADGM):
     Args:
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
-        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
+        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z | a, u, y) at
+            the mean a of q(a | u), which is not the aggregate posterior.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of all densities but the classifier; the MLP of Kingma et al. where they are not given.
             The paper's have two layers of 500 rectified units with batch norm.

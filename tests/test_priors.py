@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from inference.contracts import check_prior
-from models import M2
+from models import ADGM, M1, M1M2, M2
 from models.networks import MLP
+from models.normal import diagonal_normal
 from models.priors import (
     ClassConditional,
     ClassPrior,
@@ -273,6 +274,36 @@ def test_vamp_components_are_the_posteriors_at_the_pseudo_inputs():
         ]
         expected = torch.stack(parts).exp().mean(0).log()
         torch.testing.assert_close(prior(torch.full((BATCH,), k)).log_prob(z), expected)
+
+
+@pytest.mark.parametrize("kind", [M1, M2, ADGM, M1M2])
+def test_with_all_images_for_pseudo_inputs_a_vamp_prior_is_the_aggregate_posterior_of_some_models(kind):
+    n, draws, networks = 6, 5_000, MLP(hidden=(6,))
+    options = {"inner_networks": networks} if kind is M1M2 else {}
+    model = kind(IMAGE, CLASSES, prior=VampPrior(LATENT, n), networks=networks, **options).eval()
+    if kind is M1M2:
+        model.advance(1.0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+        x, z = torch.rand(n, *IMAGE), torch.randn(BATCH, LATENT)
+        model.prior.pseudo_inputs.copy_(x.logit())
+        y = model.prior.pseudo_classes
+        if kind is ADGM:
+            a = model.auxiliary(x).sample((draws,))
+            posterior = diagonal_normal(model.z_encoder(x, y.expand(draws, n), a))
+        elif kind is M1M2:
+            z1 = diagonal_normal(model.z1_encoder(x)).sample((draws,))
+            posterior = diagonal_normal(model.z2_encoder(z1, y.expand(draws, n)))
+        else:
+            posterior = model.posterior(x, y).expand((1, n))
+        # 1/N Σ_n q(z | x_n, y_n), each the mean over the other variable where there is one
+        density = posterior.log_prob(z[:, None, None]).exp().mean(-1)  # (points, draws)
+        found, error = model.prior().log_prob(z).exp(), density.std(-1, correction=0) / draws**0.5
+    if kind in (M1, M2):
+        torch.testing.assert_close(found, density.mean(-1), rtol=0, atol=1e-12)
+    else:
+        assert ((found - density.mean(-1)).abs() > 6 * error).any()
 
 
 def test_the_pseudo_classes_of_a_shared_vamp_prior_are_dealt_out_evenly():

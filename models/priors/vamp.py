@@ -25,6 +25,11 @@ class VampPrior(Prior):
     sees to that (`start_from`); without it they start as dark noise. The paper has 500; the encoder sees them in each
     step, as it does the batch. Batch norm in the encoder would take its statistics from both in turn: better without.
 
+    With all training images for pseudo-inputs it would be the aggregate posterior 1/N Σ_n q(z | x_n, y_n), which is the
+    best prior for a given encoder. Not so in `ADGM`, `SDGM` and `M1M2`, whose guides draw another variable before z:
+    the components are q(z | a, u, y) at the mean a of q(a | u), and q(z2 | z1, y) at the mean z1 of q(z1 | u), in place
+    of q(z | u, y) = ∫ q(a | u) q(z | a, u, y) da, which has no density in closed form.
+
     Args:
         latent_dim: The dimension of z.
         num_components: K, how many pseudo-inputs (for each class if per_class).
