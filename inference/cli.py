@@ -426,30 +426,35 @@ def augment(arguments: list[str]) -> None:
 def attack(arguments: list[str]) -> None:
     """`ssvae attack`: adversarial images, what is rejected of them, and what the decoder makes of the rejected."""
     from inference import figures
-    from inference.applications import rejection
+    from inference.applications import attacks, rejection
     from inference.report import save_picture
 
-    parser = _run_parser("attack", "Adversarial test images: accuracy, error and rejection by two thresholds.")
+    parser = _run_parser(
+        "attack",
+        "Adversarial test images: accuracy, error and rejection by two thresholds, under attacks that know nothing of "
+        "the thresholds (FGSM, PGD) and under one that does (adaptive).",
+    )
     parser.add_argument("--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="in [0, 1]")
     parser.add_argument("--num_images", type=int, default=500, help="test images that are attacked, at most")
     parser.add_argument("--num_steps", type=int, default=40, help="of projected gradient descent")
     parser.add_argument("--quantile", type=float, default=0.99, help="of the validation images, that pass a threshold")
-    parser.add_argument("--seed", type=int, default=0, help="of the random start")
+    parser.add_argument("--seed", type=int, default=0, help="of the random starts")
     parser.add_subclass_arguments(ImageData, "other", required=False, help="another data set, to be rejected too")
     options = _parse(parser, arguments)
+    for epsilon in options.epsilons:
+        attacks.check_strength(epsilon, options.num_steps)
+    if options.num_images < 1:
+        raise ValueError(f"num_images: expected at least 1; got {options.num_images}.")
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
     model, data = run.model, run.data
-    rejection.check_attackable(model)
+    attacks.check_attackable(model)
     rule = rejection.fit_rejection(model, data, quantile=options.quantile)
     x, y = data.pixels(data.test_images[: options.num_images]), data.test_labels[: options.num_images]
     print("| attack | ε | accuracy | error | rejected | after reclassification | without rejection | AUROC |")
     print("|---|---|---|---|---|---|---|---|")
-    attacks: dict[str, Callable[[float], torch.Tensor]] = {
-        "FGSM": lambda epsilon: rejection.fgsm(model, x, y, epsilon),
-        "PGD": lambda epsilon: rejection.pgd(model, x, y, epsilon, num_steps=options.num_steps, seed=options.seed),
-    }
-    for name, attacked in attacks.items():
+    by_name = attacks.attacks(model, rule, x, y, num_steps=options.num_steps, seed=options.seed)
+    for name, attacked in by_name.items():
         found = [rejection.measure(model, rule, x, attacked(epsilon), y) for epsilon in options.epsilons]
         for epsilon, each in zip(options.epsilons, found, strict=True):
             of, again = each.outcome, each.reclassified

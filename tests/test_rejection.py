@@ -12,22 +12,22 @@ from torch import nn
 
 from data import Digits
 from inference import fit
+from inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
 from inference.applications.rejection import (
     Rejection,
     Surprise,
     Threshold,
     auroc,
-    fgsm,
     fit_rejection,
+    measures,
     outcome,
-    pgd,
     reclassify,
     surprise,
 )
 from inference.cli import run_command
-from models import M2
+from models import GMVAE, M2
 from models.networks import MLP
-from models.priors import StandardNormal
+from models.priors import SeparatedMeans, StandardNormal
 
 CLASSES, SIDE = 3, 8
 
@@ -158,6 +158,81 @@ def test_a_model_without_a_gradient_to_follow_is_refused():
     model.learns_classifier = False
     with pytest.raises(ValueError, match=r"model: expected one whose q\(y\|x\) has a gradient to follow; got _Linear"):
         fgsm(model, torch.zeros(1, 1, SIDE, SIDE), torch.tensor([0]), 0.1)
+    with pytest.raises(ValueError, match=r"model: expected one whose q\(y\|x\) has a gradient to follow; got _Linear"):
+        adaptive(model, RULE, torch.zeros(1, 1, SIDE, SIDE), torch.tensor([0]), 0.1)
+
+
+@pytest.mark.parametrize("name", ["FGSM", "PGD", "adaptive"])
+def test_an_attack_stays_within_epsilon_and_within_the_pixels_range(name):
+    data, model = tiny.arrays(num_validation=30), tiny.m2().double()
+    x, y = data.pixels(data.test_images), data.test_labels
+    rule = fit_rejection(model, data)
+    for epsilon in (0.0, 0.07, 0.4):
+        attacked = attacks(model, rule, x, y, num_steps=5)[name](epsilon)
+        assert (attacked - x).abs().max() <= epsilon + 1e-12
+        assert attacked.min() >= 0
+        assert attacked.max() <= 1
+
+
+def test_who_knows_the_thresholds_finds_the_image_that_is_wrong_and_accepted_where_there_is_one():
+    # z = (3, 0, 0) becomes another class where 5 ε of it goes to another axis, so from ε = 0.3 on. Then
+    # -log p(z | 1) = 1.5 log 2π + (3 - 5 ε)² = 3.8 at ε = 0.4, where the limit is 6.
+    model, x, y = _Linear().double(), _of([3.0, 0.0, 0.0]), torch.tensor([0])
+    assert RULE.decide(surprise(model, adaptive(model, RULE, x, y, 0.29))).item() in (-1, 0)
+    for epsilon in (0.4, 0.5):
+        # Without a look at the thresholds the other pixels stay where the start put them.
+        assert RULE.decide(surprise(model, pgd(model, x, y, epsilon))).tolist() == [-1]
+        assert RULE.decide(surprise(model, adaptive(model, RULE, x, y, epsilon))).item() in (1, 2)
+    never = Rejection(Threshold(torch.full((3,), 2.7), torch.full((3,), 1.0)), RULE.reconstruction)  # < 1.5 log 2π
+    torch.testing.assert_close(adaptive(model, never, x, y, 0.5), pgd(model, x, y, 0.5))
+
+
+@pytest.mark.parametrize("kind", [M2, GMVAE])
+@pytest.mark.parametrize("epsilon", [0.1, 0.3])
+def test_what_gets_through_without_a_look_at_the_thresholds_gets_through_with_it(kind, epsilon):
+    data = tiny.arrays(num_validation=30)
+    prior = StandardNormal(3) if kind is M2 else SeparatedMeans(3, distance=2.0)
+    model = kind(data.image_shape, data.num_classes, prior=prior, networks=MLP((6,))).double()
+    x, y = data.pixels(data.test_images), data.test_labels
+    rule = fit_rejection(model, data, quantile=0.6)
+    wrong = {}
+    for name, attack in attacks(model, rule, x, y, num_steps=10, seed=3).items():
+        decisions = rule.decide(surprise(model, attack(epsilon)))
+        wrong[name] = (decisions != y) & (decisions != -1)
+    assert not (wrong["PGD"] & ~wrong["adaptive"]).any()
+    assert wrong["adaptive"].sum() > wrong["PGD"].sum()
+
+
+def test_the_obstacle_is_margin_and_excesses_and_its_gradient_a_finite_difference():
+    data = tiny.arrays(num_validation=30)
+    model = tiny.m2().double().eval()
+    rule = fit_rejection(model, data, quantile=0.3)
+    x = 0.1 + 0.8 * data.pixels(data.test_images)[:4]
+    target = torch.arange(4) % data.num_classes
+    latent, reconstruction = measures(model, x, target)
+    log_q = model.classify(x).logits
+    others = torch.stack([torch.cat([row[:k], row[k + 1 :]]).max() for row, k in zip(log_q, target, strict=True)])
+    of_each = torch.stack(
+        [
+            others - log_q[torch.arange(4), target],
+            rule.latent.excess(latent, target),
+            rule.reconstruction.excess(reconstruction, target),
+        ]
+    )
+    assert (of_each > 0.01).any()
+    by_hand = (of_each + 1e-3).clamp(min=0).sum(0)
+    torch.testing.assert_close(obstacle(model, rule, x, target), by_hand)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert torch.autograd.gradcheck(lambda x: obstacle(model, rule, x, target), x.requires_grad_())
+
+
+def test_a_class_with_one_validation_image_leaves_a_gradient_to_follow():
+    one = Threshold(torch.tensor([2.0]), torch.tensor([2.0]))
+    values = torch.tensor([2.5], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(one.excess(values, torch.tensor([0])).sum(), values)
+    assert 0 < gradient.float().item() < math.inf
+    assert one.excess(torch.tensor([1.9, 2.0, 2.1]), torch.zeros(3, dtype=torch.int64)).sign().tolist() == [-1, 0, 1]
 
 
 # Reclassification
@@ -186,13 +261,19 @@ def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path
     words = [str(folder), "--epsilons", "[0, 0.2]", "--num_steps", "3", "--other", "Digits"]
     assert run_command("attack", words) == 0
     printed = capsys.readouterr().out
-    rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| FGSM", "| PGD"))]
-    assert len(rows) == 4
+    rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| FGSM", "| PGD", "| adaptive"))]
+    assert len(rows) == 6
     for row in rows:
         assert sum(float(cell.strip().rstrip("%")) for cell in row[3:6]) == pytest.approx(100, abs=0.2)
     assert re.search(r"Digits: .* of 400 test images rejected, AUROC 0\.\d+", printed)
     assert (folder / "figures" / "attack_fgsm.png").stat().st_size > 1000
     assert (folder / "figures" / "attack_pgd.png").exists()
+    assert (folder / "figures" / "attack_adaptive.png").exists()
+
+
+def _attacked(attack, epsilon, **options):
+    data = tiny.arrays()
+    return attack(tiny.m2().double(), data.pixels(data.test_images), data.test_labels, epsilon, **options)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +284,9 @@ def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path
             lambda: fit_rejection(tiny.m2(), tiny.arrays(num_validation=0)),
             "data: expected validation images, by which the thresholds are set; got none",
         ),
+        (lambda: _attacked(fgsm, 1.5), r"epsilon: expected a change of pixels in \[0, 1\]; got 1.5"),
+        (lambda: _attacked(pgd, float("nan")), r"epsilon: expected a change of pixels in \[0, 1\]; got nan"),
+        (lambda: _attacked(pgd, 0.1, num_steps=0), "num_steps: expected at least 1; got 0"),
     ],
 )
 def test_what_does_not_fit_gets_a_sentence(call, sentence):

@@ -11,19 +11,18 @@ variance, as theirs is. Thresholds are quantiles over validation images that are
 that share of ordinary images passes each of them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from data import ImageData
 from inference.evaluation import device_of, evaluating, seeded
 from models import SemiSupervisedModel
 
+REJECTED = -1
+
 _AT_ONCE = 500
-_REJECTED = -1
 _DRAWS = 64
 
 
@@ -59,8 +58,9 @@ class Threshold:
 
         So measures of different units can be compared.
         """
-        limit, median = self.limit[classes], self.median[classes]
-        return (values - limit) / (limit - median).clamp(min=torch.finfo(values.dtype).tiny)
+        limit, median = (each.to(values.device)[classes] for each in (self.limit, self.median))
+        # A class of one validation image has them in one place; a distance of 0 would leave no gradient to follow.
+        return (values - limit) / (limit - median).clamp(min=torch.finfo(values.dtype).eps)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Rejection:
 
     def decide(self, seen: Surprise) -> Tensor:
         """Return classes, (N,), -1 where the image is rejected."""
-        return seen.classes.masked_fill(self.score(seen) > 0, _REJECTED)
+        return seen.classes.masked_fill(self.score(seen) > 0, REJECTED)
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,20 @@ def surprise(model: SemiSupervisedModel, x: Tensor) -> Surprise:
     with evaluating(model):
         for chunk in x.to(device_of(model)).split(_AT_ONCE):
             y = model.classify(chunk).logits.argmax(-1)
-            z = model.encode(chunk, y)
-            error = (chunk - model.reconstruct(chunk, y)).flatten(1).double().norm(dim=-1)
-            parts.append((y.cpu(), -model.prior(y).log_prob(z).double().cpu(), error.cpu()))
+            parts.append([y.cpu(), *(measure.cpu() for measure in measures(model, chunk, y))])
     return Surprise(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def measures(model: SemiSupervisedModel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return -log p(z | y) in nats at the mean z of q(z | x, y), and ‖x - x̂‖, each (N,), with their gradients.
+
+    Args:
+        model: The model, in evaluation mode.
+        x: Images (N, channels, height, width), where the model is.
+        y: The class that each is taken for, (N,).
+    """
+    latent = -model.prior(y).log_prob(model.encode(x, y)).double()
+    return latent, (x - model.reconstruct(x, y)).flatten(1).double().norm(dim=-1)
 
 
 def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: float = 0.99) -> Rejection:
@@ -136,74 +146,9 @@ def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: floa
 
 def outcome(decisions: Tensor, labels: Tensor) -> Outcome:
     """Return the shares of images that were classified rightly, wrongly and not at all."""
-    rejected = decisions == _REJECTED
+    rejected = decisions == REJECTED
     right = (decisions == labels).double().mean().item()
     return Outcome(right, ((decisions != labels) & ~rejected).double().mean().item(), rejected.double().mean().item())
-
-
-def check_attackable(model: SemiSupervisedModel) -> None:
-    """Raise ValueError unless q(y|x) has a gradient that an attack can follow."""
-    if not model.learns_classifier:
-        raise ValueError(
-            f"model: expected one whose q(y|x) has a gradient to follow; got {type(model).__name__}, whose has none."
-        )
-
-
-def fgsm(model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
-    """The fast gradient sign method, x + ε sign ∇_x -log q(y|x), cut to [0, 1].
-
-    Goodfellow, Shlens and Szegedy 2015, arXiv 1412.6572.
-
-    Args:
-        model: The model under attack.
-        x: Images in [0, 1].
-        y: Their classes.
-        epsilon: ε, how far a pixel may be moved.
-    """
-    return _attack(model, x, y, lambda images, labels: _step(model, images, images, labels, epsilon, epsilon))
-
-
-def pgd(
-    model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float, *, num_steps: int = 40, seed: int = 0
-) -> Tensor:
-    """Projected gradient descent on log q(y|x) from a random start, in steps of 2.5 ε / num_steps.
-
-    Madry et al. 2018, arXiv 1706.06083.
-
-    Args:
-        model: The model under attack.
-        x: Images in [0, 1].
-        y: Their classes.
-        epsilon: ε, how far a pixel may be moved in all.
-        num_steps: How many steps.
-        seed: Of the random start within ±ε.
-    """
-
-    def run(images: Tensor, labels: Tensor) -> Tensor:
-        moved = (images + epsilon * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
-        for _ in range(num_steps):
-            moved = _step(model, moved, images, labels, 2.5 * epsilon / num_steps, epsilon)
-        return moved
-
-    with seeded(seed):
-        return _attack(model, x, y, run)
-
-
-def _step(model: SemiSupervisedModel, x: Tensor, original: Tensor, y: Tensor, size: float, epsilon: float) -> Tensor:
-    """Move images against their class, by at most ε from where they were and within [0, 1]."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(model.classify(x).logits, y, reduction="sum"), x)
-    moved = original + (x + size * gradient.sign() - original).clamp(-epsilon, epsilon)
-    return moved.clamp(0, 1).detach()
-
-
-def _attack(model: SemiSupervisedModel, x: Tensor, y: Tensor, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    check_attackable(model)
-    device = device_of(model)
-    with evaluating(model):
-        parts = zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True)
-        return torch.cat([attack(images.to(device), labels.to(device)).to(x.device) for images, labels in parts])
 
 
 def reclassify(
@@ -257,7 +202,7 @@ def _search(
         y = (log_p_z - 0.5 * numbers * distance / distance.amin(0)).argmax(0)  # (N,)
     latent = -log_p_z.gather(0, y.unsqueeze(0)).squeeze(0).double().cpu()
     y = y.cpu()
-    return y.masked_fill(latent > rejection.latent.limit[y], _REJECTED)
+    return y.masked_fill(latent > rejection.latent.limit[y], REJECTED)
 
 
 def _distance(model: SemiSupervisedModel, x: Tensor, z: Tensor, classes: Tensor) -> Tensor:
@@ -298,7 +243,7 @@ def measure(
     seen = surprise(model, attacked)
     decisions = rejection.decide(seen)
     again = decisions.clone()
-    rejected = decisions == _REJECTED
+    rejected = decisions == REJECTED
     again[rejected] = reclassify(model, rejection, attacked[rejected])
     return Attacked(
         outcome(decisions, labels),

@@ -1,0 +1,224 @@
+"""Attacks: images that are moved by at most ε in each pixel, so that a model answers wrongly.
+
+FGSM and PGD follow the classifier alone, and so do not try to pass the two thresholds of `Rejection`. Whoever knows
+the thresholds follows them too: the adaptive attack, without which nothing can be said about a rule of rejection
+(Carlini and Wagner 2017, arXiv 1705.07263; Tramèr, Carlini, Brendel and Madry 2020, arXiv 2002.08347).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inference.applications.rejection import REJECTED, Rejection, measures, surprise
+from inference.evaluation import device_of, evaluating, seeded
+from models import SemiSupervisedModel
+
+_AT_ONCE = 500
+_TARGETS = 9
+_SLACK = 1e-3
+"""By how much an image passes: another batch's rounding must not undo it."""
+
+
+def attacks(
+    model: SemiSupervisedModel, rejection: Rejection, x: Tensor, y: Tensor, *, num_steps: int = 40, seed: int = 0
+) -> dict[str, Callable[[float], Tensor]]:
+    """Return the attacks by name, each a function of ε; arguments as of `adaptive`."""
+    return {
+        "FGSM": lambda epsilon: fgsm(model, x, y, epsilon),
+        "PGD": lambda epsilon: pgd(model, x, y, epsilon, num_steps=num_steps, seed=seed),
+        "adaptive": lambda epsilon: adaptive(model, rejection, x, y, epsilon, num_steps=num_steps, seed=seed),
+    }
+
+
+def check_strength(epsilon: float, num_steps: int = 1) -> None:
+    """Raise ValueError unless a pixel may be moved by ε, and there is a step to do it in."""
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon: expected a change of pixels in [0, 1]; got {epsilon}.")
+    if num_steps < 1:
+        raise ValueError(f"num_steps: expected at least 1; got {num_steps}.")
+
+
+def check_attackable(model: SemiSupervisedModel) -> None:
+    """Raise ValueError unless q(y|x) has a gradient that an attack can follow."""
+    if not model.learns_classifier:
+        raise ValueError(
+            f"model: expected one whose q(y|x) has a gradient to follow; got {type(model).__name__}, whose has none."
+        )
+
+
+def fgsm(model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
+    """The fast gradient sign method, x + ε sign ∇_x -log q(y|x), cut to [0, 1].
+
+    Goodfellow, Shlens and Szegedy 2015, arXiv 1412.6572.
+
+    Args:
+        model: The model under attack.
+        x: Images in [0, 1].
+        y: Their classes.
+        epsilon: ε, how far a pixel may be moved, in [0, 1].
+
+    Raises:
+        ValueError: If the model's q(y|x) has no gradient, or ε is not in [0, 1].
+    """
+
+    def run(images: Tensor, labels: Tensor) -> Tensor:
+        return _moved(images, images, _gradient(images, lambda x: _cross_entropy(model, x, labels)), epsilon, epsilon)
+
+    return _attack(model, epsilon, run, x, y)
+
+
+def pgd(
+    model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float, *, num_steps: int = 40, seed: int = 0
+) -> Tensor:
+    """Projected gradient descent on log q(y|x) from a random start, in steps of 2.5 ε / num_steps.
+
+    Madry et al. 2018, arXiv 1706.06083.
+
+    Args:
+        model: The model under attack.
+        x: Images in [0, 1].
+        y: Their classes.
+        epsilon: ε, how far a pixel may be moved in all, in [0, 1].
+        num_steps: How many steps.
+        seed: Of the random start within ±ε.
+
+    Raises:
+        ValueError: If the model's q(y|x) has no gradient, ε is not in [0, 1], or there is no step.
+    """
+    check_strength(epsilon, num_steps)
+
+    def run(images: Tensor, labels: Tensor) -> Tensor:
+        moved = _started(images, epsilon)
+        for _ in range(num_steps):
+            gradient = _gradient(moved, lambda x: _cross_entropy(model, x, labels))
+            moved = _moved(moved, images, gradient, 2.5 * epsilon / num_steps, epsilon)
+        return moved
+
+    with seeded(seed):
+        return _attack(model, epsilon, run, x, y)
+
+
+def adaptive(
+    model: SemiSupervisedModel,
+    rejection: Rejection,
+    x: Tensor,
+    y: Tensor,
+    epsilon: float,
+    *,
+    num_steps: int = 40,
+    seed: int = 0,
+) -> Tensor:
+    """Projected gradient descent that looks for a wrong answer which the thresholds accept.
+
+    For one wrong class t after another, the most probable of the image first, it lowers
+
+        h( max_{k ≠ t} log q(k|x') - log q(t|x') )  +  h( r_z(x', t) )  +  h( r_x(x', t) ),    h(v) = max(0, v)
+
+    over x' within ±ε of x and in [0, 1], from a random start and in steps of 2.5 ε / num_steps: r_z and r_x are the
+    excesses of -log p(z | t) and of ‖x - x̂‖ over the limits of t, whose larger one is `Rejection.score`. Where the sum
+    is 0, x' is taken for t, and accepted. The first such x' is kept. Images for which there is none are left as `pgd`
+    leaves them, and those are kept that `pgd` has made wrong and accepted: so no fewer are than by `pgd`.
+
+    Args:
+        model: The model under attack.
+        rejection: The thresholds that are to be passed.
+        x: Images in [0, 1].
+        y: Their classes.
+        epsilon: ε, how far a pixel may be moved in all, in [0, 1].
+        num_steps: How many steps for each of at most 9 wrong classes.
+        seed: Of the random starts within ±ε.
+
+    Raises:
+        ValueError: If the model's q(y|x) has no gradient, ε is not in [0, 1], or there is no step.
+    """
+
+    def run(images: Tensor, labels: Tensor, moved: Tensor) -> Tensor:
+        logits = model.classify(images).logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)
+        targets = logits.argsort(dim=-1, descending=True)[:, : min(_TARGETS, model.num_classes - 1)]
+        moved = moved.clone()
+        left = _left(model, rejection, moved, labels)
+        for target in targets.unbind(1):
+            if not len(left):
+                break
+            found, passed = _search(model, rejection, images[left], target[left], epsilon, num_steps)
+            moved[left[passed]] = found[passed]
+            left = left[~passed]
+        return moved
+
+    start = pgd(model, x, y, epsilon, num_steps=num_steps, seed=seed)
+    with seeded(seed):
+        return _attack(model, epsilon, run, x, y, start)
+
+
+def obstacle(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor) -> Tensor:
+    """Return the sum that `adaptive` lowers, (N,), with its gradient: 0 where an image is taken for t and accepted.
+
+    Args:
+        model: The model, in evaluation mode.
+        rejection: The thresholds.
+        x: Images (N, channels, height, width), where the model is.
+        target: t, (N,).
+    """
+    log_q = model.classify(x).logits.double()
+    others = log_q.scatter(-1, target.unsqueeze(-1), -torch.inf).amax(-1)
+    latent, reconstruction = measures(model, x, target)
+    terms = [
+        others - log_q.gather(-1, target.unsqueeze(-1)).squeeze(-1),
+        rejection.latent.excess(latent, target),
+        rejection.reconstruction.excess(reconstruction, target),
+    ]
+    return F.relu(torch.stack(terms) + _SLACK).sum(0)
+
+
+def _search(
+    model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor, epsilon: float, num_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return moved images, and which of them are taken for their targets and accepted."""
+    moved = _started(x, epsilon)
+    for _ in range(num_steps):
+        gradient = _gradient(moved, lambda images: -obstacle(model, rejection, images, target))
+        # An image that has got there stays there: its gradient is 0.
+        moved = _moved(moved, x, gradient, 2.5 * epsilon / num_steps, epsilon)
+    return moved, obstacle(model, rejection, moved, target) == 0
+
+
+def _left(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, y: Tensor) -> Tensor:
+    """Return the indices of the images that are not wrong and accepted."""
+    decisions = rejection.decide(surprise(model, x)).to(y.device)
+    return ((decisions == y) | (decisions == REJECTED)).nonzero().squeeze(-1)
+
+
+def _started(x: Tensor, epsilon: float) -> Tensor:
+    return (x + epsilon * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+
+
+def _cross_entropy(model: SemiSupervisedModel, x: Tensor, y: Tensor) -> Tensor:
+    """Return -log q(y | x), (N,)."""
+    return F.cross_entropy(model.classify(x).logits, y, reduction="none")
+
+
+def _gradient(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the gradient at each image of a function that has a value for each."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(x).sum(), x)
+    return gradient
+
+
+def _moved(x: Tensor, original: Tensor, gradient: Tensor, size: float, epsilon: float) -> Tensor:
+    """Move images up a gradient, by at most ε from where they were and within [0, 1]."""
+    moved = original + (x + size * gradient.sign() - original).clamp(-epsilon, epsilon)
+    return moved.clamp(0, 1)
+
+
+def _attack(
+    model: SemiSupervisedModel, epsilon: float, run: Callable[..., Tensor], x: Tensor, *beside: Tensor
+) -> Tensor:
+    check_attackable(model)
+    check_strength(epsilon)
+    device = device_of(model)
+    with evaluating(model):
+        parts = zip(*(each.to(device).split(_AT_ONCE) for each in (x, *beside)), strict=True)
+        return torch.cat([run(*part).to(x.device) for part in parts])
