@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+import numpy as np
 import pyro
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -157,8 +158,7 @@ class Training(lightning.LightningModule):
         That is what lets a run that was killed and resumed end with the same weights, bit for bit.
         """
         self.batches.set_epoch(self.current_epoch)
-        first = hash((self.recipe.seed, self.current_epoch))
-        torch.manual_seed((first if self.global_rank == 0 else hash((first, self.global_rank))) % 2**31)
+        torch.manual_seed(epoch_seed(self.recipe.seed, self.current_epoch, self.global_rank))
         self._started = time.perf_counter()
 
     def observations(self, batch: Batch) -> Observations:
@@ -496,6 +496,14 @@ def _check_capturable(step: str, data: ImageData, trainer: lightning.Trainer) ->
         raise ValueError(f"trainer.step: expected one process for {step!r}; got {trainer.world_size}.")
     if data.memory_mapped:
         raise ValueError(f"trainer.step: expected images in memory for {step!r}; got {data.name}, from the disk.")
+
+
+def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
+    """Return the seed of torch's random numbers in an epoch, an integer of 32 bits: the same on every machine.
+
+    NumPy promises that a `SeedSequence` stays what it is; Python promises nothing of the kind of `hash`.
+    """
+    return int(np.random.SeedSequence(seed, spawn_key=(epoch, process)).generate_state(1)[0])
 
 
 def _batches(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:

@@ -148,3 +148,12 @@ ERRORS = {
 def test_bad_arguments_are_refused(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_the_batches_of_an_epoch_are_images_that_stay():
+    batches = Batches((torch.arange(3), torch.arange(3, 11), torch.arange(0)), 4, 2, seed=5)
+    batches.set_epoch(1)
+    assert [(batch.labelled.tolist(), batch.unlabelled.tolist()) for batch in batches] == [
+        ([0, 2], [10, 3, 6, 7]),
+        ([1, 2], [5, 4, 8, 9]),
+    ]

@@ -21,7 +21,7 @@ from inference.checkpoints import read_checkpoint
 from inference.evaluation import predict_probabilities
 from inference.objective import Observations, Sizes
 from inference.recipe import Recipe
-from inference.training import Training, check_trainable, train
+from inference.training import Training, check_trainable, epoch_seed, train
 from models import M1M2, DistilledM1, DistilledM2
 from models.networks import MLP, Network
 from models.priors import StandardNormal
@@ -78,7 +78,7 @@ def by_hand(model, data, recipe):
     step, rows = 0, []
     for epoch in range(recipe.max_epochs):
         batches.set_epoch(epoch)
-        torch.manual_seed(hash((recipe.seed, epoch)) % 2**31)
+        torch.manual_seed(np.random.SeedSequence(recipe.seed, spawn_key=(epoch, 0)).generate_state(1)[0].item())
         totals = {}
         for batch in batches:
             labelled = recipe.augmentation.move(data.pixels(data.train_images[batch.labelled]))
@@ -100,6 +100,11 @@ def by_hand(model, data, recipe):
                 totals[name] = totals.get(name, 0) + value.item() / len(batches)
         rows.append(totals)
     return rows
+
+
+def test_the_seed_of_an_epoch_is_a_number_that_stays():
+    seeds = [epoch_seed(0, 0), epoch_seed(0, 1), epoch_seed(0, 0, 1), epoch_seed(1, 0), epoch_seed(2**31, 7, 3)]
+    assert seeds == [4088532484, 3953331965, 3581274545, 3023998541, 1897491252]
 
 
 @pytest.mark.parametrize("binarise", [False, True])
