@@ -7,7 +7,6 @@ milliseconds.
 import contextlib
 import os
 import platform
-import resource
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.by_hand import StepByHand
+from benchmarks.processes import peak_memory
 from benchmarks.steps import compiled_step, optimiser_step, unlabelled
 from data import Arrays
 from inference.memory import keep_freed_memory
@@ -41,8 +41,7 @@ def main() -> None:
     print(f"{os.cpu_count()} {platform.machine()} cores, {THREADS} threads; torch {torch.__version__}\n")
     print_steps()
     print_epoch()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\nPeak memory of this process, all of the above: {peak:.0f} MiB")
+    print(f"\nPeak memory of this process, all of the above: {peak_memory():.0f} MiB")
 
 
 def print_steps() -> None:

@@ -42,7 +42,7 @@ class Child:
         self._paths = logs / f"{stem}.out", logs / f"{stem}.err"
         # One thread each, as they are many: and sums in the same order in all of them.
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with self._paths[0].open("w") as out, self._paths[1].open("w") as err, Child._starting:
+        with self._paths[0].open("wb") as out, self._paths[1].open("wb") as err, Child._starting:
             if Child._no_more:
                 raise RuntimeError("no process is started any more")
             self.process = subprocess.Popen(
@@ -53,12 +53,12 @@ class Child:
     @property
     def out(self) -> str:
         """What it has printed."""
-        return self._paths[0].read_text(errors="replace")
+        return self._paths[0].read_text(encoding="utf-8", errors="replace")
 
     @property
     def err(self) -> str:
         """Its errors and warnings."""
-        return self._paths[1].read_text(errors="replace")
+        return self._paths[1].read_text(encoding="utf-8", errors="replace")
 
     def wait(self, until: float) -> bool:
         """Wait for its end, at most until a time of the monotonic clock; say whether it has ended."""

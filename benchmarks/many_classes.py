@@ -6,13 +6,13 @@ of classes in a process of its own, whose peak memory is given; steps of all of 
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 from multiprocessing.connection import Connection
 
 import torch
 
+from benchmarks.processes import peak_memory
 from benchmarks.steps import optimiser_step, unlabelled
 from inference.objective import Objective, Sizes
 from models import M2
@@ -65,7 +65,7 @@ def work(connection: Connection, num_classes: int, k: int | None) -> None:
         started = time.perf_counter()
         step()
         connection.send(time.perf_counter() - started)
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    connection.send(peak_memory())
 
 
 if __name__ == "__main__":

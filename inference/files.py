@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
+from filelock import FileLock, Timeout
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file beside the old one, then take its place.
 
     Processes that write the same file at once do so one after the other. What a killed one leaves beside the file is
-    written over by the next, so that nothing piles up.
+    written over by the next, so that nothing piles up. Without the lock, one would take away what the other has only
+    begun to write.
 
     Raises:
         OSError: If it cannot be written; it names the file, and the old file is untouched.
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        with _alone(partial):
+        with alone(path.with_name(path.name + ".lock.partial")):
             try:
                 with partial.open("wb") as file:
                     # A name of a file that is not in UTF-8 keeps its bytes.
@@ -38,27 +38,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    """Keep other processes of this machine from writing a file; the lock ends with the process, however it ends.
+def alone(lock: Path, *, wait: bool = True) -> Iterator[None]:
+    """Keep other processes and threads of this machine away; the lock ends with the process, however it ends.
 
-    Without it, one would take away what the other has only begun to write. Windows has no such locks, and some network
-    file systems have none.
+    Where a file system has no locks, as some network file systems have none, nobody is kept away.
+
+    Args:
+        lock: A file that is there while somebody is at work, and perhaps after a process was killed; it says nothing.
+        wait: Whether to wait for one's turn.
+
+    Raises:
+        filelock.Timeout: If another has the lock and `wait` is False.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    while True:
-        with partial.open("ab") as file:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_still(partial, file.fileno()):
-                yield
-                return
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Say whether a path still names the file that was opened: who had the lock before has given it its real name."""
+    held = FileLock(lock, blocking=wait)
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        held.acquire()
+    except Timeout:
+        raise
+    except OSError:
+        pass  # no locks here; or nothing can be written here, which whoever writes will say
+    try:
+        yield
+    finally:
+        # Before it is let go: then nobody can have taken it. Whoever waits sees that the file is gone, and makes a new
+        # one. Windows removes no file that is open; there it goes with the lock.
+        if sys.platform != "win32":
+            with suppress(OSError):
+                lock.unlink()
+        held.release()

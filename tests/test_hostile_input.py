@@ -215,6 +215,7 @@ STUDIES = {
     "above": ({"data": {"../../../evil": {}}}, f"data: {NAMES}'../../../evil'"),
     "absolute": ({"models": {"/tmp/evil": {}}}, f"models: {NAMES}'/tmp/evil'"),
     "another system's": ({"models": {"a\\b": {}}}, f"models: {NAMES}"),
+    "no name on Windows": ({"models": {"M2: few labels": {}}}, f"models: {NAMES}'M2: few labels'"),
     "an end": ({"data": {"a\0b": {}}}, f"data: {NAMES}"),
     "two lines": ({"data": {"a\nb": {}}}, f"data: {NAMES}"),
     "no numbers": ({"published": {"x": {"a": 1}}}, "published: expected accuracies"),

@@ -123,8 +123,8 @@ def _named(read: dict[str, Any], section: str) -> dict[str, Options]:
     if not isinstance(found, dict) or not found:
         raise ValueError(f"{section}: expected names with the options of each; got {found!r}.")
     for name in map(str, found):
-        # Run folders are called after them.
-        if not name.isprintable() or {"/", "\\"} & set(name):
+        # Run folders are called after them, also on Windows.
+        if not name.isprintable() or set('/\\:*?"<>|') & set(name):
             raise ValueError(f"{section}: expected names that a folder can have; got {name!r}.")
     return {str(name): _options(options, f"{section}, {name}") for name, options in found.items()}
 

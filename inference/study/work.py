@@ -1,6 +1,5 @@
 """Doing a study: run after run here, or many at once on a Ray cluster."""
 
-import fcntl
 import json
 import shutil
 import signal
@@ -8,7 +7,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from inference.files import write_atomically
+from filelock import Timeout
+
+from inference.files import alone, write_atomically
 from inference.report import hardware
 from inference.study.plan import Cell, Plan
 from inference.study.version import code_version, commit
@@ -118,13 +119,12 @@ def _difference(theirs: list[str], ours: list[str]) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine from the same study; the lock ends with the process, however it ends."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"study: expected no other process at work on {folder}; got one.") from None
-        yield
+    """Keep other processes of this machine from the same study."""
+    try:
+        with alone(folder / "lock", wait=False):
+            yield
+    except Timeout:
+        raise ValueError(f"study: expected no other process at work on {folder}; got one.") from None
 
 
 def _here(cells: list[Cell], folder: Path, fit: Fit) -> Ended:
