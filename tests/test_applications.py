@@ -69,6 +69,28 @@ def test_features_are_clustered_without_labels():
         assert scores == replace(every[name], linear_probe=None, nearest_neighbours=None)
 
 
+class _TwoPixels(_Oracle):
+    """The first two pixels are its features."""
+
+    def encode(self, x):
+        return x[:, 0, 0, :2]
+
+
+def test_features_are_standardised_by_the_training_images_also_where_they_are_clustered():
+    # By their own spread the test images (0, 0), (0, 2), (30, 0) and (30, 2) are a square, and by none the first pixel
+    # tells two clusters. Over the training images its standard deviation is 82 and that of the second pixel 0.7: two
+    # clusters at (·, 0) and (·, 2).
+    train = np.zeros((12, 8, 8), dtype=np.uint8)
+    train[:9, 0, :2] = [[0, 3], [200, 3], [0, 3], [200, 3], [0, 3], [200, 3], [0, 1], [200, 3], [100, 3]]
+    train[9:, 0, :2] = [[100, 1], [100, 3], [100, 3]]
+    y = np.array([-1] * 9 + [0, 1, 1])
+    test = np.zeros((4, 8, 8), dtype=np.uint8)
+    test[:, 0, :2] = [[0, 0], [0, 2], [30, 0], [30, 2]]
+    data = Arrays(train, y, test_images=test, test_labels=np.array([0, 1, 0, 1]))
+    scores = score_features(_TwoPixels(tiny.m2()), data)["latent means"]
+    assert (scores.clustering, scores.nmi, scores.ari) == (1, pytest.approx(1), pytest.approx(1))
+
+
 def test_clusters_are_matched_with_classes_so_that_the_accuracy_is_highest():
     labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
     assert clustering_accuracy(np.array([2, 2, 2, 0, 0, 0, 1, 1, 1]), labels) == 1

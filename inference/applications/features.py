@@ -12,6 +12,8 @@ from models import SemiSupervisedModel
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
+_AT_ONCE = 5000
+
 
 @dataclass(frozen=True)
 class FeatureScores:
@@ -36,8 +38,8 @@ class FeatureScores:
 def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0) -> dict[str, FeatureScores]:
     """Score a model's latent means, and beside them the pixels they were made of.
 
-    The features are `model.encode(x)`, standardised by the training images; the classifiers learn from the labelled
-    training images alone.
+    The features are `model.encode(x)`, each standardised by its mean and standard deviation over the training images,
+    labelled or not: for the classifiers, which learn from the labelled ones, as for k-means.
 
     Args:
         model: The model.
@@ -52,17 +54,23 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
     """
     if len(data.test_images) < data.num_classes:
         raise ValueError(f"data: expected at least {data.num_classes} test images; got {len(data.test_images)}.")
+    # Imported here since scikit-learn takes a second to import.
+    from sklearn.preprocessing import StandardScaler
+
     x_train, x_test = data.pixels(data.train_images[data.labelled_index]), data.pixels(data.test_images)
     y_train, y_test = data.train_labels[data.labelled_index], data.test_labels
     # A classifier of one class has nothing to learn.
     learns = len(y_train.unique()) > 1
     found = {}
     for name, encode in (("latent means", lambda x: latent_means(model, x)), ("pixels", lambda x: x.flatten(1))):
-        test = encode(x_test).double().numpy()
+        scaler = StandardScaler()
+        for chunk in data.train_images.split(_AT_ONCE):
+            scaler.partial_fit(encode(data.pixels(chunk)).double().numpy())
+        test = scaler.transform(encode(x_test).double().numpy())
         clustering = _cluster(test, y_test.numpy(), data.num_classes, seed)
         linear = nearest = None
         if learns:
-            train = encode(x_train).double().numpy()
+            train = scaler.transform(encode(x_train).double().numpy())
             linear, nearest = _classify(train, y_train.numpy(), test, y_test.numpy())
         found[name] = FeatureScores(linear, nearest, *clustering)
     return found
@@ -79,14 +87,11 @@ def clustering_accuracy(clusters: npt.NDArray[np.integer], labels: Labels) -> fl
 
 def _classify(train: Matrix, y_train: Labels, test: Matrix, y_test: Labels) -> tuple[float, float]:
     """Return the accuracies of a linear probe and of the nearest neighbours."""
-    # Imported here since scikit-learn takes a second to import.
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     linear, nearest = (
-        float(make_pipeline(StandardScaler(), classifier).fit(train, y_train).score(test, y_test))
+        float(classifier.fit(train, y_train).score(test, y_test))
         for classifier in (LogisticRegression(max_iter=1000), KNeighborsClassifier(min(5, len(train))))
     )
     return linear, nearest
@@ -96,9 +101,8 @@ def _cluster(test: Matrix, y_test: Labels, num_classes: int, seed: int) -> tuple
     """Return the accuracy of k-means, its normalised mutual information and its adjusted Rand index."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-    from sklearn.preprocessing import StandardScaler
 
-    clusters = KMeans(num_classes, n_init=10, random_state=seed).fit_predict(StandardScaler().fit_transform(test))
+    clusters = KMeans(num_classes, n_init=10, random_state=seed).fit_predict(test)
     return (
         clustering_accuracy(clusters, y_test),
         float(normalized_mutual_info_score(y_test, clusters)),
