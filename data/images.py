@@ -78,6 +78,8 @@ class ImageData:
                     f"{part}_images: expected images of shape {tuple(image_shape)} as in train_images, "
                     f"got {tuple(images.shape[1:])}."
                 )
+        if num_classes == 1 and (train_labels >= 0).any():
+            raise ValueError(f"class_names: expected two classes or more, as labels are known, got {class_names[0]!r}.")
         self.name = name
         self.train_images = train_images
         self.train_labels = train_labels
@@ -168,7 +170,7 @@ class ImageData:
         return torch.bernoulli(pixels, generator=generator) if self.binarise else pixels
 
     def summary(self) -> str:
-        """One line: how many images and labels there are, and of what kind."""
+        """A line of how many images and labels there are, of what kind; one more for each part that lacks a class."""
         channels, height, width = self.image_shape
         partly = f"{self.num_partly_labelled} partly labelled, " if self.num_partly_labelled else ""
         return (
@@ -176,6 +178,8 @@ class ImageData:
             f"{self.num_unlabelled} unlabelled), {len(self.validation_images)} validation, "
             f"{len(self.test_images)} test, {self.num_classes} classes, {channels}×{height}×{width} pixels"
             + (", binarised at every batch" if self.binarise else "")
+            + _warning("validation", self.validation_labels, self.class_names)
+            + _warning("test", self.test_labels, self.class_names)
         )
 
 
@@ -254,6 +258,16 @@ def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -
             f"train_labels: expected a label of every class (or of none at all), "
             f"got none of class {label} ({class_names[label]!r})."
         )
+
+
+def _warning(part: str, labels: Tensor, class_names: Sequence[str]) -> str:
+    """Say which classes a part has no image of, where it has images."""
+    counts = torch.bincount(labels, minlength=len(class_names)).tolist()
+    absent = [repr(name) for name, count in zip(class_names, counts, strict=True) if count == 0]
+    if not len(labels) or not absent:
+        return ""
+    names = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
+    return f"\nWarning: there is no {part} image of {names}, and so the {part} accuracy says nothing of it."
 
 
 def _part_or_empty(

@@ -53,6 +53,30 @@ def test_summary():
     assert build().summary().endswith("1×8×9 pixels")
 
 
+def test_the_summary_names_classes_that_a_part_has_no_image_of():
+    _, *warnings = (
+        build(
+            train_labels=torch.tensor([0, 1, 2, 3, -1]),
+            class_names=["cat", "dog", "lynx", "wolf"],
+            validation_images=images(3),
+            validation_labels=torch.tensor([0, 1, 2]),
+        )
+        .summary()
+        .splitlines()
+    )
+    assert warnings == [
+        "Warning: there is no validation image of 'wolf', and so the validation accuracy says nothing of it.",
+        "Warning: there is no test image of 'lynx', 'wolf', and so the test accuracy says nothing of it.",
+    ]
+
+
+def test_one_class_is_refused_where_it_is_known():
+    one = {"class_names": ["cat"], "test_labels": torch.tensor([0, 0])}
+    with pytest.raises(ValueError, match=r"^class_names: expected two classes or more, as labels are known, got 'cat'"):
+        build(train_labels=torch.tensor([0, 0, -1, 0, 0]), **one)
+    assert build(train_labels=torch.full((5,), -1), **one).num_classes == 1
+
+
 def test_pixels_are_the_256_multiples_of_a_255th():
     pixels = build().pixels(torch.arange(256, dtype=torch.uint8))
     assert pixels.dtype == torch.get_default_dtype()
