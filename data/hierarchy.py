@@ -60,6 +60,9 @@ def read_tree(tree: Tree) -> dict[str, list[str]]:
     if not isinstance(found, dict) or not found:
         raise ValueError(f"{expected}, got {found!r}.")
     for main_class, members in found.items():
+        for name in (main_class, *(members if isinstance(members, list | tuple) else ())):
+            if not isinstance(name, str | int) or isinstance(name, bool):
+                raise ValueError(f"tree: expected names of classes, in quotes where need be, got {name!r}.")
         if not isinstance(members, list | tuple) or not members:
             raise ValueError(f"{expected}, got {members!r} for {main_class!r}.")
     return {str(main_class): [str(name) for name in members] for main_class, members in found.items()}
@@ -139,4 +142,5 @@ def _read(path: str) -> object:
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"tree: expected a YAML file of main classes, got {path!r}, which is not a file.")
-    return read_yaml(path, "tree")
+    # As text: to YAML `no` is false, 010 is 8 and 1:30 is 90.
+    return read_yaml(path, "tree", as_text=True)

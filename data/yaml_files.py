@@ -10,7 +10,7 @@ _DEEPEST = 100
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
 
-def read_yaml(path: str | Path, argument: str) -> object:
+def read_yaml(path: str | Path, argument: str, *, as_text: bool = False) -> object:
     """Read a YAML file of text, numbers, booleans, nulls, lists and mappings.
 
     Nothing else is constructed, and an alias counts as often as it is used: a few hundred bytes of aliases of
@@ -19,6 +19,7 @@ def read_yaml(path: str | Path, argument: str) -> object:
     Args:
         path: an existing file.
         argument: the name under which the caller knows it, for error messages.
+        as_text: whether `no`, `null`, 010 and 1.0 are text as they are written, as in names.
 
     Raises:
         ValueError: if it is not such a file, or is larger than a megabyte, 100,000 values or 100 levels.
@@ -28,7 +29,7 @@ def read_yaml(path: str | Path, argument: str) -> object:
     if len(content) > _MOST_BYTES:
         raise ValueError(f"{argument}: expected at most {_MOST_BYTES // 10**6} MB of YAML, got more in {str(path)!r}.")
     try:
-        loader = _PlainLoader(content.decode("utf-8"))
+        loader = _PlainLoader(content.decode("utf-8-sig"), as_text)
         node = loader.get_single_node()
         return None if node is None else loader.construct_document(node)
     except _RefusedError as error:
@@ -47,8 +48,10 @@ class _RefusedError(Exception):
 class _PlainLoader(yaml.SafeLoader):
     """Refuses what is not plain, too deep or too much before any of it is constructed."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, as_text: bool) -> None:
         super().__init__(text)
+        if as_text:
+            self.yaml_implicit_resolvers = {}
         self._depth = 0
         self._values: dict[int, int] = {}
 

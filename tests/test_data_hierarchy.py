@@ -147,6 +147,23 @@ def test_a_folder_may_be_named_after_a_main_class(tmp_path):
     assert data.train_admissible[data.partly_labelled_index].long().tolist() == [[1, 0, 0, 1]] * 3
 
 
+ODD_NAMES = ("no", "null", "010", "1.0", "1:30", "~", "2026-01-01", "cat")
+
+
+def test_names_in_a_file_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "tree.yaml"
+    path.write_text(f"\ufeffyes: [{', '.join(ODD_NAMES[:4])}]\n1: [{', '.join(ODD_NAMES[4:])}]\n", encoding="utf-8")
+    hierarchy = read_hierarchy(str(path), ODD_NAMES)
+    assert hierarchy.names == ("yes", "1")
+    assert hierarchy.main_class_of.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("tree", [{"a": [False]}, {None: ["x"]}, {"a": ["x", None]}, {"a": [1.0]}])
+def test_what_a_reader_of_yaml_made_of_a_name_is_no_name(tree):
+    with pytest.raises(ValueError, match=r"^tree: expected names of classes, in quotes where need be, got "):
+        read_hierarchy(tree, ["x", "False", "None", "1.0"])
+
+
 # In batches
 
 
