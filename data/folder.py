@@ -2,29 +2,30 @@
 
 import csv as comma_separated
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from data.hierarchy import Tree, draw_main_labels, read_hierarchy, read_tree
+from data.image_files import (
+    SMALLEST_SIDE,
+    Header,
+    check_bits,
+    check_no_link,
+    common_bits,
+    images_in,
+    read_header,
+    read_images,
+)
 from data.images import ImageData
 from data.labels import check_count, draw_labels, split
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-# No others, whatever a file is called: of PostScript, for one, Pillow would have another program run what it says.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-_SMALLEST_SIDE = 8
-_EXIF_ORIENTATION = 0x0112
+_NEARLY_BLACK = 16
+"""The largest value of images that somebody has saved as they were: digits from 0 to 16, classes, or zeros and ones."""
 
 
 class ImageFolder(ImageData):
@@ -46,13 +47,15 @@ class ImageFolder(ImageData):
     whatever the seed. The other labelled images are for training, where `num_labels` of them keep their
     label.
 
-    Files are turned as their EXIF data says; transparent parts are laid on white; 16-bit grey becomes 8-bit;
-    of an animation the first frame is taken.
+    Files are turned as their EXIF data says; transparent parts are laid on white; of an animation the first frame is
+    taken. 16-bit grey becomes 8-bit, by one rule for all files of the data set: of values that use 12 bits, as
+    cameras and scanners write them, 4095 becomes 255. The summary says how many bits that were.
 
     Args:
         root: the folder.
         num_labels: how many training images keep their label; None for all that have one, 0 for none.
         csv: path of the table; None for a sub-folder for each class.
+        bits: how many bits the values of 16-bit files use, 8 to 16; None for the fewest that hold the largest value.
         size: height and width in pixels to bring images to, the short side by resampling, the long side by
             cutting both ends; None if all images have one size.
         channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, else 3.
@@ -70,6 +73,9 @@ class ImageFolder(ImageData):
         FileNotFoundError: if `root`, `csv` or a file listed there does not exist.
         TypeError: if a number is not an integer.
         ValueError: if the folder, the table, an image or an argument is not as stated above.
+
+    Attributes:
+        bits: how many bits the values of 16-bit files use; None where there are no such files.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class ImageFolder(ImageData):
         num_labels: int | None = None,
         *,
         csv: str | None = None,
+        bits: int | None = None,
         size: int | None = None,
         channels: int | None = None,
         validation_fraction: float = 0.1,
@@ -92,6 +99,7 @@ class ImageFolder(ImageData):
         check_count("seed", seed)
         _check_format(size, channels)
         _check_fractions(validation_fraction, test_fraction)
+        check_bits(bits)
         folder = Path(root)
         if not folder.exists():
             raise FileNotFoundError(f"root: expected a folder of images, got {str(root)!r}, which does not exist.")
@@ -134,14 +142,23 @@ class ImageFolder(ImageData):
             seed=seed,
             main_labels=None if main_labels is None else main_labels.masked_fill(labels >= 0, -1)[train],
         )
-        image_shape = _common_shape([_header(entry.path) for entry in entries], size, channels)
+        paths = [entry.path for entry in entries]
+        headers = [read_header(path) for path in paths]
+        image_shape = _common_shape(headers, size, channels)
+        bits = common_bits(paths, headers, bits)
 
         def read(index: Tensor) -> Tensor:
-            return _read_images([entries[i].path for i in index.tolist()], image_shape)
+            return read_images([paths[i] for i in index.tolist()], image_shape, bits)
 
+        train_images = read(train)
+        if 0 < int(train_images.max()) <= _NEARLY_BLACK:
+            raise ValueError(
+                f"root: expected pixels from 0 to 255, got none above {int(train_images.max())} in "
+                f"{len(train_images)} training images, which would be nearly black; save them with 255 for white."
+            )
         super().__init__(
             os.fsencode(folder.resolve().name).decode(errors="replace"),
-            read(train),
+            train_images,
             train_labels,
             class_names=class_names,
             validation_images=read(validation),
@@ -155,6 +172,10 @@ class ImageFolder(ImageData):
         self.root = str(root)
         self.num_labels = num_labels
         self.csv = None if csv is None else str(csv)
+        self.bits = bits
+        self._scale = ""
+        if bits is not None and any(header.largest is not None for header in headers):
+            self._scale = f", of 16-bit files (bits={bits}) the value {2**bits - 1} is 255"
         self.size = size
         self.channels = channels
         self.validation_fraction = validation_fraction
@@ -164,76 +185,10 @@ class ImageFolder(ImageData):
         self.tree = tree
         self.num_coarse_labels = num_coarse_labels
 
-
-def read_image(path: str | Path, image_shape: tuple[int, int, int]) -> Tensor:
-    """Read one image as a trained model needs it.
-
-    Args:
-        path: an image file.
-        image_shape: channels (1 or 3), height and width of the model's images; an image of another size is
-            resampled and its long side cut at both ends.
-
-    Returns:
-        uint8 image (C, H, W).
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image that can be read, or is smaller than 8×8.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path: expected an image file, got {str(path)!r}, which is not a file.")
-    _header(Path(path))
-    return _read_images([Path(path)], image_shape)[0]
-
-
-def fit_image(image: "Image", image_shape: tuple[int, int, int]) -> Tensor:
-    """Bring an opened image to a model's shape: upright, opaque, resampled, its long side cut at both ends.
-
-    Args:
-        image: Pillow's image.
-        image_shape: channels (1 or 3), height and width.
-
-    Returns:
-        uint8 image (C, H, W).
-
-    Raises:
-        ValueError: if the model is one of stereo pairs.
-    """
-    from PIL import Image, ImageOps
-
-    channels, height, width = image_shape
-    if channels == 2:
-        raise ValueError("channels: expected a model of grey or colour images, got one of stereo pairs.")
-    # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never overshoots.
-    fitted = ImageOps.fit(_plain(image, channels), (width, height), method=Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
-
-
-def find_images(path: str | Path) -> list[Path]:
-    """List the image files that a path stands for.
-
-    Args:
-        path: an image file, or a folder of images, in which hidden files and files that are not images are
-            passed over.
-
-    Returns:
-        The file itself, or the images in the folder in alphabetical order.
-
-    Raises:
-        FileNotFoundError: if there is neither a file nor a folder of this name.
-        ValueError: if the folder holds no images.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"path: expected an image file or a folder of images, got {str(path)!r}, which does not exist."
-        )
-    files = _images_in(path, "path")
-    if not files:
-        raise ValueError(f"path: expected images in the folder {str(path)!r}, got none.")
-    return files
+    def summary(self) -> str:
+        """What `ImageData.summary` says, and how values of more than 8 bits were scaled."""
+        first, *warnings = super().summary().splitlines()
+        return "\n".join([first + self._scale, *warnings])
 
 
 class _Entry(NamedTuple):
@@ -241,17 +196,11 @@ class _Entry(NamedTuple):
     class_name: str | None
 
 
-class _Header(NamedTuple):
-    height: int
-    width: int
-    is_grey: bool
-
-
 def _check_format(size: int | None, channels: int | None) -> None:
     if size is not None:
         check_count("size", size)
-        if size < _SMALLEST_SIDE:
-            raise ValueError(f"size: expected at least {_SMALLEST_SIDE} pixels, got {size}.")
+        if size < SMALLEST_SIDE:
+            raise ValueError(f"size: expected at least {SMALLEST_SIDE} pixels, got {size}.")
     if channels not in (None, 1, 3):
         raise ValueError(f"channels: expected 1 (grey), 3 (RGB) or None, got {channels!r}.")
 
@@ -268,20 +217,12 @@ def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
         )
 
 
-def _check_no_link(argument: str, path: Path) -> None:
-    if path.is_symlink():
-        raise ValueError(
-            f"{argument}: expected files and folders themselves, got {str(path)!r}, which is a symbolic link "
-            "(cp -RL makes a copy without links)."
-        )
-
-
 def _in_folders(root: Path) -> list[_Entry]:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     entries = []
     for folder in folders:
-        _check_no_link("root", folder)
-        files = _images_in(folder, "root")
+        check_no_link("root", folder)
+        files = images_in(folder, "root")
         if folder.name == "unlabelled":
             entries += [_Entry(file, None) for file in files]
         elif files:
@@ -291,15 +232,6 @@ def _in_folders(root: Path) -> list[_Entry]:
     if all(entry.class_name is None for entry in entries):
         raise ValueError(f"root: expected a sub-folder of images for each class in {str(root)!r}, got none.")
     return entries
-
-
-def _images_in(folder: Path, argument: str) -> list[Path]:
-    named = (path for path in folder.iterdir() if not path.name.startswith(".") and path.suffix.lower() in _SUFFIXES)
-    # No pipes and devices, which might never end.
-    files = sorted(path for path in named if path.is_file())
-    for path in files:
-        _check_no_link(argument, path)
-    return files
 
 
 def _in_table(root: Path, table: Path) -> list[_Entry]:
@@ -326,7 +258,7 @@ def _in_table(root: Path, table: Path) -> list[_Entry]:
                 f"(a heading would read `file,label`)."
             )
         for part in (path, *path.parents[: len(path.relative_to(os.path.normpath(root)).parts) - 1]):
-            _check_no_link("csv", part)
+            check_no_link("csv", part)
         # A file in two rows could be among both the training and the test images.
         if path in entries:
             raise ValueError(f"csv: expected each file once, got {row[0]!r} again in line {line}.")
@@ -348,7 +280,7 @@ def _in_order(class_names: set[str]) -> list[str]:
     return sorted(class_names)
 
 
-def _common_shape(headers: Sequence[_Header], size: int | None, channels: int | None) -> tuple[int, int, int]:
+def _common_shape(headers: Sequence[Header], size: int | None, channels: int | None) -> tuple[int, int, int]:
     if channels is None:
         channels = 1 if all(header.is_grey for header in headers) else 3
     if size is not None:
@@ -362,72 +294,3 @@ def _common_shape(headers: Sequence[_Header], size: int | None, channels: int | 
             f"size={min(min(sides) for sides in sizes)} would bring them to the shortest side there is."
         )
     return channels, *next(iter(sizes))
-
-
-@contextmanager
-def _opened(path: Path) -> "Iterator[Image]":
-    """Open an image; whatever is wrong with the file becomes one sentence that names it."""
-    # Imported here to keep `import data` light.
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        # Pillow warns of oddities that it reads past, such as broken EXIF data.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                yield image
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ValueError(
-                f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one."
-            ) from error
-        # Everything: on a damaged file Pillow raises whatever its parser stumbles upon.
-        except Exception as error:
-            raise ValueError(
-                f"{str(path)!r}: expected an image file, got one that cannot be read ({type(error).__name__})."
-            ) from error
-
-
-def _header(path: Path) -> _Header:
-    """Size and colour of an image, without reading its pixels."""
-    with _opened(path) as image:
-        width, height = image.size
-        mode = image.mode
-        if image.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8):
-            width, height = height, width
-        palette = (image.getpalette() or []) if mode == "P" else []
-    if min(height, width) < _SMALLEST_SIDE:
-        raise ValueError(
-            f"{str(path)!r}: expected an image of at least {_SMALLEST_SIDE}×{_SMALLEST_SIDE} pixels, "
-            f"got {height}×{width}."
-        )
-    if mode == "F":
-        raise ValueError(f"{str(path)!r}: expected 8 or 16 bits per pixel, got floating-point pixels.")
-    is_grey = mode in ("1", "L", "LA", "La", "I") or mode.startswith("I;16")
-    if mode == "P":
-        is_grey = palette[0::3] == palette[1::3] == palette[2::3]
-    return _Header(height, width, is_grey)
-
-
-def _read_images(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
-    """Read files into one uint8 tensor (N, C, H, W)."""
-    images = torch.empty(len(paths), *image_shape, dtype=torch.uint8)
-    for row, path in enumerate(paths):
-        with _opened(path) as image:
-            images[row] = fit_image(image, image_shape)
-    return images
-
-
-def _plain(image: "Image", channels: int) -> "Image":
-    """An upright 8-bit grey or RGB image without transparency."""
-    from PIL import Image, ImageOps
-
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "I" or upright.mode.startswith("I;16"):
-        # Pillow's own conversion cuts values above 255 off.
-        values = np.asarray(upright).clip(0, 65535)
-        upright = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    if upright.has_transparency_data:
-        opaque = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    return upright.convert("L" if channels == 1 else "RGB")

@@ -320,7 +320,7 @@ def generate(arguments: list[str]) -> None:
 
 def classify(arguments: list[str]) -> None:
     """`ssvae classify`: a line of CSV for each image."""
-    from data.folder import find_images, read_image
+    from data.image_files import find_images, read_image
     from inference.evaluation import class_probabilities
 
     parser = _run_parser("classify", "One line (CSV) per image: file, class, probability of each class.")
@@ -329,7 +329,7 @@ def classify(arguments: list[str]) -> None:
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
     paths = [path for name in options.images for path in find_images(Path(name))]
     # Everything is read before anything is printed: no half a table.
-    images = torch.stack([read_image(str(path), run.model.image_shape) for path in paths])
+    images = torch.stack([read_image(str(path), run.model.image_shape, bits=run.bits) for path in paths])
     probabilities = class_probabilities(run.model, images / 255)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "class", *run.class_names])

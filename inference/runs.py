@@ -47,6 +47,7 @@ class Run:
         baselines: Of the same classifier trained without the generative terms, on the same test images.
         main_class_baselines: Of the same for the main classes, where the data have them.
         seconds: Wall time of training, of the model and of each baseline.
+        bits: How many bits the values of its 16-bit images use; None where it was trained on none.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Run:
     baselines: dict[str, Calibration] = field(default_factory=dict)
     main_class_baselines: dict[str, Calibration] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    bits: int | None = None
 
 
 def fit(
@@ -166,6 +168,7 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     config = _read_config(target)
     model, story = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config, trained=True)
     run = Run(target, model.eval(), tuple(story["class_names"]), history=story["history"])
+    run.bits = _bits(config["data"])
     run.seconds["model"] = story["seconds"]
     if with_data:
         run.data = _build_data(config, target)
@@ -225,7 +228,7 @@ def _train_and_evaluate(
 ) -> Run:
     from inference.report import summary, write_report
 
-    run = Run(folder, model, data.class_names, data, recipe)
+    run = Run(folder, model, data.class_names, data, recipe, bits=_bits(describe(data)))
     if is_first():
         print(summary(run), flush=True)
     try:
@@ -373,6 +376,14 @@ def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
     if not isinstance(data, ImageData):
         raise ValueError(f"run: expected a data set in {folder / 'config.yaml'}; got {config['data']!r}.")
     return data
+
+
+def _bits(data: object) -> int | None:
+    """Return `ImageFolder.bits` of a described data set, or of the target's where one set's classes are another's."""
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    if not isinstance(arguments, dict):
+        return None
+    return arguments.get("bits") or _bits(arguments.get("target"))
 
 
 def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:

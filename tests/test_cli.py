@@ -18,7 +18,7 @@ import torch
 import yaml
 from PIL import Image
 
-from data.folder import read_image
+from data.image_files import read_image
 from inference import load
 from inference.checkpoints import read_checkpoint
 from inference.cli import CHOICES, fit_parser

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from data import ImageFolder
-from data.folder import find_images, read_image
+from data.image_files import find_images, read_image
 
 GENERATOR = np.random.default_rng(0)
 
@@ -30,6 +30,11 @@ def root(tmp_path):
         for i in range(number):
             write(tmp_path / name / f"{i:02}.png", noise(8, 9))
     return tmp_path
+
+
+def write_another_class(root, *shape):
+    """A class cannot be alone."""
+    write(root / "zebra" / "a.png", np.full(shape, 77, dtype=np.uint8))
 
 
 def rows(images):
@@ -86,6 +91,7 @@ def test_every_argument_is_an_attribute_of_the_same_name(root):
         "root": str(root),
         "num_labels": 6,
         "csv": None,
+        "bits": None,
         "size": 8,
         "channels": 3,
         "validation_fraction": 0.2,
@@ -165,6 +171,7 @@ def test_an_image_of_the_right_size_is_read_bit_for_bit(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "PNG"])
 def test_formats(tmp_path, suffix):
     path = write(tmp_path / "class" / f"a.{suffix}", np.full((10, 10), 77, dtype=np.uint8))
+    write_another_class(tmp_path, 10, 10)
     data = ImageFolder(str(tmp_path), channels=1, validation_fraction=0, test_fraction=0)
     assert abs(int(data.train_images.float().mean()) - 77) <= 1
     assert torch.equal(read_image(str(path), (1, 10, 10)), data.train_images[0])
@@ -183,7 +190,10 @@ def test_16_bit_grey_is_brought_to_8_bit(tmp_path):
     values = (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8)
     path = write(tmp_path / "class" / "a.png", values)
     assert np.array_equal(read_image(str(path), (1, 8, 8))[0].numpy(), np.rint(values / 257).astype(np.uint8))
-    assert ImageFolder(str(tmp_path), validation_fraction=0, test_fraction=0).image_shape == (1, 8, 8)
+    write_another_class(tmp_path, 8, 8)
+    data = ImageFolder(str(tmp_path), validation_fraction=0, test_fraction=0)
+    assert data.image_shape == (1, 8, 8)
+    assert torch.equal(data.train_images[0], read_image(str(path), (1, 8, 8)))
 
 
 def test_transparent_parts_are_laid_on_white(tmp_path):
@@ -194,13 +204,14 @@ def test_transparent_parts_are_laid_on_white(tmp_path):
     assert image[:, 4:].unique().tolist() == [255]
 
 
-@pytest.mark.parametrize(("colour", "channels"), [((9, 9, 9), 1), ((200, 9, 9), 3)])
+@pytest.mark.parametrize(("colour", "channels"), [((90, 90, 90), 1), ((200, 9, 9), 3)])
 def test_palettes_are_looked_up(tmp_path, colour, channels):
     image = Image.new("P", (8, 8))
     image.putpalette([0, 0, 0, *colour])
     image.paste(1, (0, 0, 8, 8))
     (tmp_path / "class").mkdir()
     image.save(tmp_path / "class" / "a.png")
+    write_another_class(tmp_path, 8, 8)
     data = ImageFolder(str(tmp_path), validation_fraction=0, test_fraction=0)
     assert data.image_shape == (channels, 8, 8)
     assert data.train_images[0, :, 0, 0].tolist() == list(colour[:channels])
@@ -211,6 +222,7 @@ def test_images_are_turned_as_their_exif_data_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     write(tmp_path / "class" / "a.png", pixels, exif=exif)
+    write_another_class(tmp_path, 12, 8)
     data = ImageFolder(str(tmp_path), validation_fraction=0, test_fraction=0)
     assert np.array_equal(data.train_images[0, 0].numpy(), np.rot90(pixels, -1))
 

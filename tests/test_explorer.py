@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from data import ImageData
-from data.folder import read_image
+from data.image_files import read_image
 from inference import figures
 from inference.evaluation import class_probabilities, importance_sampling, log_weights, seeded
 from inference.explorer import serving

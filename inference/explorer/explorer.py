@@ -43,7 +43,7 @@ class Explorer:
 
     def answer_upload(self, content: bytes, *, invert: bool = False) -> Answer:
         """Answer an image file; see `read_upload`."""
-        image = read_upload(content, self.run.model.image_shape, invert=invert)
+        image = read_upload(content, self.run.model.image_shape, invert=invert, bits=self.run.bits)
         return answer(self.run, image, num_samples=self.num_samples)
 
     def decode(self, point: tuple[float, float]) -> Tensor:

@@ -6,7 +6,7 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from data.folder import fit_image
+from data.image_files import PixelsError, fit_image
 from models.networks import ImageShape
 
 MOST_BYTES = 5 * 10**6
@@ -16,7 +16,7 @@ SMALLEST_SIDE = 8
 _FORMATS = ("PNG", "JPEG")
 
 
-def read_upload(content: bytes, image_shape: ImageShape, *, invert: bool = False) -> Tensor:
+def read_upload(content: bytes, image_shape: ImageShape, *, invert: bool = False, bits: int | None = None) -> Tensor:
     """Bring an uploaded image to a model's shape, as `ssvae classify` does with a file.
 
     Size and format are looked at before a pixel is decoded.
@@ -25,12 +25,14 @@ def read_upload(content: bytes, image_shape: ImageShape, *, invert: bool = False
         content: The file's bytes, of a PNG or JPEG image.
         image_shape: Channels, height and width.
         invert: Whether to swap dark and bright.
+        bits: How many bits the values of a 16-bit file use, as in the training images; None for all 16.
 
     Returns:
         uint8 image (channels, height, width).
 
     Raises:
-        ValueError: If it is no image, a damaged one, or too large or too small.
+        ValueError: If it is no image, a damaged one, or too large, too small or with 16-bit values of another number of
+            bits.
     """
     if len(content) > MOST_BYTES:
         raise ValueError(f"file: expected at most {MOST_BYTES // 10**6} MB; got {len(content) / 10**6:.1f} MB.")
@@ -54,7 +56,9 @@ def read_upload(content: bytes, image_shape: ImageShape, *, invert: bool = False
             if min(image.size) < SMALLEST_SIDE:
                 raise ValueError(f"file: expected at least {_pixels(SMALLEST_SIDE)}; got {_pixels(*image.size)}.")
             try:
-                pixels = fit_image(image, image_shape)
+                pixels = fit_image(image, image_shape, bits=bits)
+            except PixelsError as error:
+                raise ValueError(f"file: {error}") from error
             except Exception as error:
                 raise ValueError(_damaged(error)) from error
     return 255 - pixels if invert else pixels
