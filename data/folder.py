@@ -1,15 +1,15 @@
 """Images in folders, or listed in a table."""
 
-import csv as comma_separated
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from data.class_names import PARTS, check_distinct, class_of
 from data.hierarchy import Tree, draw_main_labels, read_hierarchy, read_tree
 from data.image_files import (
     SMALLEST_SIDE,
@@ -22,7 +22,11 @@ from data.image_files import (
     read_images,
 )
 from data.images import ImageData
+from data.label_table import Row, read_table
 from data.labels import check_count, draw_labels, split
+
+# What operating systems and file servers leave behind.
+_CLUTTER = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
 
 _NEARLY_BLACK = 16
 """The largest value of images that somebody has saved as they were: digits from 0 to 16, classes, or zeros and ones."""
@@ -32,10 +36,19 @@ class ImageFolder(ImageData):
     """Your own images: a sub-folder for each class, or a table of files and labels.
 
     `root` holds one sub-folder of images per class, named after it, and if there are any a sub-folder
-    `unlabelled` of images whose class is not known. Or else `csv` names a table of rows `file,label`, files
-    relative to `root`, where an empty label means not known; a first row `file,label` is taken as its
-    heading. Hidden files and files that are not images are passed over. Classes are in alphabetical order, in
-    numerical order if all are numbers.
+    `unlabelled` of images whose class is not known (`unlabeled`, in any case, and `-1` mean the same). Hidden files and
+    folders, what operating systems leave behind and files that are not images are passed over. Classes are in
+    alphabetical order, in numerical order if all are numbers.
+
+    A data set may come in parts: `root` then holds the folders `train`, `test` and `validation` (or `val`, `valid`),
+    each with a sub-folder for each class; or `test_root` and `validation_root` name the folders of test and validation
+    images. The classes are those of the training images.
+
+    Or else `csv` names a table of files, relative to `root`, and their labels, where no label, -1, NaN and `unlabelled`
+    mean not known. It is separated by commas, semicolons, tabs or bars, and may have a heading (`file,label`,
+    `filename`, `path`, `image`; `class`, `category`, `target` and the like) and further columns, of which one headed
+    `split` may say which images are for training, validation and testing. Labels are text, 01 for one; but 1.0 is 1,
+    unless there are fractions among the labels.
 
     `root` itself may be a symbolic link, but below it none is followed, and no file of the table lies elsewhere:
     what is read is in `root`, and no image is among both the training and the test images by another name.
@@ -43,9 +56,9 @@ class ImageFolder(ImageData):
     With a `tree` of main classes a sub-folder, or a label in the table, may also be named after a main class: of
     its images no more is known than that.
 
-    Test and validation images are drawn from the labelled ones, each class in proportion, the same ones
-    whatever the seed. The other labelled images are for training, where `num_labels` of them keep their
-    label.
+    Test and validation images that are not given as such are drawn from the labelled training images, each class in
+    proportion, the same ones whatever the seed. The other labelled images are for training, where `num_labels` of them
+    keep their label.
 
     Files are turned as their EXIF data says; transparent parts are laid on white; of an animation the first frame is
     taken. 16-bit grey becomes 8-bit, by one rule for all files of the data set: of values that use 12 bits, as
@@ -55,12 +68,18 @@ class ImageFolder(ImageData):
         root: the folder.
         num_labels: how many training images keep their label; None for all that have one, 0 for none.
         csv: path of the table; None for a sub-folder for each class.
+        file_column: heading of the table's column of files; None to find it.
+        label_column: heading of the table's column of labels; None to find it.
+        test_root: folder of test images, a sub-folder for each class; None for those in `root`.
+        validation_root: the same of validation images.
         bits: how many bits the values of 16-bit files use, 8 to 16; None for the fewest that hold the largest value.
         size: height and width in pixels to bring images to, the short side by resampling, the long side by
             cutting both ends; None if all images have one size.
         channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, else 3.
-        validation_fraction: share of the labelled images set apart for validation, at least 0 and below 1.
-        test_fraction: share of the labelled images set apart for testing, at least 0 and below 1.
+        validation_fraction: share of the labelled images set apart for validation, at least 0 and below 1; of no effect
+            where validation images are given.
+        test_fraction: share of the labelled images set apart for testing, at least 0 and below 1; of no effect where
+            test images are given.
         balanced: whether every class keeps equally many labels, rather than its share; of no effect if
             `num_labels` is None.
         seed: which images keep their label.
@@ -70,9 +89,10 @@ class ImageFolder(ImageData):
         num_coarse_labels: how many of the other training images keep their main class.
 
     Raises:
-        FileNotFoundError: if `root`, `csv` or a file listed there does not exist.
+        FileNotFoundError: if `root`, `test_root`, `validation_root`, `csv` or a file listed there does not exist.
         TypeError: if a number is not an integer.
-        ValueError: if the folder, the table, an image or an argument is not as stated above.
+        ValueError: if the folder, the table, an image or an argument is not as stated above, or can be read in more
+            than one way.
 
     Attributes:
         bits: how many bits the values of 16-bit files use; None where there are no such files.
@@ -84,6 +104,10 @@ class ImageFolder(ImageData):
         num_labels: int | None = None,
         *,
         csv: str | None = None,
+        file_column: str | None = None,
+        label_column: str | None = None,
+        test_root: str | None = None,
+        validation_root: str | None = None,
         bits: int | None = None,
         size: int | None = None,
         channels: int | None = None,
@@ -100,18 +124,26 @@ class ImageFolder(ImageData):
         _check_format(size, channels)
         _check_fractions(validation_fraction, test_fraction)
         check_bits(bits)
-        folder = Path(root)
-        if not folder.exists():
-            raise FileNotFoundError(f"root: expected a folder of images, got {str(root)!r}, which does not exist.")
-        if not folder.is_dir():
-            raise ValueError(f"root: expected a folder of images, got {str(root)!r}, which is a file.")
-        entries = _in_folders(folder) if csv is None else _in_table(folder, Path(csv))
+        folder = _check_folder("root", root)
+        roots = {"test": test_root, "validation": validation_root}
+        others = {part: _check_folder(f"{part}_root", name) for part, name in roots.items() if name is not None}
+        for argument, value in {"file_column": file_column, "label_column": label_column}.items():
+            if value is not None and csv is None:
+                raise ValueError(f"{argument}: expected None, as there is no csv, got {value!r}.")
+        if csv is not None and others:
+            raise ValueError(f"{next(iter(others))}_root: expected None, as csv names the images, got a folder.")
+        entries = (
+            _in_folders(folder, others) if csv is None else _in_table(folder, Path(csv), file_column, label_column)
+        )
         names = {entry.class_name for entry in entries if entry.class_name is not None}
+        check_distinct(names, "root" if csv is None else "csv")
+        main_classes = {} if tree is None else read_tree(tree)
+        # A name that is both a class's and a main class's is the class's.
+        only_main = main_classes.keys() - {name for members in main_classes.values() for name in members}
+        _check_parts(entries, only_main)
+        names -= only_main
         hierarchy = None
         if tree is not None:
-            main_classes = read_tree(tree)
-            # A name that is both a class's and a main class's is the class's.
-            names -= main_classes.keys() - {name for members in main_classes.values() for name in members}
             hierarchy = read_hierarchy(main_classes, _in_order(names))
         odd = sorted(name for name in names if not name.isprintable())
         if odd:
@@ -120,16 +152,12 @@ class ImageFolder(ImageData):
         class_names = _in_order(names)
         num_classes = len(class_names)
         labels = _positions(entries, class_names)
-        num_known = int((labels >= 0).sum())
-        kept, test = split(labels, round(test_fraction * num_known), num_classes, argument="test_fraction")
-        train, validation = (
-            kept[part]
-            for part in split(
-                labels[kept],
-                round(validation_fraction * num_known),
-                num_classes,
-                argument="validation_fraction",
-            )
+        pool = _indices(entries, None, "train")
+        num_known = int((labels[pool] >= 0).sum())
+        given = _indices(entries, "test"), _indices(entries, "validation")
+        pool, test = _set_apart(labels, pool, given[0], test_fraction, num_known, num_classes, "test_fraction")
+        train, validation = _set_apart(
+            labels, pool, given[1], validation_fraction, num_known, num_classes, "validation_fraction"
         )
         train_labels = draw_labels(labels[train], num_labels, num_classes, balanced=balanced, seed=seed)
         main_labels = None if hierarchy is None else _positions(entries, hierarchy.names)
@@ -172,6 +200,10 @@ class ImageFolder(ImageData):
         self.root = str(root)
         self.num_labels = num_labels
         self.csv = None if csv is None else str(csv)
+        self.file_column = file_column
+        self.label_column = label_column
+        self.test_root = None if test_root is None else str(test_root)
+        self.validation_root = None if validation_root is None else str(validation_root)
         self.bits = bits
         self._scale = ""
         if bits is not None and any(header.largest is not None for header in headers):
@@ -194,6 +226,7 @@ class ImageFolder(ImageData):
 class _Entry(NamedTuple):
     path: Path
     class_name: str | None
+    part: str | None = None
 
 
 def _check_format(size: int | None, channels: int | None) -> None:
@@ -217,55 +250,187 @@ def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
         )
 
 
-def _in_folders(root: Path) -> list[_Entry]:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    entries = []
+def _check_folder(argument: str, root: str) -> Path:
+    folder = Path(root)
+    if not folder.exists():
+        raise FileNotFoundError(f"{argument}: expected a folder of images, got {str(root)!r}, which does not exist.")
+    if not folder.is_dir():
+        raise ValueError(f"{argument}: expected a folder of images, got {str(root)!r}, which is a file.")
+    return folder
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in found if not path.name.startswith(".") and path.name.casefold() not in _CLUTTER)
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether there are folders of images in a folder."""
+    return any(not path.is_symlink() and images_in(path, "root") for path in _subfolders(folder))
+
+
+def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
+    """List the images of `root`, whose folders may be parts of the data set, and of the folders of other parts."""
+    given = {path.resolve() for path in others.values()}
+    if root.resolve() in given or len(given) < len(others):
+        raise ValueError(
+            f"{next(iter(others))}_root: expected a folder for each part, got {str(next(iter(others.values())))!r} "
+            "twice."
+        )
+    folders = [path for path in _subfolders(root) if path.resolve() not in given]
     for folder in folders:
         check_no_link("root", folder)
-        files = images_in(folder, "root")
-        if folder.name == "unlabelled":
-            entries += [_Entry(file, None) for file in files]
-        elif files:
-            entries += [_Entry(file, folder.name) for file in files]
-        else:
-            raise ValueError(f"root: expected images in every class's folder, got none in {str(folder)!r}.")
-    if all(entry.class_name is None for entry in entries):
-        raise ValueError(f"root: expected a sub-folder of images for each class in {str(root)!r}, got none.")
+    parts = {folder: PARTS[folder.name.casefold()] for folder in folders if folder.name.casefold() in PARTS}
+    if not parts or _is_class_train(folders, parts):
+        entries = _classes_in("root", folders, "train" if others else None, root)
+    else:
+        entries = _in_parts(root, folders, parts)
+    for part, folder in others.items():
+        if part in parts.values():
+            raise ValueError(f"{part}_root: expected None, as {str(root)!r} has a folder of that name, got a folder.")
+        for path in _subfolders(folder):
+            check_no_link(f"{part}_root", path)
+        entries += _classes_in(f"{part}_root", _subfolders(folder), part, folder)
     return entries
 
 
-def _in_table(root: Path, table: Path) -> list[_Entry]:
-    if not table.is_file():
-        raise FileNotFoundError(f"csv: expected a table of files and labels, got {str(table)!r}, which is not a file.")
-    entries: dict[Path, _Entry] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            rows = comma_separated.reader(lines)
-            numbered = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
-    except (UnicodeDecodeError, comma_separated.Error) as error:
-        raise ValueError(f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}, got: {error}.") from error
-    for position, (line, row) in enumerate(numbered):
-        if position == 0 and [cell.lower() for cell in row] == ["file", "label"]:
-            continue
-        if len(row) != 2:
-            raise ValueError(f"csv: expected a row `file,label` in line {line}, got {','.join(row)!r}.")
-        path = Path(os.path.normpath(root / row[0]))
-        if not path.absolute().is_relative_to(os.path.normpath(root.absolute())):
-            raise ValueError(f"csv: expected files in {str(root)!r} alone, got {row[0]!r} in line {line}.")
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"csv: expected a file in {str(root)!r} in line {line}, got {row[0]!r}, which is not there "
-                f"(a heading would read `file,label`)."
+def _is_class_train(folders: Sequence[Path], parts: dict[Path, str]) -> bool:
+    """Whether a folder `train` is one of several classes, of vehicles say."""
+    rest = [folder for folder in folders if folder not in parts and images_in(folder, "root")]
+    return (
+        any(class_of(folder.name, "root") is not None for folder in rest)
+        and list(parts.values()) == ["train"]
+        and all(images_in(folder, "root") and not _holds_folders(folder) for folder in parts)
+    )
+
+
+def _in_parts(root: Path, folders: Sequence[Path], parts: dict[Path, str]) -> list[_Entry]:
+    """List the images of a data set laid out as train/…, test/… and validation/…."""
+    names = ", ".join(repr(folder.name) for folder in parts)
+    flat = [folder for folder in parts if images_in(folder, "root")]
+    if flat:
+        raise ValueError(
+            f"root: expected a sub-folder for each class in {names}, got images directly in {str(flat[0])!r}; put them "
+            f"into such folders, or `train/unlabelled` if their classes are not known. If {flat[0].name!r} is itself a "
+            f"class, give it another name ({f'class {flat[0].name}'!r}, say)."
+        )
+    rest = [folder for folder in folders if folder not in parts]
+    unlabelled = [folder for folder in rest if class_of(folder.name, "root") is None]
+    mixed = [
+        folder for folder in rest if folder not in unlabelled and (images_in(folder, "root") or _holds_folders(folder))
+    ]
+    if mixed:
+        raise ValueError(
+            f"root: expected parts of a data set ({names}) or classes, got both: {mixed[0].name!r} is beside them; "
+            f"set root to the folder of training images and test_root to that of test images, or move "
+            f"{mixed[0].name!r}."
+        )
+    if "train" not in parts.values() or len(set(parts.values())) < len(parts):
+        raise ValueError(
+            f"root: expected a folder 'train', and at most one each of 'validation' and 'test', in {str(root)!r}, "
+            f"got {names}."
+        )
+    entries = _classes_in("root", unlabelled, "train", root, need_classes=False)
+    for folder, part in parts.items():
+        for path in _subfolders(folder):
+            check_no_link("root", path)
+        entries += _classes_in("root", _subfolders(folder), part, folder)
+    return entries
+
+
+def _classes_in(
+    argument: str, folders: Sequence[Path], part: str | None, root: Path, *, need_classes: bool = True
+) -> list[_Entry]:
+    entries = []
+    for folder in folders:
+        files = images_in(folder, argument)
+        if _holds_folders(folder):
+            raise ValueError(
+                f"{argument}: expected the images of a class in its folder, got more folders of images in "
+                f"{str(folder)!r}; move them up"
+                + ("." if files else f", or set {argument} to {str(folder)!r} if its folders are the classes.")
             )
-        for part in (path, *path.parents[: len(path.relative_to(os.path.normpath(root)).parts) - 1]):
+        class_name = class_of(folder.name, argument)
+        if not files and class_name is not None:
+            raise ValueError(f"{argument}: expected images in every class's folder, got none in {str(folder)!r}.")
+        entries += [_Entry(file, class_name, part) for file in files]
+    if need_classes and all(entry.class_name is None for entry in entries):
+        raise ValueError(f"{argument}: expected a sub-folder of images for each class in {str(root)!r}, got none.")
+    return entries
+
+
+def _in_table(root: Path, table: Path, file_column: str | None, label_column: str | None) -> list[_Entry]:
+    entries: dict[Path, _Entry] = {}
+    for row in read_table(table, file_column, label_column):
+        inside = _inside(root, table, row)
+        path = root / inside
+        for part in (path, *(root / parent for parent in inside.parents[:-1])):
             check_no_link("csv", part)
         # A file in two rows could be among both the training and the test images.
-        if path in entries:
-            raise ValueError(f"csv: expected each file once, got {row[0]!r} again in line {line}.")
-        entries[path] = _Entry(path, row[1] or None)
+        if inside in entries:
+            raise ValueError(f"csv: expected each file once, got {row.file!r} again in line {row.line}.")
+        entries[inside] = _Entry(path, row.class_name, row.part)
     if all(entry.class_name is None for entry in entries.values()):
         raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}, got none.")
     return sorted(entries.values(), key=lambda entry: entry.path)
+
+
+def _inside(root: Path, table: Path, row: Row) -> Path:
+    """Return where a file of a table is, seen from `root`."""
+    # A backslash is Windows's separator, unless a file's name really has one.
+    written = [Path(row.file), *([Path(PureWindowsPath(row.file).as_posix())] if "\\" in row.file else [])]
+    # `root` by the name that it was given, and by its own where that is a link.
+    roots = [os.path.abspath(root), os.path.realpath(root)]
+    found = [
+        Path(os.path.relpath(path, each))
+        for name in written
+        for base in (root, table.parent)
+        for path in [os.path.abspath(base / name)]
+        for each in roots
+        if Path(path).is_relative_to(each)
+    ]
+    for inside in found:
+        if (root / inside).is_file():
+            return inside
+    if not found:
+        raise ValueError(f"csv: expected files in {str(root)!r} alone, got {row.file!r} in line {row.line}.")
+    raise FileNotFoundError(
+        f"csv: expected a file in {str(root)!r} in line {row.line}, got {row.file!r}, which is not there "
+        f"(a heading would read `file,label`)."
+    )
+
+
+def _check_parts(entries: Sequence[_Entry], main_classes: set[str]) -> None:
+    """Refuse test and validation images whose class is not known, or is none of the training images'."""
+    trained = {entry.class_name for entry in entries if entry.part in (None, "train")}
+    for entry in entries:
+        if entry.part in (None, "train"):
+            continue
+        if entry.class_name is None or entry.class_name in main_classes:
+            raise ValueError(
+                f"root: expected labelled {entry.part} images, got {str(entry.path)!r}, whose class is not known; move "
+                "such images to the unlabelled training images."
+            )
+        if entry.class_name not in trained:
+            raise ValueError(
+                f"root: expected the classes of the training images among the {entry.part} images, got "
+                f"{str(entry.path)!r} of class {entry.class_name!r}, of which there is no training image."
+            )
+
+
+def _indices(entries: Sequence[_Entry], *parts: str | None) -> Tensor:
+    """Return int64 indices of the images that are in one of the parts."""
+    return torch.tensor([i for i, entry in enumerate(entries) if entry.part in parts], dtype=torch.int64)
+
+
+def _set_apart(
+    labels: Tensor, pool: Tensor, given: Tensor, fraction: float, num_known: int, num_classes: int, argument: str
+) -> tuple[Tensor, Tensor]:
+    """Return which images of the pool stay, and which are for a part: those given, or a share of all that are known."""
+    if len(given):
+        return pool, given
+    kept, apart = split(labels[pool], round(fraction * num_known), num_classes, argument=argument)
+    return pool[kept], pool[apart]
 
 
 def _positions(entries: Sequence[_Entry], names: Sequence[str]) -> Tensor:

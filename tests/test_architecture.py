@@ -114,7 +114,7 @@ def test_the_packages_are_those_of_this_repository(package):
 # Names of modules that would make an import slow, or need what a user of one room alone may not have.
 UNWANTED = {
     "models": {"lightning", "torchvision", "matplotlib", "sklearn", "PIL", "data", "inference"},
-    "data": {"torchvision", "sklearn", "PIL", "pyro", "lightning", "matplotlib", "models", "inference"},
+    "data": {"torchvision", "sklearn", "PIL", "pandas", "pyro", "lightning", "matplotlib", "models", "inference"},
 }
 
 

@@ -59,6 +59,22 @@ def test_16_bit_values_are_scaled_by_the_bits_that_the_data_set_uses(tmp_path, l
         assert np.array_equal(image[0].numpy(), np.rint(values * 255 / (2**bits - 1)))
 
 
+def test_test_images_and_later_files_are_scaled_as_the_training_images(tmp_path):
+    for part, largest in (("train", 4000), ("test", 700)):
+        for name in ("cat", "dog"):
+            write(tmp_path / "set" / part / name / "x.png", steps(largest))
+    data = read(tmp_path / "set")
+    by_hand = np.rint(steps(700).astype(float) * 255 / 4095)
+    assert np.array_equal(data.test_images[1, 0].numpy(), by_hand)
+    assert read(tmp_path / "set", bits=data.bits).bits == 12
+    assert read(tmp_path / "set", bits=14).train_images.max() == round(4000 * 255 / 16383)
+    path = write(tmp_path / "later.png", steps(700))
+    assert np.array_equal(read_image(path, SHAPE, bits=12)[0].numpy(), by_hand)
+    assert np.array_equal(read_upload(path.read_bytes(), SHAPE, bits=12)[0].numpy(), by_hand)
+    with pytest.raises(ValueError, match=r"^bits: expected at least 12, as a value in .*x.png' is 4000, got 11\."):
+        read(tmp_path / "set", bits=11)
+
+
 def test_8_bit_files_among_16_bit_ones_stay_as_they_are(tmp_path):
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
     write(tmp_path / "a" / "x.png", grey)
