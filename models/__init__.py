@@ -4,6 +4,7 @@ from models import feature_classifiers, likelihoods, networks, priors
 from models.adgm import ADGM
 from models.adversarial_autoencoder import AdversarialAutoencoder
 from models.base import SemiSupervisedModel
+from models.class_probabilities import ClassProbabilities
 from models.conditional_vae import ConditionalVAE
 from models.distilled_m1 import DistilledM1
 from models.distilled_m2 import DistilledM2
@@ -25,6 +26,7 @@ __all__ = [
     "SDGM",
     "SOMVAE",
     "AdversarialAutoencoder",
+    "ClassProbabilities",
     "ConditionalVAE",
     "DistilledM1",
     "DistilledM2",

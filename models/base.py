@@ -280,10 +280,15 @@ class SemiSupervisedModel(nn.Module, ABC):
         if x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.image_shape):
             expected = ", ".join(map(str, self.image_shape))
             raise ValueError(f"x: expected images of shape (batch, {expected}); got {tuple(x.shape)}.")
-        if len(x) == 0:
+        if x.shape[0] == 0:  # not len(x), which torch.export would keep as a constant
             raise ValueError("x: expected at least one image; got none.")
         # A look at the values makes a GPU wait: only where Pyro looks at values too.
         looks_at_values = pyro.settings.get("validate_distributions_pyro")
+        if looks_at_values and torch.compiler.is_exporting():
+            raise ValueError(
+                "x: expected to be exported without its values, which are looked at here; export "
+                "models.ClassProbabilities(model), or inside of pyro.validation_enabled(False)."
+            )
         if looks_at_values and not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
             raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")
         if y is None:

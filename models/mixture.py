@@ -55,6 +55,7 @@ class NormalMixture(TorchDistribution):
         constant = -0.5 * (loc * weighed).sum(-1) - scale.log().sum(-1) - HALF_LOG_TWO_PI * loc.shape[-1]
         powers = torch.cat([z.square(), z], dim=-1)
         factors = torch.cat([-0.5 * precision, weighed], dim=-1)
+        powers = powers[(None,) * (factors.dim() - 1 - powers.dim())]  # as many dimensions as ONNX's Einsum asks for
         # log N(z; μ_k, diag σ_k²)
         log_normal = torch.einsum("...d,...kd->...k", powers, factors) + constant  # (..., components)
         # log Σ_k w_k N(z; μ_k, diag σ_k²)

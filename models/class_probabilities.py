@@ -1,0 +1,44 @@
+"""q(y | x) alone, from tensor to tensor, as other programs take it."""
+
+import pyro
+from torch import Tensor, nn
+
+from models.base import SemiSupervisedModel
+
+
+class ClassProbabilities(nn.Module):
+    """A model's q(y | x) as a module from images to probabilities, which `torch.export` and `torch.onnx` can export.
+
+    The batch size may be a dynamic one. Exported, it does not check its images any more: they are to be
+    (batch, *image_shape), of the type of the model's weights, pixels in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from models import M2, ClassProbabilities
+        >>> classifier = ClassProbabilities(M2(image_shape=(1, 8, 8), num_classes=10))
+        >>> shapes = ({0: torch.export.Dim("batch")},)
+        >>> exported = torch.export.export(classifier, (torch.rand(2, 1, 8, 8),), dynamic_shapes=shapes)
+        >>> exported.module()(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 10])
+
+    Args:
+        model: A model whose q(y | x) is a network; it is put in evaluation mode.
+
+    Raises:
+        ValueError: If the model does not learn q(y | x): what scikit-learn has fitted, say, is no network.
+    """
+
+    def __init__(self, model: SemiSupervisedModel) -> None:
+        super().__init__()
+        if not model.learns_classifier:
+            raise ValueError(
+                f"model: expected one whose q(y | x) is a network, which can be exported; got {type(model).__name__}, "
+                "which does not classify by a network that learned to, or does not yet."
+            )
+        self.model = model
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the probabilities, (batch, classes), for images (batch, channels, height, width)."""
+        with pyro.validation_enabled(False):
+            return self.model.classify(x).probs
