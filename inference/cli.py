@@ -1,5 +1,6 @@
 """The command line: the only place where names become objects."""
 
+import argparse
 import csv
 import io
 import os
@@ -7,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
-from inspect import isabstract
+from inspect import Parameter, isabstract
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
@@ -24,9 +25,11 @@ from data.labels import check_count
 from data.yaml_files import read_yaml
 from inference import runs
 from inference.description import build, build_fields
+from inference.nearest import hint
+from inference.options import Option, chosen_in, class_named, option_name, options_of, options_of_choice, suggest
 from inference.processes import is_first
 from inference.recipe import Recipe, TrainerOptions
-from inference.usage import explain, hint, unknown_class
+from inference.usage import explain, unknown_class
 from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
 from models.torchvision_classifier import Torchvision
 
@@ -49,6 +52,8 @@ _DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, 
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": _DATA,
     "other": _DATA,
+    "source": _DATA,
+    "target": _DATA,
     "model": _concrete(models, SemiSupervisedModel),
     "prior": _concrete(priors, priors.Prior),
     "likelihood": (
@@ -62,6 +67,7 @@ CHOICES: dict[str, tuple[type, ...]] = {
     "classifier": (networks.MLP, networks.Convolutional, Torchvision),
     "inner_networks": (networks.MLP, networks.Convolutional),
     "discriminators": (networks.MLP, networks.Convolutional),
+    "class_prior": (priors.ClassPrior,),
     "feature_classifier": (
         feature_classifiers.SupportVectorMachine,
         feature_classifiers.KNearestNeighbours,
@@ -71,8 +77,10 @@ CHOICES: dict[str, tuple[type, ...]] = {
 }
 """What can be named after --data, --model, --model.prior, …; any other class by its import path."""
 _INK = "models.likelihoods.ExpectedBernoulli"
-_GROUPS = ("objective", "kl_weight", "consistency", "augmentation", "trainer", "class_prior")
+_GROUPS = ("objective", "kl_weight", "consistency", "augmentation", "trainer")
 """What stands before other options, and takes none itself but null."""
+_OF_RUN = ("--config", "--recipe", "--resume", "--folder", "--baselines", "--print_config", "--data", "--model")
+"""The options of `ssvae fit` that belong to no class."""
 
 
 class UsageError(Exception):
@@ -116,6 +124,7 @@ def run_command(command: str, arguments: list[str]) -> int:
 
 def _attempt(function: Callable[[list[str]], None], command: str, arguments: list[str]) -> int:
     try:
+        _check_spaces(arguments)
         function(arguments)
     except OSError as error:
         if error.errno is None:  # one of this project's sentences: what was named is not there
@@ -143,14 +152,23 @@ def _say(command: str, message: object, status: int) -> int:
 
 def fit(arguments: list[str]) -> None:
     """`ssvae fit`: train a model and its baselines, evaluate, and write a run folder."""
+    if {"-h", "--help"} & set(arguments):
+        shown = help_of_fit([word for word in arguments if word not in ("-h", "--help")])
+        shown.print_help()
+        shown.exit()
     from inference.report import result
 
-    if "--resume" in _options(arguments):
+    given = _options(arguments)
+    if "--resume" in given:
+        if others := [option for option in given if option != "--resume"]:
+            raise UsageError(
+                f"{others[0]}: expected no option beside --resume, which goes on as the run began; got one."
+            )
         run = runs.resume(_parse(_resume_parser(), arguments).resume)
     else:
         words = _recipe_first(arguments)
-        _check_config(_options(arguments).get("--config", ""))
-        run = _fit_anew(_parse(fit_parser(), words), _options(arguments))
+        _check_config(given.get("--config", ""))
+        run = _fit_anew(_parse(fit_parser(), words), given)
     if is_first():
         print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
 
@@ -208,6 +226,44 @@ def fit_parser() -> ArgumentParser:
     return parser
 
 
+def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
+    """Return the help of `ssvae fit`: the options of what is chosen, and what they are as things stand.
+
+    Args:
+        arguments: The words that choose, such as --model GMVAE, and say what other options are.
+    """
+    from inference.fit_help import fit_help
+
+    words, given = _recipe_first(arguments), _options(arguments)
+    _check_config(given.get("--config", ""))
+    parser = fit_parser()
+    chosen = _chosen(words)
+    needed = [
+        option
+        for option in _known(parser, chosen, others=False)
+        if option.owner is not ArgumentParser and option.parameter.default is Parameter.empty
+        if not {option.path, "--config"} & given.keys()
+    ]
+    # Without them the parser would not say what the others are.
+    stand_ins = [f"{option.path}={'Digits' if option.part else 'NAME'}" for option in needed]
+    flat = vars(_parse(parser, [*words, *stand_ins]).as_flat())
+    values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
+    for option in needed:
+        values = {path: value for path, value in values.items() if not f"{path}.".startswith(f"{option.path}.")}
+    chosen = {
+        path: class_named(value, path, CHOICES) or kind for path, kind in chosen.items() if (value := values.get(path))
+    }
+    of_run = [action for action in parser._actions if {*action.option_strings} & set(_OF_RUN)]
+    options = [option for option in _known(parser, chosen, others=False) if option.owner is not ArgumentParser]
+    source = "the file" if "--config" in given else f"the recipe {_recipe_name(given)}"
+    names = " and ".join(chosen[path].__name__ for path in ("--data", "--model") if path in chosen)
+    told = (
+        f"{parser.description} These are the options for {names}, with their values by {source} as defaults; "
+        "with --data NAME, --model NAME, --model.prior NAME or another choice beside --help, those for it."
+    )
+    return fit_help(told, of_run, options, values, CHOICES)
+
+
 def _resume_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="ssvae fit --resume", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--resume", type=str, metavar="RUN", required=True)
@@ -241,16 +297,16 @@ def _recipe_first(arguments: list[str]) -> list[str]:
         # Not as the parser's default: the default's own defaults would stay when --data names another set.
         given["--data"] = "Digits"
         arguments = ["--data=Digits", *arguments]
-    of_digits = given["--data"].rpartition(".")[2] == "Digits"
     known = _recipes()
-    name = given.get("--recipe", _recipe_of(given.get("--model", "M2"), of_digits))
+    name = _recipe_name(given)
     if name == "none":
         return arguments
     if name not in known:
-        raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{hint(name, known)}")
+        hinted = hint(name.removesuffix(".yaml"), known)
+        raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{hinted}")
     recipe = yaml.safe_load(known[name].read_text(encoding="utf-8"))
     for_digits = recipe.pop("digits", {})
-    if of_digits:
+    if _is_digits(given):
         recipe = _merged(recipe, for_digits)
     # A recipe does not name its data set: were the class in its file, its defaults would stay when --data names
     # another one. So what it says of the data comes last, as options.
@@ -261,11 +317,15 @@ def _recipe_first(arguments: list[str]) -> list[str]:
     return ["--config", yaml.safe_dump(recipe), *arguments, *last]
 
 
-def _recipe_of(model: str, of_digits: bool) -> str:
-    """Return the recipe for a model that is named on the command line: its own, where it has one."""
-    name = model.rpartition(".")[2].lower()
-    own = [recipe for recipe in _recipes() if recipe.replace("_", "") == name]
-    return own[0] if own else "demo" if of_digits else "few_labels"
+def _recipe_name(given: Mapping[str, str]) -> str:
+    """Return the recipe that is named, or that of the model that is, where it has one."""
+    model = given.get("--model", "M2").rpartition(".")[2].lower()
+    own = [recipe for recipe in _recipes() if recipe.replace("_", "") == model]
+    return given.get("--recipe", own[0] if own else "demo" if _is_digits(given) else "few_labels")
+
+
+def _is_digits(given: Mapping[str, str]) -> bool:
+    return given.get("--data", "Digits").rpartition(".")[2] == "Digits"
 
 
 def _merged(recipe: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -501,6 +561,11 @@ def study(arguments: list[str]) -> None:
     )
     own = [word for word in arguments if re.match(r"(?!--)|--(folder|ray|help|study)\b", word)]
     more = [word for word in arguments if word not in own]
+    known = _known(parser, {}) + _known(fit_parser(), {})
+    for word in more:
+        name = word.partition("=")[0]
+        if "." not in name and name not in {option.path for option in known}:  # those of classes are the runs' affair
+            raise UsageError(f"{name}: expected an option of study or fit; got an unknown one.{suggest(name, known)}")
     odd = [word for word in more if "=" not in word]
     if odd:
         raise UsageError(f"{odd[0]}: expected an option for every run with its value, {odd[0]}=…; got none.")
@@ -531,10 +596,76 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     for option, value in _options(arguments).items():
         _check_choice(option, value)
     try:
-        return parser.parse_args(_deep_nulls(arguments))
+        return parser.parse_args(_deep_nulls(_choices_first(arguments)))
     except Exception as error:  # jsonargparse answers in paragraphs, and not always with an ArgumentError
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UsageError(explain(str(error), known, CHOICES)) from error
+        known = _known(parser, _chosen(arguments))
+        raise UsageError(explain(str(error), known, CHOICES, _typed(arguments))) from error
+
+
+def _typed(arguments: list[str]) -> dict[str, str]:
+    """Return the options among the words, with all words that stand before the next option."""
+    typed: dict[str, list[str]] = {}
+    last: list[str] = []
+    for word in arguments:
+        if word.startswith("--"):
+            option, _, value = word.partition("=")
+            typed[option] = last = [value] if value else []
+        else:
+            last.append(word)
+    return {option: " ".join(words) for option, words in typed.items()}
+
+
+def _check_spaces(arguments: list[str]) -> None:
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option = word.rstrip("=")
+        if word.startswith("--") and (
+            following.startswith("=") or (word != option and following[:2] not in ("", "--"))
+        ):
+            raise UsageError(f"{option}: expected no space beside =, as in {option}=VALUE; got one.")
+
+
+def _choices_first(arguments: list[str]) -> list[str]:
+    """Put the file of options before all others, which override it, and a class before its own options.
+
+    jsonargparse reads them in their order.
+    """
+    ordered: list[tuple[int, list[str]]] = []
+    for word in arguments:
+        if ordered and len(ordered[-1][1]) == 1 and re.fullmatch(r"--[\w.]+", ordered[-1][1][0]) and word[:2] != "--":
+            ordered[-1][1].append(word)
+            continue
+        option = word.partition("=")[0]
+        is_choice = option.startswith("--") and option_name(option) in CHOICES
+        ordered.append((0 if option == "--config" else 1 + option.count(".") if is_choice else 99, [word]))
+    return [word for _, words in sorted(ordered, key=lambda each: each[0]) for word in words]
+
+
+def _chosen(arguments: list[str]) -> dict[str, type]:
+    """Return the classes that the words and their file of options name, by their options."""
+    given = _options(arguments)
+    config = given.get("--config", "")
+    description = read_yaml(config, "--config") if os.path.isfile(config) else yaml.safe_load(config)
+    found = {"--model": models.M2, **chosen_in(description, CHOICES)}
+    for option, value in given.items():
+        path = option.replace(".init_args", "")
+        if option_name(path) in CHOICES and (kind := class_named(value, path, CHOICES)):
+            found[path] = kind
+    return found
+
+
+def _known(parser: ArgumentParser, chosen: Mapping[str, type], others: bool = True) -> list[Option]:
+    """Return the options that a parser has, for what is chosen and, after it, for what else could be."""
+    choices = CHOICES if others else None
+    own = [path.removeprefix("--") for action in parser._actions for path in action.option_strings]
+    found = [_top(name) for name in own if name.isidentifier()]
+    for name in own:
+        if name in CHOICES:
+            found += options_of_choice(f"--{name}", chosen, choices)
+    return found + (list(options_of(Recipe, "", chosen, choices)) if parser.prog == "ssvae fit" else [])
+
+
+def _top(name: str) -> Option:
+    return Option(f"--{name}", ArgumentParser, Parameter(name, Parameter.KEYWORD_ONLY))
 
 
 def _check_config(path: str) -> None:
@@ -559,10 +690,12 @@ def _keys(read: object) -> Iterator[object]:
 def _deep_nulls(arguments: list[str]) -> list[str]:
     """Write `--data.source.num_labels null` as `--data.source {"init_args": {"num_labels": null}}`.
 
-    jsonargparse (4.53) reads a null of a part's part as the string "None".
+    jsonargparse (4.53) reads a null of a part's part as the string "None". None, as the documentation of the arguments
+    has it, is null too.
     """
     written: list[str] = []
-    for word in arguments:
+    for given in arguments:
+        word = re.sub(r"^(--[\w.]+=|)None$", r"\1null", given)
         if word == "null" and written and re.fullmatch(r"--(data|model)\.[\w.]+", written[-1]):
             word = f"{written.pop()}=null"
         deep = re.fullmatch(r"(--(?:data|model)\.[\w.]+?)(?:\.init_args)?\.(\w+)=null", word)
@@ -579,7 +712,7 @@ def _check_choice(option: str, value: str) -> None:
     if kind not in CHOICES or not re.fullmatch(r"[A-Za-z_]\w*", value):
         return
     if value not in [*(each.__name__ for each in CHOICES[kind]), "null"]:
-        raise UsageError(unknown_class(option, value, CHOICES[kind]))
+        raise UsageError(unknown_class(option, value, CHOICES))
 
 
 def _names(kind: str) -> str:

@@ -24,7 +24,7 @@ Description = dict[str, Any]
 Options = TypeVar("Options")
 
 # A run folder may come from anywhere: only these may be constructed from its description.
-_KINDS = (SemiSupervisedModel, Prior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
+KINDS = (SemiSupervisedModel, Prior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
 
 
 def describe(thing: object) -> Any:  # noqa: ANN401
@@ -42,7 +42,7 @@ def describe(thing: object) -> Any:  # noqa: ANN401
         return [describe(item) for item in thing]
     if isinstance(thing, dict):
         return {key: describe(item) for key, item in thing.items()}
-    if isinstance(thing, _KINDS):
+    if isinstance(thing, KINDS):
         return {"class_path": describe(type(thing)), "init_args": _arguments(thing)}
     if is_dataclass(thing):
         return _arguments(thing)
@@ -93,7 +93,7 @@ def build(description: Any) -> Any:  # noqa: ANN401
     if not isinstance(description, dict) or "class_path" not in description:
         return description
     kind = _find(description["class_path"])
-    if not issubclass(kind, _KINDS):
+    if not issubclass(kind, KINDS):
         raise ValueError(f"class_path: expected a model, prior, likelihood, network recipe or data set; got {kind}.")
     arguments = description.get("init_args") or {}
     if not isinstance(arguments, dict):

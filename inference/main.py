@@ -1,7 +1,8 @@
 """The command `ssvae`: finds the subcommand, and loads what it needs only then, so that --help answers at once."""
 
 import sys
-from difflib import get_close_matches
+
+from inference.nearest import asked, nearest
 
 USAGE = """\
 usage: ssvae COMMAND [OPTIONS]        (ssvae COMMAND --help lists the options of one)
@@ -31,6 +32,21 @@ Semi-supervised variational autoencoders in Pyro.
 """
 
 COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "attack", "study", "explore")
+_OTHER_NAMES = {
+    "train": "fit",
+    "run": "fit",
+    "demo": "fit",
+    "resume": "fit --resume",
+    "test": "evaluate",
+    "predict": "classify",
+    "label": "classify",
+    "sample": "generate",
+    "plot": "generate",
+    "cluster": "features",
+    "serve": "explore",
+    "compare": "explore",
+}
+"""What other programs call it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,15 +59,25 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0, or 1 for a failure, or 2 for a command that cannot be understood.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["help"] and arguments[1:2] and arguments[1] in COMMANDS:
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0 if arguments else 2
     command, *options = arguments
     if command not in COMMANDS:
-        near = get_close_matches(command, COMMANDS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        print(f"ssvae: command: expected one of {', '.join(COMMANDS)}; got {command!r}.{hint}", file=sys.stderr)
+        print(
+            f"ssvae: command: expected one of {', '.join(COMMANDS)}; got {command!r}.{_hint(command)}", file=sys.stderr
+        )
         return 2
     from inference.cli import run_command
 
     return run_command(command, options)
+
+
+def _hint(command: str) -> str:
+    """Return what to type instead of what is no command."""
+    if command.startswith("-"):
+        return " Options stand after a command."
+    near = nearest(command, [*COMMANDS, *_OTHER_NAMES])
+    return asked(list(dict.fromkeys(_OTHER_NAMES.get(name, name) for name in near)))

@@ -5,7 +5,6 @@ import hashlib
 import sys
 import time
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from inference.checkpoints import STORY, AtomicCheckpointIO, check_trained, read
 from inference.description import Description, build, build_options, describe, holds_arrays, without_files
 from inference.evaluation import Evaluation, calibrate_main_classes, evaluate, predict_probabilities, seeded
 from inference.files import write_atomically
+from inference.nearest import asked, nearest
 from inference.objective import Objective
 from inference.processes import connected, is_first
 from inference.recipe import Recipe
@@ -282,8 +282,7 @@ def _check_data(data: ImageData) -> None:
 def _recipe(options: dict[str, Any]) -> Recipe:
     for name in options:
         if name not in _recipe_names():
-            near = get_close_matches(name, _recipe_names(), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = asked([repr(each) for each in nearest(name, _recipe_names())])
             raise ValueError(f"{name}: expected an option of fit or Recipe; got an unknown one.{hint}")
     if options.get("max_epochs") is None and options.get("max_steps") is None:
         options = {**options, "max_epochs": _DEFAULT_EPOCHS}

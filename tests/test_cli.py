@@ -382,7 +382,7 @@ VALUES = [
     (["--data=ImageFolder", "--data.root=file"], "root: expected a folder of images, got 'file', which is a file"),
     (["--resume"], "--resume: expected a value after it; got none"),
     (["--resume=nowhere"], "run: expected a run folder with a config.yaml; nowhere is none"),
-    (["--resume=nowhere", "--seed=3"], "--seed: expected an option"),
+    (["--resume=nowhere", "--seed=3"], "--seed: expected no option beside --resume"),
     (["--config"], "--config: expected a value after it; got none"),
     (["--config=nowhere.yaml"], "--config: expected a file; got '.*nowhere.yaml', which is none"),
     (["--config=empty"], "--config: expected a file; got '.*empty', which is none"),
