@@ -1,0 +1,228 @@
+"""Reading classes: which rows have none, and which number each class gets."""
+
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from data.images import describe
+
+Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
+Mask = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+
+UNLABELLED = ("", "unlabelled", "unlabeled")
+"""Words that say that the class is not known, in capitals or not."""
+_IN_DOUBT = ("-1", "-1.0", "nan", "none", "null", "na", "n/a", "<na>", "?")
+"""Words that may say so, and may be classes."""
+
+
+def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values, Mask]:
+    """Return labels as one array of integers, floats, booleans or strings, and which of them are known.
+
+    Not known are -1, NaN, None, pandas' NA, and the strings "", "unlabelled" and "unlabeled".
+
+    Args:
+        argument: what the labels are called in error messages.
+        labels: labels of any shape.
+
+    Returns:
+        The labels, strings in an array of ``dtype=object``, and booleans of the same shape.
+
+    Raises:
+        TypeError: if they are neither numbers nor strings, or some are the one and some the other.
+        ValueError: if strings such as "nan" may be classes or the want of them.
+    """
+    values: Values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.dtype.kind in "US" and isinstance(labels, list | tuple):
+        values = np.asarray(labels, dtype=object)  # or NaN and numbers beside strings become strings
+    if values.ndim == 0:
+        raise TypeError(f"{argument}: expected a class for each row, got {labels!r}.")
+    if values.dtype.kind in "iuf":
+        return values, ~(np.isnan(values) | (values == -1))
+    if values.dtype.kind == "b":
+        return values, np.ones(values.shape, dtype=bool)
+    if values.dtype.kind not in "OUST":
+        raise TypeError(f"{argument}: expected numbers, booleans or strings, got {describe(values)}.")
+    flat = [each.decode() if isinstance(each, bytes) else each for each in values.ravel().tolist()]
+    is_known = [not _is_missing(each) for each in flat]
+    classes = list(compress(flat, is_known))
+    kinds = {_kind_of(each) for each in classes}
+    if object in kinds or (len(kinds) > 1 and kinds != {int, float}):
+        named = " and ".join(sorted({type(each).__name__ for each in classes}))
+        raise TypeError(
+            f"{argument}: expected classes of one type, strings or numbers, and -1 or None where the class is not "
+            f"known, got {named} (Unknown label type)."  # scikit-learn's words, which its checks ask for
+        )
+    if kinds == {str}:
+        _check_words(argument, classes)
+    # What stands for the others is of the same type.
+    blank: Any = next(iter(classes)) if classes else -1
+    found = np.array(
+        [each if known else blank for each, known in zip(flat, is_known, strict=True)],
+        dtype=object if kinds == {str} else None,
+    )
+    return found.reshape(values.shape), np.array(is_known, dtype=bool).reshape(values.shape)
+
+
+def number_classes(
+    labels: Mapping[str, npt.ArrayLike | Tensor], class_names: Sequence[str] | None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the classes of all parts of a data set as numbers 0 … K - 1, -1 where not known, and their names.
+
+    Columns (N, 1) are taken as (N,), and rows (N, K) of zeros with one 1 as the number of its column. Labels that are
+    strings are names of classes, by default in alphabetical order, or that of numbers where all are. Numbers count
+    from 0, or from 1 where none is 0 and the highest is K. All parts are looked at together, so that they agree.
+
+    Args:
+        labels: labels of each part, by the name of the argument that error messages speak of.
+        class_names: one name for each class; None for the numbers or strings that there are.
+
+    Returns:
+        int64 classes (N,) of each part, and the names. Numbers that are not among 0 … K - 1 are left as they are.
+
+    Raises:
+        TypeError: if labels are neither numbers nor strings, or differ in this from part to part.
+        ValueError: if they have other shapes, are no classes, or may be read in two ways.
+    """
+    parts = {argument: _as_column(argument, *known_classes(argument, given)) for argument, given in labels.items()}
+    found = {argument: values[known] for argument, (values, known) in parts.items() if known.any()}
+    words = [argument for argument, values in found.items() if values.dtype == object]
+    if not words:
+        integers = {argument: _as_integers(argument, values) for argument, values in found.items()}
+        is_boolean = bool(found) and all(values.dtype == bool for values in found.values())
+        if class_names is None and is_boolean:
+            class_names = ["False", "True"]
+        unlabelled = any(not known.all() for _, known in parts.values())
+        codes, names = _from_0(integers, class_names, unlabelled)
+    elif len(words) < len(found):
+        first, *others = found
+        kinds = {argument: "strings" if argument in words else "numbers" for argument in found}
+        other = next(argument for argument in others if kinds[argument] != kinds[first])
+        raise TypeError(f"{other}: expected {kinds[first]}, as in {first}, got {kinds[other]}.")
+    else:
+        names = list(class_names) if class_names is not None else _names_of(words[0], found)
+        codes = {argument: _positions(argument, values, names) for argument, values in found.items()}
+    numbered = {}
+    for argument, (_, known) in parts.items():
+        numbered[argument] = torch.full(known.shape, -1)
+        numbered[argument][torch.from_numpy(known)] = torch.from_numpy(codes.get(argument, np.empty(0, np.int64)))
+    return numbered, names
+
+
+def _as_column(argument: str, values: Values, known: Mask) -> tuple[Values, Mask]:
+    """Return classes (N,) for (N,), (N, 1) or one 1 among zeros in each row of (N, K)."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0], known[:, 0]
+    if values.ndim == 2 and values.shape[1] > 1 and values.dtype != object:
+        if not (np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all()):
+            raise ValueError(
+                f"{argument}: expected shape (N,), or (N, K) with a 1 among zeros in each row, got other values "
+                f"of shape {values.shape}."
+            )
+        return values.argmax(1), np.ones(len(values), dtype=bool)
+    if values.ndim != 1:
+        raise ValueError(f"{argument}: expected shape (N,), got {values.shape}.")
+    return values, known
+
+
+def _as_integers(argument: str, values: Values) -> Integers:
+    if values.dtype.kind == "f" and not (whole := np.isfinite(values) & (values == np.rint(values))).all():
+        raise ValueError(f"{argument}: expected whole numbers, or NaN where not known, got {values[~whole][0]:g}.")
+    return np.asarray(values.astype(np.int64))
+
+
+def _from_0(
+    found: Mapping[str, Integers], class_names: Sequence[str] | None, unlabelled: bool
+) -> tuple[dict[str, Integers], list[str]]:
+    """Return numbers that count from 0, and the names of all classes."""
+    distinct: list[int] = np.unique(np.concatenate([np.empty(0, np.int64), *found.values()])).tolist()
+    if class_names is None and not distinct:
+        raise ValueError("class_names: expected the names of the classes as no label is known, got None.")
+    if class_names is None and distinct == [1] and unlabelled:
+        raise ValueError(
+            f"{next(iter(found))}: expected two classes or more, got -1 and 1, where -1 marks images whose class is "
+            f"not known: write 0 and 1 if these are the classes."
+        )
+    names = None if class_names is None else list(class_names)
+    if distinct and distinct[0] == 1 and distinct[-1] == len(distinct if names is None else names):
+        return {argument: codes - 1 for argument, codes in found.items()}, names or [str(each) for each in distinct]
+    if names is None and distinct[0] >= 0 and len(distinct) <= distinct[-1]:
+        raise ValueError(
+            f"{next(iter(found))}: expected each class from 0 to {distinct[-1]}, or class_names, got "
+            f"{_some(distinct)}: write them as strings if these are all classes."
+        )
+    return dict(found), names or [str(label) for label in range(distinct[-1] + 1)]
+
+
+def _names_of(argument: str, found: Mapping[str, Values]) -> list[str]:
+    """Return the strings there are, numbers before words."""
+    names: list[str] = sorted(set().union(*found.values()), key=_order)
+    _check_spelling(argument, names)
+    return names
+
+
+def _positions(argument: str, words: Values, names: Sequence[str]) -> Integers:
+    positions = {name: number for number, name in enumerate(names)}
+    unknown = next((word for word in words if word not in positions), None)
+    if unknown is not None:
+        raise ValueError(f"{argument}: expected classes among {_some(names)}, got {unknown!r}.")
+    return np.array([positions[word] for word in words], dtype=np.int64)
+
+
+def _check_spelling(argument: str, names: Sequence[str]) -> None:
+    spelt: dict[str, str] = {}
+    for name in names:
+        other = spelt.setdefault(_spelling(name), name)
+        if other != name:
+            raise ValueError(
+                f"{argument}: expected one spelling of each class, got {other!r} and {name!r}: give class_names if "
+                f"they are two."
+            )
+
+
+def _check_words(argument: str, words: Sequence[str]) -> None:
+    doubtful = [word for word in words if word.strip().casefold() in _IN_DOUBT]
+    if doubtful:
+        raise ValueError(
+            f"{argument}: expected None, or -1 beside strings in an array of dtype=object, where the class is not "
+            f'known, and other names for classes; got "{doubtful[0]}" in {len(doubtful)} places.'
+        )
+
+
+def _spelling(name: str) -> str:
+    try:
+        return str(float(name))
+    except ValueError:
+        return name.strip().casefold()
+
+
+def _order(name: str) -> tuple[float, str]:
+    """Sort numbers by their value, before words."""
+    return (int(name), name) if name.isdecimal() else (np.inf, name)
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, str):
+        return value.strip().casefold() in UNLABELLED
+    if isinstance(value, Real):
+        return bool(value == -1 or value != value)
+    # pandas' NA and NaT, without an import of pandas, which need not be there.
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _kind_of(value: object) -> type:
+    if isinstance(value, bool | np.bool_):
+        return bool
+    return next((kind for of, kind in ((str, str), (Integral, int), (Real, float)) if isinstance(value, of)), object)
+
+
+def _some(values: Sequence[object]) -> str:
+    """Name values, the first few where there are many."""
+    shown = ", ".join(repr(value) for value in values[:6])
+    return shown if len(values) <= 6 else f"{shown}, … ({len(values)} in all)"
