@@ -1,15 +1,20 @@
 """Images in NumPy's files, which need not fit into memory."""
 
 import mmap
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data.classes import known_classes, number_classes
 from data.images import ImageData
 from data.labels import check_count, draw_labels
+from data.pixels import NEARLY_BLACK, layout_of, white_of
+
+_CHANNELS = (1, 2, 3)
+_LOOKED_AT = 1000
 
 
 class NumpyFiles(ImageData):
@@ -17,15 +22,16 @@ class NumpyFiles(ImageData):
 
     The folder `root` holds
 
-        train_images.npy         uint8 (N, H, W), (N, C, H, W) with 1 to 3 channels
-        train_labels.npy         integers (N,), -1 where the class is not known
+        train_images.npy         uint8 of 0 … 255, (N, H, W), or (N, C, H, W) or (N, H, W, C) with 1 to 3 channels
+        train_labels.npy         classes (N,), numbers or names, -1 or NaN where not known: as `Arrays` reads them
         test_images.npy          the same for testing, and test_labels.npy; or neither
         test_labels.npy
         validation_images.npy    the same for validation, and validation_labels.npy; or neither
         validation_labels.npy
-        class_names.txt          a name in each line; where there is none, classes are called by their numbers
+        class_names.txt          a name in each line; where there is none, classes are called by their numbers or names
 
-    as `numpy.save` writes them, or where they do not fit into memory `numpy.lib.format.open_memmap`. Training reads the
+    (Where the second axis and the last could both be channels, they are the second.) All is
+    as `numpy.save` writes it, or where they do not fit into memory `numpy.lib.format.open_memmap`. Training reads the
     images of a step, from all over the file, while the steps before it are taken. What lies in memory are the labels
     and the order of the images, about 40 bytes for each.
 
@@ -68,21 +74,29 @@ class NumpyFiles(ImageData):
         folder = Path(root)
         if not folder.is_dir():
             raise FileNotFoundError(f"root: expected a folder of .npy files; got {str(root)!r}, which is none.")
-        train_images, train_labels = _part(folder, "train")
-        validation, test = (
-            _part(folder, part) if _path(folder, part, "images").exists() else _none(train_images)
-            for part in ("validation", "test")
-        )
-        class_names = _class_names(folder, [train_labels, validation[1], test[1]])
+        parts = [
+            part
+            for part in ("train", "validation", "test")
+            if part == "train" or _path(folder, part, "images").exists()
+        ]
+        images: dict[str, Tensor] = {}
+        for part in parts:
+            images[part] = _images(folder, part, images.get("train"))
+        found = {f"{part}_labels": _array(_path(folder, part, "labels"), mapped=False) for part in parts}
+        names = folder / "class_names.txt"
+        if not names.is_file() and not any(known_classes(*each)[1].any() for each in found.items()):
+            raise ValueError(f"root: expected {names.name} in {folder}, as no label is known; got none.")
+        given = names.read_text(encoding="utf-8").splitlines() if names.is_file() else None
+        labels, class_names = number_classes(found, given)
         super().__init__(
             "NumpyFiles",
-            train_images,
-            draw_labels(train_labels, num_labels, len(class_names), balanced=balanced, seed=seed),
+            images["train"],
+            draw_labels(labels["train_labels"], num_labels, len(class_names), balanced=balanced, seed=seed),
             class_names=class_names,
-            validation_images=validation[0],
-            validation_labels=validation[1],
-            test_images=test[0],
-            test_labels=test[1],
+            validation_images=images.get("validation"),
+            validation_labels=labels.get("validation_labels"),
+            test_images=images.get("test"),
+            test_labels=labels.get("test_labels"),
             binarise=binarise,
         )
         self.root = root
@@ -95,18 +109,23 @@ def _path(folder: Path, part: str, kind: str) -> Path:
     return folder / f"{part}_{kind}.npy"
 
 
-def _part(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """Map a part's images, (N, C, H, W), and read its labels, (N,)."""
+def _images(folder: Path, part: str, train_images: Tensor | None) -> Tensor:
+    """Map a part's images, (N, C, H, W)."""
+    argument = f"{part}_images"
     images = _array(_path(folder, part, "images"), mapped=True)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise TypeError(
-            f"{part}_images: expected uint8 of shape (N, H, W) or (N, C, H, W); got {images.dtype} {images.shape}."
+            f"{argument}: expected uint8 of shape (N, H, W), (N, C, H, W) or (N, H, W, C), as they are mapped, not "
+            f"converted; got {images.dtype} {images.shape}: give np.load of them to Arrays, or save them as uint8 of "
+            "0 … 255."
         )
-    labels = _array(_path(folder, part, "labels"), mapped=False)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-        raise TypeError(f"{part}_labels: expected integers of shape (N,); got {labels.dtype} {labels.shape}.")
-    tensor = torch.from_numpy(images)
-    return tensor.unsqueeze(1) if images.ndim == 3 else tensor, torch.from_numpy(labels.astype(np.int64))
+    like = None if train_images is None else tuple(train_images.shape[1:])
+    layout = layout_of(argument, images.shape, is_tensor=True, like=like, channels=_CHANNELS)
+    sample: Any = images[:: max(1, len(images) // _LOOKED_AT)]
+    if not (sample > NEARLY_BLACK).any():
+        white_of(argument, images)  # whether 255 is white, by all of them
+    tensor = torch.from_numpy(images).permute(layout)
+    return tensor.unsqueeze(1) if len(layout) == 3 else tensor
 
 
 def _array(path: Path, *, mapped: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
@@ -124,18 +143,3 @@ def _array(path: Path, *, mapped: bool) -> np.ndarray[tuple[int, ...], np.dtype[
         found.close()
         raise ValueError(f"root: expected an array as numpy.save writes it; {path} is an archive.")
     return found
-
-
-def _none(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return no images of this kind, and no labels."""
-    return like[:0], torch.empty(0, dtype=torch.int64)
-
-
-def _class_names(folder: Path, labels: Sequence[Tensor]) -> list[str]:
-    path = folder / "class_names.txt"
-    if path.is_file():
-        return path.read_text(encoding="utf-8").splitlines()
-    highest = max((int(part.max()) for part in labels if len(part)), default=-1)
-    if highest < 0:
-        raise ValueError(f"root: expected {path.name} in {folder}, as no label is known; got none.")
-    return [str(label) for label in range(highest + 1)]

@@ -55,6 +55,31 @@ def test_grey_images_may_leave_out_their_channel_and_classes_may_have_names(fold
     assert len(found.validation_images) == len(found.test_images) == 0
 
 
+def test_channels_may_come_last_and_labels_be_what_arrays_take(folder):
+    expected = NumpyFiles(str(folder))
+    generator = np.random.default_rng(0)
+    for part in ("train", "validation", "test"):
+        colour = generator.integers(0, 256, (len(np.load(folder / f"{part}_labels.npy")), 8, 9, 3), dtype=np.uint8)
+        np.save(folder / f"{part}_images.npy", colour)
+        labels = np.load(folder / f"{part}_labels.npy")
+        np.save(folder / f"{part}_labels.npy", np.array(["left", "middle", "right"])[labels][:, None])
+    found = NumpyFiles(str(folder))
+    assert found.image_shape == (3, 8, 9)
+    assert np.array_equal(found.test_images.permute(0, 2, 3, 1).numpy(), colour)
+    assert found.class_names == ("left", "middle", "right")
+    assert found.train_labels.tolist() == expected.train_labels.tolist()
+    assert found.test_labels.tolist() == expected.test_labels.tolist()
+
+
+def test_dark_images_beside_others_are_no_reason_to_ask(folder, monkeypatch):
+    images = np.load(folder / "train_images.npy")
+    images[:-1] //= 16
+    np.save(folder / "train_images.npy", images)
+    monkeypatch.setattr("data.numpy_files._LOOKED_AT", 1)  # looked at first is the first, which is dark
+    found = NumpyFiles(str(folder))
+    assert np.array_equal(found.train_images.numpy(), images)
+
+
 def test_nothing_that_is_done_to_the_images_reaches_the_files(folder):
     before = (folder / "train_images.npy").read_bytes()
     NumpyFiles(str(folder)).train_images[:] = 7
@@ -95,7 +120,7 @@ MISTAKES = {
     "an archive": (archive, "is an archive"),
     "floats": (
         lambda folder: np.save(folder / "train_images.npy", np.zeros((40, 8, 8))),
-        r"train_images: expected uint8 of shape \(N, H, W\) or \(N, C, H, W\); got float64 \(40, 8, 8\)",
+        r"train_images: expected uint8 of shape \(N, H, W\), .*; got float64 \(40, 8, 8\): give np.load of them to",
     ),
     "flat": (
         lambda folder: np.save(folder / "train_images.npy", np.zeros((40, 64), np.uint8)),
@@ -103,7 +128,23 @@ MISTAKES = {
     ),
     "one-hot": (
         lambda folder: np.save(folder / "train_labels.npy", np.zeros((40, 3), int)),
-        r"train_labels: expected integers of shape \(N,\); got int64 \(40, 3\)",
+        r"train_labels: expected shape \(N,\), or \(N, K\) with a 1 .*, got other values of shape \(40, 3\)",
+    ),
+    "0 and 1": (
+        lambda folder: np.save(folder / "train_images.npy", np.load(folder / "train_images.npy") // 128),
+        r"train_images: expected uint8 .* got 0 and 1 alone, all but black: write train_images \* 255 if 1 is white",
+    ),
+    "0 to 13": (
+        lambda folder: np.save(folder / "test_images.npy", np.load(folder / "test_images.npy") // 16),
+        "test_images: expected pixels of which 255 is white, got uint8 from 0 to 1[0-9]: write test_images / 1",
+    ),
+    "booleans": (
+        lambda folder: np.save(folder / "train_images.npy", np.zeros((40, 8, 8), bool)),
+        r"train_images: expected uint8 .*; got bool \(40, 8, 8\)",
+    ),
+    "half a class": (
+        lambda folder: np.save(folder / "train_labels.npy", np.arange(40) / 2),
+        "train_labels: expected whole numbers, or NaN where not known, got 0.5",
     ),
     "too few labels": (
         lambda folder: np.save(folder / "train_labels.npy", np.zeros(39, int)),
