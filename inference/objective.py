@@ -146,6 +146,7 @@ class Objective:
         importance_samples: K, how many z each bound is made of; 1 for the ELBO. What lies behind the image's features
             costs K times as much. The terms that are logged are still those of the ELBO. The KL weight then has to be
             at least 1 at all times: L_K + (1 - β) KL has no maximum.
+        weight_prior: Whether J has the term -log p(θ), p(θ) = N(0, I) over every weight and bias, as in the paper's M2.
         generative: Whether L and U take part. Without them the classifier is trained alone: the baselines.
 
     Raises:
@@ -162,6 +163,7 @@ class Objective:
     free_bits: float = 0.0
     free_bits_per_dimension: bool = False
     importance_samples: int = 1
+    weight_prior: bool = False
     generative: bool = True
 
     def __post_init__(self) -> None:
@@ -226,6 +228,12 @@ class Objective:
         """
         loss = seen.y.new_zeros((), dtype=torch.get_default_dtype())
         terms: dict[str, Tensor] = {}
+
+        if self.weight_prior:
+            # -log p(θ) / N
+            weight_prior = _weight_prior(model) / sizes.total
+            loss = loss + weight_prior
+            terms["weight_prior"] = weight_prior.detach()
 
         if self.generative and len(seen.labelled):
             # L(x, y), y observed
@@ -322,3 +330,9 @@ class Objective:
         if k is None or k + 1 >= num_classes:
             return SummedBound(self.importance_samples)
         return TruncatedBound(k, self.importance_samples)
+
+
+def _weight_prior(model: SemiSupervisedModel) -> Tensor:
+    """Return -log N(θ; 0, I) = Σ (½ θ² + ½ log 2π), in nats."""
+    learned = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    return torch.stack([0.5 * (each.square() + math.log(2 * math.pi)).sum() for each in learned]).sum()

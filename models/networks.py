@@ -14,6 +14,7 @@ second vector beside the first, such as a latent variable beside the image, ente
 a class there may be probabilities of the classes, (..., classes), whose embeddings are then averaged.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,24 +197,37 @@ class MLP(Networks):
         activation: The non-linearity's class.
         batch_norm: Normalise each hidden layer over the batch (and over the classes that are summed over).
         dropout: Probability with which a hidden unit is dropped in training.
+        initial_scale: s, where weights are to start from N(0, s²) and biases from 0, with 0.001 as in the paper; None
+            for PyTorch's own start, uniform within ±1 / √inputs.
 
     Raises:
-        ValueError: If there is no hidden layer, a size is not positive, or dropout is outside [0, 1).
+        ValueError: If there is no hidden layer, a size or the initial scale is not positive, or dropout is outside
+            [0, 1).
     """
 
     hidden: tuple[int, ...] = (500,)
     activation: type[nn.Module] = nn.Softplus
     batch_norm: bool = False
     dropout: float = 0.0
+    initial_scale: float | None = None
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden: expected one or more positive layer sizes; got {self.hidden}.")
         _check_dropout(self.dropout)
+        if self.initial_scale is not None and not 0 < self.initial_scale < math.inf:
+            raise ValueError(f"initial_scale: expected a positive number; got {self.initial_scale}.")
 
     def _perceptron(self, num_inputs: int, num_outputs: int, num_classes: int, num_beside: int = 0) -> _Perceptron:
         sizes = (num_inputs, *self.hidden, num_outputs)
-        return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
+        made = _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
+        if self.initial_scale is not None:
+            for layer in made.modules():
+                if isinstance(layer, nn.Linear | nn.Embedding):
+                    nn.init.normal_(layer.weight, std=self.initial_scale)
+                if isinstance(layer, nn.Linear) and layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        return made
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Networks.encoder`."""

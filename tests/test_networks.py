@@ -275,3 +275,23 @@ def test_probabilities_of_classes_average_their_embeddings(conditioned):
     uniform = torch.full((BATCH, CLASSES), 1 / CLASSES)
     expected = sum(first(vector, torch.full((BATCH,), k), None) for k in range(CLASSES)) / CLASSES
     torch.testing.assert_close(first(vector, uniform, None), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_weights_start_from_a_gaussian_of_the_scale_that_is_asked_for_and_biases_from_zero(role):
+    network, _ = ROLES[role](MLP(hidden=(300, 200), initial_scale=0.001))
+    parameters = dict(network.named_parameters())
+    assert any("embedding" in name for name in parameters)
+    weights = torch.cat([each.flatten() for name, each in parameters.items() if name.endswith("weight")])
+    assert all((each == 0).all() for name, each in parameters.items() if name.endswith("bias"))
+    # Five standard errors of the mean, of the mean square and of the mean fourth power of a standard Gaussian.
+    standardised, error = weights / 0.001, 5 / len(weights) ** 0.5
+    assert standardised.mean().item() == pytest.approx(0, abs=error)
+    assert standardised.square().mean().item() == pytest.approx(1, abs=error * 2**0.5)
+    assert (standardised**4).mean().item() == pytest.approx(3, abs=error * 96**0.5)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_initial_scale_that_is_none_is_refused(scale):
+    with pytest.raises(ValueError, match="initial_scale: expected a positive number; got"):
+        MLP(initial_scale=scale)

@@ -450,6 +450,25 @@ def test_without_the_generative_terms_only_the_classifier_is_trained():
     assert _gradients(model, loss).keys() == names
 
 
+@pytest.mark.parametrize("generative", [True, False])
+def test_the_weight_prior_is_minus_the_log_density_of_every_weight_and_bias_over_the_number_of_images(generative):
+    model, seen = _model(), _seen()
+    losses = []
+    for weight_prior in (False, True):
+        torch.manual_seed(7)
+        losses.append(Objective(weight_prior=weight_prior, generative=generative)(model, seen, SIZES))
+    (without, terms), (with_it, more_terms) = losses
+    weights = torch.cat([parameter.flatten() for parameter in model.parameters()])
+    expected = -torch.distributions.Normal(0, 1).log_prob(weights).sum() / 50
+    torch.testing.assert_close(with_it - without, expected, **EXACT)
+    torch.testing.assert_close(more_terms.pop("weight_prior"), expected.detach(), **EXACT)
+    assert more_terms.keys() == terms.keys()
+    # d/dθ is θ / N.
+    _assert_same_gradients(
+        _gradients(model, with_it - without), {name: each.detach() / 50 for name, each in model.named_parameters()}
+    )
+
+
 # Free bits
 
 
