@@ -9,6 +9,9 @@ up to a threshold of that class:
 The first is the squared distance from the class's mean, but for constants, where p(z | y) is a Gaussian of one
 variance, as theirs is. Thresholds are quantiles over validation images that are classified as ŷ, so that about
 that share of ordinary images passes each of them.
+
+That detects weak attacks and images of another kind. It does not resist an attack that knows the thresholds, whose
+images are wrong and accepted: see `inference.applications.attacks.adaptive`.
 """
 
 from dataclasses import dataclass
