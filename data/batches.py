@@ -44,6 +44,10 @@ class Batches:
     on very many images is noted, validated and saved in between. The batches of an epoch depend on the seed and
     the epoch only, so a resumed run sees those it would have seen.
 
+    Where the training images have weights, an order is none of all images once: each is in it as often as its weight
+    w_i asks, n w_i / Σ w times for n images, rounded up or down at random so that this is its mean (systematic
+    sampling). Then the mean over a batch is an unbiased estimate of the weighted mean over its kind.
+
     Several processes may take one step together: each takes an equal share of every batch, no image twice, so that
     the mean over processes of their means is the batch's.
 
@@ -73,6 +77,7 @@ class Batches:
         seed: int = 0,
         num_processes: int = 1,
     ) -> None:
+        weights = data.train_weights if isinstance(data, ImageData) else None
         if isinstance(data, ImageData):
             data = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
         labelled, unlabelled, partly = data
@@ -111,6 +116,7 @@ class Batches:
         self.labelled_index = labelled
         self.unlabelled_index = unlabelled
         self.partly_labelled_index = partly
+        self.weights = None if weights is None else weights.numpy()
         self.batch_size = batch_size
         self.labelled_batch_size = labelled_batch_size if len(labelled) else 0
         self.partly_batch_size = _shared(min(_PARTLY_AT_ONCE, len(partly)), num_processes)
@@ -172,9 +178,14 @@ class Batches:
         return batch[self.process :: self.num_processes]
 
     def _order(self, index: Tensor, kind: int, number: int) -> Tensor:
-        """A random order of `index`: the one with this number among those of its kind."""
+        """A random order of `index`, by weight if there are weights: that with this number among those of its kind."""
         generator = np.random.default_rng((self.seed, kind, number))
-        return index[torch.from_numpy(generator.permutation(len(index)))]
+        order = generator.permutation(len(index))
+        if self.weights is None or not len(index):
+            return index[torch.from_numpy(order)]
+        ends = np.cumsum(self.weights[index.numpy()])
+        points = (generator.uniform() + order) / len(index) * ends[-1]
+        return index[torch.from_numpy(np.searchsorted(ends, points, side="right").clip(max=len(index) - 1))]
 
     def _walk(self, index: Tensor, kind: int, length: int) -> Tensor:
         """This epoch's stretch of the walk through successive orders of the images of a kind."""

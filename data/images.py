@@ -31,9 +31,12 @@ class ImageData:
             that is known, all where nothing is, and some where the image is partly labelled; None where each
             image carries its class or nothing.
         hierarchy: main classes, at which accuracy is reported too; or None.
+        train_weights: float64 (N,), positive: how often each training image counts in the objective's sums, so that 2
+            is the same as having it twice; None for 1 each.
 
     Raises:
-        TypeError: if images are not uint8 tensors, labels not int64 or admissible classes not boolean tensors.
+        TypeError: if images are not uint8 tensors, labels not int64, admissible classes not boolean or weights not
+            float64 tensors.
         ValueError: if shapes, sizes or label values do not fit together.
 
     Attributes:
@@ -59,6 +62,7 @@ class ImageData:
         binarise: bool = False,
         train_admissible: Tensor | None = None,
         hierarchy: Hierarchy | None = None,
+        train_weights: Tensor | None = None,
     ) -> None:
         _check_class_names(class_names)
         num_classes = len(class_names)
@@ -68,6 +72,8 @@ class ImageData:
         _check_every_class_known(train_labels, class_names)
         if train_admissible is not None:
             _check_admissible(train_admissible, train_labels, num_classes)
+        if train_weights is not None:
+            _check_weights(train_weights, len(train_images))
         image_shape = train_images.shape[1:]
         validation = _part_or_empty("validation", validation_images, validation_labels, image_shape)
         test = _part_or_empty("test", test_images, test_labels, image_shape)
@@ -89,6 +95,7 @@ class ImageData:
         self.binarise = binarise
         self.train_admissible = train_admissible
         self.hierarchy = hierarchy
+        self.train_weights = train_weights
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -140,6 +147,14 @@ class ImageData:
         if self.train_admissible is not None:
             unknown = unknown & self.train_admissible.all(-1)
         return unknown.nonzero().squeeze(1)
+
+    def weight_of(self, index: Tensor) -> float:
+        """Return the sum of the weights of training images: how many they are, where there are no weights.
+
+        Args:
+            index: int64 indices of training images.
+        """
+        return len(index) if self.train_weights is None else float(self.train_weights[index].sum())
 
     def pixels(self, images: Tensor) -> Tensor:
         """Turn 8-bit images into numbers.
@@ -248,6 +263,16 @@ def _check_admissible(admissible: Tensor, labels: Tensor, num_classes: int) -> N
         raise ValueError(
             f"train_admissible: expected the known class alone where there is one, got others for image {image}."
         )
+
+
+def _check_weights(weights: Tensor, number: int) -> None:
+    if not isinstance(weights, Tensor) or weights.dtype != torch.float64:
+        raise TypeError(f"train_weights: expected a float64 tensor, got {describe(weights)}.")
+    if weights.shape != (number,):
+        raise ValueError(f"train_weights: expected shape ({number},), one for each image, got {tuple(weights.shape)}.")
+    wrong = weights[~((weights > 0) & weights.isfinite())]
+    if len(wrong):
+        raise ValueError(f"train_weights: expected positive numbers, got {float(wrong[0])}.")
 
 
 def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -> None:

@@ -92,14 +92,14 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many labelled, unlabelled and partly labelled training images there are: N_l, N_u and N_p."""
+    """How many labelled, unlabelled and partly labelled training images there are, by weight: N_l, N_u and N_p."""
 
-    num_labelled: int
-    num_unlabelled: int
-    num_partly_labelled: int = 0
+    num_labelled: float
+    num_unlabelled: float
+    num_partly_labelled: float = 0
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """N = N_l + N_u + N_p."""
         return self.num_labelled + self.num_unlabelled + self.num_partly_labelled
 

@@ -76,7 +76,8 @@ class Training(lightning.LightningModule):
         self.model = model
         self.data = data
         self.recipe = recipe
-        self.sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partly_labelled)
+        kinds = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
+        self.sizes = Sizes(*(data.weight_of(index) for index in kinds))
         self.batches = _batches(data, recipe, num_processes)
         objective = recipe.objective
         epochs = recipe.epochs(self.batches)

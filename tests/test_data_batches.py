@@ -157,3 +157,65 @@ def test_the_batches_of_an_epoch_are_images_that_stay():
         ([0, 2], [10, 3, 6, 7]),
         ([1, 2], [5, 4, 8, 9]),
     ]
+
+
+def weighted(weights, labels):
+    return ImageData(
+        "Example",
+        torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8),
+        torch.tensor(labels),
+        class_names=["a", "b"],
+        train_weights=torch.tensor(weights, dtype=torch.float64),
+    )
+
+
+def test_whole_weights_are_that_many_appearances_in_every_order():
+    data = weighted([3, 1, 1, 3, 2, 0.5, 0.5, 1], [0, 1, 0, 1, -1, -1, -1, -1])
+    batches = Batches(data, 2, 2, seed=4)
+    assert len(batches) == 2
+    orders = set()
+    for epoch in range(20):
+        found = epoch_of(batches, epoch)
+        orders.add(tuple(torch.cat([batch.labelled for batch in found]).tolist()))
+        # Of four places: 3/8, 1/8, 1/8 and 3/8 of them, 1½ and ½ rounded either way.
+        seen = times_seen([batch.labelled for batch in found], 0, 4)
+        assert ((seen == torch.tensor([1, 0, 0, 1])) | (seen == torch.tensor([2, 1, 1, 2]))).all()
+        unlabelled = times_seen([batch.unlabelled for batch in found], 4, 4)
+        assert unlabelled[[0, 3]].tolist() == [2, 1]
+        assert unlabelled[[1, 2]].tolist() in ([1, 0], [0, 1])
+    assert len(orders) > 10
+
+
+def test_every_place_of_a_batch_is_drawn_by_weight():
+    weights = [0.3, 2.0, 5.1, 0.6, 1, 1, 1, 1]
+    batches = Batches(weighted(weights, [0, 1, 0, 1, -1, -1, -1, -1]), 4, 1, seed=1)
+    epochs = 4000
+    first = times_seen([epoch_of(batches, epoch)[0].labelled for epoch in range(epochs)], 0, 4) / epochs
+    # Standard errors are at most sqrt(0.25 / 4000) = 0.008.
+    torch.testing.assert_close(first.double(), torch.tensor(weights[:4]).double() / 8, atol=0.03, rtol=0)
+
+
+def test_equal_weights_are_every_image_once():
+    batches = Batches(weighted([7.0] * 8, [0, 1, 0, 1, -1, -1, -1, -1]), 2, 2)
+    for epoch in range(5):
+        assert times_seen([batch.unlabelled for batch in epoch_of(batches, epoch)], 4, 4).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "match"),
+    [
+        (torch.ones(2), TypeError, "train_weights: expected a float64 tensor, got float32"),
+        (torch.ones(3).double(), ValueError, r"train_weights: expected shape \(2,\), .* got \(3,\)"),
+        (torch.tensor([1.0, 0.0]).double(), ValueError, "train_weights: expected positive numbers, got 0.0"),
+        (torch.tensor([1.0, float("nan")]).double(), ValueError, "train_weights: expected positive numbers, got nan"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights, error, match):
+    with pytest.raises(error, match=match):
+        ImageData(
+            "Example",
+            torch.zeros(2, 1, 8, 8, dtype=torch.uint8),
+            torch.tensor([0, 1]),
+            class_names=["a", "b"],
+            train_weights=weights,
+        )
