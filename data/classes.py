@@ -39,8 +39,13 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
         ValueError: if strings such as "nan" may be classes or the want of them.
     """
     values: Values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if values.dtype.kind in "US" and isinstance(labels, list | tuple):
-        values = np.asarray(labels, dtype=object)  # or NaN and numbers beside strings become strings
+    is_list, is_pandas = (
+        isinstance(labels, list | tuple),
+        not isinstance(getattr(labels, "dtype", None), np.dtype | None),
+    )
+    if (is_list and values.dtype.kind in "US") or (is_pandas and not isinstance(labels, Tensor)):
+        # Or NaN and numbers beside strings become strings, and pandas' integers beside NA become floats.
+        values = np.asarray(labels, dtype=object)
     if values.ndim == 0:
         raise TypeError(f"{argument}: expected a class for each row, got {labels!r}.")
     if values.dtype.kind in "iuf":

@@ -15,10 +15,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
 from data import Augmentation, ImageData
+from data.classes import known_classes
 from inference.evaluation import class_probabilities, device_of, evaluating, seeded
 from inference.objective import Objective
 from inference.recipe import Recipe, TrainerOptions
@@ -34,6 +35,8 @@ Matrix = npt.NDArray[np.float64]
 
 _FEW_LABELS = Objective(alpha=100.0, kl_weight=KLWeight(start=5.0, end=1.0, until=0.75))
 _LEVELS = 255
+_ROOM = 3.0
+_NARROW = 1 / 16
 _IMAGES_AT_ONCE = 1000
 _KINDS: dict[str, type] = {
     "prior": Prior,
@@ -52,8 +55,9 @@ _WHOLE_NUMBERS = ("max_epochs", "max_steps", "batch_size", "labelled_batch_size"
 class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Any model of this project as a scikit-learn classifier and transformer, trained on all rows, labelled or not.
 
-    Rows whose class is -1 are unlabelled, as in `sklearn.semi_supervised`; so no class can be called -1. Classes that
-    are strings stand beside -1 in an array of ``dtype=object``; an array of strings is labelled throughout.
+    Rows whose class is -1, as in `sklearn.semi_supervised`, NaN, None or pandas' NA are unlabelled; so no class can be
+    called -1. Classes that are strings stand beside these in an array of ``dtype=object``; in an array of strings
+    "unlabelled", "unlabeled" and "" are unlabelled, and strings such as "nan" and "-1" are refused.
 
     A row of X is an image, flattened: (channels, height, width) in this order. The models look at numbers in [0, 1],
     so `fit` notes the range of all its rows, and every method brings X to [0, 1] by it and clips what lies outside:
@@ -61,7 +65,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         x = clip((X - data_min_) / data_range_, 0, 1), rounded to multiples of 1/255 as all images are
 
     Where `image_shape` is given all pixels share one range; where it is not, every column is a quantity of its own,
-    with a range of its own. X that lies in [0, 1] is taken as it is.
+    with a range of its own. The range is that of all values but, of twenty or more, outliers: those that lie further
+    outside the middle 90 % than three times its width, so that one wrong row does not squeeze all others together (the
+    far-out values of Tukey 1977, with the 5 % and 95 % quantiles for the quartiles, as many pixels and features are 0
+    in most rows).
+    X that lies in [0, 1] is taken as it is, but for features that span less than a sixteenth of it.
 
     `fit` prints nothing, writes nothing, and leaves every global random state as it was (but numpy's, where
     `random_state` is None). It trains copies: the prior and the other modules that are given stay as they are, and
@@ -106,7 +114,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         classes_: The classes, (n_classes,), sorted.
         model_: The trained `SemiSupervisedModel`; its class k is ``classes_[k]``.
         history_: A row of terms of J for every epoch noted.
-        data_min_: The least value of every feature, (n_features,); zeros where X lay in [0, 1].
+        transduction_: The class of every row that was trained on, (n_samples,): what y said, where it said
+            something, and elsewhere the most probable one.
+        data_min_: The least value of every feature but outliers, (n_features,); zeros where X lay in [0, 1].
         data_range_: The length of its range, (n_features,); ones where X lay in [0, 1].
         n_features_in_: How many features there are.
         feature_names_in_: Their names, where X had names that are strings.
@@ -155,50 +165,66 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         self.trainer = trainer
         self.random_state = random_state
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> "SemiSupervisedClassifier":
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> "SemiSupervisedClassifier":
         """Train a model on labelled and unlabelled rows.
+
+        With weights w_i, J is Σ_labelled w_i L(x_i, y_i) + Σ_unlabelled w_i U(x_i) + α · the weighted mean of
+        -log q(y_i|x_i): a weight of 2 is the same as the row twice, and of 0 the same as without the row. The sums are
+        estimated without bias, by batches in which a row stands as often as its weight asks (`data.Batches`); so two
+        rows and one of twice the weight have the same J, and not the same random batches.
 
         Args:
             X: Rows, (n_samples, n_features).
-            y: Their classes, (n_samples,); -1 where it is not known.
+            y: Their classes, (n_samples,); -1, NaN, None or pandas' NA where it is not known.
+            sample_weight: How much each row counts, labelled or not, (n_samples,); None for all alike.
 
         Returns:
             The estimator.
 
         Raises:
-            TypeError: If X is sparse, or a parameter is not of its kind.
-            ValueError: If X has NaN or infinite values, y names fewer than two classes, or a parameter does not fit.
+            TypeError: If X is sparse, y holds classes of several types, or a parameter is not of its kind.
+            ValueError: If X has NaN or infinite values or strings, y names fewer than two classes, a weight is
+                negative, rows have different weights and the model's classifier is none that batches train, or a
+                parameter does not fit.
             FloatingPointError: If the loss is no longer finite.
         """
         self._check_parameters()
-        rows, labels = validate_data(self, X, y, dtype=np.float64)
-        known = _is_labelled(labels)
-        if not known.any():
+        if y is None:
+            validate_data(self, X, y)  # which says in scikit-learn's words that there has to be one
+        all_rows = self._rows(X, reset=True)
+        values, known = _read_classes(y)
+        check_consistent_length(all_rows, values)
+        kept, weights = _read_weights(sample_weight, len(all_rows))
+        rows, labels, is_labelled = all_rows[kept], values[kept], known[kept]
+        if not is_labelled.any():
             raise ValueError("y: expected the class of some rows (-1 marks those whose class is not known); got none.")
-        if labels.dtype == object and not all(isinstance(each, str) for each in labels[known]):
-            raise TypeError(
-                "y: expected strings, and -1 for unlabelled rows, in an array of dtype=object; got others "
-                "(Unknown label type)."  # scikit-learn's words, which its checks ask for
-            )
-        check_classification_targets(labels[known])
-        classes, codes = np.unique(labels[known], return_inverse=True)
+        check_classification_targets(labels[is_labelled])
+        classes, codes = np.unique(labels[is_labelled], return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y: expected two classes or more; got one class, {classes.tolist()[0]!r}.")
+            raise ValueError(_one_class(classes, values))
         image_shape = self._image_shape(rows.shape[1])
         lowest, extent = self._range_of(rows)
         all_codes = np.full(len(rows), -1)
-        all_codes[known] = codes
+        all_codes[is_labelled] = codes
         data = ImageData(
             "X",
             _as_bytes(rows, lowest, extent, image_shape),
             torch.from_numpy(all_codes),
             class_names=[str(each) for each in classes],
             binarise=self.binarise,
+            train_weights=weights,
         )
         seed = self._seed()
         recipe = self._recipe(data, seed)
         with seeded(seed):
             model = self._new_model(image_shape, len(classes))
+        if weights is not None and model.stock_size is not None:
+            raise ValueError(
+                f"sample_weight: expected equal weights (or 0) for {type(model).__name__}, which looks at all labelled "
+                f"rows at once, one like the other; got others."
+            )
         check_sizes(model, data)
         check_likelihood(model, data)
         check_trainable(model, data, recipe, folder=None)
@@ -206,6 +232,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         self.model_ = model
         self.classes_ = classes
         self.data_min_, self.data_range_ = lowest, extent
+        self.transduction_ = classes[class_probabilities(self._in_float64(), self._scaled(all_rows)).numpy().argmax(1)]
+        self.transduction_[known] = values[known]
         return self
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -218,8 +246,16 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         pixels = self._pixels(X)
         return class_probabilities(self._in_float64(), pixels).numpy()
 
+    def predict_log_proba(self, X: npt.ArrayLike) -> Matrix:
+        """Return log q(y | x) for rows (n_samples, n_features); (n_samples, n_classes), in the order of `classes_`."""
+        pixels, model = self._pixels(X), self._in_float64()
+        with evaluating(model):
+            chunks = torch.split(pixels, _IMAGES_AT_ONCE)
+            logits = [model.classify(chunk.to(device_of(model))).logits.cpu() for chunk in chunks]
+        return torch.cat(logits).log_softmax(-1).numpy()
+
     def score(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return the accuracy on the rows whose class is known: those with -1 are left out.
+        """Return the accuracy on the rows whose class is known: the others are left out.
 
         So cross-validation and grid search work where only some rows are labelled. With ``scoring="accuracy"`` they
         would count every row with -1 as an error.
@@ -232,8 +268,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         Raises:
             ValueError: If no row has a class.
         """
-        predicted, labels = self.predict(X), column_or_1d(y)
-        known = _is_labelled(labels)
+        predicted, (labels, known) = self.predict(X), _read_classes(y)
         if not known.any():
             raise ValueError("y: expected the class of some rows to score; got -1, not known, for all.")
         if len(labels) != len(predicted):
@@ -313,11 +348,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     def _range_of(self, X: Matrix) -> tuple[Matrix, Matrix]:
         """Return the least value and the length of the range of each feature."""
-        if X.min() >= 0 and X.max() <= 1:
-            return np.zeros(X.shape[1]), np.ones(X.shape[1])
-        axis = 0 if self.image_shape is None else None
-        lowest, highest = X.min(axis), X.max(axis)
+        columns = X.T if self.image_shape is None else X.reshape(1, -1)
+        lowest, highest = np.array([_reach(column) for column in columns]).T
         extent = np.where(highest > lowest, highest - lowest, 1.0)  # a constant feature becomes 0
+        if lowest.min() >= 0 and highest.max() <= 1:
+            is_wide = extent >= _NARROW
+            lowest, extent = np.where(is_wide, 0.0, lowest), np.where(is_wide, 1.0, extent)
         return np.broadcast_to(lowest, X.shape[1]).copy(), np.broadcast_to(extent, X.shape[1]).copy()
 
     def _seed(self) -> int:
@@ -352,10 +388,34 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             raise TypeError(f"model: expected a function that returns a SemiSupervisedModel; got a {type(model)}.")
         return model
 
+    def _rows(self, X: npt.ArrayLike, *, reset: bool = False) -> Matrix:
+        """Return X as finite numbers, (n_samples, n_features)."""
+        try:
+            rows: Matrix = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=reset)
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"X: expected numbers; got {_first_word(X)}: make numbers of words, with "
+                "sklearn.preprocessing.OneHotEncoder, say."
+            ) from error
+        wrong = ~np.isfinite(rows)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            name = self.feature_names_in_[column] if hasattr(self, "feature_names_in_") else int(column)
+            what = "NaN" if np.isnan(rows[row, column]) else "infinity"
+            raise ValueError(
+                f"X: expected finite numbers; got {what} in row {row} of column {name!r}, {int(wrong.any(1).sum())} "
+                f"such rows: fill them in, with sklearn.impute.SimpleImputer, say, or leave them out."
+            )
+        return rows
+
     def _pixels(self, X: npt.ArrayLike) -> Tensor:
         """Return rows as the model is to see them, (n_samples, *image_shape), float64."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._scaled(self._rows(X))
+
+    def _scaled(self, rows: Matrix) -> Tensor:
         return _as_bytes(rows, self.data_min_, self.data_range_, self.model_.image_shape).double() / _LEVELS
 
     def _in_float64(self) -> SemiSupervisedModel:
@@ -381,15 +441,65 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return matches.argmax(1)
 
 
-def _is_labelled(y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Say which rows have a class: all but those with -1."""
-    if y.dtype.kind not in "UST":
-        return np.asarray(y != -1)
-    if (y == "-1").any():
-        raise ValueError(
-            'y: expected -1, the integer, for unlabelled rows, in an array of dtype=object beside strings; got "-1".'
+def _read_classes(y: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return classes (n_samples,) and which of them are known."""
+    values, known = known_classes("y", y)
+    if np.asarray(y).dtype.kind == "U":
+        values = values.astype(str)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise ValueError("y: expected classes, or NaN where not known; got infinity.")
+    return column_or_1d(values, warn=True), known.ravel()
+
+
+def _read_weights(sample_weight: npt.ArrayLike | None, number: int) -> tuple[npt.NDArray[np.bool_], Tensor | None]:
+    """Return which rows count, (n_samples,), and their weights, float64; None where these are equal."""
+    if sample_weight is None:
+        return np.ones(number, dtype=bool), None
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"sample_weight: expected numbers; got others, {error}.") from error
+    if weights.shape != (number,):
+        raise ValueError(f"sample_weight: expected shape ({number},), one for each row; got {weights.shape}.")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"sample_weight: expected finite numbers of at least 0; got {weights.min()}.")
+    kept = weights > 0
+    if number and not kept.any():
+        raise ValueError("sample_weight: expected a positive weight for some rows; got zero for all.")
+    weights = weights[kept]
+    return kept, None if (weights == weights[:1]).all() else torch.from_numpy(weights)
+
+
+def _one_class(classes: npt.NDArray[Any], values: npt.NDArray[Any]) -> str:
+    expected = "y: expected two classes or more; got"
+    if classes[0] == 1 and values.dtype != bool and (values == -1).any():
+        return (
+            f"{expected} -1 and 1, where -1 marks unlabelled rows, as in sklearn.semi_supervised: encode the classes "
+            "as 0 and 1."
         )
-    return np.ones(len(y), dtype=bool)
+    return f"{expected} one class, {classes.tolist()[0]!r}."
+
+
+def _first_word(X: npt.ArrayLike) -> str:
+    """Say which word there is in X, and in which column."""
+    values = np.asarray(X, dtype=object)
+    word, column = next((each, column) for row in values for column, each in enumerate(row) if isinstance(each, str))
+    names = getattr(X, "columns", range(values.shape[1]))
+    return f"{word!r} in column {names[column]!r}"
+
+
+def _reach(values: Matrix) -> tuple[float, float]:
+    """Return the least and the greatest of values (n,) that are no outliers."""
+    ordered = np.sort(values)
+    cut = len(ordered) // 20
+    low, high = ordered[cut], ordered[-1 - cut]
+    if low == high and ordered[0] < ordered[-1]:
+        # Nine of ten are equal, as in sparse features: it is the others that say how far they go.
+        low, high = _reach(ordered[ordered != low])
+        return min(low, ordered[cut]), max(high, ordered[cut])
+    room = _ROOM * (high - low)
+    inside = ordered[(ordered >= low - room) & (ordered <= high + room)]
+    return inside[0], inside[-1]
 
 
 def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: ImageShape) -> Tensor:

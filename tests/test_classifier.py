@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
@@ -24,8 +25,9 @@ from torch import nn
 
 from data import Augmentation, ImageData
 from inference import Consistency, KLWeight, Objective, Recipe, SemiSupervisedClassifier, TrainerOptions
-from inference.training import train
-from models import M2
+from inference.classifier import _reach
+from inference.training import Training, train
+from models import M1, M2
 from models.likelihoods import Bernoulli, DiscretizedLogistic
 from models.networks import MLP
 from models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
@@ -63,7 +65,9 @@ def as_pixels(rows):
 
 EXEMPTED = {
     "check_classifiers_classes": "its last part has two classes, -1 and 1; here -1 marks rows without a class. "
-    "scikit-learn lets its own semi-supervised classifiers off that part, by their names."
+    "scikit-learn lets its own semi-supervised classifiers off that part, by their names.",
+    "check_sample_weight_equivalence_on_dense_data": "rows of a weight and repeated rows have the same objective, and "
+    "other random batches of it; see test_a_weight_is_the_row_so_many_times.",
 }
 
 
@@ -132,6 +136,122 @@ def test_what_the_classes_are_called_makes_no_difference(fitted, unlabelled):
     assert set(named.sample(2, y=names[0]).shape) == {2, 64}
 
 
+KNOWN = Y >= 0
+UNLABELLED = {
+    "NaN": np.where(KNOWN, Y, np.nan),
+    "None": np.where(KNOWN, Y, None),
+    "None in a list": [int(y) if y >= 0 else None for y in Y],
+    "pandas' NA": pd.Series(np.where(KNOWN, Y, None), dtype="Int64"),
+    "NaN beside names": np.where(KNOWN, NAMES[Y], np.nan),
+    "None beside names": np.where(KNOWN, NAMES[Y], None),
+    "NA beside names": pd.Series(np.where(KNOWN, NAMES[Y], None), dtype="string"),
+    "a categorical": pd.Series(np.where(KNOWN, NAMES[Y], None), dtype="category"),
+    "words": np.where(KNOWN, NAMES[Y], "unlabeled").astype(str),
+    "British words": np.where(KNOWN, NAMES[Y], "Unlabelled").astype(str),
+    "nothing": np.where(KNOWN, NAMES[Y], "").astype(str),
+}
+
+
+@pytest.mark.parametrize("y", UNLABELLED.values(), ids=UNLABELLED.keys())
+def test_every_mark_of_an_unlabelled_row_is_one(y):
+    found = quick(max_steps=1).fit(X, y)
+    is_named = "one" in found.classes_
+    expected = quick(max_steps=1).fit(X, np.where(KNOWN, NAMES[Y], -1) if is_named else Y)
+    assert found.classes_.tolist() == (["one", "two", "zero"] if is_named else [0, 1, 2])
+    assert found.transduction_.tolist() == expected.transduction_.tolist()
+    assert_same_tensors(found.model_.state_dict(), expected.model_.state_dict())
+    assert found.score(X, y) == expected.score(X[:30], found.transduction_[:30])
+
+
+def test_classes_keep_their_type():
+    for y in (Y % 2 == 0, np.where(Y % 2 == 0, NAMES[0], NAMES[1]).astype(str), Y / 1, (Y + 1).astype(np.uint8)):
+        estimator = quick(max_steps=1).fit(X, y)
+        assert estimator.classes_.dtype == estimator.predict(X).dtype == estimator.transduction_.dtype == y.dtype
+    some = np.where(KNOWN, Y > 0, None)
+    assert quick(max_steps=1).fit(X, some).classes_.tolist() == [False, True]
+
+
+def test_the_transduction_is_what_was_given_and_elsewhere_what_is_predicted(fitted):
+    assert fitted.transduction_[:30].tolist() == Y[:30].tolist()
+    assert fitted.transduction_[30:].tolist() == fitted.predict(X)[30:].tolist()
+    assert (fitted.predict(X)[:30] != Y[:30]).any() or set(fitted.transduction_) == {0, 1, 2}
+
+
+def test_log_probabilities_are_those_of_the_probabilities(fitted):
+    assert np.allclose(np.exp(fitted.predict_log_proba(TEST_X)), fitted.predict_proba(TEST_X), rtol=1e-12, atol=0)
+    sure = copy.deepcopy(fitted)
+    with torch.no_grad():
+        for parameter in sure.model_.y_encoder.parameters():
+            parameter *= 100
+    # A probability that is rounded to zero has a logarithm all the same.
+    assert (sure.predict_proba(TEST_X) == 0).any()
+    assert np.isfinite(sure.predict_log_proba(TEST_X)).all()
+
+
+def test_frames_and_their_names_are_taken_without_a_warning():
+    frame = pd.DataFrame(X, columns=[f"pixel {k}" for k in range(64)])
+    estimator = quick(max_steps=1).fit(frame, pd.Series(Y))
+    assert estimator.feature_names_in_.tolist() == frame.columns.tolist()
+    assert estimator.transduction_.tolist()[:30] == Y[:30].tolist()
+    assert np.array_equal(estimator.predict(frame), quick(max_steps=1).fit(X, Y).predict(X))
+
+
+@pytest.mark.parametrize("rows", [X[:, 20:21], X * 0 + 3], ids=["one feature", "nothing but constants"])
+def test_it_takes_as_little_as_there_is(rows):
+    assert np.isfinite(quick(max_steps=2).fit(rows, Y).predict_log_proba(rows)).all()
+
+
+# Weights
+
+
+def test_rows_of_no_weight_are_not_there_and_equal_weights_none():
+    weight = np.full(120, 3.0)
+    weight[[3, 50, 60]] = 0
+    found, expected = quick().fit(X, Y, sample_weight=weight), quick().fit(X[weight > 0], Y[weight > 0])
+    assert_same_tensors(found.model_.state_dict(), expected.model_.state_dict())
+    assert found.transduction_[weight > 0].tolist() == expected.transduction_.tolist()
+    assert found.transduction_[50] == expected.predict(X)[50]
+    outlier = np.vstack([X, X[:1] * 1e9])
+    found = quick().fit(outlier, np.append(Y, -1), [1] * 120 + [0])
+    assert_same_tensors(found.model_.state_dict(), quick().fit(X, Y).model_.state_dict())
+
+
+def test_a_weight_is_the_row_so_many_times(monkeypatch):
+    seen = []
+
+    def stop(model, data, recipe, folder):
+        seen.append(Training(model, data, recipe, folder, print_lines=False))
+        raise InterruptedError
+
+    monkeypatch.setattr("inference.classifier.train", stop)
+    times = np.arange(120) % 4
+    for rows, y, weight in ((X, Y, times), (np.repeat(X, times, 0), np.repeat(Y, times), None)):
+        with pytest.raises(InterruptedError):
+            quick(batch_size=1, labelled_batch_size=1).fit(rows, y, sample_weight=weight)
+    weighted, repeated = seen
+    assert weighted.sizes == repeated.sizes
+    assert weighted.sizes.num_labelled == times[:30].sum()
+    # The mean over batches of any number that belongs to a row is that over the repeated rows: here, of its features.
+    for kind in ("labelled", "unlabelled"):
+        means = []
+        for training in seen:
+            batches, found = training.batches, []
+            for epoch in range(20):
+                batches.set_epoch(epoch)
+                found += [getattr(batch, kind) for batch in batches]
+            means.append(training.data.train_images[torch.cat(found)].double().mean(0))
+        torch.testing.assert_close(*means, rtol=0, atol=3.0)  # of 255; without the weights 20 are exceeded
+
+
+def test_labels_of_little_weight_have_little_say():
+    y, weight = Y.copy(), np.ones(120)
+    y[:10], weight[:10] = (y[:10] + 1) % 3, 0.01
+    options = {"image_shape": (1, 8, 8), "max_steps": 12}
+    alike, weighted = quick(**options).fit(X, y), quick(**options).fit(X, y, sample_weight=weight)
+    assert weighted.score(TEST_X, TEST_Y) > 0.8
+    assert alike.score(TEST_X, TEST_Y) < 0.6
+
+
 def test_without_unlabelled_rows():
     estimator = quick(batch_size=5, labelled_batch_size=50).fit(X[:20], DIGIT_LABELS[:20])
     assert estimator.history_[-1]["step"] == 9
@@ -163,6 +283,55 @@ def test_what_lies_in_the_unit_interval_is_taken_as_it_is():
     estimator = quick().fit(X / 32, Y)
     assert estimator.data_min_.tolist() == [0] * 64
     assert estimator.data_range_.tolist() == [1] * 64
+
+
+def test_outliers_have_no_say_in_the_range():
+    hundred = np.arange(100.0)
+    assert _reach(np.append(hundred, 1e6)) == (0, 99)
+    assert _reach(np.append(hundred, [-1e6, 1e6, np.float64(1e300)])) == (0, 99)
+    # The middle 90 % is 5 … 94: what lies within -262 … 361 belongs to it.
+    assert _reach(np.append(hundred, [-262, 361])) == (-262, 361)
+    assert _reach(np.append(hundred, [-300, 400])) == (0, 99)
+    skewed = np.exp(np.linspace(-2, 2, 200))
+    assert _reach(skewed) == (skewed[0], skewed[-1])
+    # Mostly zero: the others say how far they go.
+    rare = np.repeat([0.0, 1, 2, 3], [970, 10, 10, 10])
+    assert _reach(rare) == (0, 3)
+    assert _reach(np.append(np.repeat(rare, 10), 1e6)) == (0, 3)
+    assert _reach(np.array([0.0] * 99 + [1])) == (0, 1)
+    assert _reach(np.full(50, 7.0)) == (7, 7)
+    assert _reach(np.append(hundred[:10], 1e6)) == (0, 1e6)  # of so few, none can be told from the others
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_wrong_row_changes_nothing_for_the_others(seed):
+    rows, classes = load_breast_cancer(return_X_y=True)
+    rows, test_rows, classes, test_classes = train_test_split(rows, classes, random_state=seed, stratify=classes)
+    y = np.where(np.arange(len(rows)) < 30, classes, -1)
+    wrong = rows.copy()
+    wrong[100] *= 1000
+    options = {"max_steps": 30, "learning_rate": 0.03, "random_state": seed}
+    clean, dirty = quick(**options).fit(rows, y), quick(**options).fit(wrong, y)
+    assert (dirty.data_range_ <= np.ptp(rows, axis=0)).all()
+    assert (np.ptp(wrong, axis=0) > 10 * dirty.data_range_).all()
+    accuracy = clean.score(test_rows, test_classes)
+    assert accuracy > 0.86
+    assert dirty.score(test_rows, test_classes) == pytest.approx(accuracy, abs=0.03)
+
+
+def test_one_wrong_image_changes_nothing_for_the_others(fitted):
+    wrong = np.vstack([X, X[:1] * 1000])
+    estimator = quick(image_shape=(1, 8, 8), max_steps=1).fit(wrong, np.append(Y, -1))
+    assert estimator.data_range_.tolist() == fitted.data_range_.tolist() == [16] * 64
+    estimator = quick(image_shape=(1, 8, 8), max_steps=1).fit(wrong / 16, np.append(Y, -1))
+    assert (estimator.data_min_.max(), estimator.data_range_.min(), estimator.data_range_.max()) == (0, 1, 1)
+
+
+def test_features_that_the_unit_interval_would_blur_are_spread_over_it():
+    rows = np.column_stack([np.linspace(0, 1, 40), np.linspace(0.02, 0.03, 40), np.linspace(0, 0.0625, 40)])
+    estimator = quick(max_steps=1).fit(rows, np.arange(40) % 2)
+    assert estimator.data_min_.tolist() == [0, 0.02, 0]
+    assert estimator.data_range_ == pytest.approx([1, 0.01, 1])
 
 
 def test_what_lies_outside_the_range_is_clipped(fitted):
@@ -330,15 +499,58 @@ SENTENCES = {
     "-1 among strings": (
         lambda: quick().fit(X, np.where(Y >= 0, NAMES[Y], -1).astype(str)),
         ValueError,
-        'expected -1, the integer, .* dtype=object .* got "-1"',
+        'y: expected None, or -1 beside strings in an array of dtype=object, .*; got "-1" in 90 places',
+    ),
+    "-1 and 1": (
+        lambda: quick().fit(X, np.where(DIGIT_LABELS[:120] > 0, 1, -1)),
+        ValueError,
+        "y: expected two classes or more; got -1 and 1, where -1 marks unlabelled rows, .*: encode the classes as 0",
+    ),
+    "nan among strings": (
+        lambda: quick().fit(X, np.where(KNOWN, NAMES[Y], np.nan).astype(str)),
+        ValueError,
+        'y: expected None, or -1 .*; got "nan" in 90 places',
+    ),
+    "words and numbers": (
+        lambda: quick().fit(X[:4], [1, "a"] * 2),
+        TypeError,
+        "y: expected classes of one type.* int and str",
+    ),
+    "infinite class": (
+        lambda: quick().fit(X[:4], [1, 2, 1, np.inf]),
+        ValueError,
+        "y: expected classes.*; got infinity",
+    ),
+    "words in X": (
+        lambda: quick().fit(pd.DataFrame({"size": [1.0, 2], "colour": ["red", "blue"]}), [0, 1]),
+        ValueError,
+        "X: expected numbers; got 'red' in column 'colour'",
+    ),
+    "NaN in X": (
+        lambda: quick().fit(pd.DataFrame({"size": [1.0, 2], "age": [3, np.nan]}), [0, 1]),
+        ValueError,
+        "X: expected finite numbers; got NaN in row 1 of column 'age', 1 such rows",
+    ),
+    "infinity in X": (
+        lambda: quick().fit([[1, 2], [np.inf, 3]], [0, 1]),
+        ValueError,
+        "got infinity in row 1 of column 0",
+    ),
+    "no weight": (
+        lambda: quick().fit(X, Y, np.zeros(120)),
+        ValueError,
+        "sample_weight: .* positive .*; got zero for all",
+    ),
+    "negative weight": (lambda: quick().fit(X, Y, -np.ones(120)), ValueError, "sample_weight: .* at least 0; got -1"),
+    "one weight": (lambda: quick().fit(X, Y, 2.0), ValueError, r"sample_weight: expected shape \(120,\).*; got \(\)"),
+    "weights in words": (lambda: quick().fit(X, Y, ["a"] * 120), TypeError, "sample_weight: expected numbers"),
+    "weights for M1": (
+        lambda: quick(model=M1).fit(X, Y, np.arange(1, 121)),
+        ValueError,
+        "sample_weight: expected equal weights .* for M1, which looks at all labelled rows at once",
     ),
     "sizes of images": (lambda: quick(image_shape=(1, 8, 9)).fit(X, Y), ValueError, r"64 numbers .* got \(1, 8, 9\)"),
     "a size alone": (lambda: quick(image_shape=64).fit(X, Y), ValueError, "image_shape: expected .*; got 64"),
-    "integers among objects": (
-        lambda: quick().fit(X[:4], np.array([1, 2, -1, 1], dtype=object)),
-        TypeError,
-        "y: expected strings, and -1",
-    ),
     "two channels": (lambda: quick(image_shape=(2, 8, 4)).fit(X, Y), ValueError, "image_shape: .* 1 or 3 channels"),
     "augmentation of rows": (
         lambda: quick(augmentation=Augmentation()).fit(X, Y),
