@@ -146,7 +146,9 @@ def find_images(path: str | Path) -> list[Path]:
         )
     files = images_in(path, "path")
     if not files:
-        raise ValueError(f"path: expected images in the folder {str(path)!r}, got none.")
+        folders = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+        hint = f" but folders, such as {folders[0]!r}; name those that hold the images" if folders else ""
+        raise ValueError(f"path: expected images in the folder {str(path)!r}, got none{hint}.")
     return files
 
 

@@ -391,7 +391,12 @@ def test_find_images_lists_a_folder_or_a_file(root):
 
 
 def test_find_images_refuses_what_holds_none(root):
-    with pytest.raises(ValueError, match=r"path: expected images in the folder .*, got none"):
+    with pytest.raises(
+        ValueError, match=r"path: expected images in .*, got none but folders, such as 'cat'; name"
+    ):
         find_images(root)
+    (root / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"path: expected images in the folder .*empty', got none\.$"):
+        find_images(root / "empty")
     with pytest.raises(FileNotFoundError, match=r"path: expected an image file or a folder .* does not exist"):
         find_images(root / "elsewhere")

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from PIL import Image
 
 from data import ImageFolder
 from data.image_files import read_image
+from inference import fit, load
+from inference.evaluation import class_probabilities
 from inference.explorer.uploads import read_upload
+from inference.main import main
+from inference.recipe import TrainerOptions
+from models import M2
+from models.networks import MLP
+from models.priors import StandardNormal
 
 SHAPE = (1, 8, 8)
 
@@ -213,6 +221,28 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path, suffix):
     frames = [Image.fromarray(np.full((8, 8), value, dtype=np.uint8)) for value in (60, 200)]
     frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], duration=50)
     assert (read_image(tmp_path / f"x.{suffix}", SHAPE).int() - 60).abs().max() <= 2
+
+
+def test_a_run_keeps_the_scale_of_its_images(tmp_path, capsys):
+    for name, largest in (("a", 4000), ("b", 900)):
+        write(tmp_path / "set" / name / "x.png", steps(largest))
+    folder = tmp_path / "run"
+    model = M2(SHAPE, 2, networks=MLP((4,)), prior=StandardNormal(2))
+    options = {"baselines": False, "max_steps": 1, "batch_size": 1, "trainer": TrainerOptions(progress_bar=False)}
+    with mock.patch("inference.report.write_report"):
+        assert fit(model, read(tmp_path / "set"), folder=str(folder), **options).bits == 12
+    run = load(str(folder), with_data=False)
+    assert (run.bits, load(str(folder)).bits) == (12, 12)
+    later = write(tmp_path / "later.png", steps(700))
+    capsys.readouterr()
+    assert main(["classify", str(folder), str(later)]) == 0
+    shown = [float(cell) for cell in capsys.readouterr().out.splitlines()[1].split(",")[-2:]]
+    pixels = torch.from_numpy(np.rint(steps(700) * (255 / 4095)) / 255).to(torch.get_default_dtype())
+    by_hand = class_probabilities(run.model, pixels.view(1, *SHAPE))[0].tolist()
+    assert shown == pytest.approx(by_hand, abs=1e-4)
+    # Taken for 16 bits, the image would be 16 times as dark.
+    dark = class_probabilities(run.model, pixels.view(1, *SHAPE) / 16)[0].tolist()
+    assert shown != pytest.approx(dark, abs=2e-4)
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "JPEG"])
