@@ -3,32 +3,34 @@
 A model is asked only for its two Pyro programs, `model` and `guide`, for `classify` and for `reconstruct`. So
 whatever trains can be evaluated, and nothing here has to be told how many latent variables there are.
 
-    w_s = p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
+    w_s = p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y), fitted to each image: `inference.proposal`
     p(x, y) ≈ 1/S Σ_s w_s                 for each class y
     p(x)    = Σ_y p(x, y)                 a sum, not a sample
     p(y|x)  = p(x, y) / p(x)
 
 Burda, Grosse and Salakhutdinov 2015, arXiv 1509.00519. The logarithm of an unbiased estimate is too small on
 average: log p(x) is bounded from below, the more tightly the larger S is; with S = 1 and y weighted by q(y|x)
-it is the ELBO.
+it is the ELBO. How far to trust such a figure its weights say, v_s = Σ_y w_s of sample s: their effective number,
+and the k̂ of their tail (`inference.weights`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
-from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from tqdm import tqdm
 
 from data import ImageData
 from inference.bounds import PlainBound, SummedBound
 from inference.calibration import Calibration, calibrate
+from inference.proposal import SAMPLES, fit_proposal, weigh
+from inference.weights import FEWEST_SAMPLES, K_LIMIT, effective_samples, pareto_k
 from models import SemiSupervisedModel
 from models.likelihoods import PIXEL_LEVELS, Likelihood
 from models.networks import ImageShape
@@ -54,6 +56,8 @@ __all__ = [
 # on the way is some 50 MiB for an MLP and 300 for convolutions; an accelerator wants more work at a time.
 _PIXELS_AT_ONCE = 2**19
 _PIXELS_AT_ONCE_ON_ACCELERATORS = 2**22
+# So many times more memory a pixel takes where a gradient is computed.
+_KEPT_BY_A_GRADIENT = 1
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,18 @@ class ImportanceEstimate:
 
     Attributes:
         log_joint: Estimates of log p(x, y), (batch, classes); of log p(x), (batch, 1), where the story has no class.
+        effective_samples: Effective number of the samples behind log p(x), of their weights v_s = Σ_y w_sy; (batch,).
+        pareto_k: The same weights' Pareto k̂, (batch,); NaN where there are fewer than 25 samples.
     """
 
     log_joint: Tensor
+    effective_samples: Tensor
+    pareto_k: Tensor
+
+    @classmethod
+    def of(cls, parts: "Sequence[ImportanceEstimate]") -> "ImportanceEstimate":
+        """Return the estimates of several batches as those of one."""
+        return cls(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
     @property
     def log_evidence(self) -> Tensor:
@@ -82,14 +95,20 @@ class Evaluation:
     """What is known of a model after it has met the test images.
 
     Attributes:
-        classifier: Of q(y|x), on all test images.
+        classifier: Of q(y|x), on all test images as `seen_by_classifier` says.
         main_classes: Of the sums of q(y|x) over the classes of each main class; None where the data have none.
-        posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them; None where the model's
-            story has no class, or its ELBO does not bound log p(x).
+        posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them as `seen_by_posterior` says;
+            None where the model's story has no class, or its ELBO does not bound log p(x).
+        classifier_beside_posterior: Of q(y|x) on the very images and pixels that `posterior` is of; None as above.
         log_likelihood: Mean of log p(x) over those images, in nats per image; a lower bound in expectation. A
             probability's logarithm where the likelihood is discrete, a density's otherwise. None where the model's
             ELBO does not bound it.
         log_likelihood_error: Its standard error over images; NaN where there is only one, None as above.
+        effective_samples: How many of the samples stand behind log p(x) of an image, and p(y|x) with it: the median
+            over those images of the effective sample size of v_s = Σ_y w_sy, of at most `num_samples`; None as above.
+        pareto_k: The median over images of the same weights' Pareto k̂; None as above, and for fewer than 25 samples.
+        share_unreliable: The share of the images whose k̂ is above 0.7, so that their estimate cannot be relied on;
+            None likewise.
         bits_per_dimension: The same in bits per pixel and channel; see `bits_per_dimension`.
         elbo: Mean of -U(x) over the same images, one sample of z for each class, in nats per image.
         terms: Its terms, in nats per image; see `inference.objective`.
@@ -97,27 +116,38 @@ class Evaluation:
             colour and what the model makes of them.
         num_samples: S, importance samples for each class.
         seed: Of the choice of images, of the binarisation and of the samples.
+        seen_by_classifier: The pixels behind `classifier` and the reconstruction error: "grey" or "colour".
+        seen_by_posterior: The pixels behind log p(x), the ELBO, p(y|x) and the q(y|x) beside it: "binarised once" where
+            the data are binarised, or the same.
         probabilities: q(y|x), (test images, classes).
         labels: Their classes, (test images,).
         posterior_labels: Classes of the likelihood images, (likelihood images,).
         posterior_probabilities: p(y|x), (likelihood images, classes), or None.
+        probabilities_beside_posterior: q(y|x) of the same pixels, (likelihood images, classes), or None.
     """
 
     classifier: Calibration
     main_classes: Calibration | None
     posterior: Calibration | None
+    classifier_beside_posterior: Calibration | None
     log_likelihood: float | None
     log_likelihood_error: float | None
+    effective_samples: float | None
+    pareto_k: float | None
+    share_unreliable: float | None
     bits_per_dimension: float | None
     elbo: float
     terms: dict[str, float]
     reconstruction_error: float
     num_samples: int
     seed: int
+    seen_by_classifier: str
+    seen_by_posterior: str
     probabilities: Tensor
     labels: Tensor
     posterior_labels: Tensor
     posterior_probabilities: Tensor | None
+    probabilities_beside_posterior: Tensor | None
 
     @property
     def num_images(self) -> int:
@@ -131,7 +161,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays in plain numbers; None where a number is not defined."""
-        error = self.log_likelihood_error
+        error, beside = self.log_likelihood_error, self.classifier_beside_posterior
         return {
             "num_images": self.num_images,
             "num_likelihood_images": self.num_likelihood_images,
@@ -140,8 +170,14 @@ class Evaluation:
             "classifier": self.classifier.to_dict(),
             "main_classes": None if self.main_classes is None else self.main_classes.to_dict(),
             "posterior": None if self.posterior is None else self.posterior.to_dict(),
+            "classifier_beside_posterior": None if beside is None else beside.to_dict(),
+            "seen_by_classifier": self.seen_by_classifier,
+            "seen_by_posterior": self.seen_by_posterior,
             "log_likelihood": self.log_likelihood,
             "log_likelihood_error": None if error is None or math.isnan(error) else error,
+            "effective_samples": self.effective_samples,
+            "pareto_k": self.pareto_k,
+            "share_unreliable": self.share_unreliable,
             "bits_per_dimension": self.bits_per_dimension,
             "elbo": self.elbo,
             "terms": dict(self.terms),
@@ -160,8 +196,9 @@ def evaluate(
 ) -> Evaluation:
     """Meet the test images: accuracy and calibration, log p(x), p(y|x), the ELBO and its terms.
 
-    q(y|x) sees every test image, in grey; the likelihood sees what a model sees in training, so binarised
-    (once, by the seed) where the data are. The model keeps its training mode and torch its random state.
+    q(y|x) sees every test image, in grey or colour; the likelihood sees what a model sees in training, so binarised
+    (once, by the seed) where the data are. q(y|x) is also asked of what the likelihood sees, so that it can be compared
+    with p(y|x). The model keeps its training mode and torch its random state.
 
     Args:
         model: The model, on any device.
@@ -191,36 +228,54 @@ def evaluate(
     chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
     with seeded(seed):
         images = data.test_images.cpu()[chosen]
-        estimate, terms = _observe(model, data, images, num_samples, generator, progress_bar)
+        estimate, beside, terms = _observe(model, data, images, num_samples, generator, progress_bar)
+    seen = "grey" if data.image_shape[0] == 1 else "colour"
     evaluation = Evaluation(
         classifier=calibrate(probabilities, labels),
         main_classes=calibrate_main_classes(probabilities, data),
         posterior=None,
+        classifier_beside_posterior=None,
         log_likelihood=None,
         log_likelihood_error=None,
+        effective_samples=None,
+        pareto_k=None,
+        share_unreliable=None,
         bits_per_dimension=None,
         elbo=-terms["negative_elbo"],
         terms=terms,
         reconstruction_error=_reconstruction_error(model, data),
         num_samples=num_samples,
         seed=seed,
+        seen_by_classifier=seen,
+        seen_by_posterior="binarised once" if data.binarise else seen,
         probabilities=probabilities,
         labels=labels,
         posterior_labels=labels[chosen],
         posterior_probabilities=None,
+        probabilities_beside_posterior=None,
     )
     if estimate is None:
         return evaluation
     log_evidence = estimate.log_evidence
     log_likelihood = log_evidence.mean().item()
-    posterior = estimate.posterior if model.label_in_story else None
-    return replace(
+    known_tail = num_samples >= FEWEST_SAMPLES
+    evaluation = replace(
         evaluation,
-        posterior=None if posterior is None else calibrate(posterior, labels[chosen]),
         log_likelihood=log_likelihood,
         log_likelihood_error=(log_evidence.std() / num_images**0.5).item() if num_images > 1 else math.nan,
+        effective_samples=estimate.effective_samples.median().item(),
+        pareto_k=estimate.pareto_k.median().item() if known_tail else None,
+        share_unreliable=(estimate.pareto_k > K_LIMIT).double().mean().item() if known_tail else None,
         bits_per_dimension=bits_per_dimension(log_likelihood, model.image_shape, model.likelihood),
-        posterior_probabilities=posterior,
+    )
+    if not model.label_in_story:
+        return evaluation
+    return replace(
+        evaluation,
+        posterior=calibrate(estimate.posterior, labels[chosen]),
+        posterior_probabilities=estimate.posterior,
+        classifier_beside_posterior=calibrate(beside, labels[chosen]),
+        probabilities_beside_posterior=beside,
     )
 
 
@@ -263,11 +318,13 @@ def latent_means(model: SemiSupervisedModel, pixels: Tensor) -> Tensor:
 
 
 def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> ImportanceEstimate:
-    """Estimate log p(x, y) for every class by importance sampling from q(z | x, y).
+    """Estimate log p(x, y) for every class by importance sampling.
 
         log p(x, y) ≈ log 1/S Σ_s p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
 
-    Burda et al. 2015, arXiv 1509.00519. Runs in chunks, over images and over samples.
+    Burda et al. 2015, arXiv 1509.00519. q is the model's guide, moved and scaled for each image and class: the fit, the
+    same for all models, is `inference.proposal.fit_proposal`, and its samples are none of these. Runs in chunks, over
+    images and over samples.
 
     Args:
         model: The model, on any device.
@@ -282,22 +339,27 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
         raise ValueError(f"model: expected one whose guide has a density; got {type(model).__name__}, which has none.")
     device, num_classes = device_of(model), model.num_classes if model.label_in_story else 1
     y = torch.arange(num_classes, device=device).unsqueeze(-1) if model.label_in_story else None  # (classes, 1)
-    samples_at_once = min(num_samples, _images_at_once(model, copies=num_classes))
-    images_at_once = _images_at_once(model, copies=num_classes * samples_at_once)
-    log_joint = []
-    for images in torch.split(x.to(device), images_at_once):
+    found = []
+    for images in torch.split(x.to(device), _images_at_once(model, copies=num_classes * SAMPLES * _KEPT_BY_A_GRADIENT)):
+        with evaluating(model):
+            proposal = fit_proposal(model, images, y)
+        samples_at_once = _images_at_once(model, copies=num_classes * len(images))
         log_w = torch.cat(
             [
-                log_weights(model, images, y, min(samples_at_once, num_samples - done)).cpu().double()
+                log_weights(model, images, y, min(samples_at_once, num_samples - done), proposal).cpu().double()
                 for done in range(0, num_samples, samples_at_once)
             ]
-        )  # (samples, classes, batch), or (samples, batch)
-        log_joint.append((log_w.logsumexp(0) - math.log(num_samples)).view(num_classes, -1).T)  # (batch, classes)
-    return ImportanceEstimate(torch.cat(log_joint))
+        ).view(num_samples, num_classes, len(images))
+        log_joint = (log_w.logsumexp(0) - math.log(num_samples)).T  # (batch, classes)
+        log_v = log_w.logsumexp(1)  # (samples, batch)
+        found.append(ImportanceEstimate(log_joint, effective_samples(log_v), pareto_k(log_v)))
+    return ImportanceEstimate.of(found)
 
 
-def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor | None, num_samples: int) -> Tensor:
-    """Return log w = log p(x, y, z) - log q(z | x, y) for samples z of the guide.
+def log_weights(
+    model: SemiSupervisedModel, x: Tensor, y: Tensor | None, num_samples: int, proposal: Messenger | None = None
+) -> Tensor:
+    """Return log w = log p(x, y, z) - log q(z | x, y) for samples z of the guide, or of a proposal around it.
 
     The samples stand in a plate of their own, left of the classes: every latent variable is drawn anew for
     each sample, also one that does not depend on y; what a network makes of x and y alone is computed once.
@@ -308,20 +370,14 @@ def log_weights(model: SemiSupervisedModel, x: Tensor, y: Tensor | None, num_sam
         y: Classes that broadcast with the batch: (batch,), or (classes, 1) for every class of every image; None for
             a story without a class.
         num_samples: S.
+        proposal: What the guide is moved by; see `inference.proposal`. None for the guide itself.
 
     Returns:
         (samples, batch), or (samples, classes, batch); in nats.
     """
-    samples = pyro.plate("samples", num_samples, dim=-2 if y is None else -1 - y.dim())
-    # The parameters are not asked for: a model then shows none of them to Pyro's store.
-    with evaluating(model), pyro.settings.context(module_local_params=True):
-        with samples:
-            guide = poutine.trace(model.guide).get_trace(x, y)
-        with samples:
-            story = poutine.trace(poutine.replay(model.model, guide)).get_trace(x, y)
-        latents = [name for name, site in _sites(guide).items() if not site["is_observed"]]
-        # Here too no gradient: densities of weights, such as a learned mixture's, would keep every sample in memory.
-        return _log_prob(story, list(_sites(story))) - _log_prob(guide, latents)
+    # No gradient: densities of weights, such as a learned mixture's, would keep every sample in memory.
+    with evaluating(model):
+        return weigh(model, x, y, num_samples, proposal if proposal is not None else Messenger())
 
 
 def bits_per_dimension(log_evidence: float, image_shape: ImageShape, likelihood: Likelihood) -> float:
@@ -381,9 +437,10 @@ def _observe(
     num_samples: int,
     generator: torch.Generator,
     progress_bar: bool,
-) -> tuple[ImportanceEstimate | None, dict[str, float]]:
-    """Estimate log p(x, y), where it can be, and the mean terms of the ELBO for the same observations."""
-    log_joint: list[Tensor] = []
+) -> tuple[ImportanceEstimate | None, Tensor, dict[str, float]]:
+    """Estimate log p(x, y), where it can be; q(y|x) and the mean terms of the ELBO for the same observations."""
+    estimates: list[ImportanceEstimate] = []
+    probabilities: list[Tensor] = []
     terms: dict[str, float] = {}
     hidden = None if progress_bar else True  # None: hidden where there is no terminal
     with tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=hidden) as bar:
@@ -395,10 +452,11 @@ def _observe(
             with pyro.validation_enabled(not terms):
                 for name, value in _elbo_terms(model, x.to(device_of(model))).items():
                     terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
+                probabilities.append(class_probabilities(model, x))
                 if model.bounds_evidence:
-                    log_joint.append(importance_sampling(model, x, num_samples).log_joint)
+                    estimates.append(importance_sampling(model, x, num_samples))
             bar.update(len(chunk))
-    return ImportanceEstimate(torch.cat(log_joint)) if log_joint else None, terms
+    return ImportanceEstimate.of(estimates) if estimates else None, torch.cat(probabilities), terms
 
 
 def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
@@ -418,17 +476,6 @@ def _reconstruction_error(model: SemiSupervisedModel, data: ImageData) -> float:
             x = data.pixels(chunk).to(device_of(model))
             total += (x - model.reconstruct(x)).square().double().sum().item()
     return total / data.test_images.numel()
-
-
-def _sites(trace: Trace) -> dict[str, Any]:
-    """Return the sample sites of a trace, without its plates."""
-    nodes = poutine.util.prune_subsample_sites(trace).nodes
-    return {name: site for name, site in nodes.items() if site["type"] == "sample"}
-
-
-def _log_prob(trace: Trace, names: list[str]) -> Tensor:
-    trace.compute_log_prob(lambda name, site: name in names)
-    return sum((trace.nodes[name]["log_prob"] for name in names), torch.zeros(()))
 
 
 def _images_at_once(model: SemiSupervisedModel, copies: int = 1) -> int:

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from data import ImageData
 from inference import figures
 from inference.calibration import Calibration
+from inference.captions import CAPTIONS, elbo_in_words, terms_table
 from inference.evaluation import Evaluation, device_of, seeded
 from inference.files import write_atomically
 from inference.objective import Sizes
+from inference.weights import FEWEST_SAMPLES, K_LIMIT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +28,9 @@ _UNNAMED = (
     "No training image has a label: the model was not told which class is which, and an accuracy compares its classes "
     "with those of the data by number alone."
 )
+WARNED_FROM = 0.1
+"""From which share of images with k̂ above 0.7 on there is a warning."""
+
 _SHOWN_IMAGES = 10
 _MAPPED_IMAGES = 2000
 
@@ -88,7 +93,8 @@ def result(run: "Run") -> str:
         rows += [
             "",
             "Last epoch. The baselines are the same classifier on the same labels, steps and augmentation, with the "
-            "generative terms off; what the generative story adds is the difference.",
+            "generative terms off; what the generative story adds is the difference. All saw the same test images, in "
+            f"{run.evaluation.seen_by_classifier}.",
         ]
     return "\n".join(rows)
 
@@ -98,18 +104,26 @@ def _row(name: str, calibration: Calibration, seconds: float) -> str:
 
 
 def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
-    """Return an evaluation as lines of Markdown."""
+    """Return an evaluation as lines of Markdown; every row says what pixels it is of."""
+    grey, observed = evaluation.seen_by_classifier, evaluation.seen_by_posterior
     lines = [
-        "| on the test images | images | accuracy | NLL (nats) | ECE | Brier |",
-        "|---|---|---|---|---|---|",
-        _calibration_row("q(y\\|x), the classifier", evaluation.classifier, evaluation.num_images),
+        "| on the test images | pixels | images | accuracy | NLL (nats) | ECE | Brier |",
+        "|---|---|---|---|---|---|---|",
+        _calibration_row("q(y\\|x), the classifier", grey, evaluation.classifier, evaluation.num_images),
     ]
     if evaluation.posterior is not None:
+        assert evaluation.classifier_beside_posterior is not None
+        num_images = evaluation.num_likelihood_images
         name = f"p(y\\|x), {evaluation.num_samples} importance samples"
-        lines.append(_calibration_row(name, evaluation.posterior, evaluation.num_likelihood_images))
+        lines += [
+            _calibration_row(
+                "q(y\\|x) of what p(y\\|x) sees", observed, evaluation.classifier_beside_posterior, num_images
+            ),
+            _calibration_row(name, observed, evaluation.posterior, num_images),
+        ]
     if evaluation.main_classes is not None:
         name = "main classes, sums of q(y\\|x)"
-        lines.append(_calibration_row(name, evaluation.main_classes, evaluation.num_images))
+        lines.append(_calibration_row(name, grey, evaluation.main_classes, evaluation.num_images))
     lines.append("")
     if evaluation.log_likelihood is not None:
         each = " for each class" if evaluation.posterior is not None else ""  # None: no class in the story
@@ -119,16 +133,36 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
             f"importance samples{each}, mean and standard error over {evaluation.num_likelihood_images} images"
             + (", binarised once" if data.binarise else "")
         )
-    terms = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.terms.items() if name != "negative_elbo")
-    lines.append(f"- ELBO {evaluation.elbo:.2f} nats: {terms}")
-    lines.append(f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, per pixel in [0, 1])")
+        lines += [f"- {line}" for line in reliability_lines(evaluation)]
+    lines.append(f"- {elbo_in_words(evaluation.terms)}")
+    lines.append(
+        f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, per pixel in [0, 1], {grey})"
+    )
     return lines
 
 
-def _calibration_row(name: str, calibration: Calibration, num_images: int) -> str:
+def reliability_lines(evaluation: Evaluation) -> list[str]:
+    """Say how far the importance samples can be trusted, with a warning where it is not far."""
+    said = (
+        f"effective sample size {evaluation.effective_samples:.1f} of {evaluation.num_samples} (median over images); "
+    )
+    if evaluation.share_unreliable is None:
+        return [f"{said}Pareto k̂ is not known from fewer than {FEWEST_SAMPLES} samples"]
+    share = f"{evaluation.share_unreliable:.0%}"
+    lines = [f"{said}Pareto k̂ {evaluation.pareto_k:.2f} (median), above {K_LIMIT} for {share} of the images"]
+    if evaluation.share_unreliable > WARNED_FROM:
+        what = "log p(x) and p(y|x)" if evaluation.posterior is not None else "log p(x)"
+        lines.append(
+            f"Warning: for {share} of the images k̂ is above {K_LIMIT}: few samples carry the weight there, and {what} "
+            "cannot be relied on; log p(x) is likely too low. More samples (--num_samples) may help."
+        )
+    return lines
+
+
+def _calibration_row(name: str, pixels: str, calibration: Calibration, num_images: int) -> str:
     return (
-        f"| {name} | {num_images} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} "
-        f"| {calibration.brier:.3f} |"
+        f"| {name} | {pixels} | {num_images} | {calibration.accuracy:.2%} | {calibration.nll:.3f} "
+        f"| {calibration.ece:.2%} | {calibration.brier:.3f} |"
     )
 
 
@@ -140,8 +174,10 @@ def write_report(run: "Run") -> None:
     if run.evaluation is not None:
         sections["Evaluation"] = "\n".join(evaluation_lines(run.evaluation, run.data))
     sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
-    sections["Terms of J at the last epoch (nats per image)"] = _terms_table(run.history[-1])
-    sections["Pictures"] = "\n\n".join(f"![{path.stem}](figures/{path.name})" for path in pictures)
+    sections["Terms of J at the last epoch (nats per image)"] = terms_table(run.history[-1])
+    sections["Pictures"] = "\n\n".join(
+        f"![{path.stem}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*" for path in pictures
+    )
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
         of_main_classes = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
@@ -164,11 +200,6 @@ def _recipe_lines(run: "Run") -> list[str]:
         hardware(),
         "every option: config.yaml; every epoch: metrics.csv",
     ]
-
-
-def _terms_table(row: dict[str, float]) -> str:
-    terms = [f"| {name} | {value:.4g} |" for name, value in row.items() if name not in ("epoch", "step", "seconds")]
-    return "\n".join(["| term | value |", "|---|---|", *terms])
 
 
 def hardware() -> str:
@@ -250,11 +281,17 @@ def _pictures_of_numbers(run: "Run") -> "dict[str, Axes]":
         if evaluation.posterior_probabilities is None:
             drawn["reliability"] = figures.reliability_diagram(evaluation.probabilities, evaluation.labels)
         else:
+            assert evaluation.probabilities_beside_posterior is not None
             left, right = Figure(figsize=(9.2, 5.4), layout="constrained").subplots(1, 2)
-            figures.reliability_diagram(evaluation.probabilities, evaluation.labels, ax=left)
+            # The same images and pixels on both sides.
+            figures.reliability_diagram(
+                evaluation.probabilities_beside_posterior, evaluation.posterior_labels, "q(y|x)", ax=left
+            )
             drawn["reliability"] = figures.reliability_diagram(
                 evaluation.posterior_probabilities, evaluation.posterior_labels, "p(y|x)", ax=right
             )
+            for ax in (left, right):
+                ax.set_title(f"{ax.get_title()}, {evaluation.seen_by_posterior}", size=10)
     if run.history:
         drawn["training_curves"] = figures.training_curves(run.history)[0]
     return drawn

@@ -121,8 +121,8 @@ def test_a_run_is_repeated_by_its_configuration(finished, tmp_path):
 def test_evaluate_prints_what_it_found(finished, capsys):
     assert main(["evaluate", str(finished), "--num_samples=3", "--num_images=10", "--checkpoint=best"]) == 0
     written = capsys.readouterr().out
-    assert re.search(r"^\| q\(y\\\|x\), the classifier \| 20 \| [\d.]+% \|", written, re.MULTILINE)
-    assert re.search(r"^\| p\(y\\\|x\), 3 importance samples \| 10 \| [\d.]+% \|", written, re.MULTILINE)
+    assert re.search(r"^\| q\(y\\\|x\), the classifier \| grey \| 20 \| [\d.]+% \|", written, re.MULTILINE)
+    assert re.search(r"^\| p\(y\\\|x\), 3 importance samples \| grey \| 10 \| [\d.]+% \|", written, re.MULTILINE)
     assert re.search(r"^- log p\(x\) -?[\d.]+ ± [\d.]+ nats", written, re.MULTILINE)
 
 

@@ -3,8 +3,10 @@
 import io
 import json
 import math
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -13,8 +15,9 @@ import torch
 from test_models import MODELS
 
 from data import ImageData
-from inference import calibration, evaluation
+from inference import calibration, evaluation, proposal
 from inference.calibration import calibrate, reliability_bins
+from inference.captions import elbo_in_words, signed_terms, terms_table
 from inference.evaluation import (
     bits_per_dimension,
     class_probabilities,
@@ -24,7 +27,8 @@ from inference.evaluation import (
     predict_probabilities,
 )
 from inference.objective import Objective, Observations, Sizes
-from inference.report import evaluation_lines
+from inference.report import evaluation_lines, reliability_lines
+from inference.weights import effective_samples, pareto_k
 from models import M2, SemiSupervisedModel
 from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP
@@ -140,15 +144,91 @@ def test_the_exact_posterior_makes_every_sample_exact(num_samples):
 def test_the_bound_rises_with_samples_up_to_the_evidence():
     model, x = LinearGaussian(spread=2.0), images(3000) / 255.0
     exact = model.log_joint(x).logsumexp(-1)
-    bounds = [importance_sampling(model, x, num_samples).log_evidence for num_samples in (1, 3, 9)]
+    y = torch.arange(CLASSES).unsqueeze(-1)
+    bounds = [log_weights(model, x, y, size).logsumexp((0, 1)) - math.log(size) for size in (1, 3, 9)]
     for lower, higher in zip(bounds, [*bounds[1:], exact], strict=True):
         rise = higher - lower
         assert rise.mean() > 4 * rise.std() / len(x) ** 0.5
     elbo = -evaluation._elbo_terms(model, x)["negative_elbo"]
     assert elbo < bounds[0].mean()
+    # Fitted to the image, one sample is worth more than nine of the guide's, and still no more than there is.
+    fitted = importance_sampling(model, x, 1).log_evidence
+    assert fitted.mean() > bounds[-1].mean()
+    assert (fitted - exact).mean() < 4 * (fitted - exact).std() / len(x) ** 0.5
     # Many samples leave no more than noise.
     error = importance_sampling(model, x[:200], 5000).log_evidence - exact[:200]
     assert abs(error.mean()) < 4 * error.std() / 200**0.5
+
+
+class Shifted(LinearGaussian):
+    """A guide that is off by `shift` in each dimension too."""
+
+    shift = 0.0
+
+    def posterior(self, x, y):
+        q = super().posterior(x, y)
+        return dist.MultivariateNormal(q.loc + self.shift, q.covariance_matrix)
+
+
+@pytest.mark.parametrize(("spread", "shift"), [(0.3, 0.0), (3.0, 0.0), (0.5, 1.5)])
+def test_a_proposal_is_fitted_where_the_guide_is_no_good(spread, shift):
+    model, x = Shifted(spread=spread), images(300) / 255.0
+    model.shift = shift
+    exact = model.log_joint(x)
+    found = importance_sampling(model, x, 100)
+    evidence, error = exact.logsumexp(-1), found.log_evidence - exact.logsumexp(-1)
+    log_v = log_weights(model, x, torch.arange(CLASSES).unsqueeze(-1), 100).logsumexp(1)
+    assert found.effective_samples.median() > 2 * effective_samples(log_v).median()
+    unreliable = (found.pareto_k > 0.7).double().mean()
+    assert unreliable < 0.2
+    if spread < 1:
+        assert (pareto_k(log_v) > 0.7).double().mean() > 2 * unreliable + 0.4
+    # ELBO <= estimate <= log p(x) but for noise
+    assert -evaluation._elbo_terms(model, x)["negative_elbo"] < found.log_evidence.mean()
+    assert -0.02 < error.mean() < 4 * error.std() / len(x) ** 0.5
+    # for every class, also one that is improbable
+    torch.testing.assert_close(found.log_joint, exact, rtol=0, atol=0.5)
+    # The estimate of p(x) has no bias: none of its samples has a part in the fit.
+    ratio = (importance_sampling(model, x.repeat(4, 1, 1, 1), 2).log_evidence - evidence.repeat(4)).exp()
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(ratio) ** 0.5
+
+
+def test_a_latent_variable_that_all_classes_share_is_fitted_to_the_probable_ones():
+    model, x = WithHelper(spread=0.4), images(100) / 255.0
+    model.more_of_guide = lambda x: pyro.sample("a", dist.Normal(1.5 + 0 * x.flatten(1).mean(-1), 0.3))
+    found, exact = importance_sampling(model, x, 100), model.log_joint(x)
+    assert abs((found.log_evidence - exact.logsumexp(-1)).mean()) < 0.02
+    torch.testing.assert_close(found.posterior, exact.softmax(-1), rtol=0, atol=0.1)
+    assert (found.pareto_k > 0.7).double().mean() < 0.1
+
+
+def test_a_latent_variable_that_cannot_be_moved_stays_as_it_is():
+    model, x = LinearGaussian(spread=0.5), images(50) / 255.0
+    model.more_of_model = lambda: (pyro.sample("share", dist.Beta(2.0, 2.0)), pyro.sample("coin", dist.Bernoulli(0.3)))
+    model.more_of_guide = lambda x: (
+        pyro.sample("share", dist.Beta(2.0, 1.5)),
+        pyro.sample("coin", dist.Bernoulli(0.5)),
+    )
+    error = importance_sampling(model, x, 200).log_evidence - model.log_joint(x).logsumexp(-1)
+    assert abs(error.mean()) < 0.05
+
+
+def test_what_effective_samples_are_by_hand():
+    w = torch.tensor([[1.0, 1.0], [1.0, 0.0], [2.0, 0.0]])
+    torch.testing.assert_close(effective_samples(w.log() - 900), torch.tensor([16 / 6, 1.0]))
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 1.0, 1.5])
+def test_pareto_k_is_that_of_a_pareto_distribution(k):
+    uniform = torch.rand(4000, 30, generator=torch.Generator().manual_seed(1))
+    found = pareto_k(-k * uniform.log() - 700)  # U^-k has a tail of shape k
+    assert found.mean().item() == pytest.approx(k, abs=0.05)
+
+
+def test_pareto_k_of_a_few_or_of_equal_weights():
+    assert pareto_k(torch.randn(24, 2)).isnan().all()
+    assert pareto_k(torch.randn(25, 2)).isfinite().all()
+    assert pareto_k(torch.full((100, 2), -50.0) + 1e-13 * torch.randn(100, 2)).tolist() == [0.0, 0.0]
 
 
 def test_one_sample_weighted_by_the_classifier_is_the_objective():
@@ -205,6 +285,7 @@ def test_m2_agrees_with_an_integral_over_z():
 def test_chunks_change_nothing(monkeypatch, pixels):
     model, x = LinearGaussian(), images(7) / 255.0
     monkeypatch.setattr(evaluation, "_PIXELS_AT_ONCE", pixels)
+    monkeypatch.setattr(proposal, "_STEPS", 2)  # an image at a time takes long
     torch.testing.assert_close(importance_sampling(model, x, 5).log_joint, model.log_joint(x), rtol=0, atol=1e-9)
     torch.testing.assert_close(class_probabilities(model, x), model.classify(x).probs, rtol=0, atol=1e-12)
     data = made_up_data(7)
@@ -322,12 +403,102 @@ def test_one_image_has_no_standard_error():
 
 
 def test_plain_numbers():
-    plain = evaluate(LinearGaussian(), made_up_data(3), num_samples=1).to_dict()
+    found = evaluate(LinearGaussian(), made_up_data(3), num_samples=1)
+    plain = found.to_dict()
+    beside = calibrate(found.probabilities_beside_posterior, found.posterior_labels)
     assert set(plain["classifier"]) == {"accuracy", "nll", "ece", "brier"} == set(plain["posterior"])
     assert plain.pop("main_classes") is None  # the data have none
+    assert plain.pop("classifier_beside_posterior") == beside.to_dict()
+    assert (plain.pop("seen_by_classifier"), plain.pop("seen_by_posterior")) == ("grey", "grey")
+    assert (plain.pop("pareto_k"), plain.pop("share_unreliable")) == (None, None)  # of one sample
     numbers = [value for key, value in plain.items() if key not in ("classifier", "posterior", "terms")]
     numbers += [*plain["classifier"].values(), *plain["posterior"].values(), *plain["terms"].values()]
     assert all(type(number) in (int, float) for number in numbers)
+
+
+def test_the_classifier_is_scored_on_the_very_pixels_that_the_posterior_sees():
+    data = made_up_data(20, (1, 8, 8), binarise=True)
+    seen = []
+
+    def observe(pixels, generator):
+        seen.append(ImageData.observe(data, pixels, generator))
+        return seen[-1]
+
+    data.observe = observe
+    model = M2((1, 8, 8), 3, prior=StandardNormal(2), networks=MLP((4,)), likelihood=Bernoulli())
+    found = evaluate(model, data, num_samples=2, num_images=12)
+    (x,) = seen
+    expected = model.classify(x).probs
+    torch.testing.assert_close(found.probabilities_beside_posterior, expected, rtol=0, atol=1e-12)
+    assert found.classifier_beside_posterior == calibrate(expected, found.posterior_labels)
+    grey = model.classify(data.pixels(data.test_images)).probs
+    assert found.classifier == calibrate(grey, data.test_labels)
+    lines = [line.split(" | ") for line in evaluation_lines(found, data)[2:5]]
+    assert [(name, pixels, int(number)) for name, pixels, number, *_ in lines] == [
+        ("| q(y\\|x), the classifier", "grey", 20),
+        ("| q(y\\|x) of what p(y\\|x) sees", "binarised once", 12),
+        ("| p(y\\|x), 2 importance samples", "binarised once", 12),
+    ]
+    assert [float(line[3].rstrip("%")) for line in lines[1:]] == pytest.approx(
+        [100 * of.accuracy for of in (found.classifier_beside_posterior, found.posterior)], abs=0.01
+    )
+
+
+def test_the_report_says_how_far_the_samples_can_be_relied_on():
+    data = made_up_data(6)
+    found = evaluate(LinearGaussian(spread=1.5), data, num_samples=30)
+    said = " ".join(reliability_lines(found))
+    assert f"effective sample size {found.effective_samples:.1f} of 30" in said
+    assert f"Pareto k̂ {found.pareto_k:.2f} (median), above 0.7 for {found.share_unreliable:.0%} of the images" in said
+    assert "Warning" not in " ".join(reliability_lines(replace(found, share_unreliable=0.05)))
+    warned = reliability_lines(replace(found, share_unreliable=0.34))[-1]
+    assert warned.startswith("Warning: for 34% of the images k̂ is above 0.7")
+    assert "log p(x) and p(y|x) cannot be relied on" in warned
+    few = evaluate(LinearGaussian(spread=1.5), data, num_samples=24)
+    assert "not known from fewer than 25 samples" in reliability_lines(few)[0]
+    assert set(f"- {line}" for line in reliability_lines(found)) <= set(evaluation_lines(found, data))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_terms_of_the_elbo_that_are_shown_add_up_to_it(name):
+    model = MODELS[name]().eval()
+    data = made_up_data(5, model.image_shape, model.num_classes, binarise=isinstance(model.likelihood, Bernoulli))
+    x = data.observe(data.pixels(data.test_images), torch.Generator().manual_seed(0))
+    terms = evaluation._elbo_terms(model, x)
+    signed = signed_terms(terms)
+    assert sum(signed.values()) == pytest.approx(terms["negative_elbo"], abs=1e-9)
+    assert signed.get("entropy", 0.0) <= 0
+    if "class prior" in signed:
+        with torch.no_grad():
+            expected = -(model.classify(x).probs * model.class_prior().logits).sum(-1).mean()
+        if name not in ("ADGM", "SDGM", "M1M2"):  # whose q(y|x) is a mean over another latent variable
+            assert signed["class prior"] == pytest.approx(expected.item())
+    _, names, numbers = elbo_in_words(terms).split(" (KL:")[0].split(" = ", 2)
+    written, total = numbers.removesuffix(" nats").split(" = ")
+    assert float(total) == pytest.approx(-terms["negative_elbo"], abs=0.006)
+    parts = [float(part) for part in re.sub(r" ([+-]) ", r" \1", written).split(" ")]
+    assert parts == pytest.approx([-value for value in signed.values()], abs=0.006)
+    assert len(parts) == len(re.split(r" [+-] ", names))
+
+
+def test_the_terms_of_j_are_shown_with_the_signs_by_which_they_add_up():
+    model = M2((1, 8, 8), 3, prior=StandardNormal(2), networks=MLP((4,)), likelihood=Bernoulli())
+    x, y = (torch.rand(4, 1, 8, 8) > 0.5).double(), torch.tensor([0, 2, 1, 1])
+    loss, terms = Objective()(model, Observations(x, y, x), Sizes(4, 4))
+    row = {"epoch": 1.0, "step": 2.0, "seconds": 3.0, "loss": loss.item()}
+    table = terms_table(row | {name: value.item() for name, value in terms.items()})
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    for part in ("labelled", "unlabelled"):
+        added = [float(value) for name, value, _ in rows if name.startswith(f"{part}: ") and "sum" not in name]
+        (total,) = [float(value) for name, value, _ in rows if name == f"{part}: **sum**"]
+        assert sum(added) == pytest.approx(total, abs=0.03)
+        assert total == pytest.approx(terms[f"{part}/negative_elbo"].item(), rel=1e-3)
+    assert [name for name, *_ in rows] == [
+        *("labelled: reconstruction", "labelled: kl", "labelled: class prior", "labelled: **sum**"),
+        *("unlabelled: reconstruction", "unlabelled: kl", "unlabelled: class prior", "unlabelled: entropy"),
+        *("unlabelled: **sum**", "loss", "classification"),
+    ]
+    assert all(len(words) > 10 for *_, words in rows)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -370,8 +541,8 @@ def test_refused_data():
         importance_sampling(LinearGaussian(), torch.rand(2, *SHAPE), 0)
 
 
-def test_evaluation_does_not_import_matplotlib():
-    code = "import sys, inference.evaluation; sys.exit('matplotlib' in sys.modules)"
+def test_evaluation_does_not_import_matplotlib_and_arviz_only_where_it_is_asked():
+    code = "import sys, inference.evaluation; sys.exit(not {'matplotlib', 'arviz_stats'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

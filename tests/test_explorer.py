@@ -5,6 +5,7 @@ import http.client
 import io
 import ipaddress
 import json
+import math
 import os
 import re
 import signal
@@ -37,6 +38,7 @@ from inference.explorer.latent import decode_point, latent_map, sample_class
 from inference.explorer.uploads import MOST_BYTES, read_upload
 from inference.main import main
 from inference.runs import load
+from inference.weights import pareto_k
 from models import M2, likelihoods
 from models.networks import MLP
 from models.priors import ClassConditional, StandardNormal
@@ -201,10 +203,25 @@ def test_binarised_pixels_are_cut_and_the_classifier_sees_grey():
     x = data.pixels(data.test_images[:1])
     assert torch.equal(found.observed, (x[0] > 0.5).double())
     torch.testing.assert_close(found.probabilities, class_probabilities(model, x)[0])
+    black = (x > 0.5).double()
     with seeded(0):
-        expected = importance_sampling(model, (x > 0.5).double(), 20)
-    torch.testing.assert_close(found.posterior.probabilities, expected.posterior[0])
-    assert found.posterior.log_evidence == pytest.approx(expected.log_evidence.item())
+        log_w = log_weights(model, black, torch.arange(3).unsqueeze(-1), 20)[..., 0]  # (samples, classes)
+    torch.testing.assert_close(found.posterior.probabilities, log_w.logsumexp(0).softmax(-1))
+    assert found.posterior.log_evidence == pytest.approx((log_w.logsumexp((0, 1)) - math.log(20)).item())
+    v = log_w.exp().sum(-1)
+    assert found.posterior.effective_samples == pytest.approx((v.sum() ** 2 / v.square().sum()).item())
+    assert found.posterior.pareto_k is None  # 20 samples have too short a tail
+    # What p(y|x) is compared with is q(y|x) of the same pixels.
+    torch.testing.assert_close(found.posterior.classifier, class_probabilities(model, black)[0])
+    assert not torch.equal(found.posterior.classifier, found.probabilities)
+    assert answer(run, data.test_images[0], num_samples=25).posterior.pareto_k == pytest.approx(
+        pareto_k(_log_v(model, black, 25)).item()
+    )
+
+
+def _log_v(model, x, num_samples):
+    with seeded(0):
+        return log_weights(model, x, torch.arange(3).unsqueeze(-1), num_samples).logsumexp(1)
 
 
 def with_a_good_guide():

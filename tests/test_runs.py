@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from matplotlib import pyplot
 import inference.runs
 from data import Digits
 from inference import Objective, figures, fit, load, resume
+from inference.captions import CAPTIONS
 from inference.checkpoints import read_checkpoint
 from inference.runs import baseline_objectives
 from inference.training import train
@@ -89,6 +91,8 @@ def test_a_run_leaves_a_folder(finished):
     pictures = re.findall(r"!\[.*\]\((.*)\)", report)
     assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    captions = dict(re.findall(r"!\[(\w+)\]\(.*\)\n\n\*(.*To see: .*)\*(?:\n|$)", report))
+    assert captions == {Path(name).stem: CAPTIONS[Path(name).stem] for name in pictures}
     assert pyplot.get_fignums() == []  # a notebook would show them, once more
     assert f"{finished.evaluation.classifier.accuracy:.2%}" in report
     assert "alpha = 1 N = 1,747" in report

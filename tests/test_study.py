@@ -206,7 +206,8 @@ def test_two_processes_do_not_work_on_one_study(study, tmp_path):
 
 
 def _result(seed=0, accuracy=90.0, labels=100, model="M2", **changes):
-    numbers = {"ece": 1.0, "log_likelihood": -100.0, "reconstruction_error": 0.01, "supervised": 80.0, **changes}
+    numbers = {"ece": 1.0, "log_likelihood": -100.0, "reconstruction_error": 0.01, "supervised": 80.0}
+    numbers |= {"effective_samples": None, "share_unreliable": None, **changes}
     return Result(
         "MNIST",
         model,
@@ -241,6 +242,25 @@ def test_the_table_has_means_and_standard_deviations_over_the_seeds():
     assert first.startswith(f"| MNIST | 100 | M2 | 93.00 ± {spread:.2f} | 80.00 ± 0.00 |  | 1.0 ± 0.0 | -100.0 ± 0.0 |")
     assert first.endswith("| 20 | 3 | 3 |")
     assert last.startswith("| MNIST | all | M2 | 99.00 | 80.00 |  | 1.0 |  | 0.0100 |")
+
+
+def test_the_table_says_how_far_log_p_can_be_relied_on():
+    old = _result(model="M1")  # of a table that was written before effective sample sizes were noted
+    found = [old, *(_result(seed, effective_samples=60.0 + 4 * seed, share_unreliable=9.0) for seed in (0, 1))]
+    text = results.table(found)
+    assert "| log p(x) | ESS | k̂ > 0.7 | error |" in text
+    assert "| -100.0 |  |  | 0.0100 |" in text
+    assert "| -100.0 ± 0.0 | 62 | 9 | 0.0100 ± 0.0000 |" in text
+    assert "Warning" not in text
+    assert "all of q(y|x) and of images in grey or colour" in text
+    narrow = _result(model="GMVAE", effective_samples=2.0, share_unreliable=86.0)
+    assert "Warning: log p(x) of GMVAE cannot be relied on" in results.table([*found, narrow])
+    assert results.from_csv(results.to_csv([*found, narrow])) == [*found, narrow]
+    head, line = results.to_csv([old]).splitlines()
+    without = [name for name in head.split(",") if name not in ("effective_samples", "share_unreliable")]
+    values = dict(zip(head.split(","), line.split(","), strict=True))
+    assert results.from_csv("\n".join([",".join(without), ",".join(values[name] for name in without)])) == [old]
+    assert "ESS" not in results.table([old])
 
 
 def test_the_plot_has_a_curve_for_every_model_and_published_figure():

@@ -41,6 +41,7 @@ from inference.explorer.drawing import Stroke
 from inference.explorer.explorer import Explorer, distinct_names
 from inference.explorer.uploads import MOST_BYTES
 from inference.figures import COLOURS
+from inference.weights import K_LIMIT
 
 MOST_SAMPLES = 100
 
@@ -299,6 +300,9 @@ def _posterior(explorer: Explorer, posterior: Posterior) -> dict[str, Any]:
         "high": posterior.high.tolist(),
         "log_evidence": posterior.log_evidence,
         "log_evidence_error": posterior.log_evidence_error,
+        "effective_samples": posterior.effective_samples,
+        "reliable": None if posterior.pareto_k is None else posterior.pareto_k <= K_LIMIT,
+        "classifier_words": in_words(posterior.classifier, explorer.run.class_names),
     }
 
 

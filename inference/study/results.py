@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from inference import figures
 from inference.files import write_atomically
-from inference.report import save_picture
+from inference.report import WARNED_FROM, save_picture
 from inference.study.plan import Cell, Plan
 from inference.study.work import RUNS, is_done
+from inference.weights import K_LIMIT
 
 SUPERVISED, CONSISTENCY = "supervised", "consistency alone"
 _PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
@@ -32,9 +33,11 @@ class Result:
         model: The name of its model.
         labels: How many labels; None for all.
         seed: Of the labels and everything else.
-        accuracy: Of q(y|x).
+        accuracy: Of q(y|x), on images in grey or colour, as those of the baselines.
         ece: Its expected calibration error.
         log_likelihood: log p(x) in nats, by importance sampling; None where nothing bounds it.
+        effective_samples: Median over images of the effective sample size behind it; None where it was not noted.
+        share_unreliable: The images whose Pareto k̂ is above 0.7, in percent; None likewise.
         reconstruction_error: Mean squared difference, per pixel in [0, 1].
         supervised: The accuracy of the supervised baseline, None where there was none.
         consistency: That of consistency alone, None likewise.
@@ -51,6 +54,8 @@ class Result:
     accuracy: float
     ece: float
     log_likelihood: float | None
+    effective_samples: float | None
+    share_unreliable: float | None
     reconstruction_error: float
     supervised: float | None
     consistency: float | None
@@ -85,6 +90,8 @@ def _result(cell: Cell, folder: Path) -> Result:
         accuracy=100 * found["classifier"]["accuracy"],
         ece=100 * found["classifier"]["ece"],
         log_likelihood=found["log_likelihood"],
+        effective_samples=found.get("effective_samples"),
+        share_unreliable=None if (share := found.get("share_unreliable")) is None else 100 * share,
         reconstruction_error=found["reconstruction_error"],
         supervised=baselines.get(SUPERVISED),
         consistency=baselines.get(CONSISTENCY),
@@ -117,7 +124,7 @@ def to_csv(results: Sequence[Result]) -> str:
 
 
 def from_csv(text: str) -> list[Result]:
-    """Read what `to_csv` wrote."""
+    """Read what `to_csv` wrote, also before effective sample sizes were noted."""
     return [
         Result(
             data=row["data"],
@@ -127,6 +134,8 @@ def from_csv(text: str) -> list[Result]:
             accuracy=float(row["accuracy"]),
             ece=float(row["ece"]),
             log_likelihood=_number(row["log_likelihood"]),
+            effective_samples=_number(row.get("effective_samples", "")),
+            share_unreliable=_number(row.get("share_unreliable", "")),
             reconstruction_error=float(row["reconstruction_error"]),
             supervised=_number(row["supervised"]),
             consistency=_number(row["consistency"]),
@@ -145,11 +154,16 @@ def _number(text: str) -> float | None:
 
 def table(results: Sequence[Result]) -> str:
     """Return means ± standard deviations over the seeds, in Markdown, and below what they were made with."""
+    told = any(each.effective_samples is not None for each in results)
     lines = [
-        "| data | labels | model | accuracy | supervised | consistency | ECE | log p(x) | error | steps | s | seeds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| data | labels | model | accuracy | supervised | consistency | ECE | log p(x) |"
+        + f" ESS | k̂ > {K_LIMIT} |" * told
+        + " error | steps | s | seeds |",
+        "|---|---|---|---|---|---|---|---|" + "---|---|" * told + "---|---|---|---|",
     ]
     for (data, labels, model), found in _by_setting(results).items():
+        of_samples = _told([each.effective_samples for each in found], 0, spread=False)
+        unreliable = _told([each.share_unreliable for each in found], 0, spread=False)
         lines.append(
             f"| {data} | {'all' if labels is None else labels} | {model} "
             f"| {_told([each.accuracy for each in found], 2)} "
@@ -157,18 +171,26 @@ def table(results: Sequence[Result]) -> str:
             f"| {_told([each.consistency for each in found], 2)} "
             f"| {_told([each.ece for each in found], 1)} "
             f"| {_told([each.log_likelihood for each in found], 1)} "
-            f"| {_told([each.reconstruction_error for each in found], 4)} "
+            + (f"| {of_samples} | {unreliable} " if told else "")
+            + f"| {_told([each.reconstruction_error for each in found], 4)} "
             f"| {_told([each.steps for each in found], 0, spread=False)} "
             f"| {_told([each.seconds for each in found], 0, spread=False)} | {len(found)} |"
         )
     hardware, commits = (sorted({getattr(each, name) for each in results}) for name in ("hardware", "commit"))
+    reliability = (
+        ", binarised once where the data are, with its effective sample size (median over images) and the % of images "
+        f"whose Pareto k̂ is above {K_LIMIT}, where it cannot be relied on"
+    )
     lines += [
         "",
         "Test images, last epoch; mean ± standard deviation over seeds, which draw labels and initial weights. "
-        "Accuracy, that of the supervised baseline and of consistency alone, and ECE in %; log p(x) in nats; mean "
-        "squared reconstruction error per pixel in [0, 1]; seconds of training. "
-        f"{'; '.join(hardware)}. Commit {', '.join(commits)}.",
+        "Accuracy, that of the supervised baseline and of consistency alone, and ECE in %, all of q(y|x) and of images "
+        f"in grey or colour; log p(x) in nats{reliability * told}; mean squared reconstruction error per pixel in "
+        f"[0, 1]; seconds of training. {'; '.join(hardware)}. Commit {', '.join(commits)}.",
     ]
+    unsure = sorted({each.model for each in results if (each.share_unreliable or 0) > 100 * WARNED_FROM})
+    if unsure:
+        lines += ["", f"Warning: log p(x) of {', '.join(unsure)} cannot be relied on: see k̂ > {K_LIMIT}."]
     return "\n".join(lines) + "\n"
 
 

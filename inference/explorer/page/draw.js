@@ -83,7 +83,8 @@ class AnswerPanel {
     this.find(".answer").textContent = answer.words;
     this.find(".second").textContent =
       `entropy ${answer.entropy.toFixed(2)} of ${Math.log(this.rows.length).toFixed(2)} nats` +
-      (posterior ? `; p(y|x) says ${posterior.words}` : "");
+      (posterior ? `; p(y|x) says ${posterior.words}` : "") +
+      (posterior && this.run.binarise ? `, of pixels of which q(y|x) says ${posterior.classifier_words}` : "");
     for (const [y, each] of this.rows.entries()) {
       const ofStory = posterior && [posterior.probabilities[y], posterior.low[y], posterior.high[y]];
       each.show(answer.probabilities[y], ofStory, y === best);
@@ -95,7 +96,9 @@ class AnswerPanel {
     this.showAnalogies(answer.analogies, best, (each) => `its style as a ${each}`);
     this.find(".evidence").textContent = !posterior
       ? `${this.run.model} has no p(y|x) of its own: there is the classifier's q(y|x) alone.`
-      : `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats. ` +
+      : `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats ` +
+      `(effective sample size ${posterior.effective_samples.toFixed(1)}` +
+      `${posterior.reliable === false ? "; k\u0302 is above 0.7: not to be relied on, as a rule too low" : ""}). ` +
       `p(x) and p(y|x) are by ${this.run.num_samples} importance samples for each class` +
       `${this.run.binarise ? ", of x binarised (cut at 0.5)" : ""}; ` +
       "the intervals say what other samples might give, two standard errors of the log-odds to each side.";
