@@ -185,9 +185,9 @@ def test_a_proposal_is_fitted_where_the_guide_is_no_good(spread, shift):
         assert (pareto_k(log_v) > 0.7).double().mean() > 2 * unreliable + 0.4
     # ELBO <= estimate <= log p(x) but for noise
     assert -evaluation._elbo_terms(model, x)["negative_elbo"] < found.log_evidence.mean()
-    assert -0.02 < error.mean() < 4 * error.std() / len(x) ** 0.5
+    assert -0.02 - 0.1 * shift < error.mean() < 4 * error.std() / len(x) ** 0.5
     # for every class, also one that is improbable
-    torch.testing.assert_close(found.log_joint, exact, rtol=0, atol=0.5)
+    assert ((found.log_joint - exact).mean(0).abs() < 0.02 + 0.3 * shift).all()
     # The estimate of p(x) has no bias: none of its samples has a part in the fit.
     ratio = (importance_sampling(model, x.repeat(4, 1, 1, 1), 2).log_evidence - evidence.repeat(4)).exp()
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(ratio) ** 0.5
