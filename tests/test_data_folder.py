@@ -391,9 +391,7 @@ def test_find_images_lists_a_folder_or_a_file(root):
 
 
 def test_find_images_refuses_what_holds_none(root):
-    with pytest.raises(
-        ValueError, match=r"path: expected images in .*, got none but folders, such as 'cat'; name"
-    ):
+    with pytest.raises(ValueError, match=r"path: expected images in .*, got none but folders, such as 'cat'; name"):
         find_images(root)
     (root / "empty").mkdir()
     with pytest.raises(ValueError, match=r"path: expected images in the folder .*empty', got none\.$"):
