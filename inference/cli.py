@@ -250,9 +250,7 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
     values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
     for option in needed:
         values = {path: value for path, value in values.items() if not f"{path}.".startswith(f"{option.path}.")}
-    chosen = {
-        path: class_named(value, path, CHOICES) or kind for path, kind in chosen.items() if (value := values.get(path))
-    }
+    chosen = _named(values)
     of_run = [action for action in parser._actions if {*action.option_strings} & set(_OF_RUN)]
     options = [option for option in _known(parser, chosen, others=False) if option.owner is not ArgumentParser]
     source = "the file" if "--config" in given else f"the recipe {_recipe_name(given)}"
@@ -646,11 +644,14 @@ def _chosen(arguments: list[str]) -> dict[str, type]:
     config = given.get("--config", "")
     description = read_yaml(config, "--config") if os.path.isfile(config) else yaml.safe_load(config)
     found = {"--model": models.M2, **chosen_in(description, CHOICES)}
-    for option, value in given.items():
-        path = option.replace(".init_args", "")
-        if option_name(path) in CHOICES and (kind := class_named(value, path, CHOICES)):
-            found[path] = kind
-    return found
+    named = {option.replace(".init_args", ""): value for option, value in given.items()}
+    return {path: kind for path, kind in found.items() if path not in named} | _named(named)
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, type]:
+    """Return the classes among the values of options."""
+    found = {path: class_named(value, path, CHOICES) for path, value in values.items() if option_name(path) in CHOICES}
+    return {path: kind for path, kind in found.items() if kind is not None}
 
 
 def _known(parser: ArgumentParser, chosen: Mapping[str, type], others: bool = True) -> list[Option]:

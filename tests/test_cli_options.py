@@ -255,7 +255,7 @@ CHOSEN = [
     ["--model", "M1M2", "--model.prior=VampPrior", "--model.inner_networks=MLP"],
     ["--model", "DistilledM2", "--model.feature_classifier", "LabelSpreading"],
     ["--model=SOMVAE", "--model.likelihood=Gaussian", "--recipe=few_labels"],
-    ["--recipe=none", "--max_steps=3"],
+    ["--recipe=none"],
     ["--data=DomainAdaptation", "--data.source=Digits", "--data.target=NumpyFiles", "--data.target.root=x"],
     *[["--model", each.__name__] for each in CHOICES["model"]],
     *[["--model.prior", each.__name__] for each in CHOICES["prior"]],
@@ -286,6 +286,20 @@ def test_what_has_to_be_given_is_said():
     help_ = shown("--data", "DomainAdaptation")
     assert help_["--data.source"].endswith("(needed)")
     assert not any(path.startswith("--data.source.") for path in help_)
+
+
+def test_the_help_lists_the_options_of_a_class_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "own_data.py").write_text(
+        'from data import Digits\n\nclass Shifted(Digits):\n    """Mine.\n\n    Args:\n        by: how far.\n    '
+        '"""\n\n    def __init__(self, by: int = 3) -> None:\n        super().__init__()\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    help_ = shown("--data", "own_data.Shifted", "--recipe=none")
+    assert help_["--data.by"] == "how far. (default: 3)"
+    assert "--data.seed" not in help_
+    assert sentence("fit", "--data", "own_data.Shifted", "--recipe=none", "--data.bye", "3").endswith(
+        "Did you mean --data.by?"
+    )
 
 
 def test_the_help_is_of_what_is_chosen(capsys):
