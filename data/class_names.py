@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import cache
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -24,6 +25,7 @@ _DOUBTFUL = {
 _MISSING = {"#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NaN", "n/a", "nan"}
 
 
+@cache  # a million rows have few classes
 def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
     """Return the class that the name of a folder, or a label in a table, stands for.
 
@@ -43,7 +45,7 @@ def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
     bare = re.sub(r"[\W_]+", "", tidy.casefold())
     if bare in _UNLABELLED or re.fullmatch(r"-1(\.0*)?", tidy) or (in_table and (not tidy or tidy in _MISSING)):
         return None
-    if bare in _DOUBTFUL or tidy == "NA" or re.fullmatch(r"\?+", tidy):
+    if bare in _DOUBTFUL or tidy in _MISSING or re.fullmatch(r"\?+", tidy):
         raise ValueError(
             f"{argument}: expected names of classes, or `unlabelled`, got {name!r}, which may be either; write "
             f"`unlabelled` where the class is not known, and if it is a class another name ({f'class {tidy}'!r}, say)."

@@ -10,22 +10,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data.class_names import check_distinct, class_of
 from data.images import describe
 
 Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
-UNLABELLED = ("", "unlabelled", "unlabeled")
-"""Words that say that the class is not known, in capitals or not."""
-_IN_DOUBT = ("-1", "-1.0", "nan", "none", "null", "na", "n/a", "<na>", "?")
-"""Words that may say so, and may be classes."""
-
 
 def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values, Mask]:
     """Return labels as one array of integers, floats, booleans or strings, and which of them are known.
 
-    Not known are -1, NaN, None, pandas' NA, and the strings "", "unlabelled" and "unlabeled".
+    Not known are -1, NaN, None, pandas' NA, and of strings "" and those that `class_of` says.
 
     Args:
         argument: what the labels are called in error messages.
@@ -55,7 +51,7 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
     if values.dtype.kind not in "OUST":
         raise TypeError(f"{argument}: expected numbers, booleans or strings, got {describe(values)}.")
     flat = [each.decode() if isinstance(each, bytes) else each for each in values.ravel().tolist()]
-    is_known = [not _is_missing(each) for each in flat]
+    is_known = [not _is_missing(argument, each) for each in flat]
     classes = list(compress(flat, is_known))
     kinds = {_kind_of(each) for each in classes}
     if object in kinds or (len(kinds) > 1 and kinds != {int, float}):
@@ -64,8 +60,6 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
             f"{argument}: expected classes of one type, strings or numbers, and -1 or None where the class is not "
             f"known, got {named} (Unknown label type)."  # scikit-learn's words, which its checks ask for
         )
-    if kinds == {str}:
-        _check_words(argument, classes)
     # What stands for the others is of the same type.
     blank: Any = next(iter(classes)) if classes else -1
     found = np.array(
@@ -168,7 +162,7 @@ def _from_0(
 def _names_of(argument: str, found: Mapping[str, Values]) -> list[str]:
     """Return the strings there are, numbers before words."""
     names: list[str] = sorted(set().union(*found.values()), key=_order)
-    _check_spelling(argument, names)
+    check_distinct(names, argument)
     return names
 
 
@@ -180,41 +174,14 @@ def _positions(argument: str, words: Values, names: Sequence[str]) -> Integers:
     return np.array([positions[word] for word in words], dtype=np.int64)
 
 
-def _check_spelling(argument: str, names: Sequence[str]) -> None:
-    spelt: dict[str, str] = {}
-    for name in names:
-        other = spelt.setdefault(_spelling(name), name)
-        if other != name:
-            raise ValueError(
-                f"{argument}: expected one spelling of each class, got {other!r} and {name!r}: give class_names if "
-                f"they are two."
-            )
-
-
-def _check_words(argument: str, words: Sequence[str]) -> None:
-    doubtful = [word for word in words if word.strip().casefold() in _IN_DOUBT]
-    if doubtful:
-        raise ValueError(
-            f"{argument}: expected None, or -1 beside strings in an array of dtype=object, where the class is not "
-            f'known, and other names for classes; got "{doubtful[0]}" in {len(doubtful)} places.'
-        )
-
-
-def _spelling(name: str) -> str:
-    try:
-        return str(float(name))
-    except ValueError:
-        return name.strip().casefold()
-
-
 def _order(name: str) -> tuple[float, str]:
     """Sort numbers by their value, before words."""
     return (int(name), name) if name.isdecimal() else (np.inf, name)
 
 
-def _is_missing(value: object) -> bool:
+def _is_missing(argument: str, value: object) -> bool:
     if isinstance(value, str):
-        return value.strip().casefold() in UNLABELLED
+        return not value.strip() or class_of(value, argument) is None
     if isinstance(value, Real):
         return bool(value == -1 or value != value)
     # pandas' NA and NaT, without an import of pandas, which need not be there.

@@ -149,6 +149,7 @@ UNLABELLED = {
     "words": np.where(KNOWN, NAMES[Y], "unlabeled").astype(str),
     "British words": np.where(KNOWN, NAMES[Y], "Unlabelled").astype(str),
     "nothing": np.where(KNOWN, NAMES[Y], "").astype(str),
+    "-1 that became a string": np.where(KNOWN, NAMES[Y], -1).astype(str),
 }
 
 
@@ -496,11 +497,6 @@ SENTENCES = {
         ValueError,
         "y: .* two classes .*; got one class, 7",
     ),
-    "-1 among strings": (
-        lambda: quick().fit(X, np.where(Y >= 0, NAMES[Y], -1).astype(str)),
-        ValueError,
-        'y: expected None, or -1 beside strings in an array of dtype=object, .*; got "-1" in 90 places',
-    ),
     "-1 and 1": (
         lambda: quick().fit(X, np.where(DIGIT_LABELS[:120] > 0, 1, -1)),
         ValueError,
@@ -509,7 +505,7 @@ SENTENCES = {
     "nan among strings": (
         lambda: quick().fit(X, np.where(KNOWN, NAMES[Y], np.nan).astype(str)),
         ValueError,
-        'y: expected None, or -1 .*; got "nan" in 90 places',
+        "y: expected names of classes, or `unlabelled`, got 'nan', which may be either",
     ),
     "words and numbers": (
         lambda: quick().fit(X[:4], [1, "a"] * 2),

@@ -333,17 +333,17 @@ ERRORS = {
     "two spellings": (
         lambda: build(labels=["cat", "Cat", "dog"] * 10, test_labels=["cat"] * 6),
         ValueError,
-        "labels: expected one spelling of each class, got 'Cat' and 'cat'",
+        "labels: expected names that tell the classes apart, got 'Cat' and 'cat'",
     ),
     "0 and 0.0": (
         lambda: build(labels=["0", "0.0", "1"] * 10, test_labels=["0"] * 6),
         ValueError,
-        "labels: expected one spelling of each class, got '0' and '0.0'",
+        "labels: expected names that tell the classes apart, got '0' and '0.0'",
     ),
     "nan in words": (
         lambda: build(labels=np.array(["cat", np.nan, "dog"] * 10), test_labels=["cat"] * 6),
         ValueError,
-        'labels: expected None, or -1 .* got "nan" in 10 places',
+        "labels: expected names of classes, or `unlabelled`, got 'nan', which may be either",
     ),
     "a name that is none": (
         lambda: build(labels=NAMES, test_labels=NAMES[:6], class_names=["cat", "dog"]),
