@@ -18,6 +18,7 @@ from inference import evaluate, evaluation, fit
 from inference.evaluation import class_probabilities, log_weights, seeded
 from inference.recipe import Recipe, TrainerOptions
 from inference.training import Training
+from inference.weights import pareto_k
 from models import (
     ADGM,
     GMVAE,
@@ -238,9 +239,13 @@ def test_the_evidence_is_above_the_elbo(name, num_classes, case):
     assert found.log_likelihood >= elbos.mean() - 4 * elbos.std() / len(elbos) ** 0.5
     y = torch.arange(num_classes).unsqueeze(-1)
     with seeded(5):
-        by_hand = log_weights(model, x, y, 2000).logsumexp((0, 1)) - math.log(2000)
-    # Two estimates by 2000 samples each, of weights that are spread over a few nats.
-    assert found.log_likelihood == pytest.approx(by_hand.item(), abs=0.5)
+        log_v = log_weights(model, x, y, 2000).logsumexp(1)
+    by_hand = (log_v.logsumexp(0) - math.log(2000)).item()
+    # Two estimates by 2000 samples each, of weights that are spread over a few nats. The guide's own is too low where
+    # the guide is nowhere near the posterior, as its weights' tail says.
+    assert found.log_likelihood > by_hand - 0.5
+    if pareto_k(log_v).item() < 0.5:
+        assert found.log_likelihood < by_hand + 0.5
 
 
 @settings(BOUNDED, max_examples=60)
