@@ -30,7 +30,7 @@ from inference.options import Option, chosen_in, class_named, option_name, optio
 from inference.processes import is_first
 from inference.recipe import Recipe, TrainerOptions
 from inference.usage import explain, unknown_class
-from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, priors
+from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, posteriors, priors
 from models.torchvision_classifier import Torchvision
 
 # What is named is imported before it is known not to be of the right kind, and some modules act when they are imported.
@@ -56,6 +56,7 @@ CHOICES: dict[str, tuple[type, ...]] = {
     "target": _DATA,
     "model": _concrete(models, SemiSupervisedModel),
     "prior": _concrete(priors, priors.Prior),
+    "posterior": _concrete(posteriors, posteriors.Posterior),
     "likelihood": (
         likelihoods.Bernoulli,
         likelihoods.ExpectedBernoulli,

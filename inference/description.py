@@ -1,6 +1,6 @@
 """Objects as plain values and back: what config.yaml and checkpoints say of a model or a data set.
 
-Every model, prior, likelihood, network recipe and data set keeps its constructor's arguments under their own
+Every model, prior, posterior, likelihood, network recipe and data set keeps its constructor's arguments under their own
 names. So an object can be told as ``{"class_path": ..., "init_args": {...}}``, the form that jsonargparse reads,
 without the object having to do anything for it.
 """
@@ -18,20 +18,21 @@ from models import SemiSupervisedModel
 from models.feature_classifiers import FeatureClassifier
 from models.likelihoods import Likelihood
 from models.networks import Networks
+from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
 
 Description = dict[str, Any]
 Options = TypeVar("Options")
 
 # A run folder may come from anywhere: only these may be constructed from its description.
-KINDS = (SemiSupervisedModel, Prior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
+KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
 
 
 def describe(thing: object) -> Any:  # noqa: ANN401
     """Tell an object in plain values.
 
     Args:
-        thing: A model, prior, likelihood, network recipe, data set, dataclass of options, or plain value.
+        thing: A model, prior, posterior, likelihood, network recipe, data set, dataclass of options, or plain value.
 
     Returns:
         Strings, numbers, booleans, None, lists and dictionaries; None where an argument is an array.
@@ -94,7 +95,9 @@ def build(description: Any) -> Any:  # noqa: ANN401
         return description
     kind = _find(description["class_path"])
     if not issubclass(kind, KINDS):
-        raise ValueError(f"class_path: expected a model, prior, likelihood, network recipe or data set; got {kind}.")
+        raise ValueError(
+            f"class_path: expected a model, prior, posterior, likelihood, network recipe or data set; got {kind}."
+        )
     arguments = description.get("init_args") or {}
     if not isinstance(arguments, dict):
         raise ValueError(f"{kind.__name__}: expected arguments by their names; got {arguments!r}.")

@@ -263,7 +263,7 @@ def node_map(
         counts.index_put_((*found.winner.T, labels), torch.ones(len(labels)), accumulate=True)
         y = counts.argmax(-1)  # (rows, columns)
         row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        images = model.decode(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
+        images = model.p_x(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
     if ax is None:
         legend_width = math.ceil(len(names) / 20) * (0.8 + _LETTER * max(len("true class"), *map(len, names)))
         _, _, height, width = images.shape

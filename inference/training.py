@@ -484,6 +484,12 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
                 "objective.free_bits_per_dimension: expected a prior that is a product over the dimensions of z; got "
                 f"{type(model.prior).__name__}, which is a {type(prior).__name__}."
             )
+        posterior = model.posterior(torch.zeros(1, model.posterior.num_parameters(2), device=device_of(model)))
+        if not factorises(posterior):
+            raise ValueError(
+                "objective.free_bits_per_dimension: expected a posterior that is a product over the dimensions of z; "
+                f"got {type(model.posterior).__name__}, which is a {type(posterior).__name__}."
+            )
     if trainer.world_size > 1 and folder is None:
         raise ValueError(
             f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."

@@ -1,6 +1,6 @@
-"""What is believed about images and their classes: Pyro programs, priors, likelihoods, networks."""
+"""What is believed about images and their classes: Pyro programs, priors, posteriors, likelihoods, networks."""
 
-from models import feature_classifiers, likelihoods, networks, priors
+from models import feature_classifiers, likelihoods, networks, posteriors, priors
 from models.adgm import ADGM
 from models.adversarial_autoencoder import AdversarialAutoencoder
 from models.base import SemiSupervisedModel
@@ -36,5 +36,6 @@ __all__ = [
     "feature_classifiers",
     "likelihoods",
     "networks",
+    "posteriors",
     "priors",
 ]

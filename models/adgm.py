@@ -11,8 +11,9 @@ from torch import Tensor
 from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.m2 import M2
-from models.networks import ImageShape, Networks
+from models.networks import ImageShape, Network, Networks
 from models.normal import diagonal_normal
+from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
 
 
@@ -51,6 +52,7 @@ class ADGM(M2):
         num_classes: How many classes.
         prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z | a, u, y) at
             the mean a of q(a | u), which is not the aggregate posterior.
+        posterior: The family of q(z | a, x, y); `DiagonalNormal` where it is not given. q(a | x) is always diagonal.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of all densities but the classifier; the MLP of Kingma et al. where they are not given.
             The paper's have two layers of 500 rectified units with batch norm.
@@ -71,6 +73,7 @@ class ADGM(M2):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -78,29 +81,37 @@ class ADGM(M2):
         auxiliary_dim: int = 50,
         num_samples: int = 20,
     ) -> None:
+        for name, value in {"auxiliary_dim": auxiliary_dim, "num_samples": num_samples}.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected a positive integer; got {value}.")
+        # Before the networks are made, which have inputs of this size.
+        self.auxiliary_dim = auxiliary_dim
+        self.num_samples = num_samples
         super().__init__(
             image_shape,
             num_classes,
             prior=prior,
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
             classifier=classifier,
             class_prior=class_prior,
         )
-        for name, value in {"auxiliary_dim": auxiliary_dim, "num_samples": num_samples}.items():
-            if value < 1:
-                raise ValueError(f"{name}: expected a positive integer; got {value}.")
-        self.auxiliary_dim = auxiliary_dim
-        self.num_samples = num_samples
-
-        latent_dim = self.prior.latent_dim
-        self.y_encoder = self.classifier.encoder(image_shape, num_classes, num_beside=auxiliary_dim)
-        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes, num_beside=auxiliary_dim)
         self.a_encoder = self.networks.encoder(image_shape, 2 * auxiliary_dim)
-        self.a_decoder = self.networks.encoder(image_shape, 2 * auxiliary_dim, num_classes, num_beside=latent_dim)
+        self.a_decoder = self._make_a_decoder()
         # Always the same, for every image: its answer depends neither on its neighbours nor on when it is given.
         noise = torch.randn(num_samples, 1, auxiliary_dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
+
+    def _make_y_encoder(self) -> Network:
+        return self.classifier.encoder(self.image_shape, self.num_classes, num_beside=self.auxiliary_dim)
+
+    def _make_z_encoder(self, num_outputs: int) -> Network:
+        return self.networks.encoder(self.image_shape, num_outputs, self.num_classes, num_beside=self.auxiliary_dim)
+
+    def _make_a_decoder(self) -> Network:
+        latent_dim = self.prior.latent_dim
+        return self.networks.encoder(self.image_shape, 2 * self.auxiliary_dim, self.num_classes, num_beside=latent_dim)
 
     def story(self) -> list[tuple[str, str]]:
         """The seven densities; see `SemiSupervisedModel.story`."""
@@ -111,7 +122,7 @@ class ADGM(M2):
             ("p(a | x, y, z)", f"{auxiliary}; a_decoder {self.networks}"),
             ("q(a | x)", f"{auxiliary}; a_encoder {self.networks}"),
             ("q(y | a, x)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
-            ("q(z | a, x, y)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+            ("q(z | a, x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -123,33 +134,40 @@ class ADGM(M2):
             # p(z | y)
             z = pyro.sample("z", self.prior(y))
             # p(x | y, z)
-            pyro.sample("x", self.decode(z, y), obs=x)
+            pyro.sample("x", self.p_x(z, y), obs=x)
             # p(a | x, y, z)
-            pyro.sample("a", diagonal_normal(self.a_decoder(x, y, z)))  # (classes, batch, auxiliary) if y is enumerated
+            pyro.sample("a", self.p_a(x, y, z))
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(a | x) q(y | a, x) q(z | a, x, y); see `SemiSupervisedModel.guide`."""
         self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(a | x)
-            a = pyro.sample("a", self.auxiliary(x))  # (batch, auxiliary), whether y is enumerated or not
+            a = pyro.sample("a", self.q_a(x))  # (batch, auxiliary), whether y is enumerated or not
             if y is None:
                 # q(y | a, x)
-                q_y = dist.Categorical(logits=self.y_encoder(x, beside=a))
-                y = pyro.sample("y", q_y, infer={"enumerate": "parallel"})  # (classes, 1)
+                y = pyro.sample("y", self.q_y(x, a), infer={"enumerate": "parallel"})  # (classes, 1)
             # q(z | a, x, y)
-            pyro.sample("z", diagonal_normal(self.z_encoder(x, y, a)))
+            pyro.sample("z", self.q_z(x, y, a))
 
-    def auxiliary(self, x: Tensor) -> TorchDistribution:
+    def q_a(self, x: Tensor) -> TorchDistribution:
         """Return q(a | x), event_shape (auxiliary_dim,), for images (batch, channels, height, width)."""
         return diagonal_normal(self.a_encoder(x))
+
+    def q_y(self, x: Tensor, a: Tensor) -> dist.Categorical:
+        """Return q(y | a, x) for images and a, (..., batch, auxiliary_dim)."""
+        return dist.Categorical(logits=self.y_encoder(x, beside=a))
+
+    def p_a(self, x: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
+        """Return p(a | x, y, z), event_shape (auxiliary_dim,)."""
+        return diagonal_normal(self.a_decoder(x, y, z))  # (classes, batch, auxiliary) if y is enumerated
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = E_q(a|x) q(y | a, x): over `num_samples` of a; in training over one, drawn anew each time."""
         self.check_batch(x)
-        q_a = self.auxiliary(x)
+        q_a = self.q_a(x)
         if self.training:
-            return dist.Categorical(logits=self.y_encoder(x, beside=q_a.rsample()))
+            return self.q_y(x, q_a.rsample())
         a = q_a.mean + q_a.base_dist.scale * self.noise  # (samples, batch, auxiliary)
         log_q_y = self.y_encoder(x, beside=a).log_softmax(-1)  # (samples, batch, classes)
         return dist.Categorical(logits=log_q_y.logsumexp(0) - math.log(self.num_samples))
@@ -158,6 +176,11 @@ class ADGM(M2):
         """Return the M2 of the same networks: with nothing to say of x, an a is but noise to the classifier."""
         return M2(self.image_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | a, x, y) at the mean a of q(a | x); see `SemiSupervisedModel.posterior`."""
-        return diagonal_normal(self.z_encoder(x, y, self.auxiliary(x).mean))
+    def encode_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> Tensor:
+        """Return the parameters of q(z | a, x, y); without a at the mean of q(a | x)."""
+        parameters: Tensor = self.z_encoder(x, y, self.q_a(x).mean if a is None else a)
+        return parameters
+
+    def q_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> TorchDistribution:
+        """q(z | a, x, y); without a at the mean of q(a | x). See `SemiSupervisedModel.q_z`."""
+        return self.posterior(self.encode_z(x, y, a))

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.networks import MLP, ImageShape, Network, Networks
-from models.priors import ClassPrior, Prior, StandardNormal, VampPrior
+from models.priors import ClassPrior, Prior, StandardNormal
 
 
 class AdversarialAutoencoder(SemiSupervisedModel):
@@ -23,7 +23,8 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         z ~ p(z)            the style; or p(z | y)
         x ~ p(x | y, z)     the image
 
-    The guide has no noise. One encoder gives both codes, and the decoder is told probabilities of the class:
+    The guide has no noise, and so no choice of a `Posterior`. One encoder gives both codes, and the decoder is told
+    probabilities of the class:
 
         y = π(x)            = q(y | x), the classifier's softmax
         z = f(x)
@@ -92,8 +93,6 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         instance_noise: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        if isinstance(prior, VampPrior):
-            raise ValueError("prior: expected one that needs no posteriors, which have no density here; got VampPrior.")
         for name, number in (("adversarial_weight", adversarial_weight), ("instance_noise", instance_noise)):
             if number < 0:
                 raise ValueError(f"{name}: expected a number of at least 0; got {number}.")
@@ -117,7 +116,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.y_discriminator = self.discriminators.dense(num_classes, 1)
         self.z_discriminator = self.discriminators.dense(latent_dim, 1, num_classes)
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, None)
         self.prior.requires_grad_(False)
         self.class_prior.requires_grad_(False)
 
@@ -142,7 +141,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
                 # p(z | y)
                 z = pyro.sample("z", self.prior(pi.argmax(-1)).mask(False))  # (batch, latent)
             # p(x | y, z)
-            pyro.sample("x", self.decode(z, pi), obs=x)
+            pyro.sample("x", self.p_x(z, pi), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """π(x) and f(x), without noise; see `SemiSupervisedModel.guide`."""
@@ -197,10 +196,10 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         self.check_batch(x)
         return dist.Categorical(logits=self.encoder(x)[..., : self.num_classes])
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """The code f(x), with certainty and whatever the class; see `SemiSupervisedModel.posterior`."""
+    def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """The code f(x), with certainty and whatever the class; see `SemiSupervisedModel.q_z`."""
         return dist.Delta(self._codes(x)[1], event_dim=1)
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z), y a class or probabilities of the classes; see `SemiSupervisedModel.decode`."""
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z), y a class or probabilities of the classes; see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))

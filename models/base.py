@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.likelihoods import ContinuousBernoulli, Likelihood
 from models.networks import MLP, ImageShape, Networks
+from models.posteriors import DiagonalNormal, Posterior
 from models.priors import ClassPrior, Prior
 
 
@@ -28,8 +29,8 @@ class SemiSupervisedModel(nn.Module, ABC):
        the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under enumeration, or has
        more dimensions to the left when several samples are drawn at once. Look at no value, as ``.item()`` and ``if``
        do: a GPU has to wait for it, and a step that is captured sees it once.
-    3. Write `classify`, `posterior` and `decode`; `encode`, `reconstruct` and `sample` follow from them. With other
-       latent variables beside the prior's, write `draw` too. Say in `story` what the densities are, for `repr`.
+    3. Write `classify`, `q_z` and `p_x`; `encode`, `reconstruct` and `sample` follow from them. With other latent
+       variables beside the prior's, write `style` and `draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
        What gradients do not learn, `take_stock` does, if `stock_size` says so; what belongs to the loss beside the
        bound, `penalties` adds; what consistency aims at in place of q(y | x), `consistency_targets` says.
@@ -43,6 +44,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         image_shape: Channels, height and width of x.
         num_classes: How many classes y may take.
         prior: p(z) or p(z | y).
+        posterior: The family of q(z | ·), given the encoder's output.
         likelihood: p(x | ·), given the decoder's output.
         label_in_story: Whether the programs have a use for a given y, so that there is an L(x, y) and a p(x, y).
             Otherwise labelled images are to the bound as unlabelled ones, and only -log q(y|x) sees their class.
@@ -55,6 +57,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     image_shape: ImageShape
     num_classes: int
     prior: Prior
+    posterior: Posterior
     likelihood: Likelihood
     networks: Networks
     class_prior: ClassPrior
@@ -70,6 +73,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         num_classes: int,
         *,
         prior: Prior,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         class_prior: ClassPrior | None = None,
@@ -80,6 +84,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             image_shape: Channels, height and width of x.
             num_classes: How many classes.
             prior: p(z) or p(z | y).
+            posterior: The family of q(z | ·); a Gaussian with a diagonal covariance where it is not given.
             likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
             networks: The networks of guide and decoder; an MLP of 500 softplus units where they are not given.
             class_prior: p(y); None where the story has no class.
@@ -97,6 +102,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         self.num_classes = num_classes
         self.prior = prior
         prior.mix_by(class_prior)
+        self.posterior = posterior if posterior is not None else DiagonalNormal()
         self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
         self.networks = networks if networks is not None else MLP()
         if class_prior is not None:
@@ -126,12 +132,15 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Return q(y | x), batch_shape (batch,), for images (batch, channels, height, width)."""
 
     @abstractmethod
-    def posterior(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
+    def q_z(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
         """Return q(z | x, y), event_shape (latent,), for images and classes that broadcast with them."""
 
     @abstractmethod
-    def decode(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
-        """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts."""
+    def p_x(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts.
+
+        Where there are several latent variables, z is the `style`.
+        """
 
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """Return what is to be minimised beside the negative ELBO, by name: means over the batch, in nats.
@@ -204,7 +213,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             (self.prior.density, repr(self.prior)),
             ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}"),
             ("q(y | x)", f"Categorical, {self.num_classes} classes"),
-            ("q(z | x, y)", f"{self.prior.latent_dim} dimensions"),
+            ("q(z | x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions"),
         ]
 
     def __repr__(self) -> str:
@@ -221,15 +230,15 @@ class SemiSupervisedModel(nn.Module, ABC):
         return f"{total:,} (" + ", ".join(f"{name} {number:,}" for name, number in numbers.items() if number) + ")"
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the mean of q(z | x, y), (batch, latent); without y at the most probable class."""
+        """Return the style, the mean of q(z | x, y), (batch, latent); without y at the most probable class."""
         self.check_batch(x, y)
-        return self.posterior(x, self._class_of(x, y)).mean
+        return self.style(x, self._class_of(x, y))
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | y, z) at the z that `encode` finds, (batch, channels, height, width)."""
         self.check_batch(x, y)
         y = self._class_of(x, y)
-        return self.decode(self.posterior(x, y).mean, y).mean
+        return self.p_x(self.style(x, y), y).mean
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return each image's style in every class, (classes, batch, channels, height, width).
@@ -238,7 +247,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         z = self.encode(x, y)
         classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
-        return self.decode(z.expand(self.num_classes, *z.shape), classes).mean
+        return self.p_x(z.expand(self.num_classes, *z.shape), classes).mean
 
     def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
         """Return images of given classes: the mean of p(x | y, z), z drawn from the prior.
@@ -251,10 +260,19 @@ class SemiSupervisedModel(nn.Module, ABC):
             (num_samples, batch, channels, height, width).
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
-        return self.decode(self.draw(y), y).mean
+        return self.p_x(self.draw(y), y).mean
+
+    def style(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what `encode` does for images and classes that broadcast with them: the mean of q(z | x, y).
+
+        A model with several latent variables says here how they stand side by side, in `p_x` what image they give, and
+        in `draw` how they are drawn.
+        """
+        mean: Tensor = self.q_z(x, y).mean
+        return mean
 
     def draw(self, y: Tensor) -> Tensor:
-        """Return a z for each class in y, drawn from the story, (*y.shape, latent): what `decode` takes."""
+        """Return a style for each class in y, drawn from the prior, (*y.shape, latent): what `p_x` takes."""
         prior = self.prior(y)
         # p(z | y) has y's shape already, p(z) has none.
         return prior.sample() if prior.batch_shape else prior.sample(y.shape)

@@ -12,7 +12,7 @@ from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.m2 import M2
 from models.networks import ImageShape, Networks
-from models.normal import diagonal_normal
+from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import ClassPrior, Prior, StandardNormal
 
 # Pixels decoded at once by `classify`, over images and classes: memory stays the same whatever the batch.
@@ -42,8 +42,9 @@ class ConditionalVAE(SemiSupervisedModel):
     look and the labelled ones where the classes lie in that. -U(x) bounds the evidence of the story without a class,
     log p(x|?), which is not tied to log Σ_y p(x, y), what importance sampling estimates.
 
-    It classifies by Bayes' rule, with `num_samples` importance samples z_s = μ(x, y) + σ(x, y) ε_s; the noise ε_s is
-    drawn once and kept, the same for all images and classes, so that an image always has the same answer:
+    It classifies by Bayes' rule, with `num_samples` importance samples z_s ~ q(z | x, y), by default z_s = μ(x, y) +
+    σ(x, y) ε_s; the noise ε_s is drawn once and kept, the same for all images and classes, so that an image always has
+    the same answer:
 
         p(y|x) ∝ p(y) p(x|y),   p(x|y) ≈ 1/S Σ_s p(x|y,z_s) p(z_s) / q(z_s|x,y)
 
@@ -61,6 +62,7 @@ class ConditionalVAE(SemiSupervisedModel):
         num_classes: How many classes.
         prior: p(z) or p(z | y), whose mixture Σ_y p(y) p(z | y) is for images without a class; N(0, I) in 50
             dimensions where it is not given.
+        posterior: The family of q(z | x, y); `DiagonalNormal` where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of q(z | x, y) and p(x | y, z); an MLP of 500 softplus units where they are not given.
         class_prior: p(y); uniform where it is not given.
@@ -82,6 +84,7 @@ class ConditionalVAE(SemiSupervisedModel):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         class_prior: ClassPrior | None = None,
@@ -91,6 +94,7 @@ class ConditionalVAE(SemiSupervisedModel):
             image_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
             class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
@@ -101,10 +105,10 @@ class ConditionalVAE(SemiSupervisedModel):
 
         latent_dim = self.prior.latent_dim
         # The last embedding is of 'unknown'.
-        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes + 1)
+        self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim), num_classes + 1)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes + 1)
         self.register_buffer("noise", torch.randn(num_samples, latent_dim))
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.z_encoder, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The four densities, and how it classifies; see `SemiSupervisedModel.story`."""
@@ -112,7 +116,7 @@ class ConditionalVAE(SemiSupervisedModel):
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),
             ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
-            ("q(z | x, y)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+            ("q(z | x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
             ("p(y | x)", f"Bayes' rule, {self.num_samples} importance samples for each class"),
         ]
 
@@ -126,14 +130,14 @@ class ConditionalVAE(SemiSupervisedModel):
             # p(z), or p(z | y)
             z = pyro.sample("z", self.prior(y))
             # p(x | y, z), or p(x | ?, z)
-            pyro.sample("x", self.decode(z, self._class_of(x, y)), obs=x)
+            pyro.sample("x", self.p_x(z, self._class_of(x, y)), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z | x, y), or q(z | x, ?); see `SemiSupervisedModel.guide`."""
         self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z | x, y), or q(z | x, ?)
-            pyro.sample("z", self.posterior(x, self._class_of(x, y)))
+            pyro.sample("z", self.q_z(x, self._class_of(x, y)))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | x), by importance sampling with the noise that is kept; see `SemiSupervisedModel.classify`."""
@@ -147,22 +151,22 @@ class ConditionalVAE(SemiSupervisedModel):
     def _log_joint(self, x: Tensor) -> Tensor:
         """Return log p(y) + log 1/S Σ_s p(x|y,z_s) p(z_s) / q(z_s|x,y) + log S, (batch, classes)."""
         y = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
-        q = self.posterior(x, y)
+        q = self.q_z(x, y)
         log_p_y = self.class_prior().log_prob(y)
         log_w = []
         for noise in self.noise:  # one after the other: S times the time, not the memory
-            z = q.base_dist.loc + q.base_dist.scale * noise  # (classes, batch, latent)
+            z = self.posterior.transform(q, noise)  # (classes, batch, latent)
             # log p(y) + log p(z) + log p(x | y, z) - log q(z | x, y)
-            log_p = log_p_y + self.prior(y).log_prob(z) + self.decode(z, y).log_prob(x)
+            log_p = log_p_y + self.prior(y).log_prob(z) + self.p_x(z, y).log_prob(x)
             log_w.append(log_p - q.log_prob(z))
         return torch.stack(log_w).logsumexp(0).T
 
-    def posterior(self, x: Tensor, y: Tensor) -> dist.Independent:
-        """q(z | x, y); see `SemiSupervisedModel.posterior`."""
-        return diagonal_normal(self.z_encoder(x, y))  # (classes, batch, latent) if y is (classes, 1)
+    def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | x, y); see `SemiSupervisedModel.q_z`."""
+        return self.posterior(self.z_encoder(x, y))  # (classes, batch, latent) if y is (classes, 1)
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z); see `SemiSupervisedModel.decode`."""
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z); see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from models.likelihoods import Likelihood
 from models.m1 import M1
 from models.m2 import M2
 from models.networks import ImageShape, Networks
+from models.posteriors import Posterior
 from models.priors import Prior
 
 
@@ -45,6 +46,7 @@ class DistilledM1(M1):
         num_classes: How many classes.
         prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture of the classes in equal
             parts, as the story has no p(y).
+        posterior: The family of q(z | x); `DiagonalNormal` where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of q(z | x) and p(x | z); where they are not given the paper's MLP, two layers of 600
             softplus units.
@@ -67,6 +69,7 @@ class DistilledM1(M1):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -79,6 +82,7 @@ class DistilledM1(M1):
             image_shape,
             num_classes,
             prior=prior,
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
             feature_classifier=feature_classifier if feature_classifier is not None else LabelSpreading(balanced=True),

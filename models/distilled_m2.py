@@ -8,7 +8,8 @@ from models.feature_classifiers import FeatureClassifier, LabelSpreading
 from models.feature_teacher import FeatureTeacher, check_stages, is_time
 from models.likelihoods import Likelihood
 from models.m2 import M2
-from models.networks import ImageShape, Networks
+from models.networks import ImageShape, Network, Networks
+from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
 
 
@@ -41,6 +42,7 @@ class DistilledM2(M2):
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
         prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
+        posterior: The family of q(z | x, y); `DiagonalNormal` where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of q(z | x, y) and p(x | y, z); the paper's MLP where they are not given.
         classifier: The networks h and g of q(y | x); `networks` where they are not given.
@@ -62,6 +64,7 @@ class DistilledM2(M2):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -71,10 +74,12 @@ class DistilledM2(M2):
         fitted_at: tuple[float, ...] = (0.5,),
     ) -> None:
         check_stages(feature_dim, fitted_at)
+        self.feature_dim = feature_dim  # before the networks are made
         super().__init__(
             image_shape,
             num_classes,
             prior=prior,
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
             classifier=classifier,
@@ -83,15 +88,16 @@ class DistilledM2(M2):
         self.feature_classifier = (
             feature_classifier if feature_classifier is not None else LabelSpreading(balanced=True)
         )
-        self.feature_dim = feature_dim
         self.fitted_at = tuple(fitted_at)
 
         self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
-        self.y_encoder = self.classifier.dense(feature_dim, num_classes)
         self.teaching = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("fits", torch.tensor(0))
         self._progress = 0.0
         self.register_load_state_dict_post_hook(_count_as_saved)  # type: ignore[no-untyped-call]
+
+    def _make_y_encoder(self) -> Network:
+        return self.classifier.dense(self.feature_dim, self.num_classes)
 
     def story(self) -> list[tuple[str, str]]:
         """M2's densities, and c; see `SemiSupervisedModel.story`."""

@@ -1,7 +1,5 @@
 """GMVAE: a Gaussian in latent space for each class, and the nearest mean for a classifier."""
 
-import math
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.networks import ImageShape, Networks
-from models.normal import LogScaleNormal
+from models.posteriors import AmortizedPosterior, FixedScaleNormal, Posterior
 from models.priors import ClassPrior, Prior, SeparatedMeans
 
 
@@ -24,7 +22,7 @@ class GMVAE(SemiSupervisedModel):
         z ~ p(z | y)        = N(μ_y, I)
         x ~ p(x | z)        the image
 
-    The guide, whose encoder gives nothing but a mean; s is fixed:
+    The guide, whose encoder gives nothing but a mean by default; s is fixed:
 
         z ~ q(z | x)        = N(f(x), s² I)
         y ~ q(y | x)        ∝ p(y) N(f(x); μ_y, I): with equal p(y), the nearest mean is the most probable class
@@ -62,17 +60,16 @@ class GMVAE(SemiSupervisedModel):
         num_classes: How many classes.
         prior: p(z | y); `SeparatedMeans` in 10 dimensions, as in the paper, or as many as the classes need where it is
             not given. With another one, q(y|x) ∝ p(y) p(z|y) at z = f(x).
+        posterior: The family of q(z | x), whose mean is f(x); `FixedScaleNormal`, N(f(x), s² I) with s = 0.3, where it
+            is not given. By default p(z | y) has the standard deviation 1.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of f and of p(x | z); an MLP of 500 softplus units where they are not given.
         class_prior: p(y); uniform where it is not given.
-        scale: s, the standard deviation of q(z | x), where p(z | y) has 1.
 
     Raises:
-        ValueError: If a size or the scale is not positive, the prior does not look at the class, or the class prior is
+        ValueError: If a size is not positive, the prior does not look at the class, or the class prior is
             for another number of classes.
     """
-
-    log_scale: Tensor
 
     def __init__(
         self,
@@ -80,32 +77,29 @@ class GMVAE(SemiSupervisedModel):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         class_prior: ClassPrior | None = None,
-        scale: float = 0.3,
     ) -> None:
         super().__init__(
             image_shape,
             num_classes,
             prior=prior if prior is not None else SeparatedMeans(max(10, num_classes - 1)),
+            posterior=posterior if posterior is not None else FixedScaleNormal(),
             likelihood=likelihood,
             networks=networks,
             class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
         )
-        if self.prior.density != "p(z | y)":
+        if not self.prior.is_class_conditional:
             raise ValueError(
                 f"prior: expected p(z | y), by which it classifies; got {self.prior.density}, {self.prior}."
             )
-        if not scale > 0:
-            raise ValueError(f"scale: expected a positive number; got {scale}.")
-        self.scale = scale
 
         latent_dim = self.prior.latent_dim
-        self.z_encoder = self.networks.encoder(image_shape, latent_dim)
+        self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
-        self.register_buffer("log_scale", torch.full((latent_dim,), math.log(scale)), persistent=False)
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The five densities; see `SemiSupervisedModel.story`."""
@@ -114,7 +108,7 @@ class GMVAE(SemiSupervisedModel):
             (self.prior.density, repr(self.prior)),
             ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
             ("q(y | x)", f"Categorical, {self.num_classes} classes; by p(z | y) at the mean of q(z | x)"),
-            ("q(z | x)", f"Normal, {self.prior.latent_dim} dimensions, scale {self.scale}; z_encoder {self.networks}"),
+            ("q(z | x)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -126,43 +120,46 @@ class GMVAE(SemiSupervisedModel):
             # p(z | y)
             z = pyro.sample("z", self.prior(y))
             # p(x | z)
-            pyro.sample("x", self.decode(z), obs=x)
+            pyro.sample("x", self.p_x(z), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z | x); see `SemiSupervisedModel.guide`."""
         self.begin(x, y)
-        loc = self.z_encoder(x)  # once, for both
+        q_z = self.q_z(x)  # once, for both
         with pyro.plate("images", len(x)):
             if y is None:
                 # q(y | x)
-                pyro.sample("y", self._nearest(loc), infer={"enumerate": "parallel"})  # (classes, 1)
+                pyro.sample("y", self._nearest(q_z.mean), infer={"enumerate": "parallel"})  # (classes, 1)
             # q(z | x)
-            pyro.sample("z", self._around(loc))  # (batch, latent), whatever the class
+            pyro.sample("z", q_z)  # (batch, latent), whatever the class
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) ∝ p(y) p(z = f(x) | y); see `SemiSupervisedModel.classify`."""
         self.check_batch(x)
-        return self._nearest(self.z_encoder(x))
+        return self._nearest(self.q_z(x).mean)
 
-    def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:
-        """q(z | x), the same for all classes; see `SemiSupervisedModel.posterior`."""
-        loc = self.z_encoder(x)
-        return self._around(loc if y is None else loc.expand(*torch.broadcast_shapes(y.shape, loc.shape[:-1]), -1))
+    def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the parameters of q(z | x), the same for all classes, of which there are as many as y's shape says."""
+        parameters: Tensor = self.z_encoder(x)
+        if y is None:
+            return parameters
+        return parameters.expand(*torch.broadcast_shapes(y.shape, parameters.shape[:-1]), -1)
 
-    def decode(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """p(x | z), the same for all classes; see `SemiSupervisedModel.decode`."""
+    def q_z(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """q(z | x), the same for all classes; see `SemiSupervisedModel.q_z`."""
+        return self.posterior(self.encode_z(x, y))
+
+    def p_x(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """p(x | z), the same for all classes; see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z))
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """See `SemiSupervisedModel.analogies`; here the style is z - μ_y, which is taken from mean to mean."""
         z, y = self.encode(x, y), self._class_of(x, y)
         classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
-        return self.decode(z - self.prior(y).mean + self.prior(classes).mean).mean
+        return self.p_x(z - self.prior(y).mean + self.prior(classes).mean).mean
 
     def _nearest(self, loc: Tensor) -> dist.Categorical:
         classes = torch.arange(self.num_classes, device=loc.device).unsqueeze(-1)  # (classes, 1)
         log_p_z = self.prior(classes).log_prob(loc)  # (classes, batch)
         return dist.Categorical(logits=self.class_prior().logits + log_p_z.T)
-
-    def _around(self, loc: Tensor) -> dist.Independent:
-        return dist.Independent(LogScaleNormal(loc, self.log_scale.expand_as(loc)), 1)

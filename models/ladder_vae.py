@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from models.likelihoods import Likelihood
 from models.m2 import M2
-from models.networks import ImageShape, Networks
+from models.networks import ImageShape, Network, Networks
 from models.normal import LogScaleNormal, diagonal_normal
+from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
 
 
@@ -39,7 +40,7 @@ class LadderVAE(M2):
     divergence for each rung. Upper rungs fall asleep easily: the paper trains with batch norm in the networks and with
     a KL weight that starts at 0, to which free bits can be added (`inference.Objective`).
 
-    The style that `encode` finds, `decode` takes and `draw` draws is z_L and below it, rung by rung, what the image
+    The style that `encode` finds, `p_x` takes and `draw` draws is z_L and below it, rung by rung, what the image
     adds to what the story expects,
 
         ε_i = (z_i - μ_i) / σ_i,    ε_i ~ N(0, I) in the story.
@@ -60,6 +61,8 @@ class LadderVAE(M2):
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
         prior: p(z_L) or p(z_L | y); N(0, I) in 50 dimensions where it is not given.
+        posterior: The family of q(z_L | x, y); `DiagonalNormal` where it is not given. Below the top, densities are
+            merged by their precisions, for which they have to be diagonal Gaussians.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of all densities but the classifier, one for each arrow; the MLP of Kingma et al. where
             they are not given. The paper's have two layers of leaky rectified units with batch norm.
@@ -80,6 +83,7 @@ class LadderVAE(M2):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -87,35 +91,43 @@ class LadderVAE(M2):
         latent_dims: tuple[int, ...] = (32,),
         hidden: tuple[int, ...] = (256,),
     ) -> None:
-        super().__init__(
-            image_shape,
-            num_classes,
-            prior=prior,
-            likelihood=likelihood,
-            networks=networks,
-            classifier=classifier,
-            class_prior=class_prior,
-        )
         for name, sizes in {"latent_dims": latent_dims, "hidden": hidden}.items():
             if any(size < 1 for size in sizes):
                 raise ValueError(f"{name}: expected positive sizes; got {sizes}.")
         if len(latent_dims) != len(hidden):
             raise ValueError(f"hidden: expected a size for each of {len(latent_dims)} latent_dims; got {len(hidden)}.")
+        # Before the networks are made, whose inputs have these sizes.
         self.latent_dims = latent_dims
         self.hidden = hidden
-
+        super().__init__(
+            image_shape,
+            num_classes,
+            prior=prior,
+            posterior=posterior,
+            likelihood=likelihood,
+            networks=networks,
+            classifier=classifier,
+            class_prior=class_prior,
+        )
         self.up = nn.ModuleList()  # from d_i-1 to d_i, and to μ̂_i and log σ̂_i beside it
         self.down = nn.ModuleList()  # from z_i+1 to μ_i and log σ_i
         if not latent_dims:
             return
-        top_dim = self.prior.latent_dim
         outputs = [size + 2 * latent_dim for size, latent_dim in zip(hidden, latent_dims, strict=True)]
         self.up.append(self.networks.encoder(image_shape, outputs[0]))
         self.up.extend(self.networks.dense(size, output) for size, output in zip(hidden, outputs[1:], strict=False))
         self.down.extend(self.networks.dense(above, 2 * below) for below, above in pairwise(latent_dims))
-        self.down.append(self.networks.dense(top_dim, 2 * latent_dims[-1], num_classes))
-        self.z_encoder = self.networks.dense(hidden[-1], 2 * top_dim, num_classes)
-        self.decoder = self.networks.decoder(latent_dims[0], self.decoder_shape)
+        self.down.append(self.networks.dense(self.prior.latent_dim, 2 * latent_dims[-1], num_classes))
+
+    def _make_z_encoder(self, num_outputs: int) -> Network:
+        if not self.latent_dims:
+            return super()._make_z_encoder(num_outputs)
+        return self.networks.dense(self.hidden[-1], num_outputs, self.num_classes)
+
+    def _make_decoder(self) -> Network:
+        if not self.latent_dims:
+            return super()._make_decoder()
+        return self.networks.decoder(self.latent_dims[0], self.decoder_shape)
 
     @property
     def num_rungs(self) -> int:
@@ -126,14 +138,16 @@ class LadderVAE(M2):
         """All densities; see `SemiSupervisedModel.story`."""
         p_y, (_, top), (_, image), q_y, _ = super().story()
         rungs = list(enumerate(self.latent_dims, start=1))
-        sizes = [*self.latent_dims, self.prior.latent_dim]
         return [
             p_y,
             (self.prior.density.replace("z", f"z_{self.num_rungs}"), top),
             *((f"p(z_{i} | {self._above(i)})", f"Normal, {size} dimensions") for i, size in reversed(rungs)),
             (f"p(x | {self._above(0)})", image),
             q_y,
-            (f"q(z_{self.num_rungs} | x, y)", f"Normal, {sizes[-1]} dimensions; z_encoder {self.networks}"),
+            (
+                f"q(z_{self.num_rungs} | x, y)",
+                f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}",
+            ),
             *((f"q(z_{i} | z_{i + 1}, x, y)", "merged by precision") for i, _ in reversed(rungs)),
         ]
 
@@ -151,9 +165,9 @@ class LadderVAE(M2):
             z = pyro.sample(f"z_{self.num_rungs}", self.prior(y))
             for i in reversed(range(1, self.num_rungs)):
                 # p(z_i | z_i+1), of the class too where z_i+1 is the top
-                z = pyro.sample(f"z_{i}", self.expect(i, z, y))
+                z = pyro.sample(f"z_{i}", self.p_z_i(i, z, y))
             # p(x | z_1), of the class too where z_1 is the top
-            pyro.sample("x", self._image(z, y), obs=x)
+            pyro.sample("x", self._p_x(z, y), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z_L | x, y) q(z_L-1 | z_L, x, y) …; see `SemiSupervisedModel.guide`."""
@@ -162,14 +176,14 @@ class LadderVAE(M2):
             if y is None:
                 # q(y | x)
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
-            d, seen = self.climb(x)
+            d, seen = self.bottom_up(x)
             # q(z_L | x, y)
-            z = pyro.sample(f"z_{self.num_rungs}", diagonal_normal(self.z_encoder(d, y)))
+            z = pyro.sample(f"z_{self.num_rungs}", self.posterior(self.z_encoder(d, y)))
             for i in reversed(range(1, self.num_rungs)):
                 # q(z_i | z_i+1, x, y)
-                z = pyro.sample(f"z_{i}", merge(seen[i - 1], self.expect(i, z, y)))
+                z = pyro.sample(f"z_{i}", merge(seen[i - 1], self.p_z_i(i, z, y)))
 
-    def climb(self, x: Tensor) -> tuple[Tensor, list[TorchDistribution]]:
+    def bottom_up(self, x: Tensor) -> tuple[Tensor, list[TorchDistribution]]:
         """Go up from the image: return d_L-1, and N(μ̂_i, diag σ̂_i²) for i = 1, …, L-1."""
         d, seen = x, []
         for network, size, latent_dim in zip(self.up, self.hidden, self.latent_dims, strict=True):
@@ -177,39 +191,37 @@ class LadderVAE(M2):
             seen.append(diagonal_normal(outputs))
         return d, seen
 
-    def expect(self, i: int, z: Tensor, y: Tensor) -> TorchDistribution:
+    def p_z_i(self, i: int, z: Tensor, y: Tensor) -> TorchDistribution:
         """Return p(z_i | z_i+1), or p(z_i | y, z_i+1) right below the top, for the z_i+1 given."""
         return diagonal_normal(self.down[i - 1](z, y if i + 1 == self.num_rungs else None))
 
-    def _image(self, z: Tensor, y: Tensor) -> TorchDistribution:
+    def _p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | z_1), or p(x | y, z_1) with one rung."""
         return self.likelihood(self.decoder(z, y if self.num_rungs == 1 else None))
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """Return q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the rungs above."""
-        d, seen = self.climb(x)
-        q = diagonal_normal(self.z_encoder(d, y)).base_dist
-        z, loc, log_scale = q.loc, [q.loc], [q.log_scale]
+    def encode_z(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the parameters of q(z_L | x, y)."""
+        parameters: Tensor = self.z_encoder(self.bottom_up(x)[0], y)
+        return parameters
+
+    def style(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the rungs above."""
+        d, seen = self.bottom_up(x)
+        z = self.posterior(self.z_encoder(d, y)).mean
+        parts = [z]
         for i in reversed(range(1, self.num_rungs)):
-            p = self.expect(i, z, y)
-            q, p = merge(seen[i - 1], p).base_dist, p.base_dist
-            loc.append((q.loc - p.loc) / p.scale)
-            log_scale.append(q.log_scale - p.log_scale)
-            z = q.loc
-        normal = LogScaleNormal(torch.cat(loc, dim=-1), torch.cat(log_scale, dim=-1))
-        return dist.Independent(normal, 1)
+            p = self.p_z_i(i, z, y)
+            z = merge(seen[i - 1], p).mean
+            parts.append((z - p.base_dist.loc) / p.base_dist.scale)
+        return torch.cat(parts, dim=-1)
 
-    def posterior_of_prior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z_L | x, y)."""
-        return diagonal_normal(self.z_encoder(self.climb(x)[0], y))
-
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z_1) for the z_1 that z_L, ε_L-1, …, ε_1, side by side, lead to; see `SemiSupervisedModel.decode`."""
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z_1) for the z_1 that z_L, ε_L-1, …, ε_1, side by side, lead to; see `SemiSupervisedModel.p_x`."""
         z, *noise = z.split([self.prior.latent_dim, *reversed(self.latent_dims)], dim=-1)
         for i, epsilon in zip(reversed(range(1, self.num_rungs)), noise, strict=True):
-            p = self.expect(i, z, y).base_dist
+            p = self.p_z_i(i, z, y).base_dist
             z = p.loc + p.scale * epsilon
-        return self._image(z, y)
+        return self._p_x(z, y)
 
     def draw(self, y: Tensor) -> Tensor:
         """Return z_L, ε_L-1, …, ε_1, side by side; see `SemiSupervisedModel.draw`."""

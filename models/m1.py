@@ -10,7 +10,7 @@ from models.feature_classifiers import FeatureClassifier, Stock, SupportVectorMa
 from models.likelihoods import Likelihood
 from models.m2 import M2
 from models.networks import MLP, ImageShape, Networks
-from models.normal import diagonal_normal
+from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import Prior, StandardNormal
 
 _DRAWS = 100
@@ -52,6 +52,7 @@ class M1(SemiSupervisedModel):
         num_classes: How many classes.
         prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture of the classes in equal
             parts, as the story has no p(y).
+        posterior: The family of q(z | x); `DiagonalNormal` where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of q(z | x) and p(x | z); where they are not given the paper's MLP, two layers of 600
             softplus units.
@@ -71,6 +72,7 @@ class M1(SemiSupervisedModel):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         feature_classifier: FeatureClassifier | None = None,
@@ -79,23 +81,24 @@ class M1(SemiSupervisedModel):
             image_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks if networks is not None else MLP(hidden=(600, 600)),
         )
         self.feature_classifier = feature_classifier if feature_classifier is not None else SupportVectorMachine()
 
         latent_dim = self.prior.latent_dim
-        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim)
+        self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.stock = Stock(self.feature_classifier, latent_dim, num_classes)
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The three densities, and what tells the class; see `SemiSupervisedModel.story`."""
         return [
             ("p(z)", repr(self.prior)),
             ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
-            ("q(z | x)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+            ("q(z | x)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
             ("q(y | x)", f"{self.feature_classifier} on the mean of q(z | x)"),
         ]
 
@@ -106,29 +109,31 @@ class M1(SemiSupervisedModel):
             # p(z)
             z = pyro.sample("z", self.prior())
             # p(x | z)
-            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+            pyro.sample("x", self.p_x(z), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z | x), whatever y; see `SemiSupervisedModel.guide`."""
         self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z | x)
-            pyro.sample("z", self._features(x))
-
-    def _features(self, x: Tensor) -> TorchDistribution:
-        return diagonal_normal(self.z_encoder(x))  # (batch, latent)
+            pyro.sample("z", self.q_z(x))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""
         self.check_batch(x)
-        return dist.Categorical(probs=self.stock.probabilities(self._features(x).mean))
+        return dist.Categorical(probs=self.stock.probabilities(self.q_z(x).mean))
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | x), whatever y; see `SemiSupervisedModel.posterior`."""
-        return self._features(x)
+    def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the parameters of q(z | x), whatever y; (batch, `Posterior.num_parameters`)."""
+        parameters: Tensor = self.z_encoder(x)
+        return parameters
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z), whatever y; see `SemiSupervisedModel.decode`."""
+    def q_z(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """q(z | x), whatever y; see `SemiSupervisedModel.q_z`."""
+        return self.posterior(self.encode_z(x))
+
+    def p_x(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """p(x | z), whatever y; see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z))
 
     @property
@@ -138,7 +143,7 @@ class M1(SemiSupervisedModel):
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Keep the mean features of the images, which the classifier is fitted to."""
-        self.stock.keep_features(lambda x: self._features(x).mean, x, y, unlabelled)
+        self.stock.keep_features(lambda x: self.q_z(x).mean, x, y, unlabelled)
 
     def baseline(self) -> M2:
         """Return an M2 with the same networks, whose classifier looks at the image itself."""
@@ -149,8 +154,8 @@ class M1(SemiSupervisedModel):
         self.check_batch(x, y)
         y = self._class_of(x, y)
         means = self.stock.class_means()  # (classes, latent)
-        z = self._features(x).mean - means[y] + means.unsqueeze(1)  # (classes, batch, latent)
-        return self.decode(z, y).mean
+        z = self.q_z(x).mean - means[y] + means.unsqueeze(1)  # (classes, batch, latent)
+        return self.p_x(z).mean
 
     def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
         """Return images of given classes; see `SemiSupervisedModel.sample`.
@@ -165,4 +170,4 @@ class M1(SemiSupervisedModel):
             if not another.any():
                 break
             z[another] = prior.sample((int(another.sum()),))
-        return self.decode(z, y).mean
+        return self.p_x(z).mean

@@ -11,6 +11,7 @@ from models.likelihoods import Likelihood, bounded
 from models.m2 import M2
 from models.networks import MLP, ImageShape, Networks
 from models.normal import LogScaleNormal, UnitNormal, diagonal_normal
+from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import ClassPrior, Prior, StandardNormal
 
 _UNUSED = 0.1
@@ -57,6 +58,8 @@ class M1M2(SemiSupervisedModel):
         num_classes: How many classes.
         prior: p(z2) or p(z2 | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z2 | z1, y) at
             the mean z1 of q(z1 | u), which is not the aggregate posterior.
+        posterior: The family of q(z2 | z1, y); `DiagonalNormal` where it is not given. q(z1 | x) is always diagonal,
+            as p(z1 | y, z2) is.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
             Bernoulli is for binarised images.
         networks: The networks of q(z1 | x) and p(x | z1); where they are not given the paper's MLP, two layers of 600
@@ -83,6 +86,7 @@ class M1M2(SemiSupervisedModel):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         inner_networks: Networks | None = None,
@@ -100,6 +104,7 @@ class M1M2(SemiSupervisedModel):
             image_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks if networks is not None else MLP(hidden=(600, 600)),
             class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
@@ -114,9 +119,10 @@ class M1M2(SemiSupervisedModel):
         self.z1_encoder = self.networks.encoder(image_shape, 2 * z1_dim)
         self.decoder = self.networks.decoder(z1_dim, self.decoder_shape)
         self.y_encoder = self.classifier.dense(z1_dim, num_classes)
-        self.z2_encoder = self.inner_networks.dense(z1_dim, 2 * latent_dim, num_classes)
+        num_parameters = self.posterior.num_parameters(latent_dim)
+        self.z2_encoder = self.inner_networks.dense(z1_dim, num_parameters, num_classes)
         self.z1_decoder = self.inner_networks.dense(latent_dim, 2 * z1_dim, num_classes)
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
         self.register_buffer("stage", torch.tensor(_M1))
         self.register_buffer("used", torch.ones(z1_dim, dtype=torch.bool))
         self._fixed = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
@@ -132,7 +138,10 @@ class M1M2(SemiSupervisedModel):
             ("p(x | z1)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
             ("q(z1 | x)", f"Normal, {self.z1_dim} dimensions; z1_encoder {self.networks}"),
             ("q(y | z1)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
-            ("q(z2 | z1, y)", f"Normal, {self.prior.latent_dim} dimensions; z2_encoder {self.inner_networks}"),
+            (
+                "q(z2 | z1, y)",
+                f"{self.posterior}, {self.prior.latent_dim} dimensions; z2_encoder {self.inner_networks}",
+            ),
         ]
 
     def advance(self, progress: float) -> None:
@@ -165,52 +174,64 @@ class M1M2(SemiSupervisedModel):
                 # p(z2 | y)
                 z2 = pyro.sample("z2", self.prior(y))
                 # p(z1 | y, z2)
-                z1 = pyro.sample("z1", self._features_of(z2, y))
+                z1 = pyro.sample("z1", self.p_z1(z2, y))
             else:
                 # p(z1)
                 z1 = pyro.sample("z1", dist.Independent(UnitNormal(x.new_zeros(self.z1_dim)), 1))
             # p(x | z1)
-            pyro.sample("x", self.likelihood(self.decoder(z1)), obs=x)
+            pyro.sample("x", self._p_x(z1), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z1 | x) q(y | z1) q(z2 | z1, y), or q(z1 | x) at first; see `SemiSupervisedModel.guide`."""
         self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z1 | x)
-            z1 = pyro.sample("z1", self._features(x))  # (batch, z1_dim)
+            z1 = pyro.sample("z1", self.q_z1(x))  # (batch, z1_dim)
             if self.label_in_story:
                 if y is None:
                     # q(y | z1)
-                    y = pyro.sample("y", self._classify_features(z1), infer={"enumerate": "parallel"})  # (classes, 1)
+                    y = pyro.sample("y", self.q_y(z1), infer={"enumerate": "parallel"})  # (classes, 1)
                 # q(z2 | z1, y)
-                pyro.sample("z2", self._style(z1, y))  # (classes, batch, latent) if y is enumerated
+                pyro.sample("z2", self.q_z2(z1, y))  # (classes, batch, latent) if y is enumerated
 
-    def _features(self, x: Tensor) -> TorchDistribution:
+    def q_z1(self, x: Tensor) -> TorchDistribution:
+        """Return q(z1 | x), event_shape (z1_dim,), for images (batch, channels, height, width)."""
         return diagonal_normal(self.z1_encoder(x))
 
-    def _features_of(self, z2: Tensor, y: Tensor) -> TorchDistribution:
+    def p_z1(self, z2: Tensor, y: Tensor) -> TorchDistribution:
+        """Return p(z1 | y, z2), event_shape (z1_dim,), of which unused features are N(0, 1)."""
         loc, log_scale = self.z1_decoder(z2, y).chunk(2, dim=-1)
         return dist.Independent(LogScaleNormal(self.used * loc, self.used * bounded(log_scale)), 1)
 
-    def _classify_features(self, z1: Tensor) -> dist.Categorical:
+    def q_y(self, z1: Tensor) -> dist.Categorical:
+        """Return q(y | z1) for features (..., batch, z1_dim)."""
         return dist.Categorical(logits=self.y_encoder(self.used * z1))
 
-    def _style(self, z1: Tensor, y: Tensor) -> TorchDistribution:
-        return diagonal_normal(self.z2_encoder(self.used * z1, y))
+    def q_z2(self, z1: Tensor, y: Tensor) -> TorchDistribution:
+        """Return q(z2 | z1, y), event_shape (latent_dim,), for features and classes that broadcast with them."""
+        return self.posterior(self.z2_encoder(self.used * z1, y))
+
+    def _p_x(self, z1: Tensor) -> TorchDistribution:
+        return self.likelihood(self.decoder(z1))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | z1) at the mean z1, or in training at a z1 that is drawn; see `SemiSupervisedModel.classify`."""
         self.check_batch(x)
-        features = self._features(x)
-        return self._classify_features(features.rsample() if self.training else features.mean)
+        q_z1 = self.q_z1(x)
+        return self.q_y(q_z1.rsample() if self.training else q_z1.mean)
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z2 | z1, y) at the mean z1; see `SemiSupervisedModel.posterior`."""
-        return self._style(self._features(x).mean, y)
+    def encode_z(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the parameters of q(z2 | z1, y) at the mean z1 of q(z1 | x)."""
+        parameters: Tensor = self.z2_encoder(self.used * self.q_z1(x).mean, y)
+        return parameters
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z1) at the mean of p(z1 | y, z2 = z); see `SemiSupervisedModel.decode`."""
-        return self.likelihood(self.decoder(self._features_of(z, y).mean))
+    def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z2 | z1, y) at the mean z1; see `SemiSupervisedModel.q_z`."""
+        return self.q_z2(self.q_z1(x).mean, y)
+
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z1) at the mean of p(z1 | y, z2 = z); see `SemiSupervisedModel.p_x`."""
+        return self._p_x(self.p_z1(z, y).mean)
 
     @property
     def stock_size(self) -> int:
@@ -220,7 +241,7 @@ class M1M2(SemiSupervisedModel):
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Find the features that M1 uses, until all is learned end to end."""
         if self.current_stage != _BOTH:
-            means = self._features(torch.cat([x, unlabelled])).mean
+            means = self.q_z1(torch.cat([x, unlabelled])).mean
             used = means.std(0, correction=0) > _UNUSED
             # An M1 that uses none has hardly begun.
             self.used.copy_(used | ~used.any())

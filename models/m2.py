@@ -7,8 +7,8 @@ from torch import Tensor
 
 from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
-from models.networks import ImageShape, Networks
-from models.normal import diagonal_normal
+from models.networks import ImageShape, Network, Networks
+from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import ClassPrior, Prior, StandardNormal
 
 
@@ -42,6 +42,7 @@ class M2(SemiSupervisedModel):
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
         prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
+        posterior: The family of q(z | x, y); `DiagonalNormal` where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
             Bernoulli is for binarised images.
         networks: The networks of q(z | x, y) and p(x | y, z); the paper's MLP where they are not given.
@@ -58,6 +59,7 @@ class M2(SemiSupervisedModel):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -67,17 +69,28 @@ class M2(SemiSupervisedModel):
             image_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
             class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
         )
         self.classifier = classifier if classifier is not None else self.networks
 
-        latent_dim = self.prior.latent_dim
-        self.y_encoder = self.classifier.encoder(image_shape, num_classes)
-        self.z_encoder = self.networks.encoder(image_shape, 2 * latent_dim, num_classes)
-        self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
-        self.prior.attach(num_classes, image_shape, self.posterior_of_prior)
+        self.y_encoder = self._make_y_encoder()
+        self.z_encoder = self._make_z_encoder(self.posterior.num_parameters(self.prior.latent_dim))
+        self.decoder = self._make_decoder()
+        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
+
+    # What a model with other arrows overrides.
+
+    def _make_y_encoder(self) -> Network:
+        return self.classifier.encoder(self.image_shape, self.num_classes)
+
+    def _make_z_encoder(self, num_outputs: int) -> Network:
+        return self.networks.encoder(self.image_shape, num_outputs, self.num_classes)
+
+    def _make_decoder(self) -> Network:
+        return self.networks.decoder(self.prior.latent_dim, self.decoder_shape, self.num_classes)
 
     def story(self) -> list[tuple[str, str]]:
         """The five densities; see `SemiSupervisedModel.story`."""
@@ -86,7 +99,7 @@ class M2(SemiSupervisedModel):
             (self.prior.density, repr(self.prior)),
             ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
             ("q(y | x)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
-            ("q(z | x, y)", f"Normal, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
+            ("q(z | x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -98,7 +111,7 @@ class M2(SemiSupervisedModel):
             # p(z | y)
             z = pyro.sample("z", self.prior(y))
             # p(x | y, z)
-            pyro.sample("x", self.decode(z, y), obs=x)
+            pyro.sample("x", self.p_x(z, y), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z | x, y); see `SemiSupervisedModel.guide`."""
@@ -108,21 +121,22 @@ class M2(SemiSupervisedModel):
                 # q(y | x)
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
             # q(z | x, y)
-            pyro.sample("z", self.posterior(x, y))
+            pyro.sample("z", self.q_z(x, y))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x); see `SemiSupervisedModel.classify`."""
         self.check_batch(x)
         return dist.Categorical(logits=self.y_encoder(x))
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | x, y); see `SemiSupervisedModel.posterior`."""
-        return diagonal_normal(self.z_encoder(x, y))  # (classes, batch, latent) if y is enumerated
+    def encode_z(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the parameters of q(z | x, y), (..., batch, `Posterior.num_parameters`)."""
+        parameters: Tensor = self.z_encoder(x, y)  # (classes, batch, ...) if y is enumerated
+        return parameters
 
-    def posterior_of_prior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | x, y) of the z whose prior `prior` is: `posterior`, where there is no other latent variable."""
-        return self.posterior(x, y)
+    def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | x, y); see `SemiSupervisedModel.q_z`."""
+        return self.posterior(self.encode_z(x, y))
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z); see `SemiSupervisedModel.decode`."""
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z); see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))

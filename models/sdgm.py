@@ -1,15 +1,15 @@
 """SDGM: M2 with a second latent variable, in the story as in the guide."""
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from models.adgm import ADGM
 from models.likelihoods import Likelihood
-from models.networks import ImageShape, Networks
-from models.normal import LogScaleNormal, diagonal_normal
+from models.networks import ImageShape, Network, Networks
+from models.normal import diagonal_normal
+from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
 
 
@@ -31,7 +31,7 @@ class SDGM(ADGM):
 
         f = log p(x|a,y,z) + log p(a|y,z) + log p(y) + log p(z) - log q(z|a,x,y) - log q(a|x)
 
-    The style that `encode` finds, `decode` takes and `draw` draws is z and ε side by side, where
+    The style that `encode` finds, `p_x` takes and `draw` draws is z and ε side by side, where
 
         ε = (a - μ(y, z)) / σ(y, z),    ε ~ N(0, I) in the story,
 
@@ -50,6 +50,7 @@ class SDGM(ADGM):
         num_classes: How many classes.
         prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z | a, u, y) at
             the mean a of q(a | u), which is not the aggregate posterior.
+        posterior: The family of q(z | a, x, y); `DiagonalNormal` where it is not given. q(a | x) is always diagonal.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of all densities but the classifier; the MLP of Kingma et al. where they are not given.
             The paper's have two layers of 500 rectified units with batch norm.
@@ -68,6 +69,7 @@ class SDGM(ADGM):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -79,6 +81,7 @@ class SDGM(ADGM):
             image_shape,
             num_classes,
             prior=prior,
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
             classifier=classifier,
@@ -86,11 +89,13 @@ class SDGM(ADGM):
             auxiliary_dim=auxiliary_dim,
             num_samples=num_samples,
         )
-        channels, height, width = image_shape
-        outputs = (channels * self.likelihood.parameters_per_pixel, height, width)
-        latent_dim = self.prior.latent_dim
-        self.a_decoder = self.networks.dense(latent_dim, 2 * auxiliary_dim, num_classes)
-        self.decoder = self.networks.decoder(latent_dim + auxiliary_dim, outputs, num_classes)
+
+    def _make_a_decoder(self) -> Network:
+        return self.networks.dense(self.prior.latent_dim, 2 * self.auxiliary_dim, self.num_classes)
+
+    def _make_decoder(self) -> Network:
+        num_inputs = self.prior.latent_dim + self.auxiliary_dim
+        return self.networks.decoder(num_inputs, self.decoder_shape, self.num_classes)
 
     def story(self) -> list[tuple[str, str]]:
         """The seven densities; see `SemiSupervisedModel.story`."""
@@ -106,34 +111,36 @@ class SDGM(ADGM):
             # p(z | y)
             z = pyro.sample("z", self.prior(y))
             # p(a | y, z)
-            a = pyro.sample("a", diagonal_normal(self.a_decoder(z, y)))
+            a = pyro.sample("a", self._p_a(y, z))
             # p(x | a, y, z)
-            pyro.sample("x", self._image(a, y, z), obs=x)
+            pyro.sample("x", self._p_x(a, y, z), obs=x)
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """Return q(z | a, x, y) at the mean a of q(a | x), and beside it ε at the mean of that z."""
-        q_a, q_z = self.auxiliary(x).base_dist, self.posterior_of_prior(x, y).base_dist
-        p_a = diagonal_normal(self.a_decoder(q_z.mean, y)).base_dist
-        loc = torch.cat([q_z.loc, (q_a.loc - p_a.loc) / p_a.scale], dim=-1)
-        log_scale = torch.cat([q_z.log_scale, q_a.log_scale - p_a.log_scale], dim=-1)
-        return dist.Independent(LogScaleNormal(loc, log_scale), 1)
+    def style(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean z of q(z | a, x, y) at the mean a of q(a | x), and beside it the ε of this a and z."""
+        a = self.q_a(x).mean
+        z = self.q_z(x, y, a).mean
+        p_a = self._p_a(y, z).base_dist
+        return torch.cat([z, (a - p_a.loc) / p_a.scale], dim=-1)
 
-    def posterior_of_prior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | a, x, y) at the mean a of q(a | x)."""
-        return super().posterior(x, y)
-
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | a, y, z), for z and ε side by side; see `SemiSupervisedModel.decode`."""
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | a, y, z), for z and ε side by side; see `SemiSupervisedModel.p_x`."""
         z, noise = z.split([self.prior.latent_dim, self.auxiliary_dim], dim=-1)
-        p_a = diagonal_normal(self.a_decoder(z, y))
-        return self._image(p_a.mean + p_a.base_dist.scale * noise, y, z)
+        p_a = self._p_a(y, z).base_dist
+        return self._p_x(p_a.loc + p_a.scale * noise, y, z)
 
     def draw(self, y: Tensor) -> Tensor:
         """Return z and ε side by side; see `SemiSupervisedModel.draw`."""
         z = super().draw(y)
         return torch.cat([z, torch.randn_like(z[..., :1].expand(*z.shape[:-1], self.auxiliary_dim))], dim=-1)
 
-    def _image(self, a: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
+    def p_a(self, x: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
+        """Return p(a | y, z), whatever x; event_shape (auxiliary_dim,)."""
+        return self._p_a(y, z)
+
+    def _p_a(self, y: Tensor, z: Tensor) -> TorchDistribution:
+        return diagonal_normal(self.a_decoder(z, y))
+
+    def _p_x(self, a: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
         # Of the guide, a is (batch, auxiliary) where z is (classes, batch, latent).
         leading = torch.broadcast_shapes(a.shape[:-1], z.shape[:-1])
         both = torch.cat([z.expand(*leading, -1), a.expand(*leading, -1)], dim=-1)

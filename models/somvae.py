@@ -27,7 +27,7 @@ class Codebook(Prior):
         num_classes: How many classes.
     """
 
-    density = "p(z | y)"
+    is_class_conditional = True
 
     node_classes: Tensor
     neighbours: Tensor
@@ -99,7 +99,7 @@ class SOMVAE(SemiSupervisedModel):
         k ~ 1 / K           a node of the map, and z = e_k
         x ~ p(x | z)        the image
 
-    The guide has no noise, and p(x | z) is that of the node nearest to z:
+    The guide has no noise, and so no choice of a `Posterior`; p(x | z) is that of the node nearest to z:
 
         z = z_e(x)          the encoder's code
         z_q = e_k           k = argmin_k |z_e - e_k|², the winner
@@ -237,12 +237,12 @@ class SOMVAE(SemiSupervisedModel):
         self.check_batch(x)
         return dist.Categorical(probs=self.prior.node_classes[self.prior.nearest(self.encoder(x))])
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """The code z_e(x), with certainty and whatever the class; see `SemiSupervisedModel.posterior`."""
+    def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """The code z_e(x), with certainty and whatever the class; see `SemiSupervisedModel.q_z`."""
         return dist.Delta(self.encoder(x), event_dim=1)
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z) of the node nearest to z, whatever the class; see `SemiSupervisedModel.decode`."""
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z) of the node nearest to z, whatever the class; see `SemiSupervisedModel.p_x`."""
         return self._decode_nearest(z)
 
     def _decode_nearest(self, z: Tensor) -> TorchDistribution:

@@ -9,7 +9,7 @@ from torch import Tensor
 from models.base import SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.networks import ImageShape, Networks
-from models.normal import diagonal_normal
+from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import Prior, StandardNormal
 
 
@@ -48,6 +48,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         image_shape: Channels, height and width of x.
         num_classes: How many classes.
         prior: p(z); N(0, I) in 50 dimensions where it is not given.
+        posterior: The family of q(z | x); `DiagonalNormal` where it is not given.
         likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
         networks: The networks of the encoder and the decoder; an MLP of 500 softplus units where they are not given.
 
@@ -65,6 +66,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         num_classes: int,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
     ) -> None:
@@ -72,18 +74,19 @@ class SparseLabelVAE(SemiSupervisedModel):
             image_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
+            posterior=posterior,
             likelihood=likelihood,
             networks=networks,
         )
-        if self.prior.density != "p(z)":
+        if self.prior.is_class_conditional:
             raise ValueError(
                 f"prior: expected p(z), as the story has no class; got {self.prior.density}, {self.prior}."
             )
 
         latent_dim = self.prior.latent_dim
-        self.encoder = self.networks.encoder(image_shape, num_classes + 2 * latent_dim)
+        self.encoder = self.networks.encoder(image_shape, num_classes + self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
-        self.prior.attach(num_classes, image_shape, self.posterior)
+        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The four densities; see `SemiSupervisedModel.story`."""
@@ -91,7 +94,7 @@ class SparseLabelVAE(SemiSupervisedModel):
             (self.prior.density, repr(self.prior)),
             ("p(x | π(x), z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
             ("q(y | x)", f"Categorical π(x), {self.num_classes} classes; encoder {self.networks}"),
-            ("q(z | x)", f"Normal, {self.prior.latent_dim} dimensions; the same encoder"),
+            ("q(z | x)", f"{self.posterior}, {self.prior.latent_dim} dimensions; the same encoder"),
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -101,14 +104,14 @@ class SparseLabelVAE(SemiSupervisedModel):
             # p(z)
             z = pyro.sample("z", self.prior())
             # p(x | π(x), z)
-            pyro.sample("x", self.decode(z, self.classify(x).probs), obs=x)
+            pyro.sample("x", self.p_x(z, self.classify(x).probs), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z | x), whatever y is; see `SemiSupervisedModel.guide`."""
         self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z | x)
-            pyro.sample("z", self.posterior(x))
+            pyro.sample("z", self.q_z(x))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = Cat(π(x)); see `SemiSupervisedModel.classify`."""
@@ -116,17 +119,22 @@ class SparseLabelVAE(SemiSupervisedModel):
         logits, _ = self._heads(x)
         return dist.Categorical(logits=logits)
 
-    def posterior(self, x: Tensor, y: Tensor | None = None) -> dist.Independent:
-        """q(z | x), the same for all classes; see `SemiSupervisedModel.posterior`."""
-        return diagonal_normal(self._heads(x)[1])
+    def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the parameters of q(z | x), whatever y; (batch, `Posterior.num_parameters`)."""
+        return self._heads(x)[1]
 
-    def decode(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z), y classes or probabilities (..., classes); see `SemiSupervisedModel.decode`."""
+    def q_z(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """q(z | x), the same for all classes; see `SemiSupervisedModel.q_z`."""
+        return self.posterior(self.encode_z(x))
+
+    def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | y, z), y classes or probabilities (..., classes); see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of π(x), and μ(x) with log σ(x)."""
-        return torch.split(self.encoder(x), [self.num_classes, 2 * self.prior.latent_dim], dim=-1)
+        """Return the logits of π(x), and the parameters of q(z | x): μ(x) with log σ(x), by default."""
+        outputs = self.encoder(x)
+        return torch.split(outputs, [self.num_classes, outputs.shape[-1] - self.num_classes], dim=-1)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y; where it is not given, π(x)."""

@@ -245,6 +245,7 @@ def test_a_part_of_a_part_may_be_null(configured, words):
     ("kind", "model"),
     [
         ("prior", "M2"),
+        ("posterior", "M2"),
         ("likelihood", "M2"),
         ("networks", "M2"),
         ("classifier", "M2"),

@@ -141,7 +141,7 @@ def test_every_option_is_suggested_for_its_last_part():
 
 def test_every_option_of_every_choice_can_be_suggested():
     paths = {option.path for option in OPTIONS}
-    for kind in ("prior", "likelihood", "networks", "classifier", "feature_classifier", "inner_networks"):
+    for kind in ("prior", "posterior", "likelihood", "networks", "classifier", "feature_classifier", "inner_networks"):
         assert f"--model.{kind}" in paths
     for option in OPTIONS:
         if option.path not in ACCEPTED and not any(each.path == option.path and not each.needs for each in OPTIONS):
@@ -259,6 +259,7 @@ CHOSEN = [
     ["--data=DomainAdaptation", "--data.source=Digits", "--data.target=NumpyFiles", "--data.target.root=x"],
     *[["--model", each.__name__] for each in CHOICES["model"]],
     *[["--model.prior", each.__name__] for each in CHOICES["prior"]],
+    *[["--model.posterior", each.__name__] for each in CHOICES["posterior"]],
 ]
 
 
@@ -304,7 +305,7 @@ def test_the_help_lists_the_options_of_a_class_of_ones_own(tmp_path, monkeypatch
 
 def test_the_help_is_of_what_is_chosen(capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["fit", "--help", "--model", "GMVAE", "--data", "MNIST", "--model.scale", "0.7"])
+        main(["fit", "--help", "--model", "GMVAE", "--data", "MNIST", "--model.posterior.scale", "0.7"])
     assert caught.value.code == 0
     written = " ".join(capsys.readouterr().out.split())
     for text in (
@@ -312,7 +313,7 @@ def test_the_help_is_of_what_is_chosen(capsys):
         "--data, MNIST: ",
         "--model.prior, SeparatedMeans: ",
         "--model.prior.distance NUMBER Between any two means, in standard deviations of a class. (default: 5)",
-        "--model.scale NUMBER s, the standard deviation of q(z | x), where p(z | y) has 1. (default: 0.7)",
+        "--model.posterior.scale NUMBER s, the standard deviation in every dimension. (default: 0.7)",
         "the recipe gmvae",
     ):
         assert text in written, text

@@ -126,12 +126,12 @@ def test_the_bound_without_a_class_mixes_the_prior_by_the_class_prior(prior, lea
     loss = _seeded_loss(model, Observations(x[:0], NONE, x), Sizes(0, BATCH))
     torch.manual_seed(7)
     unknown = torch.full((BATCH,), CLASSES)
-    q = model.posterior(x, unknown)
+    q = model.q_z(x, unknown)
     z = q.rsample()
     pi = model.class_prior.logits.softmax(0)
     # Σ_y p(y) p(z | y)
     p_z = sum(pi[k] * model.prior(torch.full((BATCH,), k)).log_prob(z).exp() for k in range(CLASSES))
-    expected = -(model.decode(z, unknown).log_prob(x) + p_z.log() - q.log_prob(z)).mean()
+    expected = -(model.p_x(z, unknown).log_prob(x) + p_z.log() - q.log_prob(z)).mean()
     torch.testing.assert_close(loss, expected, **EXACT)
     if learned:
         found, by_hand = (torch.autograd.grad(of, model.class_prior.logits)[0] for of in (loss, expected))
@@ -205,12 +205,12 @@ def test_a_linear_decoder_and_its_exact_posterior_give_bayes_rule_exactly():
     values, vectors = torch.linalg.eigh(torch.linalg.inv(precision))
     rotated = linear.W @ vectors  # in these axes it is not
 
-    def posterior(x, y):
+    def q_z(x, y):
         loc = (x.flatten(1) - linear.b[y]) @ rotated * values / linear.noise**2
         return torch.distributions.Independent(LogScaleNormal(loc, (values.log() / 2).expand_as(loc)), 1)
 
-    model.posterior = posterior
-    model.decode = lambda z, y: linear.likelihood((z @ rotated.T + linear.b[y]).unflatten(-1, shape))
+    model.q_z = q_z
+    model.p_x = lambda z, y: linear.likelihood((z @ rotated.T + linear.b[y]).unflatten(-1, shape))
     x = torch.randint(0, 256, (9, *shape)) / 255
     torch.testing.assert_close(model.classify(x).probs, linear.log_joint(x).softmax(-1), **EXACT)
 
@@ -234,9 +234,9 @@ def test_an_answer_is_the_images_own_whatever_the_batch_and_the_random_state(mon
 def test_grey_pixels_are_the_mean_of_binarised_ones():
     model, x = _model(num_samples=1), torch.rand(1, *IMAGE)
     y = torch.arange(CLASSES).unsqueeze(-1)
-    q_z = model.posterior(x, y)
+    q_z = model.q_z(x, y)
     z = q_z.base_dist.loc + q_z.base_dist.scale * model.noise[0]
-    logits = model.decode(z, y).base_dist.logits
+    logits = model.p_x(z, y).base_dist.logits
     log_p_x = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum((-1, -2, -3))
     expected = log_p_x + model.prior().log_prob(z) - q_z.log_prob(z)  # (classes, batch)
     torch.testing.assert_close(model.classify(x).probs, expected.T.softmax(-1), **EXACT)
@@ -248,9 +248,9 @@ def test_without_a_class_it_encodes_and_reconstructs_as_unknown_and_finds_the_cl
         for weight in _embeddings(model):
             weight.mul_(5)
         unknown = torch.full((BATCH,), CLASSES)
-        z = model.posterior(x, unknown).mean
+        z = model.q_z(x, unknown).mean
         torch.testing.assert_close(model.encode(x), z, **EXACT)
-        torch.testing.assert_close(model.reconstruct(x), model.decode(z, unknown).mean, **EXACT)
+        torch.testing.assert_close(model.reconstruct(x), model.p_x(z, unknown).mean, **EXACT)
         guess = model.classify(x).probs.argmax(-1)
         torch.testing.assert_close(model.analogies(x), model.analogies(x, guess), **EXACT)
         assert not torch.allclose(model.analogies(x), model.analogies(x, (guess + 1) % CLASSES))

@@ -41,6 +41,8 @@ class Cauchy(Laplace):
 class OfClass(Laplace):
     """The same for a prior that looks at the class."""
 
+    is_class_conditional = True
+
     def __init__(self, latent_dim=2):
         super().__init__(latent_dim)
         self.loc = nn.Parameter(torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0]]))
@@ -323,6 +325,12 @@ class _Blind(_Other):
         return super().log_prob(value.detach())
 
 
+class Undeclared(OfClass):
+    """Looks at y, and does not say so."""
+
+    is_class_conditional = False
+
+
 class OneDimensionOnly(OfClass):
     """Looks y up where it is (batch,), and takes the first dimension where there are more."""
 
@@ -381,7 +389,7 @@ class Owning(Laplace):
     """Takes the model's networks in, so that they are saved twice."""
 
     def attach(self, num_classes, image_shape, posterior):
-        self.encoder = posterior.__self__.z_encoder
+        self.encoder = posterior.encode.__self__.z_encoder
 
 
 class Dimensionless(Prior):
@@ -412,6 +420,7 @@ BROKEN_PRIORS = {
     Unused: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'loc'\.",
     Detached: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'log_scale'\.",
     WithoutSlope: r"expected a gradient of log p\(z\) in z that is its slope; got one that is off by \d+\.\d\d%\.",
+    Undeclared: r"expected is_class_conditional = True with batch_shape \(5,\) with y of shape \(batch,\); got False\.",
     OneDimensionOnly: r"expected batch_shape \(3, 1\) with y of shape \(classes, 1\); got \(3,\)\.",
     AnotherOrder: r"expected the same p\(z \| y\) whether all classes are asked for at once or one by one; got another "
     r"in class 0\.",
@@ -494,7 +503,7 @@ class WithoutEnumeration(M2):
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x))
-            pyro.sample("z", self.posterior(x, y))
+            pyro.sample("z", self.q_z(x, y))
 
 
 class WithoutBegin(M2):
@@ -502,7 +511,7 @@ class WithoutBegin(M2):
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
-            pyro.sample("z", self.posterior(x, y))
+            pyro.sample("z", self.q_z(x, y))
 
 
 class AnotherPlate(M2):
@@ -511,7 +520,7 @@ class AnotherPlate(M2):
         with pyro.plate("batch", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
-            pyro.sample("x", self.decode(z, y), obs=x)
+            pyro.sample("x", self.p_x(z, y), obs=x)
 
 
 class OutsideThePlate(M2):
@@ -527,7 +536,7 @@ class AnotherName(M2):
         with pyro.plate("images", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
-            pyro.sample("image", self.decode(z, y), obs=x)
+            pyro.sample("image", self.p_x(z, y), obs=x)
 
 
 class NotObserved(M2):
@@ -536,7 +545,7 @@ class NotObserved(M2):
         with pyro.plate("images", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
-            pyro.sample("x", self.decode(z, y))
+            pyro.sample("x", self.p_x(z, y))
 
 
 class ClassIsGuessed(M2):
@@ -550,25 +559,25 @@ class OneLatentTooMany(M2):
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
-            pyro.sample("z", self.posterior(x, y))
+            pyro.sample("z", self.q_z(x, y))
             pyro.sample("w", dist.Normal(0, 1))
 
 
 class AnotherClass(M2):
     """Decodes the wrong class, where the classes are enumerated."""
 
-    def decode(self, z, y):
-        return super().decode(z, y.flip(0) if y.dim() > 1 else y)
+    def p_x(self, z, y):
+        return super().p_x(z, y.flip(0) if y.dim() > 1 else y)
 
 
 class PixelsAreNotOneEvent(M2):
-    def decode(self, z, y):
-        return super().decode(z, y).base_dist
+    def p_x(self, z, y):
+        return super().p_x(z, y).base_dist
 
 
 class FlatPosterior(M2):
-    def posterior(self, x, y):
-        return super().posterior(x, y if y.dim() == 1 else y[0])
+    def q_z(self, x, y):
+        return super().q_z(x, y if y.dim() == 1 else y[0])
 
 
 class Neighbourly(M2):
@@ -593,7 +602,7 @@ class NotNamed(M2):
 
 
 class Infinite(M2):
-    def decode(self, z, y):
+    def p_x(self, z, y):
         logits = self.decoder(z, y)
         return self.likelihood(logits / torch.zeros(()))
 
@@ -612,8 +621,8 @@ class OneImageOnly(M2):
 class Enumerating(M2):
     """Takes the number of classes for the number of images."""
 
-    def posterior(self, x, y):
-        return super().posterior(x[: self.num_classes], y)
+    def q_z(self, x, y):
+        return super().q_z(x[: self.num_classes], y)
 
 
 class OneStageForAll(M2):
@@ -670,8 +679,8 @@ def test_a_model_with_a_latent_variable_that_does_not_depend_on_the_class_keeps_
     class Shared(M2):
         """p(y) p(z | y) p(x | z), q(y | x) q(z | x)."""
 
-        def posterior(self, x, y):
-            q = super().posterior(x, torch.zeros(1, dtype=torch.int64))
+        def q_z(self, x, y):
+            q = super().q_z(x, torch.zeros(1, dtype=torch.int64))
             return q.expand(torch.broadcast_shapes(y.shape, (len(x),)))
 
         def guide(self, x, y=None):
@@ -679,7 +688,7 @@ def test_a_model_with_a_latent_variable_that_does_not_depend_on_the_class_keeps_
             with pyro.plate("images", len(x)):
                 if y is None:
                     pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
-                pyro.sample("z", self.posterior(x, torch.zeros(1, dtype=torch.int64)))
+                pyro.sample("z", self.q_z(x, torch.zeros(1, dtype=torch.int64)))
 
     assert check_model(_model(Shared, prior=ClassConditional(2)))
 

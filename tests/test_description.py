@@ -9,7 +9,7 @@ from torch import nn
 from data import Digits, DomainAdaptation, ImageFolder
 from inference import Consistency, Objective, Recipe
 from inference.description import build, build_options, describe, holds_arrays
-from models import M2, feature_classifiers, likelihoods, networks, priors
+from models import M2, feature_classifiers, likelihoods, networks, posteriors, priors
 
 PRIORS = [
     priors.StandardNormal(3),
@@ -18,6 +18,7 @@ PRIORS = [
     priors.VampPrior(3, num_components=5, per_class=True),
     priors.NormalizingFlow(4, num_layers=2, hidden=6),
 ]
+POSTERIORS = [posteriors.DiagonalNormal(), posteriors.FullRankNormal(), posteriors.FixedScaleNormal(0.7)]
 LIKELIHOODS = [
     likelihoods.Bernoulli(),
     likelihoods.ContinuousBernoulli(),
@@ -48,7 +49,9 @@ def round_trip(thing):
 
 
 @pytest.mark.parametrize(
-    "thing", [*PRIORS, *LIKELIHOODS, *NETWORKS, *FEATURE_CLASSIFIERS, *DATA], ids=lambda thing: type(thing).__name__
+    "thing",
+    [*PRIORS, *POSTERIORS, *LIKELIHOODS, *NETWORKS, *FEATURE_CLASSIFIERS, *DATA],
+    ids=lambda thing: type(thing).__name__,
 )
 def test_every_part_comes_back(thing):
     again = round_trip(thing)

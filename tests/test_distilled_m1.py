@@ -90,7 +90,7 @@ def test_what_rests_stands_in_evaluation_mode():
 def test_the_first_lesson_is_what_c_says_of_the_vae_s_features_by_hand():
     model, seen = tiny.at(_model(), 0.5), distilled.seen()
     loss, terms = distilled.losses(model, seen)
-    c = model.stock.probabilities(model.posterior(seen.unlabelled, seen.y[:1]).mean)
+    c = model.stock.probabilities(model.q_z(seen.unlabelled, seen.y[:1]).mean)
     log_q = model.y_encoder(model.h_encoder(seen.transformed)).log_softmax(-1)
     lesson = -(c * log_q).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], lesson.detach(), **EXACT)

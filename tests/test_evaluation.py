@@ -58,7 +58,7 @@ class LinearGaussian(SemiSupervisedModel):
 
     @property
     def noise(self):
-        return self.decode(torch.zeros(1, LATENT), torch.tensor([0])).base_dist.scale.flatten()[0]
+        return self.p_x(torch.zeros(1, LATENT), torch.tensor([0])).base_dist.scale.flatten()[0]
 
     def log_joint(self, x):
         """The exact log p(x, y), (batch, classes)."""
@@ -71,7 +71,7 @@ class LinearGaussian(SemiSupervisedModel):
         with pyro.plate("images", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
-            pyro.sample("x", self.decode(z, y), obs=x)
+            pyro.sample("x", self.p_x(z, y), obs=x)
             self.more_of_model()
 
     def guide(self, x, y=None):
@@ -79,7 +79,7 @@ class LinearGaussian(SemiSupervisedModel):
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
-            pyro.sample("z", self.posterior(x, y))
+            pyro.sample("z", self.q_z(x, y))
             self.more_of_guide(x)
 
     def more_of_model(self):
@@ -91,13 +91,13 @@ class LinearGaussian(SemiSupervisedModel):
     def classify(self, x):
         return dist.Categorical(logits=self.trust * self.log_joint(x))
 
-    def posterior(self, x, y):
+    def q_z(self, x, y):
         precision = torch.eye(LATENT) + self.W.T @ self.W / self.noise**2
         covariance = torch.linalg.inv(precision)
         mean = (x.flatten(1) - self.b[y]) @ self.W @ covariance / self.noise**2
         return dist.MultivariateNormal(mean, covariance * self.spread**2)
 
-    def decode(self, z, y):
+    def p_x(self, z, y):
         return self.likelihood((z @ self.W.T + self.b[y]).unflatten(-1, SHAPE))
 
 
@@ -271,7 +271,7 @@ def test_m2_agrees_with_an_integral_over_z():
     z = torch.linspace(-9, 9, 4001)
     integrals = []
     for y in range(CLASSES):
-        image = model.decode(z[:, None, None], torch.tensor([[y]])).log_prob(x)  # (4001, 4)
+        image = model.p_x(z[:, None, None], torch.tensor([[y]])).log_prob(x)  # (4001, 4)
         density = image + dist.Normal(0.0, 1.0).log_prob(z)[:, None] - math.log(CLASSES)
         integrals.append(density.logsumexp(0) + (z[1] - z[0]).log())
     log_w = log_weights(model, x, torch.arange(CLASSES).unsqueeze(-1), 4000)

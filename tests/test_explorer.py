@@ -356,7 +356,7 @@ def test_a_place_of_the_map_is_decoded_as_the_model_decodes_it():
     torch.testing.assert_close(mapped.codes(mapped.points), z)  # two dimensions: nothing is lost
     found = decode_point(run, mapped, tuple(mapped.points[4].tolist()))
     for y in range(3):
-        torch.testing.assert_close(found[y], run.model.decode(z[4], torch.tensor(y)).mean)
+        torch.testing.assert_close(found[y], run.model.p_x(z[4], torch.tensor(y)).mean)
 
 
 def test_a_place_between_is_decoded_at_the_principal_plane():
@@ -365,7 +365,7 @@ def test_a_place_between_is_decoded_at_the_principal_plane():
     torch.testing.assert_close(mapped.directions @ mapped.directions.T, torch.eye(2))
     z = mapped.centre + 0.3 * mapped.directions[0] - 1.2 * mapped.directions[1]
     found = decode_point(run, mapped, (0.3, -1.2))
-    torch.testing.assert_close(found[2], run.model.decode(z, torch.tensor(2)).mean)
+    torch.testing.assert_close(found[2], run.model.p_x(z, torch.tensor(2)).mean)
 
 
 def test_one_latent_dimension_lies_on_a_line():

@@ -143,7 +143,7 @@ def test_a_map_shows_every_node_in_a_frame_of_its_class():
     for row in range(2):
         for column in range(3):
             y = of_node.get((row, column), 0)
-            image = model.decode(nodes[row, column].unsqueeze(0), torch.tensor([y])).mean[0]
+            image = model.p_x(nodes[row, column].unsqueeze(0), torch.tensor([y])).mean[0]
             torch.testing.assert_close(tile(axes, row, column), shown(image))
     assert frames(axes) == {node: (to_rgba(figures.COLOURS[y]), "-") for node, y in of_node.items()}
     assert texts(axes.get_legend().get_texts()) == NAMES
@@ -160,7 +160,7 @@ def test_a_map_for_each_class_shows_a_nodes_own():
     # Looked up in the map of class 2, which all images are taken for; of class 1, as all of them are.
     assert list(frames(axes)) == [(1, 0)]
     z = model.prior.nodes(torch.tensor([1]))[:, 1, 0]
-    torch.testing.assert_close(tile(axes, 1, 0), shown(model.decode(z, torch.tensor([1])).mean[0]))
+    torch.testing.assert_close(tile(axes, 1, 0), shown(model.p_x(z, torch.tensor([1])).mean[0]))
 
 
 def test_images_without_a_label_do_not_count_in_a_map():

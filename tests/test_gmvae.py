@@ -13,6 +13,7 @@ from models import GMVAE, M2
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.normal import LogScaleNormal
+from models.posteriors import FixedScaleNormal
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal
 
 CLASSES, LATENT, BATCH = 3, 4, 5
@@ -31,7 +32,7 @@ def _model(networks=None, **options):
         likelihood=Bernoulli(),
         networks=networks or MLP(hidden=(6,)),
         class_prior=ClassPrior(CLASSES, PI),
-        scale=SCALE,
+        posterior=FixedScaleNormal(SCALE),
         **options,
     )
 
@@ -183,9 +184,16 @@ def test_of_all_classes_one_z_is_drawn_and_decoded_once():
 
 
 def test_importance_sampling_agrees_with_an_integral_over_z():
-    model = GMVAE(IMAGE, 2, prior=SeparatedMeans(1, 2.0), likelihood=Bernoulli(), networks=MLP(hidden=(6,)), scale=1.2)
+    model = GMVAE(
+        IMAGE,
+        2,
+        prior=SeparatedMeans(1, 2.0),
+        likelihood=Bernoulli(),
+        networks=MLP(hidden=(6,)),
+        posterior=FixedScaleNormal(1.2),
+    )
     x, z = _images(4), torch.linspace(-12, 12, 4001)
-    log_p_x = model.decode(z.view(-1, 1, 1)).log_prob(x)  # (4001, 4)
+    log_p_x = model.p_x(z.view(-1, 1, 1)).log_prob(x)  # (4001, 4)
     log_joint = [_log_normal(z.view(-1, 1, 1), mean, 1.0) + log_p_x for mean in (model.prior.means)]
     exact = torch.stack(log_joint, -1).logsumexp(0) + (z[1] - z[0]).log() - torch.tensor(2.0).log()
     estimate = importance_sampling(model, x, 20000).log_joint
@@ -251,7 +259,7 @@ ERRORS = {
         lambda: GMVAE(IMAGE, 3, prior=StandardNormal(2)),
         r"prior: expected p\(z \| y\), by which it classifies; got p\(z\), StandardNormal",
     ),
-    "no scale": (lambda: GMVAE(IMAGE, 3, scale=0.0), "scale: expected a positive number; got 0.0"),
+    "no scale": (lambda: FixedScaleNormal(scale=0.0), "scale: expected a positive number; got 0.0"),
     "too few dimensions": (lambda: GMVAE(IMAGE, 9, prior=SeparatedMeans(7)), "latent_dim: expected"),
     "the class prior of others": (
         lambda: GMVAE(IMAGE, 3, class_prior=ClassPrior(4)),

@@ -136,7 +136,7 @@ def test_of_a_prior_that_looks_at_the_class_it_takes_the_mixture():
     torch.manual_seed(7)
     bound = Objective()(model, _unlabelled(x), Sizes(0, BATCH))[1]
     torch.manual_seed(7)
-    q = model.posterior(x, torch.zeros(BATCH, dtype=torch.int64))
+    q = model.q_z(x, torch.zeros(BATCH, dtype=torch.int64))
     z = q.rsample()
     # In equal parts, as the story has no p(y).
     mixture = sum(model.prior(torch.tensor(k)).log_prob(z).exp() / CLASSES for k in range(CLASSES)).log()
@@ -248,7 +248,7 @@ def _stocked(classifier=None, n=30):
 def test_it_keeps_the_mean_features_of_labelled_and_unlabelled_images():
     model, x, y = _stocked()
     assert model.stock.y.tolist() == [*y.tolist(), *[-1] * 7]
-    torch.testing.assert_close(model.stock.z[:30], model.posterior(x, y).mean.detach(), **EXACT)
+    torch.testing.assert_close(model.stock.z[:30], model.q_z(x, y).mean.detach(), **EXACT)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_where_the_features_are_the_images_it_is_m2():
     """M2 with a Gaussian likelihood on a picture of z1: the same networks, the same L."""
     model, y = _m1m2(0.5, inner_networks=MLP(hidden=(7,))), torch.arange(BATCH) % CLASSES
     x = _images()
-    z1 = model._features(x).mean.detach()
+    z1 = model.q_z1(x).mean.detach()
     # z1 at its mean, and p(z1 | y, z2) with a scale of one, as of a Gaussian likelihood that has learned nothing.
     with torch.no_grad():
         model.z1_decoder.perceptron.rest[-1].weight[Z1:].zero_()
@@ -167,8 +167,8 @@ def test_where_the_features_are_the_images_it_is_m2():
     m2.decoder.perceptron.load_state_dict({k: v[:Z1] if k.startswith("rest.1") else v for k, v in state.items()})
     z2 = torch.randn(BATCH, LATENT)
     picture = z1.view(BATCH, 1, 1, Z1)
-    torch.testing.assert_close(model._features_of(z2, y).log_prob(z1), m2.decode(z2, y).log_prob(picture), **EXACT)
-    torch.testing.assert_close(model.posterior(x, y).mean, m2.posterior(picture, y).mean, **EXACT)
+    torch.testing.assert_close(model.p_z1(z2, y).log_prob(z1), m2.p_x(z2, y).log_prob(picture), **EXACT)
+    torch.testing.assert_close(model.q_z(x, y).mean, m2.q_z(picture, y).mean, **EXACT)
 
 
 def test_what_m1_has_learned_rests_while_m2_learns_and_both_learn_at_the_end():
@@ -245,9 +245,9 @@ def test_features_that_hardly_differ_between_images_are_dropped():
     model.advance(0.5)
     z1, y = torch.randn(4, Z1), torch.tensor([0, 1, 2, 0])
     other = torch.where(model.used, z1, torch.randn(4, Z1))
-    assert torch.equal(model._classify_features(z1).logits, model._classify_features(other).logits)
-    assert torch.equal(model._style(z1, y).mean, model._style(other, y).mean)
-    p = model._features_of(torch.randn(4, LATENT), y).base_dist
+    assert torch.equal(model.q_y(z1).logits, model.q_y(other).logits)
+    assert torch.equal(model.q_z2(z1, y).mean, model.q_z2(other, y).mean)
+    p = model.p_z1(torch.randn(4, LATENT), y).base_dist
     assert p.loc[:, :2].abs().max() == 0
     assert torch.equal(p.scale[:, :2], torch.ones(4, 2))
     assert p.loc[:, 2:].abs().min() > 0

@@ -37,6 +37,7 @@ from models import (
 )
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
+from models.posteriors import FixedScaleNormal
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
 
 CLASSES, LATENT, BATCH = 3, 2, 4
@@ -106,7 +107,7 @@ MODELS = {
         likelihood=Gaussian(),
         networks=Convolutional(channels=(4, 4), hidden=16, batch_norm=True),
         class_prior=ClassPrior(CLASSES, learned=True),
-        scale=0.5,
+        posterior=FixedScaleNormal(0.5),
     ),
     "SparseLabelVAE": lambda: SparseLabelVAE(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,))),
     "SparseLabelVAE, convolutional, colour, VampPrior": lambda: SparseLabelVAE(
@@ -288,12 +289,12 @@ def test_encode_and_reconstruct_are_means_at_the_given_class_or_what_stands_in_f
     if model.sums_over_class:
         assert torch.equal(guess, model.classify(x).probs.argmax(-1))
     for given, used in ((y, y), (None, guess)):
-        z = model.posterior(x, used).mean
+        z = model.q_z(x, used).mean
         torch.testing.assert_close(model.encode(x, given), z, rtol=0, atol=1e-12)
-        expected = model.decode(z, used).mean
+        expected = model.p_x(z, used).mean
         torch.testing.assert_close(model.reconstruct(x, given), expected, rtol=0, atol=1e-12)
     of_classes = [model.encode(x, torch.full((BATCH,), k)) for k in (0, 1)]
-    looks_at_y = not torch.equal(model.posterior(x, y).mean, model.posterior(x, (y + 1) % CLASSES).mean)
+    looks_at_y = not torch.equal(model.q_z(x, y).mean, model.q_z(x, (y + 1) % CLASSES).mean)
     assert torch.allclose(*of_classes) != looks_at_y
 
 
@@ -309,7 +310,7 @@ def test_an_analogy_in_the_images_own_class_is_its_reconstruction(model):
     if not own_way:
         z = model.encode(x, y)
         for k in range(CLASSES):
-            expected = model.decode(z, torch.full((BATCH,), k)).mean
+            expected = model.p_x(z, torch.full((BATCH,), k)).mean
             torch.testing.assert_close(analogies[k], expected, rtol=0, atol=1e-12)
     # A model's own way may have to take stock first.
     if model.label_in_story or not own_way:
@@ -331,7 +332,7 @@ def test_a_sample_is_the_mean_image_of_a_draw_from_the_prior_of_its_class(model)
     z = model.draw(y.expand(4, 3))  # of a story with several latent variables, all of them
     torch.testing.assert_close(z[..., :LATENT], of_prior, rtol=0, atol=0)
     for k, of_class in enumerate(y.tolist()):
-        expected = model.decode(z[:, k], torch.full((4,), of_class)).mean
+        expected = model.p_x(z[:, k], torch.full((4,), of_class)).mean
         torch.testing.assert_close(images[:, k], expected, rtol=0, atol=1e-12)
     # Nodes of a map are drawn again.
     assert len(images.flatten(0, 1).flatten(1).unique(dim=0)) == len(z.flatten(0, 1).unique(dim=0))

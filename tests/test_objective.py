@@ -23,6 +23,7 @@ from models import M2, LadderVAE
 from models.likelihoods import Bernoulli
 from models.networks import MLP
 from models.normal import LogScaleNormal
+from models.posteriors import FullRankNormal
 from models.priors import ClassPrior, GaussianMixture, StandardNormal
 
 CLASSES, LATENT = 3, 2
@@ -203,8 +204,8 @@ class _NormalAtItsMean(pyro.distributions.Normal):
 
 
 class _M2WithoutNoise(M2):
-    def posterior(self, x, y):
-        normal = super().posterior(x, y).base_dist
+    def q_z(self, x, y):
+        normal = super().q_z(x, y).base_dist
         return _NormalAtItsMean(normal.loc, normal.scale).to_event(1)
 
 
@@ -564,7 +565,7 @@ def test_every_dimension_has_free_bits_of_its_own_where_that_is_asked_for(sample
 
     def kl(x, y, epsilon):
         """log q(z_j|x, y) - log p(z_j|y) of each dimension, (samples, batch, latent)."""
-        q, p = model.posterior(x, y).base_dist, model.prior(y).base_dist
+        q, p = model.q_z(x, y).base_dist, model.prior(y).base_dist
         z = q.loc + q.scale * epsilon
         return torch.distributions.Normal(q.loc, q.scale).log_prob(z) - torch.distributions.Normal(
             p.loc, p.scale
@@ -593,6 +594,10 @@ def test_free_bits_per_dimension_need_densities_that_are_products():
         Objective(free_bits=0.1, free_bits_per_dimension=True)(_model("GaussianMixture"), _seen(), SIZES)
     model, data = tiny.m2(prior=GaussianMixture(2)), tiny.arrays()
     words = r"objective.free_bits_per_dimension: expected a prior that is a product .* got GaussianMixture"
+    with pytest.raises(ValueError, match=words):
+        fit(model, data, objective=Objective(free_bits=0.1, free_bits_per_dimension=True), batch_size=10)
+    model = M2((1, 8, 8), 3, prior=StandardNormal(2), posterior=FullRankNormal(), networks=MLP((5,)))
+    words = r"objective.free_bits_per_dimension: expected a posterior that is a product .* got FullRankNormal"
     with pytest.raises(ValueError, match=words):
         fit(model, data, objective=Objective(free_bits=0.1, free_bits_per_dimension=True), batch_size=10)
 
@@ -638,7 +643,7 @@ def test_the_average_over_draws_has_the_kl_divergence_in_closed_form():
     model.prior = StandardNormal(LATENT)
     with torch.no_grad():
         draws = torch.stack([Objective(alpha=0.0)(model, seen, SIZES)[1]["labelled/kl"] for _ in range(400)])
-        normal = model.posterior(seen.labelled, seen.y).base_dist
+        normal = model.q_z(seen.labelled, seen.y).base_dist
     expected = 0.5 * (normal.loc.square() + normal.scale.square() - 1 - 2 * normal.scale.log()).sum(-1).mean()
     assert abs(draws.mean() - expected) < 4 * draws.std() / math.sqrt(400)
 
@@ -702,8 +707,8 @@ class _NotReparametrised(pyro.distributions.Normal):
 class _ScoreFunctionM2(M2):
     """Its style is not reparametrised: the gradient needs the score function, which is Pyro's to take."""
 
-    def posterior(self, x, y):
-        normal = super().posterior(x, y).base_dist
+    def q_z(self, x, y):
+        normal = super().q_z(x, y).base_dist
         return _NotReparametrised(normal.loc, normal.scale).to_event(1)
 
 
@@ -728,8 +733,8 @@ def test_the_truncated_sum_refuses_latent_variables_that_need_a_score():
 class _WideM2(M2):
     """Its style has a dimension too many, to the left of the images."""
 
-    def posterior(self, x, y):
-        normal = super().posterior(x, y).base_dist
+    def q_z(self, x, y):
+        normal = super().q_z(x, y).base_dist
         return LogScaleNormal(normal.loc.expand(2, -1, -1), normal.log_scale.expand(2, -1, -1)).to_event(1)
 
 

@@ -116,8 +116,8 @@ COPIES = {
 def test_a_pickled_copy_is_equal_and_independent_even_after_training(model):
     x, y, z = torch.rand(BATCH, *IMAGE), torch.tensor([0, 2, 1, 1, 0]), torch.randn(BATCH, LATENT)
     # Used before it is copied: what a step has left behind must not stand in the way.
-    model.prior(y).log_prob(model.posterior(x, y).rsample()).sum().backward()
-    model.decode(z, y).mean.sum().backward()
+    model.prior(y).log_prob(model.q_z(x, y).rsample()).sum().backward()
+    model.p_x(z, y).mean.sum().backward()
     duplicate = COPIES["pickle"](model)
     before = model.prior(y).log_prob(z)
     torch.testing.assert_close(duplicate.prior(y).log_prob(z), before, rtol=0, atol=0)
@@ -133,7 +133,7 @@ def test_a_copied_vamp_prior_asks_the_copys_encoder(model, kind):
     z = torch.randn(BATCH, LATENT)
     duplicate = COPIES[kind](model)
     before = duplicate.prior().log_prob(z)
-    assert duplicate.prior.__dict__["posterior"].__self__ is duplicate
+    assert duplicate.prior.__dict__["posterior"].encode.__self__ is duplicate
     with torch.no_grad():
         for parameter in duplicate.z_encoder.parameters():
             parameter.add_(0.5)
@@ -231,7 +231,7 @@ def test_a_vamp_prior_copied_alone_asks_an_encoder_of_its_own(kind):
     model, z = _model(VampPrior(LATENT, 3, per_class=True)), torch.randn(BATCH, LATENT)
     duplicate = COPIES[kind](model.prior)
     before = duplicate().log_prob(z).detach()
-    assert duplicate.__dict__["posterior"].__self__.prior is duplicate
+    assert duplicate.__dict__["posterior"].encode.__self__.prior is duplicate
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.5)
@@ -269,7 +269,7 @@ def test_vamp_components_are_the_posteriors_at_the_pseudo_inputs():
     assert prior.pseudo_classes.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     for k in range(CLASSES):
         parts = [
-            model.posterior(u.sigmoid().unsqueeze(0), torch.tensor([k])).log_prob(z)
+            model.q_z(u.sigmoid().unsqueeze(0), torch.tensor([k])).log_prob(z)
             for u in prior.pseudo_inputs[4 * k : 4 * k + 4]
         ]
         expected = torch.stack(parts).exp().mean(0).log()
@@ -290,13 +290,13 @@ def test_with_all_images_for_pseudo_inputs_a_vamp_prior_is_the_aggregate_posteri
         model.prior.pseudo_inputs.copy_(x.logit())
         y = model.prior.pseudo_classes
         if kind is ADGM:
-            a = model.auxiliary(x).sample((draws,))
+            a = model.q_a(x).sample((draws,))
             posterior = diagonal_normal(model.z_encoder(x, y.expand(draws, n), a))
         elif kind is M1M2:
             z1 = diagonal_normal(model.z1_encoder(x)).sample((draws,))
             posterior = diagonal_normal(model.z2_encoder(z1, y.expand(draws, n)))
         else:
-            posterior = model.posterior(x, y).expand((1, n))
+            posterior = model.q_z(x, y).expand((1, n))
         # 1/N Σ_n q(z | x_n, y_n), each the mean over the other variable where there is one
         density = posterior.log_prob(z[:, None, None]).exp().mean(-1)  # (points, draws)
         found, error = model.prior().log_prob(z).exp(), density.std(-1, correction=0) / draws**0.5

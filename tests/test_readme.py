@@ -36,7 +36,7 @@ def test_every_subcommand_in_the_readme_exists():
     assert set(re.findall(r"^    ssvae (\w+)", README, re.MULTILINE)) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("kind", ["model", "prior", "likelihood", "networks"])
+@pytest.mark.parametrize("kind", ["model", "prior", "posterior", "likelihood", "networks"])
 def test_every_choice_of_the_command_line_is_in_the_readmes_tables(kind):
     for choice in cli.CHOICES[kind]:
         assert f"| `{choice.__name__}`" in README, f"{choice.__name__} has no line in the README's table of {kind}"

@@ -164,7 +164,7 @@ def test_a_vamp_prior_of_one_component_is_the_posterior_at_its_pseudo_input(per_
     z = torch.randn(BATCH, LATENT)
     y = torch.tensor([0, 2, 1, 1, 2])
     pseudo = model.prior.pseudo_inputs.sigmoid()
-    expected = model.posterior(pseudo[y], y) if per_class else model.posterior(pseudo, torch.tensor([0]))
+    expected = model.q_z(pseudo[y], y) if per_class else model.q_z(pseudo, torch.tensor([0]))
     torch.testing.assert_close(model.prior(y).log_prob(z), expected.log_prob(z), **EXACT)
 
 

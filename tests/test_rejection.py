@@ -56,19 +56,19 @@ class _Linear(nn.Module):
     def encode(self, x, y=None):
         return 5 * x[:, 0, 0, :3]
 
-    def decode(self, z, y):
+    def p_x(self, z, y):
         x = torch.zeros(*z.shape[:-1], 1, SIDE, SIDE)
         x = torch.cat([z.unflatten(-1, (1, 1, 3)) / 5, x[..., :1, 3:]], dim=-1)
         rest = torch.zeros(*z.shape[:-1], 1, SIDE - 1, SIDE)
         return dist.Normal(torch.cat([x, rest], dim=-2), 1.0)
 
     def reconstruct(self, x, y=None):
-        return self.decode(self.encode(x), y).mean
+        return self.p_x(self.encode(x), y).mean
 
 
 def _of(*z):
     """Images of given z, (N, 1, 8, 8)."""
-    return _Linear().decode(torch.tensor(z).double(), None).mean.detach()
+    return _Linear().p_x(torch.tensor(z).double(), None).mean.detach()
 
 
 def test_surprise_is_the_latent_density_and_the_distance_from_the_reconstruction():

@@ -255,7 +255,7 @@ def test_samples_are_nodes_of_their_class():
     # Class 2 is nowhere the most probable: the node where it is the most probable of all.
     assert model.prior.of_class().tolist() == [[True, False, False], [False, True, True], [True, False, False]]
     images = model.sample(torch.tensor([0, 1, 2]), num_samples=200)
-    nodes = model.decode(model.prior.embeddings, NO_LABELS).mean
+    nodes = model.p_x(model.prior.embeddings, NO_LABELS).mean
     drawn = (images.unsqueeze(2) - nodes).abs().amax((-3, -2, -1)).argmin(-1)  # (samples, batch)
     assert set(drawn[:, 0].tolist()) == {0, 2}
     assert set(drawn[:, 1].tolist()) == {1}
@@ -269,7 +269,7 @@ def test_an_analogy_is_the_nearest_node_of_the_class():
     z_e = torch.tensor([[3.0, 0.0], [0.1, 0.0]])
     model.encoder.forward = lambda x: z_e
     analogies = model.analogies(_images(2))
-    nodes = model.decode(model.prior.embeddings, NO_LABELS).mean
+    nodes = model.p_x(model.prior.embeddings, NO_LABELS).mean
     expected = nodes[torch.tensor([[2, 0], [1, 1], [3, 3]])]
     torch.testing.assert_close(analogies, expected, **EXACT)
 

@@ -148,10 +148,10 @@ def test_a_label_does_not_change_the_bound():
 
 def test_it_reconstructs_by_what_its_classifier_says_and_samples_by_classes():
     model, x = _model(), _images()
-    z, pi = model.posterior(x).mean, model.classify(x).probs
+    z, pi = model.q_z(x).mean, model.classify(x).probs
     torch.testing.assert_close(model.encode(x), z, **EXACT)
-    torch.testing.assert_close(model.reconstruct(x), model.decode(z, pi).mean, **EXACT)
-    torch.testing.assert_close(model.reconstruct(x, Y), model.decode(z, F.one_hot(Y, CLASSES).double()).mean, **EXACT)
+    torch.testing.assert_close(model.reconstruct(x), model.p_x(z, pi).mean, **EXACT)
+    torch.testing.assert_close(model.reconstruct(x, Y), model.p_x(z, F.one_hot(Y, CLASSES).double()).mean, **EXACT)
     torch.testing.assert_close(model.encode(x, Y), z, **EXACT)
 
 

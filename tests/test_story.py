@@ -33,7 +33,7 @@ M2: images (1, 28, 28), 10 classes
   p(z)         StandardNormal(latent_dim=50)
   p(x | y, z)  ContinuousBernoulli(), shape (1, 28, 28); decoder MLP(hidden=(500,), activation=Softplus)
   q(y | x)     Categorical, 10 classes; y_encoder MLP(hidden=(500,), activation=Softplus)
-  q(z | x, y)  Normal, 50 dimensions; z_encoder MLP(hidden=(500,), activation=Softplus)
+  q(z | x, y)  DiagonalNormal(), 50 dimensions; z_encoder MLP(hidden=(500,), activation=Softplus)
   parameters   1,268,394 (y_encoder 397,510, z_encoder 447,600, decoder 423,284)"""
     )
 
@@ -53,6 +53,7 @@ def test_a_model_with_something_to_learn_in_every_density():
     y_encoder = 192 * 7 + 7 + 7 * 3 + 3
     z_encoder = 192 * 6 + 6 + 3 * 6 + 2 * 6 + 6 * 5 + 5 + 2 * 5 + 5 * 4 + 4
     decoder = 2 * 6 + 6 + 3 * 6 + 2 * 6 + 6 * 5 + 5 + 2 * 5 + 5 * 192 + 192
+    told = "MLP(hidden=(6, 5), activation=Tanh, batch_norm=True, dropout=0.25)"
     assert prior + 1 + 3 + y_encoder + z_encoder + decoder == 3941
     assert (
         repr(model)
@@ -60,9 +61,9 @@ def test_a_model_with_something_to_learn_in_every_density():
 M2: images (3, 8, 8), 3 classes
   p(y)         ClassPrior(3 classes, learned from [0.2, 0.3, 0.5])
   p(z | y)     ClassConditional(latent_dim=2, num_components=4, num_classes=3)
-  p(x | y, z)  Gaussian(), shape (3, 8, 8); decoder MLP(hidden=(6, 5), activation=Tanh, batch_norm=True, dropout=0.25)
+  p(x | y, z)  Gaussian(), shape (3, 8, 8); decoder {told}
   q(y | x)     Categorical, 3 classes; y_encoder MLP(hidden=(7,), activation=ReLU)
-  q(z | x, y)  Normal, 2 dimensions; z_encoder MLP(hidden=(6, 5), activation=Tanh, batch_norm=True, dropout=0.25)
+  q(z | x, y)  DiagonalNormal(), 2 dimensions; z_encoder {told}
   parameters   3,941 (prior {prior}, likelihood 1, class_prior 3, y_encoder 1,375, z_encoder 1,257, decoder 1,245)"""
     )
 
@@ -86,7 +87,7 @@ M2: images (3, 8, 8), 3 classes
   p(z | y)     VampPrior(latent_dim=2, num_components=3, per_class=True)
   p(x | y, z)  DiscretizedLogistic(), shape (3, 8, 8); decoder {told}
   q(y | x)     Categorical, 3 classes; y_encoder {told}
-  q(z | x, y)  Normal, 2 dimensions; z_encoder {told}
+  q(z | x, y)  DiagonalNormal(), 2 dimensions; z_encoder {told}
   parameters   {total:,} (prior 1,728, y_encoder {y_encoder}, z_encoder {z_encoder}, decoder {decoder})"""
     )
 
@@ -179,7 +180,7 @@ def test_a_model_that_tells_no_story_has_that_of_the_interface():
         "  p(z)         GaussianMixture(latent_dim=2, num_components=10)",
         "  p(x | y, z)  ContinuousBernoulli(), shape (1, 8, 8)",
         "  q(y | x)     Categorical, 3 classes",
-        "  q(z | x, y)  2 dimensions",
+        "  q(z | x, y)  DiagonalNormal(), 2 dimensions",
     ]
 
 

@@ -155,7 +155,7 @@ def test_its_samples_lie_on_data_in_the_plane():
 
     def distance():
         with torch.no_grad():
-            x = model.decode(model.prior().sample((500,)), nobody).mean.flatten(1)
+            x = model.p_x(model.prior().sample((500,)), nobody).mean.flatten(1)
         return torch.cdist(x, ring).amin(-1)
 
     assert distance().min() > 0.1

@@ -210,7 +210,7 @@ def _search(
 
 def _distance(model: SemiSupervisedModel, x: Tensor, z: Tensor, classes: Tensor) -> Tensor:
     """Return ‖x - E[x | y, z]‖² for every class, (classes, N)."""
-    return (x - model.decode(z, classes).mean).square().sum((-3, -2, -1))
+    return (x - model.p_x(z, classes).mean).square().sum((-3, -2, -1))
 
 
 @dataclass(frozen=True)

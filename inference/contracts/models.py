@@ -272,20 +272,21 @@ def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
         "classify(x) of an image that does not depend on the others in evaluation mode",
         "one that does",
     )
-    latent = tuple(model.posterior(x, y).event_shape)
-    expect(len(latent) == 1, "posterior(x, y) with event_shape (latent,)", latent)
-    _expect_shapes("posterior(x, y)", model.posterior(x, y), (images,), latent)
+    latent = tuple(model.q_z(x, y).event_shape)
+    expect(len(latent) == 1, "q_z(x, y) with event_shape (latent,)", latent)
+    _expect_shapes("q_z(x, y)", model.q_z(x, y), (images,), latent)
+    style = tuple(model.draw(y).shape[1:])  # more than z where there are other latent variables
     if model.label_in_story:
-        call = "posterior(x, y) with y of shape (classes, 1)"
-        _expect_shapes(call, model.posterior(x, every_class), (classes, images), latent)
+        call = "q_z(x, y) with y of shape (classes, 1)"
+        _expect_shapes(call, model.q_z(x, every_class), (classes, images), latent)
     for leading in ((), (classes,), (5, classes)):
-        z = torch.randn(*leading, images, *latent)
+        z = torch.randn(*leading, images, *style)
         of_class = every_class.expand(*leading, 1) if leading else y
-        call = f"decode(z, y) with z of shape {tuple(z.shape)} and y of shape {tuple(of_class.shape)}"
-        _expect_shapes(call, model.decode(z, of_class), (*leading, images), shape)
+        call = f"p_x(z, y) with z of shape {tuple(z.shape)} and y of shape {tuple(of_class.shape)}"
+        _expect_shapes(call, model.p_x(z, of_class), (*leading, images), shape)
     answers = {
-        "encode(x)": (model.encode(x), (images, *latent)),
-        "encode(x, y)": (model.encode(x, y), (images, *latent)),
+        "encode(x)": (model.encode(x), (images, *style)),
+        "encode(x, y)": (model.encode(x, y), (images, *style)),
         "reconstruct(x)": (model.reconstruct(x), (images, *shape)),
         "reconstruct(x, y)": (model.reconstruct(x, y), (images, *shape)),
         "analogies(x)": (model.analogies(x), (classes, images, *shape)),
@@ -378,7 +379,7 @@ _RULES: dict[str, tuple[_Check, _Kind]] = {
     "where y is not given, the guide sums over it, and each class is as if it were given": (_check_enumerated, _sums),
     "where y is not given, each image has one log-density": (_check_without, lambda model: not model.sums_over_class),
     "classes and images can be drawn from the model": (_check_story, _always),
-    "classify, posterior, decode and what follows from them answer in the right shapes": (_check_answers, _always),
+    "classify, q_z, p_x and what follows from them answer in the right shapes": (_check_answers, _always),
     "log p(x, y) can be estimated by importance sampling": (_check_evaluation, lambda model: model.bounds_evidence),
     "J is finite and has a gradient in every parameter": (_check_training, _always),
     "a trained model can be copied, and the copy is its own": (_check_copy, _always),

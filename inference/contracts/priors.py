@@ -100,10 +100,6 @@ def _classes(model: M2) -> dict[str, Tensor | None]:
     }
 
 
-def _looks_at_y(prior: Prior) -> bool:
-    return len(prior(torch.zeros(1, dtype=torch.int64)).batch_shape) > 0
-
-
 def _log_p(model: M2, y: Tensor | None, z: Tensor) -> Tensor:
     """Return log p(z | y), the same at each call: a prior may draw the samples that its normaliser is estimated by."""
     with seeded(0):
@@ -130,7 +126,14 @@ def _check_shapes(model: M2) -> None:
             f"{tuple(distribution.event_shape)} and batch_shape {tuple(distribution.batch_shape)}; "
             ".to_event(1) makes the last dimension part of the event",
         )
-        shape = tuple(y.shape) if y is not None and _looks_at_y(model.prior) else ()
+        if y is not None:
+            looks_at_y = len(distribution.batch_shape) > 0
+            expect(
+                model.prior.is_class_conditional == looks_at_y,
+                f"is_class_conditional = {looks_at_y} with batch_shape {tuple(distribution.batch_shape)} {kind}",
+                model.prior.is_class_conditional,
+            )
+        shape = tuple(y.shape) if y is not None and model.prior.is_class_conditional else ()
         expect(
             distribution.batch_shape == shape,
             f"batch_shape {shape} {kind}",
@@ -220,7 +223,7 @@ def _check_density(model: M2) -> None:
     stated = float(model.prior.log_prob_error)
     expect(0 <= stated <= _LARGEST_ERROR, f"log_prob_error from 0 to {_LARGEST_ERROR} nats", f"{stated:.3g}")
     classes: dict[str, Tensor | None] = {"p(z)": None}
-    if _looks_at_y(model.prior):
+    if model.prior.is_class_conditional:
         for k in {0, model.num_classes - 1}:
             classes[f"p(z | y = {k})"] = torch.tensor(k)
     for name, y in classes.items():
@@ -326,7 +329,7 @@ def _double_precision() -> Iterator[None]:
 def _check_copy(model: M2) -> None:
     y = _y(model)
     x, z = torch.rand(len(y), *_IMAGE_SHAPE), torch.randn(len(y), _LATENT)
-    q = model.posterior(x, y)
+    q = model.q_z(x, y)
     # The mean too, for a prior without a gradient, of which another rule tells.
     (model.prior(y).log_prob(q.rsample()) + q.mean.sum(-1)).sum().backward()
 

@@ -76,7 +76,7 @@ def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Ten
     z = mapped.codes(torch.tensor([point])).to(device_of(model), torch.get_default_dtype())  # (1, latent)
     classes = torch.arange(model.num_classes, device=z.device).unsqueeze(-1)  # (classes, 1)
     with evaluating(model):
-        return model.decode(z.expand(model.num_classes, *z.shape), classes).mean[:, 0].cpu()
+        return model.p_x(z.expand(model.num_classes, *z.shape), classes).mean[:, 0].cpu()
 
 
 def sample_class(run: Run, y: int, number: int, seed: int) -> Tensor:

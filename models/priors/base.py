@@ -2,16 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from models.part import Part
+from models.posteriors import AmortizedPosterior
 from models.priors.classes import ClassPrior
-
-Posterior = Callable[[Tensor, Tensor], TorchDistribution]
 
 
 class Prior(Part, nn.Module, ABC):
@@ -23,7 +21,7 @@ class Prior(Part, nn.Module, ABC):
     2. Return from `forward` a distribution with ``event_shape == (latent_dim,)``. A prior p(z) ignores y and
        has batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape
        whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
-       returns the mixture over the classes, Σ_y p(y) p(z | y), by `log_p_y`. Say so: ``density = "p(z | y)"``.
+       returns the mixture over the classes, Σ_y p(y) p(z | y), by `log_p_y`. Say so: ``is_class_conditional = True``.
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
     4. If it is to start from the data, say so by `start_size` and `start_from`.
     5. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
@@ -32,14 +30,19 @@ class Prior(Part, nn.Module, ABC):
 
     Attributes:
         latent_dim: The dimension of z.
-        density: "p(z)" or "p(z | y)", as a model's `repr` calls it.
+        is_class_conditional: Whether it is a p(z | y), which looks at the class.
         log_prob_error: The standard error of log p(z), in nats, of a prior whose normaliser is estimated, such as a
             resampled one (Bauer and Mnih 2019, arXiv 1810.11428); 0 where log p(z) is exact.
     """
 
     latent_dim: int
-    density: str = "p(z)"
+    is_class_conditional: bool = False
     log_prob_error: float = 0.0
+
+    @property
+    def density(self) -> str:
+        """Which density it is, for people to read: "p(z)" or "p(z | y)"."""
+        return "p(z | y)" if self.is_class_conditional else "p(z)"
 
     @abstractmethod
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
@@ -52,14 +55,15 @@ class Prior(Part, nn.Module, ABC):
             A distribution with event_shape (latent_dim,) and a batch_shape that broadcasts with y's shape.
         """
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
         """Tell the prior about its model. The model calls it once; most priors have no use for it.
 
         Args:
             num_classes: How many classes y may take.
             image_shape: Channels, height and width of x.
-            posterior: The model's own q(z | x, y), for a prior that is made of posteriors. Keep it in
-                ``self.__dict__``, outside the registry of sub-modules, or its parameters are saved twice.
+            posterior: The model's own q(z | x, y), for a prior that is made of posteriors: a function of images and
+                classes. None of a model whose guide has no density. Keep it in ``self.__dict__``, outside the registry
+                of sub-modules, or its parameters are saved twice.
         """
 
     def mix_by(self, class_prior: ClassPrior | None) -> None:
@@ -75,7 +79,7 @@ class Prior(Part, nn.Module, ABC):
             ValueError: If this is a p(z | y) that is mixed by another p(y) in another model already.
         """
         held = self.__dict__.setdefault("class_prior", class_prior)
-        if self.density == "p(z | y)" and not _same(held, class_prior):
+        if self.is_class_conditional and not _same(held, class_prior):
             raise ValueError(
                 f"prior: expected a {type(self).__name__} of its own for each model, or one p(y) in both, by which the "
                 f"classes are mixed; got one of a model with {held or 'no p(y)'} for a model with "

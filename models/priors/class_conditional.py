@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from models.likelihoods import bounded
 from models.mixture import NormalMixture
-from models.priors.base import Posterior, Prior, check_components, check_latent_dim, spread
+from models.posteriors import AmortizedPosterior
+from models.priors.base import Prior, check_components, check_latent_dim, spread
 
 
 class ClassConditional(Prior):
@@ -26,7 +27,7 @@ class ClassConditional(Prior):
         ValueError: If a size is not positive, or the model has another number of classes.
     """
 
-    density = "p(z | y)"
+    is_class_conditional = True
 
     def __init__(self, latent_dim: int = 50, num_components: int = 1, num_classes: int | None = None) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class ClassConditional(Prior):
         # One component has weight one whatever its logit: nothing to learn.
         self.logits.requires_grad_(self.num_components > 1)
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
         """Take the number of classes from the model; see `Prior.attach`."""
         if self.num_classes is None:
             self.num_classes = num_classes

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from models.likelihoods import bounded
 from models.mixture import NormalMixture
-from models.priors.base import Posterior, Prior, check_grid, check_latent_dim, spread
+from models.posteriors import AmortizedPosterior
+from models.priors.base import Prior, check_grid, check_latent_dim, spread
 
 
 class GenerativeTopographicMapping(Prior):
@@ -47,7 +48,7 @@ class GenerativeTopographicMapping(Prior):
         self.columns = columns
         self.num_basis = num_basis
         self.per_class = per_class
-        self.density = "p(z | y)" if per_class else "p(z)"
+        self.is_class_conditional = per_class
 
         nodes = torch.cartesian_prod(_evenly(rows), _evenly(columns))  # (nodes, 2)
         centres = torch.cartesian_prod(_evenly(num_basis), _evenly(num_basis))
@@ -64,7 +65,7 @@ class GenerativeTopographicMapping(Prior):
         size = self.basis.square().sum(-1).mean().sqrt()
         return nn.Parameter(spread(*classes, self.basis.shape[-1], self.latent_dim) / size)
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
         """Make weights for each class, where each has its own; see `Prior.attach`."""
         if self.per_class:
             self.weights = self._make_weights(num_classes)

@@ -6,7 +6,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from models.mixture import NormalMixture
-from models.priors.base import Posterior, Prior, check_latent_dim
+from models.posteriors import AmortizedPosterior
+from models.priors.base import Prior, check_latent_dim
 
 
 class SeparatedMeans(Prior):
@@ -26,7 +27,7 @@ class SeparatedMeans(Prior):
         ValueError: If latent_dim is too small, the distance not positive, or the model has another number of classes.
     """
 
-    density = "p(z | y)"
+    is_class_conditional = True
 
     means: Tensor
 
@@ -51,7 +52,7 @@ class SeparatedMeans(Prior):
         means[:, : num_classes - 1] = self.distance / 2**0.5 * basis.T
         self.register_buffer("means", means, persistent=False)
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
         """Take the number of classes from the model; see `Prior.attach`."""
         if self.num_classes is None:
             self.num_classes = num_classes

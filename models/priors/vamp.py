@@ -4,8 +4,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.mixture import NormalMixture
-from models.priors.base import Posterior, Prior, check_components, check_latent_dim
+from models.posteriors import AmortizedPosterior
+from models.priors.base import Prior, check_components, check_latent_dim
 
 _DARKEST = 0.01  # of a pixel at the start, whose logit is finite and can still be learned
 _NOISE = 0.1
@@ -48,10 +48,12 @@ class VampPrior(Prior):
         self.latent_dim = latent_dim
         self.num_components = num_components
         self.per_class = per_class
-        self.density = "p(z | y)" if per_class else "p(z)"
+        self.is_class_conditional = per_class
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: Posterior) -> None:
+    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
         """Make the pseudo-inputs, and keep q(z | x, y) without owning it; see `Prior.attach`."""
+        if posterior is None:
+            raise ValueError("prior: expected one that needs no posteriors, which have no density here; got VampPrior.")
         if "posterior" in self.__dict__:
             raise ValueError("prior: expected a VampPrior of its own for each model; got one that belongs to another.")
         self.__dict__["posterior"] = posterior
@@ -113,19 +115,18 @@ class VampPrior(Prior):
         """Return the mixture of posteriors; see `Prior.forward`."""
         if "posterior" not in self.__dict__:
             raise _without_model()
+        q: AmortizedPosterior = self.__dict__["posterior"]
         # q(z | u, y)
-        posterior = self.__dict__["posterior"](self.pseudo_inputs.sigmoid(), self.pseudo_classes).base_dist
-        loc, scale = posterior.loc, posterior.scale  # (components, latent), a class after the other if per_class
-        if self.per_class and y is not None:
-            loc = loc.unflatten(0, (-1, self.num_components))[y]  # (..., components, latent)
-            scale = scale.unflatten(0, (-1, self.num_components))[y]
+        parameters = q.encode(self.pseudo_inputs.sigmoid(), self.pseudo_classes)  # (components, num_parameters)
         if self.per_class and y is None:
             # p(y) / K
-            num_classes = len(loc) // self.num_components
-            logits = self.log_p_y(num_classes).to(loc).repeat_interleave(self.num_components)
-        else:
-            logits = loc.new_zeros(loc.shape[-2])
-        return NormalMixture(logits, loc, scale)
+            num_classes = len(parameters) // self.num_components
+            logits = self.log_p_y(num_classes).to(parameters).repeat_interleave(self.num_components)
+            return q.family.mixture(logits, parameters)
+        logits = parameters.new_zeros(self.num_components)
+        if not self.per_class:
+            return q.family.mixture(logits, parameters)
+        return q.family.mixture(logits, parameters.unflatten(0, (-1, self.num_components)), y)
 
 
 def _without_model() -> ValueError:

@@ -1,0 +1,42 @@
+"""q(z | ·) = N(μ, diag σ²)."""
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.likelihoods import bounded
+from models.mixture import NormalMixture
+from models.normal import diagonal_normal
+from models.posteriors.base import Posterior
+
+
+class DiagonalNormal(Posterior):
+    """A Gaussian whose dimensions are independent: q(z | ·) = N(z; μ, diag σ²), μ and log σ from the encoder.
+
+    Kingma and Welling 2013, arXiv 1312.6114. log σ is kept within (-6, 6).
+
+    Example:
+        >>> import torch
+        >>> from models.posteriors import DiagonalNormal
+        >>> posterior = DiagonalNormal()
+        >>> q = posterior(torch.zeros(4, posterior.num_parameters(latent_dim=2)))
+        >>> q.batch_shape, q.event_shape
+        (torch.Size([4]), torch.Size([2]))
+    """
+
+    def num_parameters(self, latent_dim: int) -> int:
+        """Return 2 · latent_dim: μ, then log σ."""
+        return 2 * latent_dim
+
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return N(μ, diag σ²); see `Posterior.forward`."""
+        return diagonal_normal(parameters)
+
+    def transform(self, q: TorchDistribution, noise: Tensor) -> Tensor:
+        """Return μ + σ ε; see `Posterior.transform`."""
+        return q.base_dist.loc + q.base_dist.scale * noise
+
+    def mixture(self, logits: Tensor, parameters: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """Return the mixture, which is scored by one matrix product; see `Posterior.mixture`."""
+        loc, log_scale = parameters.chunk(2, dim=-1)
+        scale = bounded(log_scale).exp()  # before classes are looked up, of which there may be many
+        return NormalMixture(logits, loc, scale) if y is None else NormalMixture(logits, loc[y], scale[y])

@@ -1,0 +1,48 @@
+"""q(z | ·) = N(μ, T Tᵀ)."""
+
+import math
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from models.likelihoods import bounded
+from models.posteriors.base import Posterior
+
+
+class FullRankNormal(Posterior):
+    """A Gaussian whose dimensions may be correlated: q(z | ·) = N(z; μ, T Tᵀ), T lower triangular.
+
+        z = μ + T ε,    ε ~ N(0, I),    log q(z | ·) = log N(ε; 0, I) - Σ_j log T_jj
+
+    The encoder gives μ, log T_jj, kept within (-6, 6), and the entries below the diagonal, row by row. Where these are
+    0 it is `DiagonalNormal`. Kingma and Welling 2019, arXiv 1906.02691, section 2.5.1: dimensions that explain the same
+    pixels are correlated given the image, which a diagonal Gaussian cannot follow. It needs latent_dim (latent_dim + 3)
+    / 2 numbers for each image and an inner product of as many with ε: for tens of dimensions, not hundreds.
+
+    Example:
+        >>> from models import M2, posteriors, priors
+        >>> m2 = M2((1, 8, 8), 10, prior=priors.StandardNormal(5), posterior=posteriors.FullRankNormal())
+        >>> m2.posterior.num_parameters(latent_dim=5)
+        20
+    """
+
+    def num_parameters(self, latent_dim: int) -> int:
+        """Return latent_dim (latent_dim + 3) / 2: μ, log T_jj, and T's entries below the diagonal."""
+        return latent_dim * (latent_dim + 3) // 2
+
+    def forward(self, parameters: Tensor) -> TorchDistribution:
+        """Return N(μ, T Tᵀ); see `Posterior.forward`."""
+        latent_dim = (math.isqrt(9 + 8 * parameters.shape[-1]) - 3) // 2  # of L (L + 3) / 2 numbers
+        loc, log_diagonal, below = parameters.split(
+            [latent_dim, latent_dim, latent_dim * (latent_dim - 1) // 2], dim=-1
+        )
+        triangle = torch.diag_embed(bounded(log_diagonal).exp())
+        rows, columns = torch.tril_indices(latent_dim, latent_dim, offset=-1, device=parameters.device)
+        triangle[..., rows, columns] = below
+        return dist.MultivariateNormal(loc, scale_tril=triangle)
+
+    def transform(self, q: TorchDistribution, noise: Tensor) -> Tensor:
+        """Return μ + T ε; see `Posterior.transform`."""
+        return q.loc + (q.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
