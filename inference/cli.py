@@ -8,10 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
-from inspect import Parameter, isabstract
+from inspect import Parameter
 from itertools import zip_longest
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,19 +18,19 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 import models
-from data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageData, ImageFolder, NumpyFiles, SmallNORB
+from data import ImageData
 from data.domain_adaptation import like
 from data.labels import check_count
 from data.yaml_files import read_yaml
 from inference import runs
+from inference.choices import CHOICES
 from inference.description import build, build_fields
 from inference.nearest import hint
 from inference.options import Option, chosen_in, class_named, option_name, options_of, options_of_choice, suggest
 from inference.processes import is_first
 from inference.recipe import Recipe, TrainerOptions
 from inference.usage import explain, unknown_class
-from models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, posteriors, priors
-from models.torchvision_classifier import Torchvision
+from models import SemiSupervisedModel
 
 # What is named is imported before it is known not to be of the right kind, and some modules act when they are imported.
 set_parsing_settings(import_path_denylist=sorted(sys.stdlib_module_names))
@@ -42,41 +41,6 @@ _LONGEST_SENTENCE = 1000
 """Characters; a sentence may quote what a file says."""
 
 
-def _concrete(package: ModuleType, kind: type) -> tuple[type, ...]:
-    """Return the classes of a kind that a package offers."""
-    offered = [getattr(package, name) for name in package.__all__]
-    return tuple(each for each in offered if isinstance(each, type) and issubclass(each, kind) and not isabstract(each))
-
-
-_DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
-CHOICES: dict[str, tuple[type, ...]] = {
-    "data": _DATA,
-    "other": _DATA,
-    "source": _DATA,
-    "target": _DATA,
-    "model": _concrete(models, SemiSupervisedModel),
-    "prior": _concrete(priors, priors.Prior),
-    "posterior": _concrete(posteriors, posteriors.Posterior),
-    "likelihood": (
-        likelihoods.Bernoulli,
-        likelihoods.ExpectedBernoulli,
-        likelihoods.ContinuousBernoulli,
-        likelihoods.Gaussian,
-        likelihoods.DiscretizedLogistic,
-    ),
-    "networks": (networks.MLP, networks.Convolutional),
-    "classifier": (networks.MLP, networks.Convolutional, Torchvision),
-    "inner_networks": (networks.MLP, networks.Convolutional),
-    "discriminators": (networks.MLP, networks.Convolutional),
-    "class_prior": (priors.ClassPrior,),
-    "feature_classifier": (
-        feature_classifiers.SupportVectorMachine,
-        feature_classifiers.KNearestNeighbours,
-        feature_classifiers.LogisticRegression,
-        feature_classifiers.LabelSpreading,
-    ),
-}
-"""What can be named after --data, --model, --model.prior, …; any other class by its import path."""
 _INK = "models.likelihoods.ExpectedBernoulli"
 _GROUPS = ("objective", "kl_weight", "consistency", "augmentation", "trainer")
 """What stands before other options, and takes none itself but null."""

@@ -14,6 +14,15 @@ from torch import Tensor, nn
 
 from models.part import Part
 
+__all__ = [
+    "FeatureClassifier",
+    "KNearestNeighbours",
+    "LabelSpreading",
+    "LogisticRegression",
+    "Stock",
+    "SupportVectorMachine",
+]
+
 Probabilities = Callable[[Tensor], Tensor]
 
 _FOLDS = 5

@@ -2,12 +2,14 @@
 
 A likelihood is a module whose `forward(parameters)` returns a Pyro distribution with
 ``event_shape == (channels, height, width)``. To write one: inherit from `Likelihood`, say how many parameters a
-pixel takes, return the distribution from `forward`, and say in `check` which pixels have a density.
+pixel takes, return the distribution from `forward`, and say in `check` which pixels have a density. To keep it, add it
+to ``__all__``: the tests, `ssvae fit --help` and ``--model.likelihood`` take it from there; a package of your own
+registers it by the entry point group ``ssvae.likelihoods``.
 """
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyro.distributions as dist
 import torch
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.part import Part
+
+__all__ = ["Bernoulli", "ContinuousBernoulli", "DiscretizedLogistic", "ExpectedBernoulli", "Gaussian", "Likelihood"]
 
 PIXEL_LEVELS = 256
 _PIXELS_AT_ONCE = 4096
@@ -38,6 +42,11 @@ class Likelihood(Part, nn.Module, ABC):
 
     parameters_per_pixel: int = 1
     is_discrete: bool = False
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return one for the tests; say here what the constructor needs."""
+        return cls()
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> TorchDistribution:

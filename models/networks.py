@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from models.part import Part
 
+__all__ = ["MLP", "Convolutional", "ImageShape", "Network", "Networks"]
+
 ImageShape = tuple[int, int, int]
 
 SMALLEST_IMAGE = 8

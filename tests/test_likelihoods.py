@@ -8,23 +8,20 @@ import pytest
 import scipy.stats
 import torch
 
+from inference.choices import offered
+from models import likelihoods
 from models.likelihoods import (
     Bernoulli,
     ContinuousBernoulli,
     DiscretizedLogistic,
     ExpectedBernoulli,
     Gaussian,
+    Likelihood,
     log_bernoulli,
 )
 from models.normal import LogScaleNormal, UnitNormal
 
-LIKELIHOODS = {
-    "Bernoulli": Bernoulli,
-    "ExpectedBernoulli": ExpectedBernoulli,
-    "ContinuousBernoulli": ContinuousBernoulli,
-    "Gaussian": Gaussian,
-    "DiscretizedLogistic": DiscretizedLogistic,
-}
+LIKELIHOODS = {kind.__name__: kind.example for kind in offered(likelihoods, Likelihood)}
 
 LOGITS = [-40.0, -8.0, -1.0, -0.03, -0.019, -1e-3, 0.0, 1e-3, 0.019, 0.021, 0.5, 8.0, 40.0]
 

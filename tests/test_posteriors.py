@@ -11,6 +11,7 @@ import torch
 from test_models import CLASSES, GREY, LATENT, MODELS, SIZES, _images, _observations
 
 import models
+from inference.choices import offered
 from inference.contracts import check_model
 from inference.evaluation import importance_sampling
 from inference.objective import Objective, Observations, Sizes
@@ -21,19 +22,8 @@ from models.posteriors import DiagonalNormal, FixedScaleNormal, FullRankNormal, 
 from models.priors import StandardNormal, VampPrior
 
 EXACT = {"rtol": 0, "atol": 1e-10}
-POSTERIORS = [
-    kind
-    for kind in map(posteriors.__dict__.get, posteriors.__all__)
-    if issubclass(kind, Posterior) and not inspect.isabstract(kind)
-]
-TAKERS = [
-    kind
-    for kind in map(models.__dict__.get, models.__all__)
-    if isinstance(kind, type)
-    and issubclass(kind, SemiSupervisedModel)
-    and not inspect.isabstract(kind)
-    and "posterior" in inspect.signature(kind).parameters
-]
+POSTERIORS = offered(posteriors, Posterior)
+TAKERS = [kind for kind in offered(models, SemiSupervisedModel) if "posterior" in inspect.signature(kind).parameters]
 every_posterior = pytest.mark.parametrize("kind", POSTERIORS, ids=lambda kind: kind.__name__)
 
 

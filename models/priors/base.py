@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -25,8 +26,10 @@ class Prior(Part, nn.Module, ABC):
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
     4. If it is to start from the data, say so by `start_size` and `start_from`.
     5. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
-       it scores, its density integrates to one, every parameter learns. To keep it, add it to
-       `models/priors/__init__.py` and to the list in `tests/test_priors.py`.
+       it scores, its density integrates to one, every parameter learns.
+    6. To keep it, say in `example` how a small one is made, and add it to ``models/priors/__init__.py``. The tests,
+       `ssvae fit --help` and ``--model.prior`` take it from there; a package of your own registers it by the entry
+       point group ``ssvae.priors``.
 
     Attributes:
         latent_dim: The dimension of z.
@@ -38,6 +41,11 @@ class Prior(Part, nn.Module, ABC):
     latent_dim: int
     is_class_conditional: bool = False
     log_prob_error: float = 0.0
+
+    @classmethod
+    def example(cls, latent_dim: int = 2) -> Self:
+        """Return a small one, for the tests; say here which further arguments make it small."""
+        return cls(latent_dim)
 
     @property
     def density(self) -> str:

@@ -1,5 +1,7 @@
 """p(z) = Σ_k w_k N(z; μ_k, diag σ_k²)."""
 
+from typing import Self
+
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -21,6 +23,11 @@ class GaussianMixture(Prior):
     Raises:
         ValueError: If latent_dim or num_components is not positive.
     """
+
+    @classmethod
+    def example(cls, latent_dim: int = 2) -> Self:
+        """Return a small one; see `Prior.example`."""
+        return cls(latent_dim, num_components=4)
 
     def __init__(self, latent_dim: int = 50, num_components: int = 10) -> None:
         super().__init__()

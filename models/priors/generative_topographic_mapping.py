@@ -1,5 +1,7 @@
 """p(z) = 1/K Σ_k N(z; W φ(u_k), σ² I): a mixture whose means are a smooth sheet over a grid."""
 
+from typing import Self
+
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -34,6 +36,11 @@ class GenerativeTopographicMapping(Prior):
     """
 
     basis: Tensor
+
+    @classmethod
+    def example(cls, latent_dim: int = 2) -> Self:
+        """Return a small one; see `Prior.example`."""
+        return cls(latent_dim, rows=3, columns=4, num_basis=2)
 
     def __init__(
         self, latent_dim: int = 50, rows: int = 10, columns: int = 10, num_basis: int = 4, per_class: bool = False

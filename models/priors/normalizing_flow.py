@@ -1,5 +1,7 @@
 """p(z) of a normalising flow: z = f(ε), ε ~ N(0, I)."""
 
+from typing import Self
+
 import pyro.distributions as dist
 import pyro.distributions.transforms as transforms
 import torch
@@ -25,6 +27,11 @@ class NormalizingFlow(Prior):
     """
 
     zero: Tensor
+
+    @classmethod
+    def example(cls, latent_dim: int = 2) -> Self:
+        """Return a small one; see `Prior.example`."""
+        return cls(latent_dim, num_layers=3, hidden=8)
 
     def __init__(self, latent_dim: int = 50, num_layers: int = 4, hidden: int = 100) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
 """p(z | y) = N(μ_y, I), the means fixed and far apart."""
 
+from typing import Self
+
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
@@ -30,6 +32,11 @@ class SeparatedMeans(Prior):
     is_class_conditional = True
 
     means: Tensor
+
+    @classmethod
+    def example(cls, latent_dim: int = 2) -> Self:
+        """Return a small one; see `Prior.example`."""
+        return cls(latent_dim, distance=4.0)
 
     def __init__(self, latent_dim: int = 50, distance: float = 10.0, num_classes: int | None = None) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
 """p(z) = 1/K Σ_k q(z | u_k, y_k): a mixture of the model's own posteriors at learned pseudo-inputs."""
 
+from typing import Self
+
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -40,6 +42,11 @@ class VampPrior(Prior):
     """
 
     pseudo_classes: Tensor
+
+    @classmethod
+    def example(cls, latent_dim: int = 2) -> Self:
+        """Return a small one; see `Prior.example`."""
+        return cls(latent_dim, num_components=4)
 
     def __init__(self, latent_dim: int = 50, num_components: int = 50, per_class: bool = False) -> None:
         super().__init__()
