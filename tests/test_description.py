@@ -57,7 +57,7 @@ def test_every_part_comes_back(thing):
     again = round_trip(thing)
     assert type(again) is type(thing)
     assert describe(again) == describe(thing)
-    assert describe(thing)["init_args"] or isinstance(thing, likelihoods.Likelihood)
+    assert describe(thing)["init_args"] or isinstance(thing, likelihoods.Likelihood | posteriors.Posterior)
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=lambda thing: type(thing).__name__)
