@@ -127,7 +127,6 @@ class ADGM(M2):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z | y) p(x | y, z) p(a | x, y, z); see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(y)
             y = pyro.sample("y", self.class_prior(), obs=y)
@@ -140,7 +139,6 @@ class ADGM(M2):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(a | x) q(y | a, x) q(z | a, x, y); see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(a | x)
             a = pyro.sample("a", self.q_a(x))  # (batch, auxiliary), whether y is enumerated or not
@@ -164,7 +162,6 @@ class ADGM(M2):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = E_q(a|x) q(y | a, x): over `num_samples` of a; in training over one, drawn anew each time."""
-        self.check_batch(x)
         q_a = self.q_a(x)
         if self.training:
             return self.q_y(x, q_a.rsample())

@@ -132,7 +132,6 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z) p(x | y, z), whose first two do not count; see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # Masked as densities, too, or they would be asked for theirs at codes, which may have none.
             with poutine.mask(mask=False):
@@ -145,7 +144,6 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """π(x) and f(x), without noise; see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         pi, z = self._codes(x)
         with pyro.plate("images", len(x)), poutine.mask(mask=False):
             pyro.sample("pi", dist.Delta(pi, event_dim=1))  # (batch, classes)
@@ -193,7 +191,6 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = Categorical(π(x)); see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         return dist.Categorical(logits=self.encoder(x)[..., : self.num_classes])
 
     def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:

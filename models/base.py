@@ -1,8 +1,10 @@
 """What a model is, and how to write one."""
 
 import copy
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -15,6 +17,9 @@ from models.networks import MLP, ImageShape, Networks
 from models.posteriors import DiagonalNormal, Posterior
 from models.priors import ClassPrior, Prior
 
+_PROGRAMS = ("model", "guide")
+_ANSWERS = ("classify", "encode", "reconstruct", "analogies")
+
 
 class SemiSupervisedModel(nn.Module, ABC):
     """A story of images x, classes y and latent variables z, as two Pyro programs and what is asked of them.
@@ -23,12 +28,12 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     1. Inherit from `SemiSupervisedModel` in a file of its own. Give ``super().__init__`` the parts that it takes,
        and store every other constructor argument under its own name: run folders describe a model by them.
-    2. Write `model(x, y=None)` and `guide(x, y=None)` with `self.begin(x, y)` as their first line and the density
-       above each line. Images stand in ``pyro.plate("images", len(x))``; the site of the class is called "y", is
-       observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide where it is not;
-       the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under enumeration, or has
-       more dimensions to the left when several samples are drawn at once. Look at no value, as ``.item()`` and ``if``
-       do: a GPU has to wait for it, and a step that is captured sees it once.
+    2. Write `model(x, y=None)` and `guide(x, y=None)`, with the density above each line. Before they run, the batch is
+       checked and the parameters are shown to Pyro. Images stand in ``pyro.plate("images", len(x))``; the site of the
+       class is called "y", is observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide
+       where it is not; the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under
+       enumeration, or has more dimensions to the left when several samples are drawn at once. Look at no value, as
+       ``.item()`` and ``if`` do: a GPU has to wait for it, and a step that is captured sees it once.
     3. Write `classify`, `q_z` and `p_x`; `encode`, `reconstruct` and `sample` follow from them. With other latent
        variables beside the prior's, write `style` and `draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
@@ -107,6 +112,14 @@ class SemiSupervisedModel(nn.Module, ABC):
         self.networks = networks if networks is not None else MLP()
         if class_prior is not None:
             self.class_prior = class_prior
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
+        """Have the programs and answers of a class check their batch, whether it writes them or takes them over."""
+        super().__init_subclass__(**options)
+        for name in _PROGRAMS + _ANSWERS:
+            method = getattr(cls, name)
+            if not hasattr(method, "_is_checked") and not getattr(method, "__isabstractmethod__", False):
+                setattr(cls, name, _checked(name, method))
 
     @property
     def decoder_shape(self) -> ImageShape:
@@ -231,12 +244,10 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the style, the mean of q(z | x, y), (batch, latent); without y at the most probable class."""
-        self.check_batch(x, y)
         return self.style(x, self._class_of(x, y))
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | y, z) at the z that `encode` finds, (batch, channels, height, width)."""
-        self.check_batch(x, y)
         y = self._class_of(x, y)
         return self.p_x(self.style(x, y), y).mean
 
@@ -281,7 +292,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Return y; where it is not given what stands in for it in `encode` and `reconstruct`: the most probable."""
         return self.classify(x).logits.argmax(-1) if y is None else y
 
-    def check_batch(self, x: Tensor, y: Tensor | None = None) -> None:
+    def _check_batch(self, x: Tensor, y: Tensor | None = None) -> None:
         """Refuse a batch that is not one, in one sentence.
 
         Raises:
@@ -323,14 +334,13 @@ class SemiSupervisedModel(nn.Module, ABC):
                 "(leave y out for unlabelled images)."
             )
 
-    def begin(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Check the batch and show the parameters to Pyro: the first line of `model` and `guide`.
+    def _show_parameters(self) -> None:
+        """Show the parameters to Pyro, before `model` and `guide` run.
 
         `pyro.infer.SVI` trains the parameters that it sees in "param" messages. `pyro.module` would send them, but
         also enter them in the global parameter store under a fixed name, so that a second model in the same
         process would silently never train. Here the message carries this model's own tensors, and no store.
         """
-        self.check_batch(x, y)
         if pyro.settings.get("module_local_params"):
             return  # whoever runs the program optimises `parameters()` directly
         for name, parameter in self.named_parameters():
@@ -339,6 +349,22 @@ class SemiSupervisedModel(nn.Module, ABC):
                 shown.unconstrained = _constant(parameter)  # type: ignore[attr-defined]
                 # With its constraint, as of `pyro.param`: `pyro.render_model` asks for it.
                 effectful(_constant(shown), type="param")(name=name, constraint=dist.constraints.real)
+
+
+def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that first checks its batch (x, y) and, if it is a program, shows the parameters to Pyro."""
+
+    @functools.wraps(method)
+    def checked(self: SemiSupervisedModel, x: Tensor, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        # Where a class overrides the method and calls the one above by super(), that is not for the second time.
+        if getattr(type(self), name) is checked:
+            self._check_batch(x, arguments[0] if arguments else named.get("y"))
+            if name in _PROGRAMS:
+                self._show_parameters()
+        return method(self, x, *arguments, **named)
+
+    checked._is_checked = True  # type: ignore[attr-defined]
+    return checked
 
 
 def check_sizes(image_shape: ImageShape, num_classes: int) -> None:

@@ -122,7 +122,6 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z) p(x | y, z), or p(z) p(x | ?, z); see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if y is not None:
                 # p(y)
@@ -134,14 +133,12 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z | x, y), or q(z | x, ?); see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z | x, y), or q(z | x, ?)
             pyro.sample("z", self.q_z(x, self._class_of(x, y)))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | x), by importance sampling with the noise that is kept; see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         images_at_once = max(1, _PIXELS_AT_ONCE // (self.num_classes * math.prod(self.image_shape)))
         # Off for grey pixels of Bernoulli, which have no probability, but the mean of one.
         with pyro.validation_enabled(False):
@@ -171,7 +168,6 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """See `SemiSupervisedModel.analogies`; the style is what the most probable class, not '?', leaves to z."""
-        self.check_batch(x, y)
         return super().analogies(x, self.classify(x).logits.argmax(-1) if y is None else y)
 
     def baseline(self) -> SemiSupervisedModel:

@@ -132,7 +132,6 @@ class DistilledM1(M1):
         """q(y | x), or c(y; μ(x)) until the network learns; see `SemiSupervisedModel.classify`."""
         if not self.learns_classifier:
             return super().classify(x)
-        self.check_batch(x)
         return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
 
     def consistency_targets(self, x: Tensor) -> Tensor:

@@ -107,7 +107,6 @@ class DistilledM2(M2):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x); see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
 
     def advance(self, progress: float) -> None:

@@ -113,7 +113,6 @@ class GMVAE(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z | y) p(x | z); see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(y)
             y = pyro.sample("y", self.class_prior(), obs=y)
@@ -124,7 +123,6 @@ class GMVAE(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z | x); see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         q_z = self.q_z(x)  # once, for both
         with pyro.plate("images", len(x)):
             if y is None:
@@ -135,7 +133,6 @@ class GMVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) ∝ p(y) p(z = f(x) | y); see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         return self._nearest(self.q_z(x).mean)
 
     def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -157,7 +157,6 @@ class LadderVAE(M2):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z_L | y) p(z_L-1 | y, z_L) … p(x | z_1); see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(y)
             y = pyro.sample("y", self.class_prior(), obs=y)
@@ -171,7 +170,6 @@ class LadderVAE(M2):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z_L | x, y) q(z_L-1 | z_L, x, y) …; see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if y is None:
                 # q(y | x)

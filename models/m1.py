@@ -104,7 +104,6 @@ class M1(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(z) p(x | z), whatever y; see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(z)
             z = pyro.sample("z", self.prior())
@@ -113,14 +112,12 @@ class M1(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z | x), whatever y; see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z | x)
             pyro.sample("z", self.q_z(x))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         return dist.Categorical(probs=self.stock.probabilities(self.q_z(x).mean))
 
     def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -151,7 +148,6 @@ class M1(SemiSupervisedModel):
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""
-        self.check_batch(x, y)
         y = self._class_of(x, y)
         means = self.stock.class_means()  # (classes, latent)
         z = self.q_z(x).mean - means[y] + means.unsqueeze(1)  # (classes, batch, latent)

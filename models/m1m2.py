@@ -166,7 +166,6 @@ class M1M2(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z2) p(z1 | y, z2) p(x | z1), or p(z1) p(x | z1) at first; see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if self.label_in_story:
                 # p(y)
@@ -183,7 +182,6 @@ class M1M2(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z1 | x) q(y | z1) q(z2 | z1, y), or q(z1 | x) at first; see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z1 | x)
             z1 = pyro.sample("z1", self.q_z1(x))  # (batch, z1_dim)
@@ -216,7 +214,6 @@ class M1M2(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | z1) at the mean z1, or in training at a z1 that is drawn; see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         q_z1 = self.q_z1(x)
         return self.q_y(q_z1.rsample() if self.training else q_z1.mean)
 

@@ -104,7 +104,6 @@ class M2(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z | y) p(x | y, z); see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(y)
             y = pyro.sample("y", self.class_prior(), obs=y)
@@ -115,7 +114,6 @@ class M2(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z | x, y); see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if y is None:
                 # q(y | x)
@@ -125,7 +123,6 @@ class M2(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x); see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         return dist.Categorical(logits=self.y_encoder(x))
 
     def encode_z(self, x: Tensor, y: Tensor) -> Tensor:

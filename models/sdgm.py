@@ -104,7 +104,6 @@ class SDGM(ADGM):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z | y) p(a | y, z) p(x | a, y, z); see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(y)
             y = pyro.sample("y", self.class_prior(), obs=y)

@@ -188,7 +188,6 @@ class SOMVAE(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(z) p(x | z), whose first does not count; see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             with poutine.mask(mask=False):
                 # p(z); masked as a density, too, of which it has none
@@ -198,7 +197,6 @@ class SOMVAE(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """z_e(x), without noise; see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)), poutine.mask(mask=False):
             pyro.sample("z", dist.Delta(self.encoder(x), event_dim=1))
 
@@ -234,7 +232,6 @@ class SOMVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | k) of the winner; see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         return dist.Categorical(probs=self.prior.node_classes[self.prior.nearest(self.encoder(x))])
 
     def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:

@@ -99,7 +99,6 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(z) p(x | π(x), z), whatever y is; see `SemiSupervisedModel.model`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # p(z)
             z = pyro.sample("z", self.prior())
@@ -108,14 +107,12 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(z | x), whatever y is; see `SemiSupervisedModel.guide`."""
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             # q(z | x)
             pyro.sample("z", self.q_z(x))
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) = Cat(π(x)); see `SemiSupervisedModel.classify`."""
-        self.check_batch(x)
         logits, _ = self._heads(x)
         return dist.Categorical(logits=logits)
 

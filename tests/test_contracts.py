@@ -499,24 +499,14 @@ def _model(kind=M2, prior=None):
 
 class WithoutEnumeration(M2):
     def guide(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x))
             pyro.sample("z", self.q_z(x, y))
 
 
-class WithoutBegin(M2):
-    def guide(self, x, y=None):
-        with pyro.plate("images", len(x)):
-            if y is None:
-                y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
-            pyro.sample("z", self.q_z(x, y))
-
-
 class AnotherPlate(M2):
     def model(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("batch", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
@@ -525,14 +515,12 @@ class AnotherPlate(M2):
 
 class OutsideThePlate(M2):
     def model(self, x, y=None):
-        self.begin(x, y)
         pyro.sample("temperature", dist.Normal(0, 1), obs=torch.zeros(()))
         super().model(x, y)
 
 
 class AnotherName(M2):
     def model(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
@@ -541,7 +529,6 @@ class AnotherName(M2):
 
 class NotObserved(M2):
     def model(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
@@ -555,7 +542,6 @@ class ClassIsGuessed(M2):
 
 class OneLatentTooMany(M2):
     def guide(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})
@@ -633,8 +619,6 @@ class OneStageForAll(M2):
 BROKEN_MODELS = {
     WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
     r"over; got one that is drawn\.",
-    WithoutBegin: r"expected self\.begin\(x, y\) as the first line of guide, which shows the parameters to Pyro; got a "
-    r"guide that does not show 'decoder\.perceptron\.first\.embedding\.weight', 'decoder\..*' and others\.",
     AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',
     OutsideThePlate: r'expected every site of the model in pyro\.plate\("images", .*; got \'temperature\' in no plate',
     AnotherName: r"expected sites of the names 'x' and 'y' in the model; got only 'image', 'y', 'z'\.",
@@ -684,7 +668,6 @@ def test_a_model_with_a_latent_variable_that_does_not_depend_on_the_class_keeps_
             return q.expand(torch.broadcast_shapes(y.shape, (len(x),)))
 
         def guide(self, x, y=None):
-            self.begin(x, y)
             with pyro.plate("images", len(x)):
                 if y is None:
                     pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})

@@ -67,7 +67,6 @@ class LinearGaussian(SemiSupervisedModel):
         return marginal.log_prob(x.flatten(1).unsqueeze(1)) + self.class_prior().logits
 
     def model(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             y = pyro.sample("y", self.class_prior(), obs=y)
             z = pyro.sample("z", self.prior(y))
@@ -75,7 +74,6 @@ class LinearGaussian(SemiSupervisedModel):
             self.more_of_model()
 
     def guide(self, x, y=None):
-        self.begin(x, y)
         with pyro.plate("images", len(x)):
             if y is None:
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})

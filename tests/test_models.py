@@ -214,7 +214,7 @@ def model(name):
 def test_it_keeps_the_contract(model):
     rules = check_model(model)
     assert model.has_stages == isinstance(model, M1M2 | DistilledM1 | DistilledM2)
-    assert len(rules) == len(set(rules)) == 10 + model.bounds_evidence + model.has_stages
+    assert len(rules) == len(set(rules)) == 9 + model.bounds_evidence + model.has_stages
 
 
 def test_it_keeps_the_contract_in_single_precision(name):
@@ -427,7 +427,40 @@ def test_a_batch_that_is_not_one_is_refused_in_words(model, method, kind):
 def test_the_values_of_the_classes_are_looked_at_only_where_pyro_validates():
     model = MODELS["M2"]()
     with pyro.validation_enabled(False):
-        model.check_batch(_images(model), torch.tensor([0, 1, 2, 3]))
+        model.encode(_images(model), torch.tensor([0, 1, 2, 2]))
+        with pytest.raises(IndexError):  # of the network's, not a sentence of the model's
+            model.encode(_images(model), torch.tensor([0, 1, 2, 3]))
+
+
+class _Overriding(M2):
+    """Overrides a program and an answer, and calls those above."""
+
+    def guide(self, x, y=None):
+        super().guide(x, y)
+
+    def classify(self, x):
+        return super().classify(x)
+
+
+@pytest.mark.parametrize("method", ["guide", "model", "classify", "encode"])
+def test_a_method_that_calls_the_one_above_checks_its_batch_once(method, monkeypatch):
+    model, checked = _Overriding(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,))), []
+    monkeypatch.setattr(SemiSupervisedModel, "_check_batch", lambda model, x, y=None: checked.append((x, y)))
+    x, y = _images(model), torch.tensor([0, 1, 2, 2])
+    given = {} if method == "classify" else {"y": y}
+    getattr(model, method)(x, **given)
+    assert checked == [(x, given.get("y"))]
+
+
+def test_a_program_of_ones_own_shows_its_parameters_and_refuses_what_is_no_batch():
+    model = _Overriding(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,)))
+    x = _images(model)
+    for program in (model.guide, model.model):
+        nodes = poutine.trace(program).get_trace(x).nodes
+        shown = {name for name, node in nodes.items() if node["type"] == "param"}
+        assert shown == {name for name, _ in model.named_parameters()}
+        with pytest.raises(ValueError, match=r"^x: expected images of shape"):
+            program(x[0])
 
 
 CONSTRUCTION = {

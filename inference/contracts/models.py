@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
@@ -127,19 +126,6 @@ def _names(names: Mapping[str, Any] | set[str]) -> str:
 def _check_runs(model: SemiSupervisedModel, batch: _Batch) -> None:
     _given(model, batch)
     _enumerated(model, batch.x)
-
-
-def _check_begin(model: SemiSupervisedModel, batch: _Batch) -> None:
-    with pyro.settings.context(module_local_params=False):
-        for program, trace in zip(("guide", "model"), _given(model, batch), strict=True):
-            shown = {name for name, node in trace.nodes.items() if node["type"] == "param"}
-            unseen = sorted(set(learned(model)) - shown)
-            named = ", ".join(map(repr, unseen[:2])) + (" and others" if len(unseen) > 2 else "")
-            expect(
-                not unseen,
-                f"self.begin(x, y) as the first line of {program}, which shows the parameters to Pyro",
-                f"a {program} that does not show {named}",
-            )
 
 
 def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
@@ -373,7 +359,6 @@ _RULES: dict[str, tuple[_Check, _Kind]] = {
     "every constructor argument is kept under its own name, and every tensor once": (_check_arguments, _always),
     "guide and model run with y given, and with y summed over": (_check_runs, _sums),
     "guide and model run": (_check_runs, lambda model: not model.sums_over_class),
-    "guide and model begin by showing the parameters to Pyro": (_check_begin, _always),
     "the sites 'x' and 'y' stand in the plate of images, observed where they are given": (_check_sites, _always),
     "where y is given, only the other latent variables are left to the guide": (_check_given, _always),
     "where y is not given, the guide sums over it, and each class is as if it were given": (_check_enumerated, _sums),
