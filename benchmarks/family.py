@@ -32,6 +32,7 @@ from models import (
 )
 from models.networks import MLP
 from models.priors import SeparatedMeans, StandardNormal
+from models.stages import Staged
 
 BATCH, SHAPE, CLASSES = 200, (1, 28, 28), 10
 
@@ -66,7 +67,8 @@ def family() -> dict[str, SemiSupervisedModel]:
 
 def step_of(model: SemiSupervisedModel) -> Callable[[], None]:
     """Return a training step."""
-    model.advance(0.5)
+    if isinstance(model, Staged):
+        model.advance(0.5)
     return optimiser_step(model, unlabelled(torch.rand(BATCH, *SHAPE)), Sizes(0, BATCH), Objective(alpha=0))
 
 

@@ -45,6 +45,7 @@ from inference.alignment import Alignment
 from inference.bounds import Bound, PlainBound, SummedBound, TruncatedBound, restrict
 from inference.schedules import KLWeight
 from models import SemiSupervisedModel
+from models.stages import Staged
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Consistency:
 
     Aligned, q̃(y|x) stands in for q(y|x) in the target: see `Alignment`. With a teacher, its q̄(y|x) does, whose weights
     are a running mean of the classifier's: see `inference.teacher`. Then the model that training leaves is the teacher.
-    A model may have targets of its own: `SemiSupervisedModel.consistency_targets`.
+    A model that is trained in stages may have targets of its own: `models.stages.Staged.consistency_targets`.
 
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
@@ -257,7 +258,9 @@ class Objective:
             return loss, terms
 
         labelled_x = seen.labelled if seen.cut is None else seen.cut
-        consistency = self.consistency if len(seen.unlabelled) and model.is_consistent else None
+        stages = model if isinstance(model, Staged) else None
+        waits = stages is not None and not stages.is_consistent
+        consistency = self.consistency if len(seen.unlabelled) and not waits else None
         if consistency is None:
             labelled_logits = model.classify(labelled_x).logits if self.alpha and len(labelled_x) else None
         else:
@@ -266,7 +269,7 @@ class Objective:
             # One pass over all of them: with batch norm, a classifier that met the labelled images by themselves could
             # tell them by their statistics, fit them, and give all others the same answer, which is consistent too.
             with torch.no_grad():
-                log_target = model.consistency_targets(seen.unlabelled)
+                log_target = None if stages is None else stages.consistency_targets(seen.unlabelled)
                 if log_target is None and teacher is not None:
                     log_target = teacher.classify(seen.unlabelled).logits
             targeted = [seen.unlabelled] if log_target is None else []

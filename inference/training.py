@@ -44,6 +44,7 @@ from inference.precision import NetworkPrecision, set_compute_dtype
 from inference.recipe import Recipe, TrainerOptions
 from inference.teacher import average, pupil_of
 from models import SemiSupervisedModel
+from models.stages import Staged, TakesStock
 
 # joblib hands the warning filters to its worker processes, which import the filters' classes before anything else: with
 # Lightning's own among them, they would import Lightning before `inference.environment` could make that possible.
@@ -198,7 +199,8 @@ class Training(lightning.LightningModule):
         with pyro.validation_enabled(first):
             progress = self.global_step / self.total_steps
             for model in self.models:
-                model.advance(progress)
+                if isinstance(model, Staged):
+                    model.advance(progress)
             if self.recipe.trainer.step == "eager" or first:
                 loss, terms = self._estimate(*batch, progress)
             else:
@@ -212,7 +214,7 @@ class Training(lightning.LightningModule):
 
     def _captured_step(self) -> CapturedStep:
         """Return that of the stage that training is in: in another one other parts learn, by other terms."""
-        stage = self.learner.current_stage
+        stage = self.learner.current_stage if isinstance(self.learner, Staged) else 0
         if self._captured is None or self._captured[0] != stage:
             self._captured = None  # and its memory, before there is another
             compiled = self.recipe.trainer.step == "compiled"
@@ -271,12 +273,13 @@ class Training(lightning.LightningModule):
 
     def _take_stock(self) -> None:
         """Show the models the labelled training images, and as many unlabelled ones as they ask for, in grey."""
-        if self.model.stock_size is None:
+        if not isinstance(self.model, TakesStock):
             return
         order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
         shown = self.data.unlabelled_index[order[: self.model.stock_size]]
         labelled = self.data.labelled_index
         for model in self.models:
+            assert isinstance(model, TakesStock)
             with evaluating(model):
                 model.take_stock(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
 
@@ -310,7 +313,7 @@ class Training(lightning.LightningModule):
         """
         if self.recipe.early_stopping is None:
             return
-        begin = self.model.last_stage_from * self.total_steps
+        begin = self.model.last_stage_from * self.total_steps if isinstance(self.model, Staged) else 0
         rows = [row for row in self.history if row["step"] > begin]
         if not rows:
             return
@@ -522,7 +525,7 @@ def _strategy(model: SemiSupervisedModel, recipe: Recipe) -> str:
     # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
     # And a teacher always: it learns by no gradient.
     taught = recipe.objective.teacher_decay is not None
-    if recipe.objective.generative and recipe.objective.alpha and not model.has_stages and not taught:
+    if recipe.objective.generative and recipe.objective.alpha and not isinstance(model, Staged) and not taught:
         return recipe.trainer.strategy
     return "ddp_find_unused_parameters_true" if recipe.trainer.strategy in ("auto", "ddp") else recipe.trainer.strategy
 

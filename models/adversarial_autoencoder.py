@@ -160,7 +160,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         y = torch.stack([self.class_prior().sample((len(x),)), dist.Categorical(probs=pi.detach()).sample()])
         of_prior = F.one_hot(y[0], self.num_classes).to(pi)
         discriminator_y, generator_y = self._adversaries(self.y_discriminator, of_prior, pi)
-        discriminator_z, generator_z = self._adversaries(self.z_discriminator, self.draw(y[0]), z, y.flatten())
+        discriminator_z, generator_z = self._adversaries(self.z_discriminator, self._draw(y[0]), z, y.flatten())
         return {
             "discriminator_y": discriminator_y,
             "discriminator_z": discriminator_z,

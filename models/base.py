@@ -35,10 +35,10 @@ class SemiSupervisedModel(nn.Module, ABC):
        enumeration, or has more dimensions to the left when several samples are drawn at once. Look at no value, as
        ``.item()`` and ``if`` do: a GPU has to wait for it, and a step that is captured sees it once.
     3. Write `classify`, `q_z` and `p_x`; `encode`, `reconstruct` and `sample` follow from them. With other latent
-       variables beside the prior's, write `style` and `draw` too. Say in `story` what the densities are, for `repr`.
+       variables beside the prior's, write `_style` and `_draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
-       What gradients do not learn, `take_stock` does, if `stock_size` says so; what belongs to the loss beside the
-       bound, `penalties` adds; what consistency aims at in place of q(y | x), `consistency_targets` says.
+       What belongs to the loss beside the bound, `penalties` adds. `models.stages` has what a model adds that is
+       trained in stages, or that learns from all training images what gradients do not.
     5. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
        it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
        command line need no edit: if they do, the interface is wrong.
@@ -56,7 +56,6 @@ class SemiSupervisedModel(nn.Module, ABC):
         sums_over_class: Whether y is summed over where it is not given.
         learns_classifier: Whether q(y | x) has parameters that -log q(y|x) trains.
         bounds_evidence: Whether the guide has a density, so that the ELBO is a bound of log p(x).
-        current_stage: Which of its stages training is in, for a model that has any: what a step does depends on that.
     """
 
     image_shape: ImageShape
@@ -70,7 +69,6 @@ class SemiSupervisedModel(nn.Module, ABC):
     sums_over_class: bool = True
     learns_classifier: bool = True
     bounds_evidence: bool = True
-    current_stage: int = 0
 
     def __init__(
         self,
@@ -152,7 +150,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     def p_x(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
         """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts.
 
-        Where there are several latent variables, z is the `style`.
+        Where there are several latent variables, z is the `_style`.
         """
 
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
@@ -161,54 +159,6 @@ class SemiSupervisedModel(nn.Module, ABC):
         None, as a rule. An adversary's loss is one (`AdversarialAutoencoder`); arguments as of `model`.
         """
         return {}
-
-    @property
-    def is_consistent(self) -> bool:
-        """Whether posterior consistency takes part, if the recipe has it; a model in stages may have it wait."""
-        return True
-
-    def consistency_targets(self, x: Tensor) -> Tensor | None:
-        """Return what stands in for log q(y | x) in the targets of posterior consistency, (batch, classes).
-
-        None, as a rule: then it is q(y | x) itself, or a teacher's. Called without gradients.
-
-        Args:
-            x: Unlabelled images, as the model sees them.
-        """
-        return None
-
-    def advance(self, progress: float) -> None:
-        """Take note, before a step, of the share of the training steps that are done, in [0, 1].
-
-        For a model that is trained in stages; what follows from it has to depend on `progress` and on buffers alone,
-        and where another stage begins `current_stage` has to change.
-        """
-
-    @property
-    def has_stages(self) -> bool:
-        """Whether it is trained in stages, of which `advance` is told."""
-        return type(self).advance is not SemiSupervisedModel.advance
-
-    @property
-    def last_stage_from(self) -> float:
-        """The share of training at which the last of its stages begins; before it, training is not stopped early."""
-        return 0.0
-
-    @property
-    def stock_size(self) -> int | None:
-        """How many unlabelled images `take_stock` is shown; None where there is nothing to take stock of."""
-        return None
-
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Learn from the training images what gradients do not, and keep it in buffers.
-
-        Called without gradients and in evaluation mode whenever the model is about to be validated and saved.
-
-        Args:
-            x: The labelled images, pixels in [0, 1].
-            y: Their classes.
-            unlabelled: `stock_size` of the unlabelled images, or all if there are fewer; always the same ones.
-        """
 
     def baseline(self) -> "SemiSupervisedModel":
         """Return the untrained model whose q(y | x) is the supervised baseline: a copy of this one, as a rule.
@@ -244,12 +194,12 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the style, the mean of q(z | x, y), (batch, latent); without y at the most probable class."""
-        return self.style(x, self._class_of(x, y))
+        return self._style(x, self._class_of(x, y))
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | y, z) at the z that `encode` finds, (batch, channels, height, width)."""
         y = self._class_of(x, y)
-        return self.p_x(self.style(x, y), y).mean
+        return self.p_x(self._style(x, y), y).mean
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return each image's style in every class, (classes, batch, channels, height, width).
@@ -271,18 +221,18 @@ class SemiSupervisedModel(nn.Module, ABC):
             (num_samples, batch, channels, height, width).
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
-        return self.p_x(self.draw(y), y).mean
+        return self.p_x(self._draw(y), y).mean
 
-    def style(self, x: Tensor, y: Tensor) -> Tensor:
+    def _style(self, x: Tensor, y: Tensor) -> Tensor:
         """Return what `encode` does for images and classes that broadcast with them: the mean of q(z | x, y).
 
         A model with several latent variables says here how they stand side by side, in `p_x` what image they give, and
-        in `draw` how they are drawn.
+        in `_draw` how they are drawn.
         """
         mean: Tensor = self.q_z(x, y).mean
         return mean
 
-    def draw(self, y: Tensor) -> Tensor:
+    def _draw(self, y: Tensor) -> Tensor:
         """Return a style for each class in y, drawn from the prior, (*y.shape, latent): what `p_x` takes."""
         prior = self.prior(y)
         # p(z | y) has y's shape already, p(z) has none.

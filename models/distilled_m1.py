@@ -12,9 +12,10 @@ from models.m2 import M2
 from models.networks import ImageShape, Networks
 from models.posteriors import Posterior
 from models.priors import Prior
+from models.stages import Staged
 
 
-class DistilledM1(M1):
+class DistilledM1(Staged, M1):
     """M1, and a network q(y | x) that is taught what a classifier on features says of the unlabelled images.
 
     Story and guide are those of `M1`. It is trained in stages, of which `advance` and `take_stock` are told:
@@ -110,7 +111,7 @@ class DistilledM1(M1):
         ]
 
     def advance(self, progress: float) -> None:
-        """Let q(y | x) learn once c is there; see `SemiSupervisedModel.advance`."""
+        """Let q(y | x) learn once c is there; see `Staged.advance`."""
         self._progress = progress
         self._learn(classifier=self.current_stage > 0)
         # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
@@ -118,7 +119,7 @@ class DistilledM1(M1):
 
     @property
     def last_stage_from(self) -> float:
-        """Where the classifier is fitted for the last time; see `SemiSupervisedModel.last_stage_from`."""
+        """Where the classifier is fitted for the last time; see `Staged.last_stage_from`."""
         return self.fitted_at[-1]
 
     def _learn(self, classifier: bool) -> None:
@@ -135,7 +136,7 @@ class DistilledM1(M1):
         return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
 
     def consistency_targets(self, x: Tensor) -> Tensor:
-        """The logarithm of c(y; ·), for what it was last fitted to; see `SemiSupervisedModel.consistency_targets`."""
+        """The logarithm of c(y; ·), for what it was last fitted to; see `Staged.consistency_targets`."""
         if self.current_stage < 2:
             return finite_log(super().classify(x).probs)
         return self.teaching.log_probabilities(x)

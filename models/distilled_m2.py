@@ -11,9 +11,10 @@ from models.m2 import M2
 from models.networks import ImageShape, Network, Networks
 from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
+from models.stages import Staged, TakesStock
 
 
-class DistilledM2(M2):
+class DistilledM2(Staged, TakesStock, M2):
     """M2 whose classifier's features, after a while, say what it should learn of the unlabelled images.
 
     Story and guide are those of `M2`, q(y | x) = Cat(g(h(x))). It is trained in stages, of which `advance` and
@@ -110,26 +111,26 @@ class DistilledM2(M2):
         return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
 
     def advance(self, progress: float) -> None:
-        """Take note of the time; see `SemiSupervisedModel.advance`."""
+        """Take note of the time; see `Staged.advance`."""
         self._progress = progress
 
     @property
     def last_stage_from(self) -> float:
-        """Where c is fitted for the last time; see `SemiSupervisedModel.last_stage_from`."""
+        """Where c is fitted for the last time; see `Staged.last_stage_from`."""
         return self.fitted_at[-1]
 
     @property
     def is_consistent(self) -> bool:
-        """Not until c is there; see `SemiSupervisedModel.is_consistent`."""
+        """Not until c is there; see `Staged.is_consistent`."""
         return self.current_stage > 0
 
     def consistency_targets(self, x: Tensor) -> Tensor:
-        """The logarithm of c(y; ·); see `SemiSupervisedModel.consistency_targets`."""
+        """The logarithm of c(y; ·); see `Staged.consistency_targets`."""
         return self.teaching.log_probabilities(x)
 
     @property
     def stock_size(self) -> int:
-        """As many as c has a use for; see `SemiSupervisedModel.stock_size`."""
+        """As many as c has a use for; see `TakesStock.stock_size`."""
         return self.feature_classifier.num_unlabelled
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:

@@ -40,7 +40,7 @@ class LadderVAE(M2):
     divergence for each rung. Upper rungs fall asleep easily: the paper trains with batch norm in the networks and with
     a KL weight that starts at 0, to which free bits can be added (`inference.Objective`).
 
-    The style that `encode` finds, `p_x` takes and `draw` draws is z_L and below it, rung by rung, what the image
+    The style that `encode` finds, `p_x` takes and `sample` draws is z_L and below it, rung by rung, what the image
     adds to what the story expects,
 
         ε_i = (z_i - μ_i) / σ_i,    ε_i ~ N(0, I) in the story.
@@ -202,7 +202,7 @@ class LadderVAE(M2):
         parameters: Tensor = self.z_encoder(self.bottom_up(x)[0], y)
         return parameters
 
-    def style(self, x: Tensor, y: Tensor) -> Tensor:
+    def _style(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the rungs above."""
         d, seen = self.bottom_up(x)
         z = self.posterior(self.z_encoder(d, y)).mean
@@ -221,9 +221,9 @@ class LadderVAE(M2):
             z = p.loc + p.scale * epsilon
         return self._p_x(z, y)
 
-    def draw(self, y: Tensor) -> Tensor:
-        """Return z_L, ε_L-1, …, ε_1, side by side; see `SemiSupervisedModel.draw`."""
-        z = super().draw(y)
+    def _draw(self, y: Tensor) -> Tensor:
+        """Return z_L, ε_L-1, …, ε_1, side by side; see `SemiSupervisedModel._draw`."""
+        z = super()._draw(y)
         return torch.cat([z, z.new_empty(*z.shape[:-1], sum(self.latent_dims)).normal_()], dim=-1)
 
 

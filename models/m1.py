@@ -12,11 +12,12 @@ from models.m2 import M2
 from models.networks import MLP, ImageShape, Networks
 from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import Prior, StandardNormal
+from models.stages import TakesStock
 
 _DRAWS = 100
 
 
-class M1(SemiSupervisedModel):
+class M1(TakesStock, SemiSupervisedModel):
     """The latent-feature model M1 of Kingma et al. 2014, arXiv 1406.5298: a VAE, and a classifier on its features.
 
     The story, in which no class is mentioned:
@@ -135,7 +136,7 @@ class M1(SemiSupervisedModel):
 
     @property
     def stock_size(self) -> int:
-        """As many as the classifier on the features has a use for; see `SemiSupervisedModel.stock_size`."""
+        """As many as the classifier on the features has a use for; see `TakesStock.stock_size`."""
         return self.feature_classifier.num_unlabelled
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:

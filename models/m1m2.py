@@ -13,13 +13,14 @@ from models.networks import MLP, ImageShape, Networks
 from models.normal import LogScaleNormal, UnitNormal, diagonal_normal
 from models.posteriors import AmortizedPosterior, Posterior
 from models.priors import ClassPrior, Prior, StandardNormal
+from models.stages import Staged, TakesStock
 
 _UNUSED = 0.1
 _M1, _M2, _BOTH = 1, 2, 3
 _PARTS_OF_M1 = ("z1_encoder", "decoder", "likelihood")
 
 
-class M1M2(SemiSupervisedModel):
+class M1M2(Staged, TakesStock, SemiSupervisedModel):
     """The stacked model M1+M2 of Kingma et al. 2014, arXiv 1406.5298.
 
     The story:
@@ -145,7 +146,7 @@ class M1M2(SemiSupervisedModel):
         ]
 
     def advance(self, progress: float) -> None:
-        """Enter the stage of a share of training; see `SemiSupervisedModel.advance`."""
+        """Enter the stage of a share of training; see `Staged.advance`."""
         self._enter(_BOTH if progress >= self.m2_until else _M2 if progress >= self.m1_until else _M1)
         for name in _PARTS_OF_M1:
             # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
@@ -153,7 +154,7 @@ class M1M2(SemiSupervisedModel):
 
     @property
     def last_stage_from(self) -> float:
-        """Where all is learned end to end, or else M2; see `SemiSupervisedModel.last_stage_from`."""
+        """Where all is learned end to end, or else M2; see `Staged.last_stage_from`."""
         return self.m2_until if self.m2_until < 1 else self.m1_until
 
     def _enter(self, stage: int) -> None:
@@ -232,7 +233,7 @@ class M1M2(SemiSupervisedModel):
 
     @property
     def stock_size(self) -> int:
-        """Enough to say which features are used; see `SemiSupervisedModel.stock_size`."""
+        """Enough to say which features are used; see `TakesStock.stock_size`."""
         return 2000
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:

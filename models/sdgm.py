@@ -31,7 +31,7 @@ class SDGM(ADGM):
 
         f = log p(x|a,y,z) + log p(a|y,z) + log p(y) + log p(z) - log q(z|a,x,y) - log q(a|x)
 
-    The style that `encode` finds, `p_x` takes and `draw` draws is z and ε side by side, where
+    The style that `encode` finds, `p_x` takes and `sample` draws is z and ε side by side, where
 
         ε = (a - μ(y, z)) / σ(y, z),    ε ~ N(0, I) in the story,
 
@@ -114,7 +114,7 @@ class SDGM(ADGM):
             # p(x | a, y, z)
             pyro.sample("x", self._p_x(a, y, z), obs=x)
 
-    def style(self, x: Tensor, y: Tensor) -> Tensor:
+    def _style(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean z of q(z | a, x, y) at the mean a of q(a | x), and beside it the ε of this a and z."""
         a = self.q_a(x).mean
         z = self.q_z(x, y, a).mean
@@ -127,9 +127,9 @@ class SDGM(ADGM):
         p_a = self._p_a(y, z).base_dist
         return self._p_x(p_a.loc + p_a.scale * noise, y, z)
 
-    def draw(self, y: Tensor) -> Tensor:
-        """Return z and ε side by side; see `SemiSupervisedModel.draw`."""
-        z = super().draw(y)
+    def _draw(self, y: Tensor) -> Tensor:
+        """Return z and ε side by side; see `SemiSupervisedModel._draw`."""
+        z = super()._draw(y)
         return torch.cat([z, torch.randn_like(z[..., :1].expand(*z.shape[:-1], self.auxiliary_dim))], dim=-1)
 
     def p_a(self, x: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:

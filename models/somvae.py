@@ -13,6 +13,7 @@ from models.m2 import M2
 from models.networks import ImageShape, Networks
 from models.priors import Prior
 from models.priors.base import check_grid, check_latent_dim
+from models.stages import TakesStock
 
 
 class Codebook(Prior):
@@ -91,7 +92,7 @@ class Codebook(Prior):
         self.node_classes.copy_(smoothed / smoothed.sum(-1, keepdim=True))
 
 
-class SOMVAE(SemiSupervisedModel):
+class SOMVAE(TakesStock, SemiSupervisedModel):
     """The SOM-VAE of Fortuin et al. 2019, arXiv 1806.02199, for images that have no order in time.
 
     A codebook of nodes e_k stands on a grid, a self-organising map (Kohonen 1990). The story:
@@ -219,11 +220,11 @@ class SOMVAE(SemiSupervisedModel):
 
     @property
     def stock_size(self) -> int:
-        """None but the labelled images; see `SemiSupervisedModel.stock_size`."""
+        """None but the labelled images; see `TakesStock.stock_size`."""
         return 0
 
     def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Give each node the classes of the labelled images that it wins; see `SemiSupervisedModel.take_stock`."""
+        """Give each node the classes of the labelled images that it wins; see `TakesStock.take_stock`."""
         self.prior.take_stock(self.prior.nearest(self.encoder(x)), y)
 
     def baseline(self) -> SemiSupervisedModel:

@@ -17,6 +17,7 @@ from inference.contracts import ContractError, check_model, check_prior
 from models import M2, ConditionalVAE
 from models.networks import MLP
 from models.priors import ClassConditional, GaussianMixture, NormalizingFlow, Prior, StandardNormal, VampPrior
+from models.stages import Staged
 
 GREY, CLASSES = (1, 8, 8), 3
 
@@ -611,12 +612,20 @@ class Enumerating(M2):
         return super().q_z(x[: self.num_classes], y)
 
 
-class OneStageForAll(M2):
+class OneStageForAll(Staged, M2):
+    def advance(self, progress):
+        self.decoder.requires_grad_(progress < 0.5)
+
+
+class UnknownStages(M2):
+    """Would be trained in stages, which nobody is told."""
+
     def advance(self, progress):
         self.decoder.requires_grad_(progress < 0.5)
 
 
 BROKEN_MODELS = {
+    UnknownStages: r"expected a model with 'advance' to inherit from models\.stages\.Staged, or nothing calls it; got",
     WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
     r"over; got one that is drawn\.",
     AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',

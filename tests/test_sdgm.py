@@ -87,7 +87,7 @@ def test_what_is_drawn_and_decoded_is_what_the_program_draws():
         difference = moment(ours, 0) - moment(drawn, 0)
         assert difference.abs().max() < 5 * (2 / 4000) ** 0.5 * drawn.std(0).max()
     # Drawn at the mean of p(a | y, z) they would vary less.
-    z = model.draw(y.expand(4000, 3))
+    z = model._draw(y.expand(4000, 3))
     z[..., LATENT:] = 0
     assert (model.p_x(z, y).mean.std(0) < drawn.std(0)).all()
 

@@ -24,6 +24,7 @@ from inference.contracts.rules import (
 from inference.evaluation import importance_sampling, seeded
 from inference.objective import Objective, Observations, Sizes
 from models import SemiSupervisedModel
+from models.stages import Staged, TakesStock
 
 _PLATE = "images"
 
@@ -57,6 +58,12 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
     for attribute in ("image_shape", "num_classes", "prior", "likelihood"):
         if not hasattr(model, attribute):
             raise ContractError(f"{name}: expected the attribute {attribute!r}; got a model without it.")
+    for method, kind in {"advance": Staged, "take_stock": TakesStock}.items():
+        if hasattr(model, method) and not isinstance(model, kind):
+            raise ContractError(
+                f"{name}: expected a model with {method!r} to inherit from models.stages.{kind.__name__}, "
+                "or nothing calls it; got another."
+            )
     with checking(name, "a model can be copied"):
         duplicate = copy.deepcopy(model).cpu().eval()
         batch = _batch(duplicate)
@@ -261,7 +268,7 @@ def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
     latent = tuple(model.q_z(x, y).event_shape)
     expect(len(latent) == 1, "q_z(x, y) with event_shape (latent,)", latent)
     _expect_shapes("q_z(x, y)", model.q_z(x, y), (images,), latent)
-    style = tuple(model.draw(y).shape[1:])  # more than z where there are other latent variables
+    style = tuple(model._draw(y).shape[1:])  # more than z where there are other latent variables
     if model.label_in_story:
         call = "q_z(x, y) with y of shape (classes, 1)"
         _expect_shapes(call, model.q_z(x, every_class), (classes, images), latent)
@@ -316,6 +323,8 @@ def _check_training(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 
 def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
+    assert isinstance(model, Staged)
+
     def learning() -> tuple[object, ...]:
         parts = [part.training for part in model.modules()]
         kind = model.label_in_story, model.sums_over_class, model.learns_classifier, model.is_consistent
@@ -323,7 +332,8 @@ def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
 
     before = None
     for tenths in range(11):
-        model.train().advance(tenths / 10)
+        model.train()
+        model.advance(tenths / 10)
         now = model.current_stage, learning()
         expect(
             before is None or now[0] != before[0] or now == before,
@@ -331,9 +341,10 @@ def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
             f"{now[0]} again",
         )
         before = now
-        if model.stock_size is not None:
+        if isinstance(model, TakesStock):
+            model.eval()
             with torch.no_grad():
-                model.eval().take_stock(batch.x, batch.y, batch.x.flip(0))
+                model.take_stock(batch.x, batch.y, batch.x.flip(0))
 
 
 def _check_copy(model: SemiSupervisedModel, batch: _Batch) -> None:
@@ -368,5 +379,5 @@ _RULES: dict[str, tuple[_Check, _Kind]] = {
     "log p(x, y) can be estimated by importance sampling": (_check_evaluation, lambda model: model.bounds_evidence),
     "J is finite and has a gradient in every parameter": (_check_training, _always),
     "a trained model can be copied, and the copy is its own": (_check_copy, _always),
-    "a stage of training is told from the next": (_check_stages, lambda model: model.has_stages),
+    "a stage of training is told from the next": (_check_stages, lambda model: isinstance(model, Staged)),
 }
