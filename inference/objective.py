@@ -35,7 +35,9 @@ very numbers that the loss was made of.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -126,6 +128,37 @@ class Observations:
     partly: Tensor | None = None
     admissible: Tensor | None = None
     cut: Tensor | None = None
+
+
+class Term(NamedTuple):
+    """A term of J / N.
+
+    Attributes:
+        name: Such as "classification".
+        weight: By which it is added to the others.
+        value: In nats per image, with its gradient.
+        parts: What it is made of, detached, by their names; None where it is shown as it is.
+    """
+
+    name: str
+    weight: float
+    value: Tensor
+    parts: dict[str, Tensor] | None = None
+
+    @property
+    def shown(self) -> dict[str, Tensor]:
+        """What is logged of it."""
+        if self.parts is None:
+            return {self.name: self.value.detach()}
+        return {f"{self.name}/{part}": value for part, value in self.parts.items()}
+
+
+class _Logits(NamedTuple):
+    """log q(y|x) of what a step classifies, each (batch, classes); None of what it does not."""
+
+    labelled: Tensor | None
+    target: Tensor | None = None
+    transformed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -228,82 +261,94 @@ class Objective:
             J / N, a scalar to be minimised, and its named terms in nats per image, detached.
         """
         loss = seen.y.new_zeros((), dtype=torch.get_default_dtype())
-        terms: dict[str, Tensor] = {}
+        shown: dict[str, Tensor] = {}
+        for term in self._terms(model, seen, sizes, progress, alignment, teacher):
+            loss = loss + term.weight * term.value
+            shown |= term.shown
+        return loss, shown
 
+    def _terms(
+        self,
+        model: SemiSupervisedModel,
+        seen: Observations,
+        sizes: Sizes,
+        progress: float | Tensor,
+        alignment: Alignment | None,
+        teacher: SemiSupervisedModel | None,
+    ) -> Iterator[Term]:
         if self.weight_prior:
             # -log p(θ) / N
-            weight_prior = _weight_prior(model) / sizes.total
-            loss = loss + weight_prior
-            terms["weight_prior"] = weight_prior.detach()
+            yield Term("weight_prior", 1.0, _weight_prior(model) / sizes.total)
+        if self.generative:
+            yield from self._bounds(model, seen, sizes, progress)
+        if model.learns_classifier:
+            logits = self._classify(model, seen, teacher)
+            yield from self._consistency(model, logits, alignment)
+            yield from self._classification(model, seen, logits)
 
-        if self.generative and len(seen.labelled):
+    def _bounds(
+        self, model: SemiSupervisedModel, seen: Observations, sizes: Sizes, progress: float | Tensor
+    ) -> Iterator[Term]:
+        """Yield the bounds, by how many images each kind of label has."""
+        if len(seen.labelled):
             # L(x, y), y observed
-            labelled, found = self._bound(model, progress, seen.labelled, seen.y)
-            loss = loss + self.labelled_weight * sizes.num_labelled / sizes.total * labelled
-            terms |= {f"labelled/{name}": value for name, value in found.items()}
-
-        if self.generative and len(seen.unlabelled):
+            weight = self.labelled_weight * sizes.num_labelled / sizes.total
+            yield Term("labelled", weight, *self._bound(model, progress, seen.labelled, seen.y))
+        if len(seen.unlabelled):
             # U(x), y summed over
-            unlabelled, found = self._bound(model, progress, seen.unlabelled)
-            loss = loss + sizes.num_unlabelled / sizes.total * unlabelled
-            terms |= {f"unlabelled/{name}": value for name, value in found.items()}
-
-        if self.generative and seen.partly is not None:
+            weight = sizes.num_unlabelled / sizes.total
+            yield Term("unlabelled", weight, *self._bound(model, progress, seen.unlabelled))
+        if seen.partly is not None:
             # L(x, A), y summed over A
-            partly, found = self._bound(model, progress, seen.partly, admissible=seen.admissible)
-            loss = loss + self.labelled_weight * sizes.num_partly_labelled / sizes.total * partly
-            terms |= {f"partly/{name}": value for name, value in found.items()}
+            weight = self.labelled_weight * sizes.num_partly_labelled / sizes.total
+            yield Term("partly", weight, *self._bound(model, progress, seen.partly, admissible=seen.admissible))
 
-        if not model.learns_classifier:
-            return loss, terms
+    def _classify(self, model: SemiSupervisedModel, seen: Observations, teacher: SemiSupervisedModel | None) -> _Logits:
+        """Return the logits of the labelled images and, where consistency takes part, its targets and what they are of.
 
-        labelled_x = seen.labelled if seen.cut is None else seen.cut
+        One pass over all of them: with batch norm, a classifier that met the labelled images by themselves could tell
+        them by their statistics, fit them, and give all others the same answer, which is consistent too.
+        """
         stages = model if isinstance(model, Staged) else None
-        waits = stages is not None and not stages.is_consistent
-        consistency = self.consistency if len(seen.unlabelled) and not waits else None
-        if consistency is None:
-            labelled_logits = model.classify(labelled_x).logits if self.alpha and len(labelled_x) else None
-        else:
-            if seen.transformed is None:
-                raise ValueError("augmentation: expected one: consistency compares q(y|x) with q(y|x'); got None.")
-            # One pass over all of them: with batch norm, a classifier that met the labelled images by themselves could
-            # tell them by their statistics, fit them, and give all others the same answer, which is consistent too.
-            with torch.no_grad():
-                log_target = None if stages is None else stages.consistency_targets(seen.unlabelled)
-                if log_target is None and teacher is not None:
-                    log_target = teacher.classify(seen.unlabelled).logits
-            targeted = [seen.unlabelled] if log_target is None else []
-            parts = [labelled_x, *targeted, seen.transformed]
-            logits = model.classify(torch.cat(parts)).logits
-            labelled_logits, *own, transformed_logits = logits.split([len(part) for part in parts])
-            # -Σ_y q_T(y | x) log q(y | x')
-            if log_target is None:
-                log_target = own[0].detach()
-            confident = log_target.exp().amax(-1) >= consistency.confidence
-            if consistency.aligned:
-                if alignment is None:
-                    raise ValueError("alignment: expected one: consistency's targets are aligned with p(y); got None.")
-                log_target = alignment(log_target, model)
-            target = (log_target / consistency.temperature).softmax(-1)
-            cross_entropy = -(target * transformed_logits).sum(-1)  # (batch,)
-            disagreement = (cross_entropy * confident).mean()
-            loss = loss + consistency.weight * disagreement
-            terms["consistency"] = disagreement.detach()
+        labelled = seen.labelled if seen.cut is None else seen.cut
+        if self.consistency is None or not len(seen.unlabelled) or (stages is not None and not stages.is_consistent):
+            return _Logits(model.classify(labelled).logits if self.alpha and len(labelled) else None)
+        if seen.transformed is None:
+            raise ValueError("augmentation: expected one: consistency compares q(y|x) with q(y|x'); got None.")
+        with torch.no_grad():
+            target = None if stages is None else stages.consistency_targets(seen.unlabelled)
+            if target is None and teacher is not None:
+                target = teacher.classify(seen.unlabelled).logits
+        targeted = [seen.unlabelled] if target is None else []
+        parts = [labelled, *targeted, seen.transformed]
+        logits = model.classify(torch.cat(parts)).logits
+        of_labelled, *own, of_transformed = logits.split([len(part) for part in parts])
+        return _Logits(of_labelled, own[0].detach() if target is None else target, of_transformed)
 
-        if self.alpha and labelled_logits is not None and len(seen.labelled):
+    def _consistency(self, model: SemiSupervisedModel, logits: _Logits, alignment: Alignment | None) -> Iterator[Term]:
+        """Yield -Σ_y q_T(y | x) log q(y | x'), where consistency takes part."""
+        consistency, log_target = self.consistency, logits.target
+        if consistency is None or log_target is None or logits.transformed is None:
+            return
+        confident = log_target.exp().amax(-1) >= consistency.confidence
+        if consistency.aligned:
+            if alignment is None:
+                raise ValueError("alignment: expected one: consistency's targets are aligned with p(y); got None.")
+            log_target = alignment(log_target, model)
+        target = (log_target / consistency.temperature).softmax(-1)
+        # -Σ_y q_T(y | x) log q(y | x')
+        cross_entropy = -(target * logits.transformed).sum(-1)  # (batch,)
+        yield Term("consistency", consistency.weight, (cross_entropy * confident).mean())
+
+    def _classification(self, model: SemiSupervisedModel, seen: Observations, logits: _Logits) -> Iterator[Term]:
+        """Yield -log q(y | x) of the labelled images, and -log q(A | x) of those whose label admits some classes."""
+        if self.alpha and logits.labelled is not None and len(seen.labelled):
             # -log q(y | x)
-            classification = F.cross_entropy(labelled_logits, seen.y)
-            loss = loss + self.alpha * classification
-            terms["classification"] = classification.detach()
-
+            yield Term("classification", self.alpha, F.cross_entropy(logits.labelled, seen.y))
         if self.alpha and seen.partly is not None and seen.admissible is not None:
             # -log q(A | x)
             log_q = model.classify(seen.partly).logits
-            partly = -restrict(log_q, seen.admissible).logsumexp(-1).mean()
-            loss = loss + self.alpha * partly
-            terms["partly_classification"] = partly.detach()
-
-        return loss, terms
+            yield Term("partly_classification", self.alpha, -restrict(log_q, seen.admissible).logsumexp(-1).mean())
 
     def _bound(
         self,
