@@ -22,6 +22,10 @@ def written(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda written, fullgraph: written)
 
 
+def test_a_step_with_a_full_rank_posterior_can_be_captured(written):
+    captured.assert_is_the_step(MODELS["M2, a full-rank posterior"], "cpu", captured.OBJECTIVE, compiled=True)
+
+
 def _trained(step):
     return captured.trained(step, "cpu", max_epochs=4, dropout=0.3)
 

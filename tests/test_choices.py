@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from inference.choices import CHOICES, offered, registered
+from inference.main import main
 from models import SemiSupervisedModel, likelihoods, posteriors, priors
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,14 @@ def test_what_another_package_registers_can_be_named_on_the_command_line(their_p
     }
     assert described["posterior"]["class_path"] == "their_package.TheirPosterior"
     assert described["likelihood"]["class_path"] == "their_package.TheirLikelihood"
+
+
+@pytest.mark.parametrize("model", ["SOMVAE", "AdversarialAutoencoder"])
+def test_a_model_without_a_choice_of_posterior_says_so(model, capsys):
+    assert main(["fit", "--model", model, "--model.posterior", "FullRankNormal"]) == 2
+    sentence = capsys.readouterr().err
+    assert sentence.startswith(f"ssvae fit: --model.posterior: expected an option of {model} (")
+    assert len(sentence.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from models import (
 )
 from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from models.networks import MLP, Convolutional, Network
-from models.posteriors import FixedScaleNormal
+from models.posteriors import FixedScaleNormal, FullRankNormal
 from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
 from models.stages import Staged
 
@@ -89,6 +89,9 @@ MODELS = {
         likelihood=Bernoulli(),
         networks=MLP(hidden=(16,)),
         classifier=Convolutional(channels=(4, 4), hidden=16),
+    ),
+    "M2, a full-rank posterior": lambda: M2(
+        GREY, CLASSES, prior=StandardNormal(LATENT), posterior=FullRankNormal(), networks=MLP(hidden=(16,))
     ),
     "ConditionalVAE": lambda: ConditionalVAE(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,))),
     "ConditionalVAE, the class in the prior, p(y) learned, colour": lambda: ConditionalVAE(

@@ -119,6 +119,19 @@ def test_a_full_rank_normal_has_the_covariance_of_its_triangle():
     torch.testing.assert_close(q.covariance_matrix, triangle @ triangle.T, **EXACT)
 
 
+def test_the_density_of_what_was_just_drawn_is_that_of_the_same_number_given_in_value_and_gradient():
+    posterior, parameters = FullRankNormal(), _parameters(FullRankNormal(), 4).requires_grad_()
+    q = posterior(parameters)
+    z = q.rsample()
+    plain = torch.distributions.MultivariateNormal(q.loc, scale_tril=q.scale_tril)
+    # z's own dependence on the parameters is in there: μ + T ε with ε held fixed.
+    ours, theirs = q.log_prob(z).square().sum(), plain.log_prob(z).square().sum()
+    torch.testing.assert_close(ours, theirs, **EXACT)
+    gradients = [torch.autograd.grad(each, parameters, retain_graph=True)[0] for each in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(q.log_prob(z.detach().clone()), plain.log_prob(z), **EXACT)
+
+
 def test_families_reduce_to_each_other():
     outputs, z = torch.randn(4, 6), torch.randn(4, 3)
     diagonal = DiagonalNormal()(outputs)

@@ -1,6 +1,7 @@
 """q(z | ·) = N(μ, T Tᵀ)."""
 
 import math
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -8,7 +9,40 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from models.likelihoods import bounded
+from models.normal import HALF_LOG_TWO_PI
 from models.posteriors.base import Posterior
+
+
+class _TriangularNormal(dist.MultivariateNormal):
+    """N(μ, T Tᵀ), which knows the noise of what it drew last: its density needs no triangular system to be solved.
+
+    The noise is drawn without torch's look at its scale, for which a GPU would have to wait.
+    """
+
+    _drawn: tuple[Tensor, Tensor] | None = None
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        z = _transform(self, noise)
+        self._drawn = z, noise
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._drawn is None or value is not self._drawn[0]:
+            log_prob: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]
+            return log_prob
+        if self._validate_args:
+            self._validate_sample(value)
+        noise = self._drawn[1]
+        log_det = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * noise.square().sum(-1) - log_det - HALF_LOG_TWO_PI * noise.shape[-1]
+
+
+def _transform(q: TorchDistribution, noise: Tensor) -> Tensor:
+    """Return μ + T ε."""
+    z: Tensor = q.loc + (q.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+    return z
 
 
 class FullRankNormal(Posterior):
@@ -41,8 +75,8 @@ class FullRankNormal(Posterior):
         triangle = torch.diag_embed(bounded(log_diagonal).exp())
         rows, columns = torch.tril_indices(latent_dim, latent_dim, offset=-1, device=parameters.device)
         triangle[..., rows, columns] = below
-        return dist.MultivariateNormal(loc, scale_tril=triangle)
+        return _TriangularNormal(loc, scale_tril=triangle)
 
     def transform(self, q: TorchDistribution, noise: Tensor) -> Tensor:
         """Return μ + T ε; see `Posterior.transform`."""
-        return q.loc + (q.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+        return _transform(q, noise)
