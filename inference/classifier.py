@@ -29,6 +29,7 @@ from inference.training import Row, check_trainable, train
 from models import M2, SemiSupervisedModel
 from models.likelihoods import Likelihood
 from models.networks import ImageShape, Networks
+from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
 
 Matrix = npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ _NARROW = 1 / 16
 _IMAGES_AT_ONCE = 1000
 _KINDS: dict[str, type] = {
     "prior": Prior,
+    "posterior": Posterior,
     "likelihood": Likelihood,
     "networks": Networks,
     "classifier": Networks,
@@ -48,7 +50,7 @@ _KINDS: dict[str, type] = {
     "augmentation": Augmentation,
     "trainer": TrainerOptions,
 }
-_PARTS = ("prior", "likelihood", "networks", "classifier", "class_prior")
+_PARTS = ("prior", "posterior", "likelihood", "networks", "classifier", "class_prior")
 _WHOLE_NUMBERS = ("max_epochs", "max_steps", "batch_size", "labelled_batch_size")
 
 
@@ -86,8 +88,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     Args:
         model: The model's class, or a function (`functools.partial` too) that returns a model. It is called with
-            image_shape, num_classes and those of the next five arguments that are given.
+            image_shape, num_classes and those of the next six arguments that are given.
         prior: p(z) or p(z | y). What a prior draws when it is constructed, `random_state` has no say in.
+        posterior: The family of q(z | ·).
         likelihood: p(x | ·).
         networks: The networks of q(z | x, y) and p(x | y, z).
         classifier: The networks of q(y | x).
@@ -127,6 +130,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         model: Callable[..., SemiSupervisedModel] = M2,
         *,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         networks: Networks | None = None,
         classifier: Networks | None = None,
@@ -147,6 +151,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     ) -> None:
         self.model = model
         self.prior = prior
+        self.posterior = posterior
         self.likelihood = likelihood
         self.networks = networks
         self.classifier = classifier

@@ -30,6 +30,7 @@ from inference.training import Training, train
 from models import M1, M2
 from models.likelihoods import Bernoulli, DiscretizedLogistic
 from models.networks import MLP
+from models.posteriors import FullRankNormal
 from models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -479,6 +480,12 @@ def test_any_function_that_makes_a_model():
     assert estimator.model_.prior.num_components == 2
     assert_same_tensors(prior.state_dict(), before)
     assert_same_tensors(estimator.model.keywords["prior"].state_dict(), before)
+
+
+def test_the_posterior_is_that_of_the_model_that_is_trained():
+    estimator = clone(quick(posterior=FullRankNormal(), max_steps=1)).fit(X, Y)
+    assert isinstance(estimator.model_.posterior, FullRankNormal)
+    assert estimator.transform(X[:3]).shape == (3, estimator.model_.prior.latent_dim)
 
 
 def test_likelihoods_that_are_particular_about_pixels():
