@@ -135,7 +135,7 @@ class ADGM(M2):
             # p(x | y, z)
             pyro.sample("x", self.p_x(z, y), obs=x)
             # p(a | x, y, z)
-            pyro.sample("a", self.p_a(x, y, z))
+            pyro.sample("a", self.p_a(y, z, x))
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(a | x) q(y | a, x) q(z | a, x, y); see `SemiSupervisedModel.guide`."""
@@ -156,7 +156,7 @@ class ADGM(M2):
         """Return q(y | a, x) for images and a, (..., batch, auxiliary_dim)."""
         return dist.Categorical(logits=self.y_encoder(x, beside=a))
 
-    def p_a(self, x: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
+    def p_a(self, y: Tensor, z: Tensor, x: Tensor) -> TorchDistribution:
         """Return p(a | x, y, z), event_shape (auxiliary_dim,)."""
         return diagonal_normal(self.a_decoder(x, y, z))  # (classes, batch, auxiliary) if y is enumerated
 

@@ -110,7 +110,7 @@ class SDGM(ADGM):
             # p(z | y)
             z = pyro.sample("z", self.prior(y))
             # p(a | y, z)
-            a = pyro.sample("a", self._p_a(y, z))
+            a = pyro.sample("a", self.p_a(y, z))
             # p(x | a, y, z)
             pyro.sample("x", self._p_x(a, y, z), obs=x)
 
@@ -118,13 +118,13 @@ class SDGM(ADGM):
         """Return the mean z of q(z | a, x, y) at the mean a of q(a | x), and beside it the ε of this a and z."""
         a = self.q_a(x).mean
         z = self.q_z(x, y, a).mean
-        p_a = self._p_a(y, z).base_dist
+        p_a = self.p_a(y, z).base_dist
         return torch.cat([z, (a - p_a.loc) / p_a.scale], dim=-1)
 
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | a, y, z), for z and ε side by side; see `SemiSupervisedModel.p_x`."""
         z, noise = z.split([self.prior.latent_dim, self.auxiliary_dim], dim=-1)
-        p_a = self._p_a(y, z).base_dist
+        p_a = self.p_a(y, z).base_dist
         return self._p_x(p_a.loc + p_a.scale * noise, y, z)
 
     def _draw(self, y: Tensor) -> Tensor:
@@ -132,11 +132,8 @@ class SDGM(ADGM):
         z = super()._draw(y)
         return torch.cat([z, torch.randn_like(z[..., :1].expand(*z.shape[:-1], self.auxiliary_dim))], dim=-1)
 
-    def p_a(self, x: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
+    def p_a(self, y: Tensor, z: Tensor, x: Tensor | None = None) -> TorchDistribution:
         """Return p(a | y, z), whatever x; event_shape (auxiliary_dim,)."""
-        return self._p_a(y, z)
-
-    def _p_a(self, y: Tensor, z: Tensor) -> TorchDistribution:
         return diagonal_normal(self.a_decoder(z, y))
 
     def _p_x(self, a: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
