@@ -31,6 +31,7 @@ from models.likelihoods import Likelihood
 from models.networks import ImageShape, Networks
 from models.posteriors import Posterior
 from models.priors import ClassPrior, Prior
+from models.stages import TakesStock
 
 Matrix = npt.NDArray[np.float64]
 
@@ -225,7 +226,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         recipe = self._recipe(data, seed)
         with seeded(seed):
             model = self._new_model(image_shape, len(classes))
-        if weights is not None and model.stock_size is not None:
+        if weights is not None and isinstance(model, TakesStock):
             raise ValueError(
                 f"sample_weight: expected equal weights (or 0) for {type(model).__name__}, which looks at all labelled "
                 f"rows at once, one like the other; got others."
