@@ -13,8 +13,8 @@ from inference import KLWeight, Objective
 from inference.alignment import Alignment
 from inference.captured import CapturedStep
 from inference.objective import Consistency, Observations, Sizes
-from inference.training import train
-from models import M1M2, SemiSupervisedModel
+from inference.training import Training, train
+from models import M1M2
 from models.feature_classifiers import LabelSpreading
 from models.networks import MLP
 from models.priors import StandardNormal
@@ -94,12 +94,15 @@ def trained(step, accelerator, folder=None, max_epochs=3, model=None, **mlp):
 def stopped_and_resumed(step, accelerator, folder, monkeypatch, **options):
     """Train the same, stopped halfway and gone on with."""
 
-    def stop(model, progress):
-        if progress > 0.5:
+    go_on = Training.training_step
+
+    def stop(training, *batch):
+        if training.global_step / training.total_steps > 0.5:
             raise KeyboardInterrupt
+        return go_on(training, *batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SemiSupervisedModel, "advance", stop)
+        patch.setattr(Training, "training_step", stop)
         with pytest.raises(KeyboardInterrupt):
             trained(step, accelerator, folder, **options)
     return trained(step, accelerator, folder, **options)
