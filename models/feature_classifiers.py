@@ -4,12 +4,14 @@ A `FeatureClassifier` is a recipe, of plain options. A fitted classifier is neve
 it was fitted to, as tensors, and fits it anew, always the same, when it is first asked.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.part import Part
@@ -82,23 +84,41 @@ class SupportVectorMachine(FeatureClassifier):
 
     def fit(self, z: Tensor, y: Tensor) -> Probabilities:
         """See `FeatureClassifier.fit`."""
-        from sklearn.calibration import CalibratedClassifierCV
+        from sklearn.model_selection import cross_val_predict
         from sklearn.svm import SVC
 
         machine = SVC(C=self.C, gamma=self.gamma or "scale", break_ties=True)
+        features, classes = arrays(z, y)
         folds = min(_FOLDS, int(y.unique(return_counts=True)[1].min()))
+        scale = 1.0
         if folds > 1:
-            calibrated = CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False)
-            return of_arrays(calibrated.fit(*arrays(z, y)).predict_proba)
-        decide = machine.fit(*arrays(z, y)).decision_function
+            left_out = cross_val_predict(machine, features, classes, cv=folds, method="decision_function")
+            scale = _inverse_temperature(_logits(left_out), y)
+        decide = machine.fit(features, classes).decision_function
+        return of_arrays(lambda z: (scale * _logits(decide(z))).softmax(-1).numpy())
 
-        def softmax(z: Any) -> Any:  # noqa: ANN401
-            decision = torch.as_tensor(decide(z))
-            # Of two classes there is one decision value: that of the second.
-            logits = decision if decision.dim() > 1 else torch.stack([-decision / 2, decision / 2], -1)
-            return logits.softmax(-1).numpy()
 
-        return of_arrays(softmax)
+def _logits(decisions: Any) -> Tensor:  # noqa: ANN401
+    """Return a machine's decisions as logits (N, classes); of two classes there is one decision: that of the second."""
+    logits = torch.as_tensor(decisions)
+    return logits if logits.dim() > 1 else torch.stack([-logits / 2, logits / 2], -1)
+
+
+def _inverse_temperature(logits: Tensor, y: Tensor) -> float:
+    """Return the factor of the logits (N, classes) with which y, (N,), is most probable.
+
+    scikit-learn's CalibratedClassifierCV has it as the method "temperature", but only from version 1.8 on.
+    """
+    from scipy.optimize import minimize_scalar
+
+    target = y.cpu().unique(return_inverse=True)[1]
+
+    def cross_entropy(log_scale: float) -> float:
+        return float(F.cross_entropy(math.exp(log_scale) * logits, target))
+
+    precision = 64 * torch.finfo(logits.dtype).eps
+    found = minimize_scalar(cross_entropy, bounds=(-10.0, 10.0), options={"xatol": precision})
+    return math.exp(found.x)
 
 
 @dataclass(frozen=True, repr=False)

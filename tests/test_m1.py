@@ -6,7 +6,10 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
+from scipy.optimize import brentq
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression as Regression
+from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
@@ -165,6 +168,34 @@ def test_the_machines_classes_are_scikit_learns_own():
     # A temperature from images that were left out: as sure as it is right.
     right = (probabilities.argmax(-1) == torch.arange(300) % 3).double().mean()
     assert abs(probabilities.amax(-1).mean() - right) < 0.1
+
+
+@pytest.mark.parametrize("centres", [((0.0, 0.0), (4.0, 0.0)), ((0.0, 0.0), (4.0, 0.0), (0.0, 4.0))])
+def test_the_machines_temperature_is_the_most_probable_one(centres):
+    z, y = _clusters(60, centres, spread=2.0)
+    machine = SVC(C=10.0, gamma="scale", break_ties=True)
+
+    def logits(decisions):
+        decisions = torch.as_tensor(decisions)
+        return decisions if decisions.dim() > 1 else torch.stack([0 * decisions, decisions], -1)
+
+    left_out = logits(cross_val_predict(machine, z.numpy(), y.numpy(), cv=5, method="decision_function"))
+    # The derivative of the cross-entropy of left-out images by the inverse temperature, zero at its best one.
+    chosen = left_out.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    best = brentq(lambda scale: ((scale * left_out).softmax(-1) * left_out).sum(-1).sub(chosen).sum().item(), 1e-3, 1e3)
+    expected = (best * logits(machine.fit(z.numpy(), y.numpy()).decision_function(z.numpy()))).softmax(-1)
+    found = _stock(SupportVectorMachine(), z, y, len(centres)).probabilities(z)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_machines_temperature_is_scikit_learns():
+    pytest.importorskip("sklearn", minversion="1.8")
+    z, y = _clusters(60, spread=2.0)
+    machine = SVC(C=10.0, gamma="scale", break_ties=True)
+    calibrated = CalibratedClassifierCV(machine, method="temperature", cv=5, ensemble=False).fit(z.numpy(), y.numpy())
+    expected = torch.as_tensor(calibrated.predict_proba(z.numpy()))
+    found = _stock(SupportVectorMachine(), z, y).probabilities(z)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("centres", [((0.0, 0.0), (4.0, 0.0)), ((0.0, 0.0), (4.0, 0.0), (0.0, 4.0))])
