@@ -285,9 +285,10 @@ class TruncatedBound(Bound, Trace_ELBO):
         """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch).
 
         With several samples those of each, (k + 1, samples, batch). Since y' ~ q̄ the weight by which it stands for R
-        in sample k is q̄(R) q(y'|a_k, x) / q̄(y').
+        in sample k is q̄(R) q(y'|a_k, x) / q̄(y'). The density that y' was drawn from has no gradient: then that of a
+        weighted mean is unbiased, as the mean is, Σ_{y ∈ R} ∇( q(y|a_k, x) f(y) ) = E[ ∇( weight · f(y') ) ].
         """
-        log_q_y = _log_densities(self.guide_trace.nodes)["y"].detach()
+        log_q_y = _log_densities(self.guide_trace.nodes)["y"]
         log_q_bar, q_rest = self.classes.log_q_y.detach(), self.classes.q_rest.detach()
         return torch.cat([log_q_y[:-1].exp(), q_rest * (log_q_y[-1:] - log_q_bar[-1:]).exp()])
 

@@ -185,8 +185,8 @@ class Objective:
 
     Raises:
         ValueError: If alpha, labelled_weight or free_bits is negative, summed_classes or importance_samples is not
-            positive, nothing is left to train, or options do not go together: free bits with summed_classes, free bits
-            per dimension without any, or a KL weight below 1 with several importance samples.
+            positive, nothing is left to train, or options do not go together: free bits per dimension without any, or
+            a KL weight below 1 with several importance samples.
     """
 
     alpha: float = 0.1
@@ -211,12 +211,6 @@ class Objective:
             raise ValueError(f"free_bits: expected a number of nats of at least 0; got {self.free_bits}.")
         if self.importance_samples < 1:
             raise ValueError(f"importance_samples: expected at least 1; got {self.importance_samples}.")
-        if self.free_bits and self.summed_classes is not None:
-            # max(λ, KL) is no sum over the classes, so that its gradient has no unbiased estimate from some of them.
-            raise ValueError(
-                f"free_bits: expected 0 where summed_classes is given ({self.summed_classes}), since the KL divergence "
-                f"that they are compared with is a sum over all classes; got {self.free_bits}."
-            )
         if self.free_bits_per_dimension and not self.free_bits:
             raise ValueError("free_bits_per_dimension: expected free_bits above 0 beside it; got 0.")
         if self.importance_samples > 1 and self.kl_weight.smallest < 1:

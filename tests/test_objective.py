@@ -651,10 +651,6 @@ def test_the_average_over_draws_has_the_kl_divergence_in_closed_form():
 ERRORS = {
     "negative alpha": (lambda: Objective(alpha=-0.1), "alpha"),
     "negative labelled weight": (lambda: Objective(labelled_weight=-1.0), "labelled_weight"),
-    "free bits of a truncated sum": (
-        lambda: Objective(free_bits=0.1, summed_classes=2),
-        r"free_bits: expected 0 where summed_classes is given \(2\)",
-    ),
     "free bits of no dimension": (
         lambda: Objective(free_bits_per_dimension=True),
         "free_bits_per_dimension: expected free_bits above 0 beside it; got 0",

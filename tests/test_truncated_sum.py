@@ -80,6 +80,20 @@ def test_value_gradient_and_terms_are_unbiased(model, drawn, k, options):
         torch.testing.assert_close(term, exact_terms[name], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("per_dimension", [False, True])
+@pytest.mark.parametrize("k", [1, 2])
+def test_free_bits_leave_value_and_gradient_unbiased(model, drawn, k, per_dimension):
+    """Where every estimate of a KL divergence is below λ; about λ its kink bends the mean, as it does that of one z."""
+    x = torch.rand(1, *IMAGE)
+    options = {"free_bits": 1e4, "free_bits_per_dimension": per_dimension}
+    exact_value, exact_gradient, _ = _j(model, x, **options)
+    value, gradient, _ = _expected(model, x, drawn, k, **options)
+    torch.testing.assert_close(value, exact_value, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradient, exact_gradient, rtol=0, atol=1e-9)
+    without = _expected(model, x, drawn, k)[1]
+    assert (without - gradient).abs().max() > 1e-3, "the KL divergence has a gradient where it is not free"
+
+
 def test_where_the_classes_that_are_summed_over_are_all_that_are_possible_the_sum_is_exact(model):
     x = torch.rand(3, *IMAGE)
     admissible = torch.tensor([[True, False, False, True, False]]).expand(3, -1)
