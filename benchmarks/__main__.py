@@ -19,14 +19,13 @@ import torch
 from benchmarks.by_hand import StepByHand
 from benchmarks.processes import peak_memory
 from benchmarks.steps import compiled_step, optimiser_step, unlabelled
-from data import Arrays
-from inference.memory import keep_freed_memory
-from inference.objective import Observations, Sizes
-from inference.precision import set_compute_dtype
-from inference.recipe import Recipe, TrainerOptions
-from inference.training import train
-from models import M2
-from models.likelihoods import Bernoulli
+from ssvae.data import Arrays
+from ssvae.inference.objective import Observations, Sizes
+from ssvae.inference.training import Recipe, TrainerOptions, train
+from ssvae.inference.training.memory import keep_freed_memory
+from ssvae.inference.training.precision import set_compute_dtype
+from ssvae.models import M2
+from ssvae.models.likelihoods import Bernoulli
 
 BATCH, SHAPE, CLASSES, HIDDEN, LATENT = 200, (1, 28, 28), 10, 500, 50
 ROUNDS, STEPS = 15, 4

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.steps import adam
-from models import M2
-from models.likelihoods import log_bernoulli
+from ssvae.models import M2
+from ssvae.models.likelihoods import log_bernoulli
 
 
 class StepByHand:

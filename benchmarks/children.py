@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from benchmarks.processes import memory
 
-_SSVAE = "import sys; from inference.main import main; sys.exit(main())"
+_SSVAE = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main())"
 _POLL = 0.05
 _MEMORY_EVERY = 1.0
 _numbers = count(1)

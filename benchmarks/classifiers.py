@@ -23,9 +23,9 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from benchmarks.recipes import read_recipe
-from data import Digits
-from inference import Recipe, SemiSupervisedClassifier
-from inference.description import build, build_fields
+from ssvae.data import Digits
+from ssvae.inference import Recipe, SemiSupervisedClassifier
+from ssvae.inference.storage.description import build, build_fields
 
 DRAWS, LABELS = 5, 100
 SVC_GRID = {"C": [1, 10, 100], "gamma": [0.01, 0.03, 0.1, 0.3]}

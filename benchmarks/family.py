@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.steps import optimiser_step, unlabelled
-from inference.objective import Objective, Sizes
-from models import (
+from ssvae.inference.objective import Objective, Sizes
+from ssvae.models import (
     ADGM,
     GMVAE,
     M1,
@@ -30,9 +30,9 @@ from models import (
     SemiSupervisedModel,
     SparseLabelVAE,
 )
-from models.networks import MLP
-from models.priors import SeparatedMeans, StandardNormal
-from models.stages import Staged
+from ssvae.models.networks import MLP
+from ssvae.models.priors import SeparatedMeans, StandardNormal
+from ssvae.models.stages import Staged
 
 BATCH, SHAPE, CLASSES = 200, (1, 28, 28), 10
 

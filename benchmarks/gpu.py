@@ -19,10 +19,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.__main__ import CLASSES, ROUNDS, SHAPE, alternate, m2, multiply_adds, our_step
 from benchmarks.by_hand import StepByHand
-from data import Arrays
-from inference.captured import capture
-from inference.recipe import Recipe, TrainerOptions
-from inference.training import train
+from ssvae.data import Arrays
+from ssvae.inference.training import Recipe, TrainerOptions, train
+from ssvae.inference.training.captured_step import capture
 
 BATCH, IMAGES = 512, 60_000
 STEPS = 20

@@ -25,13 +25,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data import MNIST, Arrays
-from inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, load, resume
-from inference.training import on_accelerator
-from models import LadderVAE, SemiSupervisedModel
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.priors import GaussianMixture, StandardNormal
+from ssvae.data import MNIST, Arrays
+from ssvae.inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, load, resume
+from ssvae.inference.training import on_accelerator
+from ssvae.models import LadderVAE, SemiSupervisedModel
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import GaussianMixture, StandardNormal
 
 TOP = 16
 

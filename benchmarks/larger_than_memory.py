@@ -20,12 +20,12 @@ import torch.nn.functional as F
 
 from benchmarks.processes import memory
 from benchmarks.steps import optimiser_steps
-from data import Arrays, Batches, Digits, ImageData, NumpyFiles
-from data.batches import Batch
-from data.read_ahead import ReadAhead
-from inference.memory import keep_freed_memory
-from inference.objective import Observations, Sizes
-from models import M2
+from ssvae.data import Arrays, Batches, Digits, ImageData, NumpyFiles
+from ssvae.data.batches import Batch
+from ssvae.data.read_ahead import ReadAhead
+from ssvae.inference.objective import Observations, Sizes
+from ssvae.inference.training.memory import keep_freed_memory
+from ssvae.models import M2
 
 SIDE, BATCH, LABELS, AT_ONCE = 28, 200, 1000, 60_000
 

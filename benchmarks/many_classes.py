@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.processes import peak_memory
 from benchmarks.steps import optimiser_step, unlabelled
-from inference.objective import Objective, Sizes
-from models import M2
+from ssvae.inference.objective import Objective, Sizes
+from ssvae.models import M2
 
 BATCH = 200
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from inference.explorer.server import MOST_SAMPLES
-from inference.explorer.uploads import MOST_BYTES
+from ssvae.inference.explorer.server import MOST_SAMPLES
+from ssvae.inference.explorer.uploads import MOST_BYTES
 
 _SECONDS = 120
 _CLASSES = 10

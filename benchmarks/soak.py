@@ -32,7 +32,7 @@ from benchmarks.children import Child
 from benchmarks.questions import draw_question, picture
 from benchmarks.watch import Watch
 from benchmarks.whole_files import leftovers
-from inference.checkpoints import STORY, read_checkpoint
+from ssvae.inference.storage.checkpoints import STORY, read_checkpoint
 
 SHARE = 0.25
 """Of the minutes, what training alone on the machine would take; the rest is for restarts and the other processes."""

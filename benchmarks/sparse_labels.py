@@ -18,14 +18,13 @@ import time
 
 import torch
 
-from data import Arrays, Digits, ImageData
-from inference.evaluation import evaluate
-from inference.objective import Objective
-from inference.recipe import Recipe, TrainerOptions
-from inference.training import train
-from models import SparseLabelVAE
-from models.networks import MLP
-from models.priors import StandardNormal
+from ssvae.data import Arrays, Digits, ImageData
+from ssvae.inference.evaluation import evaluate
+from ssvae.inference.objective import Objective
+from ssvae.inference.training import Recipe, TrainerOptions, train
+from ssvae.models import SparseLabelVAE
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 NUMBERS_OF_LABELS = (0, 10, 20, 50, 100, 200, 500, None)  # None: all of them
 ALPHA = 100.0

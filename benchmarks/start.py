@@ -10,9 +10,9 @@ import sys
 import time
 
 STARTS = {
-    "ssvae --help": "from inference.main import main; main(['--help'])",
+    "ssvae --help": "from ssvae.inference.command_line.main import main; main(['--help'])",
     "import pyro": "import pyro",
-    "from models import M2": "from models import M2",
+    "from ssvae.models import M2": "from ssvae.models import M2",
 }
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     for name, found in times.items():
         print(f"| `{name}` | {statistics.median(found):.2f} |")
     ratio = statistics.median(
-        model / pyro for model, pyro in zip(times["from models import M2"], times["import pyro"], strict=True)
+        model / pyro for model, pyro in zip(times["from ssvae.models import M2"], times["import pyro"], strict=True)
     )
     print(f"\nfrom models import M2 / import pyro: {ratio:.2f}")
 

@@ -7,8 +7,8 @@ import pyro
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inference.objective import Objective, Observations, Sizes
-from models import SemiSupervisedModel
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import SemiSupervisedModel
 
 
 def optimiser_step(

@@ -12,13 +12,12 @@ import time
 import torch
 
 from benchmarks.recipes import read_recipe
-from data import MNIST
-from inference.calibration import calibrate
-from inference.description import build, build_options
-from inference.evaluation import predict_probabilities
-from inference.recipe import Recipe
-from inference.training import train
-from models import SemiSupervisedModel
+from ssvae.data import MNIST
+from ssvae.inference.evaluation import calibrate
+from ssvae.inference.predict import predict_probabilities
+from ssvae.inference.storage.description import build, build_options
+from ssvae.inference.training import Recipe, train
+from ssvae.models import SemiSupervisedModel
 
 RECIPE = "few_labels_convolutional"
 EPOCHS = (1, 2, 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.children import Child, Memory
 from benchmarks.whole_files import find_differences, find_torn, leftovers, whole_names
-from inference.checkpoints import STORY, read_checkpoint
+from ssvae.inference.storage.checkpoints import STORY, read_checkpoint
 
 GROWTH = 16.0
 """MiB that a process may grow from the first third of its life to the last; an allocator's noise is a few."""

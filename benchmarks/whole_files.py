@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from inference.checkpoints import read_checkpoint
+from ssvae.inference.storage.checkpoints import read_checkpoint
 
 PARTIAL = ".partial"
 """The end of the name under which a file is written before it takes its place."""

@@ -6,25 +6,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.classes import number_classes
-from data.hierarchy import Tree, draw_main_labels, read_hierarchy
-from data.images import ImageData, describe
-from data.labels import check_count, draw_labels
-from data.pixels import Array, PixelReader
+from ssvae.data.classes import number_classes
+from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
+from ssvae.data.images import ImageData, describe
+from ssvae.data.labels import check_count, draw_labels
+from ssvae.data.pixels import Array, PixelReader
 
 
 class Arrays(ImageData):
     """Images and labels from numpy arrays, tensors, lists, or what makes an array, such as a pandas Series.
 
     Pixels are 8-bit (0 … 255), 16-bit (0 … 65535), zeros and ones, or floats in [0, 1] (up to 0.001 outside is taken as
-    rounding), as the training images say: `data.pixels.PixelReader`. They become multiples of 1/255. Shapes:
+    rounding), as the training images say: `ssvae.data.pixels.PixelReader`. They become multiples of 1/255. Shapes:
 
     * (N, H, W), grey;
     * (N, H, W, C) or (N, C, H, W) with one or three channels C. Where the second axis and the last could both be
       channels, tensors are read as (N, C, H, W), and arrays are refused.
 
     Labels are numbers or names of classes, -1 or NaN or None where the class is not known:
-    `data.classes.number_classes`. What could be read in two ways is refused in a sentence that says what to write.
+    `ssvae.data.classes.number_classes`. What could be read in two ways is refused in a sentence that says what to
+    write.
 
     Everything is copied. The attributes `images` and `labels` are the training images and labels as training
     sees them: of the classes that `num_labels` hides, nothing is kept.

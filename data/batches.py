@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.images import ImageData
+from ssvae.data.images import ImageData
 
 _UNLABELLED, _LABELLED, _PARTLY = 0, 1, 2
 _LABELLED_AT_ONCE = _PARTLY_AT_ONCE = 100

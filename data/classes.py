@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.class_names import check_distinct, class_of
-from data.images import describe
+from ssvae.data.class_names import check_distinct, class_of
+from ssvae.data.images import describe
 
 Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Mask = npt.NDArray[np.bool_]

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from data.drawn import DrawnLabels, Parts
-from data.hierarchy import Tree
-from data.labels import check_count, split
+from ssvae.data.drawn import DrawnLabels, Parts
+from ssvae.data.hierarchy import Tree
+from ssvae.data.labels import check_count, split
 
 
 class Digits(DrawnLabels):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from data.images import ImageData
-from data.labels import check_count
+from ssvae.data.images import ImageData
+from ssvae.data.labels import check_count
 
 
 class DomainAdaptation(ImageData):

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from data.hierarchy import Tree, draw_main_labels, read_hierarchy
-from data.images import ImageData
-from data.labels import check_count, draw_labels, split
+from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
+from ssvae.data.images import ImageData
+from ssvae.data.labels import check_count, draw_labels, split
 
 
 class Parts(NamedTuple):

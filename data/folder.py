@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data.class_names import PARTS, check_distinct, class_of
-from data.hierarchy import Tree, draw_main_labels, read_hierarchy, read_tree
-from data.image_files import (
+from ssvae.data.class_names import PARTS, check_distinct, class_of
+from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy, read_tree
+from ssvae.data.image_files import (
     SMALLEST_SIDE,
     Header,
     check_bits,
@@ -21,9 +21,9 @@ from data.image_files import (
     read_header,
     read_images,
 )
-from data.images import ImageData
-from data.label_table import Row, read_table
-from data.labels import check_count, draw_labels, split
+from ssvae.data.images import ImageData
+from ssvae.data.label_table import Row, read_table
+from ssvae.data.labels import check_count, draw_labels, split
 
 # What operating systems and file servers leave behind.
 _CLUTTER = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.labels import check_count, draw_labels
+from ssvae.data.labels import check_count, draw_labels
 
 Tree = str | dict[str, list[str]]
 """Main classes with the names of their classes, or the path of a YAML file that says so."""
@@ -138,7 +138,7 @@ def draw_main_labels(
 
 def _read(path: str) -> object:
     # Imported here to keep `import data` light.
-    from data.yaml_files import read_yaml
+    from ssvae.data.yaml_files import read_yaml
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"tree: expected a YAML file of main classes, got {path!r}, which is not a file.")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.hierarchy import Hierarchy
+from ssvae.data.hierarchy import Hierarchy
 
 
 class ImageData:

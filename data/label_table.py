@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data.class_names import PARTS, class_of, whole_numbers
-from data.image_files import SUFFIXES
+from ssvae.data.class_names import PARTS, class_of, whole_numbers
+from ssvae.data.image_files import SUFFIXES
 
 # Headings, without spaces and signs.
 _FILE = {

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from data.drawn import DrawnLabels, Parts
-from data.hierarchy import Tree
-from data.labels import check_count
+from ssvae.data.drawn import DrawnLabels, Parts
+from ssvae.data.hierarchy import Tree
+from ssvae.data.labels import check_count
 
 _CLASSES = ("animal", "human", "airplane", "truck", "car")
 _PARTS = {

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.classes import known_classes, number_classes
-from data.images import ImageData
-from data.labels import check_count, draw_labels
-from data.pixels import NEARLY_BLACK, layout_of, white_of
+from ssvae.data.classes import known_classes, number_classes
+from ssvae.data.images import ImageData
+from ssvae.data.labels import check_count, draw_labels
+from ssvae.data.pixels import NEARLY_BLACK, layout_of, white_of
 
 _CHANNELS = (1, 2, 3)
 _LOOKED_AT = 1000

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from data.batches import Batch, Batches
+from ssvae.data.batches import Batch, Batches
 
 _BATCHES_AHEAD = 4
 _THREADS = 8

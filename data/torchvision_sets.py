@@ -9,9 +9,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from data.drawn import DrawnLabels, Parts
-from data.hierarchy import Tree
-from data.images import check_part
+from ssvae.data.drawn import DrawnLabels, Parts
+from ssvae.data.hierarchy import Tree
+from ssvae.data.images import check_part
 
 
 class _TorchvisionSet(DrawnLabels):

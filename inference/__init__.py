@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inference.classifier import SemiSupervisedClassifier
-    from inference.evaluation import evaluate
-    from inference.objective import Consistency, Objective
-    from inference.recipe import Recipe, TrainerOptions
-    from inference.runs import Run, fit, load, resume
-    from inference.schedules import KLWeight
+    from ssvae.inference.estimator import SemiSupervisedClassifier
+    from ssvae.inference.evaluation.evaluation import evaluate
+    from ssvae.inference.objective.objective import Consistency, Objective
+    from ssvae.inference.objective.schedules import KLWeight
+    from ssvae.inference.runs.run import Run
+    from ssvae.inference.runs.runs import fit, load, resume
+    from ssvae.inference.training.recipe import Recipe, TrainerOptions
 
 __all__ = [
     "Consistency",
@@ -29,17 +30,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Consistency": "objective",
-    "KLWeight": "schedules",
-    "Objective": "objective",
-    "Recipe": "recipe",
-    "Run": "runs",
-    "SemiSupervisedClassifier": "classifier",
-    "TrainerOptions": "recipe",
-    "evaluate": "evaluation",
-    "fit": "runs",
-    "load": "runs",
-    "resume": "runs",
+    "Consistency": "objective.objective",
+    "KLWeight": "objective.schedules",
+    "Objective": "objective.objective",
+    "Recipe": "training.recipe",
+    "Run": "runs.run",
+    "SemiSupervisedClassifier": "estimator",
+    "TrainerOptions": "training.recipe",
+    "evaluate": "evaluation.evaluation",
+    "fit": "runs.runs",
+    "load": "runs.runs",
+    "resume": "runs.runs",
 }
 
 
@@ -47,3 +48,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

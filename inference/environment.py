@@ -4,6 +4,6 @@ Where torchvision's compiled operators do not fit torch (a CPU build of torch be
 that import would fail; nothing here needs those operators.
 """
 
-from data.torchvision_sets import import_torchvision_datasets
+from ssvae.data.torchvision_sets import import_torchvision_datasets
 
 import_torchvision_datasets()

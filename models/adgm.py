@@ -8,13 +8,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood
-from models.m2 import M2
-from models.networks import ImageShape, Network, Networks
-from models.normal import diagonal_normal
-from models.posteriors import Posterior
-from models.priors import ClassPrior, Prior
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m2 import M2
+from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.normal import diagonal_normal
+from ssvae.models.posteriors import Posterior
+from ssvae.models.priors import ClassPrior, Prior
 
 
 class ADGM(M2):
@@ -42,7 +42,7 @@ class ADGM(M2):
 
     Example:
         >>> import torch
-        >>> from models import ADGM
+        >>> from ssvae.models import ADGM
         >>> adgm = ADGM(image_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
         >>> adgm.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

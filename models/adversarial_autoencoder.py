@@ -8,10 +8,10 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood
-from models.networks import MLP, ImageShape, Network, Networks
-from models.priors import ClassPrior, Prior, StandardNormal
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.networks import MLP, ImageShape, Network, Networks
+from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
 
 class AdversarialAutoencoder(SemiSupervisedModel):
@@ -47,7 +47,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import AdversarialAutoencoder, priors
+        >>> from ssvae.models import AdversarialAutoencoder, priors
         >>> aae = AdversarialAutoencoder((1, 28, 28), 10, prior=priors.GaussianMixture(latent_dim=10))
         >>> sorted(aae.penalties(torch.rand(4, 1, 28, 28)))
         ['discriminator_y', 'discriminator_z', 'generator_y', 'generator_z']

@@ -12,10 +12,10 @@ import torch
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
-from models.likelihoods import ContinuousBernoulli, Likelihood
-from models.networks import MLP, ImageShape, Networks
-from models.posteriors import DiagonalNormal, Posterior
-from models.priors import ClassPrior, Prior
+from ssvae.models.likelihoods import ContinuousBernoulli, Likelihood
+from ssvae.models.networks import MLP, ImageShape, Networks
+from ssvae.models.posteriors import DiagonalNormal, Posterior
+from ssvae.models.priors import ClassPrior, Prior
 
 _PROGRAMS = ("model", "guide")
 _ANSWERS = ("classify", "encode", "reconstruct", "analogies")
@@ -37,9 +37,10 @@ class SemiSupervisedModel(nn.Module, ABC):
     3. Write `classify`, `q_z` and `p_x`; `encode`, `reconstruct` and `sample` follow from them. With other latent
        variables beside the prior's, write `_style` and `_draw` too. Say in `story` what the densities are, for `repr`.
     4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
-       What belongs to the loss beside the bound, `penalties` adds. `models.stages` has what a model adds that is
+       What belongs to the loss beside the bound, `penalties` adds. `ssvae.models.stages` has what a model adds that is
        trained in stages, or that learns from all training images what gradients do not.
-    5. Let `inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it, add
+    5. Let `ssvae.inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it,
+    add
        it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
        command line need no edit: if they do, the interface is wrong.
 
@@ -266,7 +267,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         if looks_at_values and torch.compiler.is_exporting():
             raise ValueError(
                 "x: expected to be exported without its values, which are looked at here; export "
-                "models.ClassProbabilities(model), or inside of pyro.validation_enabled(False)."
+                "ssvae.models.ClassProbabilities(model), or inside of pyro.validation_enabled(False)."
             )
         if looks_at_values and not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
             raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")

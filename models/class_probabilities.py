@@ -3,7 +3,7 @@
 import pyro
 from torch import Tensor, nn
 
-from models.base import SemiSupervisedModel
+from ssvae.models.base import SemiSupervisedModel
 
 
 class ClassProbabilities(nn.Module):
@@ -14,7 +14,7 @@ class ClassProbabilities(nn.Module):
 
     Example:
         >>> import torch
-        >>> from models import M2, ClassProbabilities
+        >>> from ssvae.models import ClassProbabilities, M2
         >>> classifier = ClassProbabilities(M2(image_shape=(1, 8, 8), num_classes=10))
         >>> shapes = ({0: torch.export.Dim("batch")},)
         >>> exported = torch.export.export(classifier, (torch.rand(2, 1, 8, 8),), dynamic_shapes=shapes)

@@ -8,12 +8,12 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood
-from models.m2 import M2
-from models.networks import ImageShape, Networks
-from models.posteriors import AmortizedPosterior, Posterior
-from models.priors import ClassPrior, Prior, StandardNormal
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m2 import M2
+from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.posteriors import AmortizedPosterior, Posterior
+from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
 # Pixels decoded at once by `classify`, over images and classes: memory stays the same whatever the batch.
 _PIXELS_AT_ONCE = 2**20
@@ -52,7 +52,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import ConditionalVAE
+        >>> from ssvae.models import ConditionalVAE
         >>> model = ConditionalVAE(image_shape=(1, 28, 28), num_classes=10, num_samples=5)
         >>> model.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

@@ -4,15 +4,15 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.feature_classifiers import FeatureClassifier, LabelSpreading
-from models.feature_teacher import FeatureTeacher, check_stages, finite_log, is_time
-from models.likelihoods import Likelihood
-from models.m1 import M1
-from models.m2 import M2
-from models.networks import ImageShape, Networks
-from models.posteriors import Posterior
-from models.priors import Prior
-from models.stages import Staged
+from ssvae.models.feature_classifiers import FeatureClassifier, LabelSpreading
+from ssvae.models.feature_teacher import FeatureTeacher, check_stages, finite_log, is_time
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m1 import M1
+from ssvae.models.m2 import M2
+from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.posteriors import Posterior
+from ssvae.models.priors import Prior
+from ssvae.models.stages import Staged
 
 
 class DistilledM1(Staged, M1):
@@ -22,7 +22,7 @@ class DistilledM1(Staged, M1):
 
         1. M1: the VAE learns from all images. No class is known yet, q(y | x) is uniform.
         2. q(z | x) rests, and the classifier c is fitted to its means μ(x). Now q(y | x) is a network, Cat(g(h(x))),
-           that learns from c: c(y; μ(x)) stands in for q(y | x) in the targets of `inference.Consistency`,
+           that learns from c: c(y; μ(x)) stands in for q(y | x) in the targets of `ssvae.inference.Consistency`,
 
                λ · mean_unlabelled( Σ_y -c(y; μ(x)) log q(y | x') ),
 
@@ -37,7 +37,7 @@ class DistilledM1(Staged, M1):
 
     Example:
         >>> import torch
-        >>> from models import DistilledM1, networks
+        >>> from ssvae.models import DistilledM1, networks
         >>> model = DistilledM1((1, 28, 28), 10, classifier=networks.Convolutional())
         >>> model.eval().classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

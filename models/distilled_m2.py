@@ -4,14 +4,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from models.feature_classifiers import FeatureClassifier, LabelSpreading
-from models.feature_teacher import FeatureTeacher, check_stages, is_time
-from models.likelihoods import Likelihood
-from models.m2 import M2
-from models.networks import ImageShape, Network, Networks
-from models.posteriors import Posterior
-from models.priors import ClassPrior, Prior
-from models.stages import Staged, TakesStock
+from ssvae.models.feature_classifiers import FeatureClassifier, LabelSpreading
+from ssvae.models.feature_teacher import FeatureTeacher, check_stages, is_time
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m2 import M2
+from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.posteriors import Posterior
+from ssvae.models.priors import ClassPrior, Prior
+from ssvae.models.stages import Staged, TakesStock
 
 
 class DistilledM2(Staged, TakesStock, M2):
@@ -22,7 +22,7 @@ class DistilledM2(Staged, TakesStock, M2):
 
         1. M2, without consistency.
         2. A classifier c is fitted to the features h̄(x) = h(x) / |h(x)| as they are now, and c(y; h̄(x)) stands in for
-           q(y | x) in the targets of `inference.Consistency`,
+           q(y | x) in the targets of `ssvae.inference.Consistency`,
 
                λ · mean_unlabelled( Σ_y -c(y; h̄(x)) log q(y | x') ),
 
@@ -34,7 +34,7 @@ class DistilledM2(Staged, TakesStock, M2):
 
     Example:
         >>> import torch
-        >>> from models import DistilledM2, networks
+        >>> from ssvae.models import DistilledM2, networks
         >>> model = DistilledM2((1, 28, 28), 10, classifier=networks.Convolutional())
         >>> model.eval().classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.part import Part
+from ssvae.models.part import Part
 
 __all__ = [
     "FeatureClassifier",

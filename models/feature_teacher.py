@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.feature_classifiers import FeatureClassifier, Stock
-from models.networks import Network
+from ssvae.models.feature_classifiers import FeatureClassifier, Stock
+from ssvae.models.networks import Network
 
 
 class FeatureTeacher(nn.Module):

@@ -6,11 +6,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood
-from models.networks import ImageShape, Networks
-from models.posteriors import AmortizedPosterior, FixedScaleNormal, Posterior
-from models.priors import ClassPrior, Prior, SeparatedMeans
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.posteriors import AmortizedPosterior, FixedScaleNormal, Posterior
+from ssvae.models.priors import ClassPrior, Prior, SeparatedMeans
 
 
 class GMVAE(SemiSupervisedModel):
@@ -50,7 +50,7 @@ class GMVAE(SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import GMVAE
+        >>> from ssvae.models import GMVAE
         >>> gmvae = GMVAE(image_shape=(1, 28, 28), num_classes=10)
         >>> gmvae.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

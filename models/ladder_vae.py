@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.likelihoods import Likelihood
-from models.m2 import M2
-from models.networks import ImageShape, Network, Networks
-from models.normal import LogScaleNormal, diagonal_normal
-from models.posteriors import Posterior
-from models.priors import ClassPrior, Prior
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m2 import M2
+from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.normal import LogScaleNormal, diagonal_normal
+from ssvae.models.posteriors import Posterior
+from ssvae.models.priors import ClassPrior, Prior
 
 
 class LadderVAE(M2):
@@ -38,7 +38,7 @@ class LadderVAE(M2):
 
     With one rung it is `M2`: p(y) p(z_1) p(x | y, z_1), and q(z_1 | x, y). In every ladder the bound is M2's, with a KL
     divergence for each rung. Upper rungs fall asleep easily: the paper trains with batch norm in the networks and with
-    a KL weight that starts at 0, to which free bits can be added (`inference.Objective`).
+    a KL weight that starts at 0, to which free bits can be added (`ssvae.inference.Objective`).
 
     The style that `encode` finds, `p_x` takes and `sample` draws is z_L and below it, rung by rung, what the image
     adds to what the story expects,
@@ -51,7 +51,7 @@ class LadderVAE(M2):
 
     Example:
         >>> import torch
-        >>> from models import LadderVAE, priors
+        >>> from ssvae.models import LadderVAE, priors
         >>> top = priors.StandardNormal(latent_dim=10)
         >>> ladder = LadderVAE((1, 28, 28), num_classes=10, prior=top, latent_dims=(40, 20), hidden=(300, 200))
         >>> ladder.encode(torch.rand(4, 1, 28, 28)).shape

@@ -5,14 +5,14 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.feature_classifiers import FeatureClassifier, Stock, SupportVectorMachine
-from models.likelihoods import Likelihood
-from models.m2 import M2
-from models.networks import MLP, ImageShape, Networks
-from models.posteriors import AmortizedPosterior, Posterior
-from models.priors import Prior, StandardNormal
-from models.stages import TakesStock
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.feature_classifiers import FeatureClassifier, Stock, SupportVectorMachine
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m2 import M2
+from ssvae.models.networks import MLP, ImageShape, Networks
+from ssvae.models.posteriors import AmortizedPosterior, Posterior
+from ssvae.models.priors import Prior, StandardNormal
+from ssvae.models.stages import TakesStock
 
 _DRAWS = 100
 
@@ -40,7 +40,7 @@ class M1(TakesStock, SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import M1, feature_classifiers
+        >>> from ssvae.models import M1, feature_classifiers
         >>> m1 = M1((1, 28, 28), 10, feature_classifier=feature_classifiers.KNearestNeighbours(num_neighbours=3))
         >>> x, y = torch.rand(20, 1, 28, 28), torch.arange(20) % 10
         >>> with torch.no_grad():

@@ -6,14 +6,14 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood, bounded
-from models.m2 import M2
-from models.networks import MLP, ImageShape, Networks
-from models.normal import LogScaleNormal, UnitNormal, diagonal_normal
-from models.posteriors import AmortizedPosterior, Posterior
-from models.priors import ClassPrior, Prior, StandardNormal
-from models.stages import Staged, TakesStock
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood, bounded
+from ssvae.models.m2 import M2
+from ssvae.models.networks import MLP, ImageShape, Networks
+from ssvae.models.normal import LogScaleNormal, UnitNormal, diagonal_normal
+from ssvae.models.posteriors import AmortizedPosterior, Posterior
+from ssvae.models.priors import ClassPrior, Prior, StandardNormal
+from ssvae.models.stages import Staged, TakesStock
 
 _UNUSED = 0.1
 _M1, _M2, _BOTH = 1, 2, 3
@@ -48,7 +48,7 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import M1M2, priors
+        >>> from ssvae.models import M1M2, priors
         >>> m1m2 = M1M2((1, 28, 28), 10, prior=priors.StandardNormal(20), m1_until=0.4)
         >>> m1m2.advance(0.7)
         >>> m1m2.eval().classify(torch.rand(4, 1, 28, 28)).probs.shape

@@ -5,11 +5,11 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood
-from models.networks import ImageShape, Network, Networks
-from models.posteriors import AmortizedPosterior, Posterior
-from models.priors import ClassPrior, Prior, StandardNormal
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.posteriors import AmortizedPosterior, Posterior
+from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
 
 class M2(SemiSupervisedModel):
@@ -33,7 +33,7 @@ class M2(SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import M2, priors
+        >>> from ssvae.models import M2, priors
         >>> m2 = M2(image_shape=(1, 28, 28), num_classes=10, prior=priors.GaussianMixture(latent_dim=50))
         >>> m2.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

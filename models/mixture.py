@@ -8,7 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from models.normal import HALF_LOG_TWO_PI
+from ssvae.models.normal import HALF_LOG_TWO_PI
 
 
 class NormalMixture(TorchDistribution):

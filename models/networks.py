@@ -23,7 +23,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.part import Part
+from ssvae.models.part import Part
 
 __all__ = ["MLP", "Convolutional", "ImageShape", "Network", "Networks"]
 

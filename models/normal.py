@@ -8,7 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.likelihoods import bounded
+from ssvae.models.likelihoods import bounded
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 

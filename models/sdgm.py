@@ -5,12 +5,12 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.adgm import ADGM
-from models.likelihoods import Likelihood
-from models.networks import ImageShape, Network, Networks
-from models.normal import diagonal_normal
-from models.posteriors import Posterior
-from models.priors import ClassPrior, Prior
+from ssvae.models.adgm import ADGM
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.normal import diagonal_normal
+from ssvae.models.posteriors import Posterior
+from ssvae.models.priors import ClassPrior, Prior
 
 
 class SDGM(ADGM):
@@ -40,7 +40,7 @@ class SDGM(ADGM):
 
     Example:
         >>> import torch
-        >>> from models import SDGM
+        >>> from ssvae.models import SDGM
         >>> sdgm = SDGM(image_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
         >>> sdgm.encode(torch.rand(4, 1, 28, 28)).shape
         torch.Size([4, 70])

@@ -7,13 +7,13 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.base import SemiSupervisedModel, check_sizes
-from models.likelihoods import Likelihood
-from models.m2 import M2
-from models.networks import ImageShape, Networks
-from models.priors import Prior
-from models.priors.base import check_grid, check_latent_dim
-from models.stages import TakesStock
+from ssvae.models.base import SemiSupervisedModel, check_sizes
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.m2 import M2
+from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.priors import Prior
+from ssvae.models.priors.base import check_grid, check_latent_dim
+from ssvae.models.stages import TakesStock
 
 
 class Codebook(Prior):
@@ -122,7 +122,7 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import SOMVAE
+        >>> from ssvae.models import SOMVAE
         >>> som = SOMVAE(image_shape=(1, 28, 28), num_classes=10, rows=4, columns=6)
         >>> som.prior.nodes(torch.tensor(0)).shape
         torch.Size([4, 6, 64])

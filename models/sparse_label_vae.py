@@ -6,11 +6,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.base import SemiSupervisedModel
-from models.likelihoods import Likelihood
-from models.networks import ImageShape, Networks
-from models.posteriors import AmortizedPosterior, Posterior
-from models.priors import Prior, StandardNormal
+from ssvae.models.base import SemiSupervisedModel
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.posteriors import AmortizedPosterior, Posterior
+from ssvae.models.priors import Prior, StandardNormal
 
 
 class SparseLabelVAE(SemiSupervisedModel):
@@ -39,7 +39,7 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     Example:
         >>> import torch
-        >>> from models import SparseLabelVAE
+        >>> from ssvae.models import SparseLabelVAE
         >>> model = SparseLabelVAE(image_shape=(1, 28, 28), num_classes=10)
         >>> model.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks import ImageShape, Network, Networks
+from ssvae.models.networks import ImageShape, Network, Networks
 
 # Of the images that torchvision's published weights were learned from.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

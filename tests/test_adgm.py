@@ -4,17 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pyro import poutine
-from tiny import arrays, assert_same_tensors, recipe
+from support.tiny import arrays, assert_same_tensors, recipe
 
-import inference
-from inference.evaluation import log_weights
-from inference.objective import Objective, Observations, Sizes
-from inference.schedules import KLWeight
-from models import ADGM, M2, SDGM
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.normal import LogScaleNormal
-from models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
+from ssvae import inference
+from ssvae.inference.evaluation import log_weights
+from ssvae.inference.objective import KLWeight, Objective, Observations, Sizes
+from ssvae.models import ADGM, M2, SDGM
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.normal import LogScaleNormal
+from ssvae.models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
 
 CLASSES, LATENT, AUXILIARY = 3, 2, 4
 IMAGE = (1, 4, 4)

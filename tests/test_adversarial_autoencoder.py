@@ -6,15 +6,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import arrays
+from support.tiny import arrays
 
-import models.adversarial_autoencoder
-from inference import fit, load
-from inference.objective import Objective, Observations, Sizes
-from models import AdversarialAutoencoder
-from models.likelihoods import ContinuousBernoulli
-from models.networks import MLP
-from models.priors import ClassConditional, ClassPrior, GaussianMixture, StandardNormal, VampPrior
+import ssvae.models.adversarial_autoencoder
+from ssvae.inference import fit, load
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import AdversarialAutoencoder
+from ssvae.models.likelihoods import ContinuousBernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional, ClassPrior, GaussianMixture, StandardNormal, VampPrior
 
 CLASSES, LATENT, BATCH = 3, 2, 5
 IMAGE = (1, 4, 4)
@@ -363,7 +363,7 @@ def test_a_saved_run_predicts_the_same(tmp_path):
 
 
 def test_the_docstrings_example_runs():
-    result = doctest.testmod(models.adversarial_autoencoder)
+    result = doctest.testmod(ssvae.models.adversarial_autoencoder)
     assert (result.attempted, result.failed) == (5, 0)
 
 

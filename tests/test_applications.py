@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
-from data import Arrays, Digits
-from inference import fit
-from inference.applications.features import FeatureScores, clustering_accuracy, score_features
-from inference.applications.generation import score_generation, train_judge
-from inference.applications.more_images import train_on_samples
-from inference.cli import run_command
-from inference.runs import with_all_labels
-from models import M2
-from models.networks import MLP
-from models.priors import StandardNormal
+from ssvae.data import Arrays, Digits
+from ssvae.inference import fit
+from ssvae.inference.applications.features import FeatureScores, clustering_accuracy, score_features
+from ssvae.inference.applications.generation import score_generation, train_judge
+from ssvae.inference.applications.more_images import train_on_samples
+from ssvae.inference.command_line.commands import run_command
+from ssvae.inference.runs import with_all_labels
+from ssvae.models import M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 ODD_OR_EVEN = {"odd": ["1", "3", "5", "7", "9"], "even": ["0", "2", "4", "6", "8"]}
 

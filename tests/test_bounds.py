@@ -14,13 +14,13 @@ import torch
 from pyro import poutine
 from test_models import MODELS
 
-from inference import KLWeight, Objective
-from inference.objective import Observations, Sizes
-from models import ADGM, GMVAE, M1, M1M2, M2, SDGM, ConditionalVAE, LadderVAE
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.posteriors import FullRankNormal
-from models.priors import ClassPrior, SeparatedMeans, StandardNormal
+from ssvae.inference import KLWeight, Objective
+from ssvae.inference.objective import Observations, Sizes
+from ssvae.models import ADGM, GMVAE, M1, M1M2, M2, SDGM, ConditionalVAE, LadderVAE
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.posteriors import FullRankNormal
+from ssvae.models.priors import ClassPrior, SeparatedMeans, StandardNormal
 
 IMAGE, CLASSES = (1, 2, 2), 3
 PIXELS = [1.0, 0.0, 0.0, 1.0]

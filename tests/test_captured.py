@@ -1,14 +1,13 @@
 """A compiled step is the step, on a processor; `test_gpu` has the same for a GPU, and for CUDA graphs."""
 
-import captured
 import pytest
-import tiny
 import torch
+from support import captured, tiny
 from test_models import MODELS
 
-from inference import training
-from inference.captured import CapturedStep
-from models import M1M2, DistilledM1, DistilledM2
+from ssvae.inference.training import module
+from ssvae.inference.training.captured_step import CapturedStep
+from ssvae.models import M1M2, DistilledM1, DistilledM2
 
 
 def test_a_compiled_step_is_the_step():
@@ -65,7 +64,7 @@ def test_a_step_that_looks_at_a_value_is_refused_in_one_sentence():
 @pytest.mark.parametrize("kind", [M1M2, DistilledM1, DistilledM2])
 def test_each_stage_has_a_step_of_its_own(kind, written, monkeypatch):
     made = []
-    monkeypatch.setattr(training, "CapturedStep", lambda *given: made.append(CapturedStep(*given)) or made[-1])
+    monkeypatch.setattr(module, "CapturedStep", lambda *given: made.append(CapturedStep(*given)) or made[-1])
     ours, theirs = (
         captured.trained(step, "cpu", max_epochs=5, model=captured.in_stages(kind)) for step in ("compiled", "eager")
     )

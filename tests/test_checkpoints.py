@@ -9,8 +9,8 @@ from contextlib import suppress
 import pytest
 import torch
 
-from inference.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
-from inference.files import write_atomically
+from ssvae.inference.storage.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
+from ssvae.inference.storage.files import write_atomically
 
 OURS = {"state_dict": {"weight": torch.arange(3.0)}, STORY: {"model": {"class_path": "a.B", "init_args": {}}}}
 

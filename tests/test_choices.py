@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from inference.choices import CHOICES, offered, registered
-from inference.main import main
-from models import SemiSupervisedModel, likelihoods, posteriors, priors
+from ssvae.inference.command_line.choices import CHOICES, offered, registered
+from ssvae.inference.command_line.main import main
+from ssvae.models import SemiSupervisedModel, likelihoods, posteriors, priors
 
 ROOT = Path(__file__).parents[1]
 MODULE = '''
-from models.likelihoods import Gaussian
-from models.posteriors import DiagonalNormal
-from models.priors import Prior, StandardNormal
+from ssvae.models.likelihoods import Gaussian
+from ssvae.models.posteriors import DiagonalNormal
+from ssvae.models.priors import Prior, StandardNormal
 
 class TheirPrior(StandardNormal):
     """N(0, I), from elsewhere.
@@ -79,11 +79,11 @@ def test_what_another_package_registers_is_found_and_what_is_of_no_use_is_said(t
 def test_what_another_package_registers_can_be_named_on_the_command_line(their_package):
     words = "fit --model.prior TheirPrior --model.prior.colour red --model.prior.latent_dim 6 --max_steps 1 "
     words += "--model.posterior TheirPosterior --model.likelihood TheirLikelihood"
-    program = "import sys; from inference.main import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, *words.split(), "--baselines", "false", "--folder", "run"],
         cwd=their_package,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(their_package), str(ROOT)])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(their_package), str(ROOT / "typing")])},
         capture_output=True,
         text=True,
         check=False,

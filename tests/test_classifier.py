@@ -20,18 +20,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
-from tiny import assert_same_tensors
+from support.tiny import assert_same_tensors
 from torch import nn
 
-from data import Augmentation, ImageData
-from inference import Consistency, KLWeight, Objective, Recipe, SemiSupervisedClassifier, TrainerOptions
-from inference.classifier import _reach
-from inference.training import Training, train
-from models import M1, M2
-from models.likelihoods import Bernoulli, DiscretizedLogistic
-from models.networks import MLP
-from models.posteriors import FullRankNormal
-from models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
+from ssvae.data import Augmentation, ImageData
+from ssvae.inference import Consistency, KLWeight, Objective, Recipe, SemiSupervisedClassifier, TrainerOptions
+from ssvae.inference.estimator import _reach
+from ssvae.inference.training import train
+from ssvae.inference.training.module import Training
+from ssvae.models import M1, M2
+from ssvae.models.likelihoods import Bernoulli, DiscretizedLogistic
+from ssvae.models.networks import MLP
+from ssvae.models.posteriors import FullRankNormal
+from ssvae.models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS, DIGIT_LABELS = load_digits(n_class=3, return_X_y=True)  # 0 … 16
@@ -225,7 +226,7 @@ def test_a_weight_is_the_row_so_many_times(monkeypatch):
         seen.append(Training(model, data, recipe, folder, print_lines=False))
         raise InterruptedError
 
-    monkeypatch.setattr("inference.classifier.train", stop)
+    monkeypatch.setattr("ssvae.inference.estimator.train", stop)
     times = np.arange(120) % 4
     for rows, y, weight in ((X, Y, times), (np.repeat(X, times, 0), np.repeat(Y, times), None)):
         with pytest.raises(InterruptedError):
@@ -458,7 +459,7 @@ def test_without_a_seed_scikit_learns_global_one_counts():
 
 def test_worker_processes_need_not_import_lightning_first():
     # joblib sends them the warning filters. Without pytest, which has filters of its own.
-    program = "import warnings, inference; inference.SemiSupervisedClassifier; print(warnings.filters)"
+    program = "import warnings, ssvae.inference; ssvae.inference.SemiSupervisedClassifier; print(warnings.filters)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "DeprecationWarning" in done.stdout
     assert "lightning" not in done.stdout

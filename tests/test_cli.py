@@ -13,17 +13,18 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 import yaml
 from PIL import Image
+from support import tiny
 
-from data.image_files import read_image
-from inference import load
-from inference.checkpoints import read_checkpoint
-from inference.cli import CHOICES, fit_parser
-from inference.main import main
-from inference.training import train
+from ssvae.data.image_files import read_image
+from ssvae.inference import load
+from ssvae.inference.command_line.choices import CHOICES
+from ssvae.inference.command_line.commands import fit_parser
+from ssvae.inference.command_line.main import main
+from ssvae.inference.storage.checkpoints import read_checkpoint
+from ssvae.inference.training import train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -162,7 +163,10 @@ def test_a_folder_of_colour_pictures_is_trained_on(pictures, capsys, tmp_path):
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["data"]["init_args"]["binarise"] is False  # few_labels says True, of which colours are excepted
     assert config["batch_size"] == 9  # few_labels says 250, and there are as many unlabelled images
-    assert config["model"]["init_args"]["likelihood"]["class_path"] == "models.likelihoods.ContinuousBernoulli"
+    assert (
+        config["model"]["init_args"]["likelihood"]["class_path"]
+        == "ssvae.models.likelihoods.continuous_bernoulli.ContinuousBernoulli"
+    )
     assert main(["classify", "run", str(pictures / "unlabelled")]) == 0
     assert "pictures/unlabelled" in capsys.readouterr().out
 
@@ -176,7 +180,7 @@ def configured(monkeypatch):
         seen.update(model=model, data=data, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("inference.runs.fit", keep)
+    monkeypatch.setattr("ssvae.inference.runs.runs.fit", keep)
 
     def configure(*words):
         assert main(["fit", *words]) == 1
@@ -190,7 +194,7 @@ def configured(monkeypatch):
     [
         ([], "Digits", "ContinuousBernoulli", False, "demo"),
         (["--data=Digits"], "Digits", "ContinuousBernoulli", False, "demo"),
-        (["--data", "data.Digits"], "Digits", "ContinuousBernoulli", False, "demo"),
+        (["--data", "ssvae.data.Digits"], "Digits", "ContinuousBernoulli", False, "demo"),
         (["--recipe", "few_labels"], "Digits", "Bernoulli", True, "few_labels"),
         (["--recipe=paper", "--data.binarise=false"], "Digits", "Bernoulli", False, "paper"),
         (["--recipe=paper", "--model.likelihood", "Gaussian"], "Digits", "Gaussian", False, "paper"),
@@ -261,7 +265,7 @@ def test_every_choice_can_be_named(configured, kind, model):
 
 def test_a_class_of_ones_own_is_named_by_its_import_path(configured, tmp_path, monkeypatch):
     (tmp_path / "own_prior.py").write_text(
-        "from models.priors import StandardNormal\n\nclass Own(StandardNormal):\n    '''Mine.'''\n"
+        "from ssvae.models.priors import StandardNormal\n\nclass Own(StandardNormal):\n    '''Mine.'''\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert type(configured("--model.prior", "own_prior.Own")["model"].prior).__name__ == "Own"
@@ -272,7 +276,7 @@ def test_a_class_of_ones_own_is_named_by_its_import_path(configured, tmp_path, m
 
 def test_help_is_at_hand_without_torch():
     program = (
-        "import sys; from inference.main import main; status = main(['--help']); "
+        "import sys; from ssvae.inference.command_line.main import main; status = main(['--help']); "
         "assert not {'torch', 'lightning', 'pyro'} & set(sys.modules); sys.exit(status)"
     )
     started = time.perf_counter()
@@ -338,7 +342,10 @@ UNKNOWN = [
     (["--model", "M3"], "--model: expected one of .*, M2, .* got 'M3'"),
     (["--model.prior=GausianMixture"], "Did you mean GaussianMixture"),
     (["--model.prior=nowhere.Prior"], "--model.prior: expected one of ClassConditional, .*; got 'nowhere.Prior'"),
-    (["--model.prior=data.Digits"], "--model.prior: expected one of ClassConditional, .*; got 'data.Digits'"),
+    (
+        ["--model.prior=ssvae.data.Digits"],
+        "--model.prior: expected one of ClassConditional, .*; got 'ssvae.data.Digits'",
+    ),
     (["--model.networks.activation=ReLU"], "--model.networks.activation: .* such as torch.nn.ReLU; got 'ReLU'"),
     (["--model.networks.activation=torch.nn.Foo"], "--model.networks.activation: .* got 'torch.nn.Foo'"),
     (["--recipe", "papr"], "--recipe: expected one of .*demo, .*, none; got 'papr'. Did you mean paper"),
@@ -413,7 +420,11 @@ def test_a_mistake_in_fit_gets_a_sentence(words, sentence, capsys, tmp_path):
         ("trainer/precision", "64", "--trainer.precision: expected 32-true, bf16-mixed, auto; got '64'"),
         ("trainer", None, "trainer: expected options by their names; got None"),
         ("data", None, "--data: expected a data set, by --data or in the --config file; got none"),
-        ("data/class_path", "data.MNITS", "--data: expected one of .*; got 'data.MNITS'. Did you mean MNIST"),
+        (
+            "data/class_path",
+            "ssvae.data.MNITS",
+            "--data: expected one of .*; got 'ssvae.data.MNITS'. Did you mean MNIST",
+        ),
         ("data/init_args/num_label", 3, "Did you mean --data.num_labels"),
         ("model/init_args", 3, "--model: expected a class and its options"),
         ("model/init_args/pior", 3, "Did you mean --model.prior"),
@@ -573,8 +584,8 @@ def test_an_absurd_learning_rate_stops_and_names_what_is_not_finite(capsys):
 
 
 def process(*words):
-    program = "import sys; from inference.main import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing"), "OMP_NUM_THREADS": "1"}
     # A process group of its own, so that nothing else hears its signals.
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", program, *words],

@@ -7,13 +7,16 @@ import re
 import pytest
 import yaml
 
-from inference.cli import CHOICES, _chosen, _known, _parse, _recipe_first, fit_parser, help_of_fit
-from inference.main import COMMANDS, main
-from inference.nearest import hint, nearest
-from inference.options import suggest
+from ssvae.inference.command_line.choices import CHOICES
+from ssvae.inference.command_line.commands import fit_parser, help_of_fit
+from ssvae.inference.command_line.main import COMMANDS, main
+from ssvae.inference.command_line.options import suggest
+from ssvae.inference.command_line.parsing import chosen_by, known_options, parse
+from ssvae.inference.command_line.recipes import recipe_first
+from ssvae.inference.nearest import hint, nearest
 
-DEFAULT = _chosen(_recipe_first([]))
-OPTIONS = _known(fit_parser(), DEFAULT)
+DEFAULT = chosen_by(recipe_first([]))
+OPTIONS = known_options(fit_parser(), DEFAULT)
 ACCEPTED = {option.path for option in OPTIONS if not option.needs}
 
 
@@ -212,7 +215,7 @@ def test_a_run_without_its_option_is_recognised(tmp_path, monkeypatch):
 
 def test_a_class_may_stand_after_its_options():
     words = ["--model.prior.num_components=7", "--data.size=9", "--model.prior", "VampPrior", "--data=ImageFolder"]
-    options = _parse(fit_parser(), _recipe_first([*words, "--data.root=x"])).as_dict()
+    options = parse(fit_parser(), recipe_first([*words, "--data.root=x"])).as_dict()
     assert options["model"]["init_args"]["prior"]["init_args"]["num_components"] == 7
     assert options["data"]["init_args"]["size"] == 9
 
@@ -221,7 +224,7 @@ def test_a_class_may_stand_after_its_options():
 def test_an_option_overrides_the_file_wherever_it_stands(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"seed": 7, "max_steps": 5}))
-    options = _parse(fit_parser(), words)
+    options = parse(fit_parser(), words)
     assert (options.seed, options.max_steps) == (3, 5)
 
 
@@ -235,7 +238,7 @@ def test_none_is_null():
         "--max_epochs=3",
         "--folder=None",
     ]
-    options = _parse(fit_parser(), _recipe_first(words))
+    options = parse(fit_parser(), recipe_first(words))
     assert options.data.init_args.num_labels is options.augmentation is options.max_steps is options.folder is None
 
 
@@ -266,7 +269,7 @@ CHOSEN = [
 @pytest.mark.parametrize("words", CHOSEN, ids=" ".join)
 def test_the_help_lists_what_the_run_accepts_with_its_values(words):
     help_ = shown(*words)
-    flat = vars(_parse(fit_parser(), _recipe_first(words)).as_flat())
+    flat = vars(parse(fit_parser(), recipe_first(words)).as_flat())
     values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
     assert {path for path in values if path not in help_} == set()
     assert {action.option_strings[0] for action in fit_parser()._actions if not action.dest.endswith("help")} - {
@@ -291,7 +294,7 @@ def test_what_has_to_be_given_is_said():
 
 def test_the_help_lists_the_options_of_a_class_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "own_data.py").write_text(
-        'from data import Digits\n\nclass Shifted(Digits):\n    """Mine.\n\n    Args:\n        by: how far.\n    '
+        'from ssvae.data import Digits\n\nclass Shifted(Digits):\n    """Mine.\n\n    Args:\n        by: how far.\n    '
         '"""\n\n    def __init__(self, by: int = 3) -> None:\n        super().__init__()\n'
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -5,17 +5,18 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from support.tiny import arrays, recipe
 from test_evaluation import LinearGaussian
-from tiny import arrays, recipe
 
-import inference
-from inference.evaluation import class_probabilities, log_weights
-from inference.objective import Objective, Observations, Sizes
-from models import M2, ConditionalVAE
-from models.likelihoods import Bernoulli, Gaussian
-from models.networks import MLP, Convolutional
-from models.normal import LogScaleNormal
-from models.priors import (
+from ssvae import inference
+from ssvae.inference.evaluation import log_weights
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.inference.predict import class_probabilities
+from ssvae.models import M2, ConditionalVAE
+from ssvae.models.likelihoods import Bernoulli, Gaussian
+from ssvae.models.networks import MLP, Convolutional
+from ssvae.models.normal import LogScaleNormal
+from ssvae.models.priors import (
     ClassConditional,
     ClassPrior,
     GenerativeTopographicMapping,
@@ -224,7 +225,7 @@ def test_an_answer_is_the_images_own_whatever_the_batch_and_the_random_state(mon
         for image, logits in zip(x, together, strict=True):
             torch.testing.assert_close(model.classify(image[None]).logits[0], logits, **EXACT)
         sizes = []
-        monkeypatch.setattr("models.conditional_vae._PIXELS_AT_ONCE", 7 * CLASSES * 64)
+        monkeypatch.setattr("ssvae.models.conditional_vae._PIXELS_AT_ONCE", 7 * CLASSES * 64)
         model.decoder.register_forward_pre_hook(lambda module, arguments: sizes.append(arguments[0].shape[1]))
         torch.testing.assert_close(model.classify(x).logits, together, **EXACT)
     assert max(sizes) == 7

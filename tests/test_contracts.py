@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-import inference.contracts
-from inference.contracts import ContractError, check_model, check_prior
-from models import M2, ConditionalVAE
-from models.networks import MLP
-from models.priors import ClassConditional, GaussianMixture, NormalizingFlow, Prior, StandardNormal, VampPrior
-from models.stages import Staged
+import ssvae.inference.contracts
+from ssvae.inference.contracts import ContractError, check_model, check_prior
+from ssvae.models import M2, ConditionalVAE
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional, GaussianMixture, NormalizingFlow, Prior, StandardNormal, VampPrior
+from ssvae.models.stages import Staged
 
 GREY, CLASSES = (1, 8, 8), 3
 
@@ -625,7 +625,8 @@ class UnknownStages(M2):
 
 
 BROKEN_MODELS = {
-    UnknownStages: r"expected a model with 'advance' to inherit from models\.stages\.Staged, or nothing calls it; got",
+    UnknownStages: r"expected a model with 'advance' to inherit from ssvae\.models\.stages\.Staged, or nothing "
+    r"calls it; got",
     WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
     r"over; got one that is drawn\.",
     AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',
@@ -704,6 +705,6 @@ def test_a_model_whose_prior_estimates_its_normaliser_at_each_call_keeps_the_con
 
 
 def test_the_docstrings_example_runs():
-    result = doctest.testmod(inference.contracts)
+    result = doctest.testmod(ssvae.inference.contracts)
     assert result.attempted == 3
     assert result.failed == 0

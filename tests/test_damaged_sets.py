@@ -14,7 +14,7 @@ from test_data_torchvision_sets import write_idx
 from test_hostile_input import attempt
 from test_properties import BOUNDED
 
-from data import MNIST, SmallNORB
+from ssvae.data import MNIST, SmallNORB
 
 CLASSES = {"mnist": 10, "norb": 5, "norb, compressed": 5}
 
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_read_or_refused(folders, name, data):
 
 
 def test_a_compressed_file_takes_no_more_memory_than_small_norb(folders, monkeypatch):
-    monkeypatch.setattr("data.norb._LARGEST_FILE", 10**6)
+    monkeypatch.setattr("ssvae.data.norb._LARGEST_FILE", 10**6)
     path = folders / "norb, compressed" / f"{TRAINING}-dat.mat.gz"
     whole = path.read_bytes()
     path.write_bytes(gzip.compress(bytes(10**8)))

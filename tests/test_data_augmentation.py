@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from data import Augmentation
-from data.augmentation import _resample, _smoothing
+from ssvae.data import Augmentation
+from ssvae.data.augmentation import _resample, _smoothing
 
 
 def eight_bit(*shape):

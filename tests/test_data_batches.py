@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data import Batches, ImageData
+from ssvae.data import Batches, ImageData
 
 NONE = torch.empty(0, dtype=torch.int64)
 LABELLED = torch.arange(100, 107)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from data import Digits
+from ssvae.data import Digits
 
 
 def rows(images):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data import Arrays, Digits, DomainAdaptation
+from ssvae.data import Arrays, Digits, DomainAdaptation
 
 
 def _set(side, value, num_labels=None, channels=1, names=("a", "b"), number=8):

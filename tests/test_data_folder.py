@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data import ImageFolder
-from data.image_files import find_images, read_image
+from ssvae.data import ImageFolder
+from ssvae.data.image_files import find_images, read_image
 
 GENERATOR = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import ImageFolder
-from data.class_names import check_distinct, class_of
+from ssvae.data import ImageFolder
+from ssvae.data.class_names import check_distinct, class_of
 
 PETS = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 SPLIT = ("Train/cat/0.png", "Train/dog/1.png", "Train/dog/2.png")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data import Arrays, Digits, ImageFolder
-from data.batches import Batches
-from data.hierarchy import read_hierarchy
+from ssvae.data import Arrays, Digits, ImageFolder
+from ssvae.data.batches import Batches
+from ssvae.data.hierarchy import read_hierarchy
 
 NAMES = ("cat", "dog", "car", "van")
 TREE = {"animals": ["dog", "cat"], "vehicles": ["van", "car"]}

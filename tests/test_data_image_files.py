@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from data import ImageFolder
-from data.image_files import read_image
-from inference import fit, load
-from inference.evaluation import class_probabilities
-from inference.explorer.uploads import read_upload
-from inference.main import main
-from inference.recipe import TrainerOptions
-from models import M2
-from models.networks import MLP
-from models.priors import StandardNormal
+from ssvae.data import ImageFolder
+from ssvae.data.image_files import read_image
+from ssvae.inference import fit, load
+from ssvae.inference.command_line.main import main
+from ssvae.inference.explorer.uploads import read_upload
+from ssvae.inference.predict import class_probabilities
+from ssvae.inference.training import TrainerOptions
+from ssvae.models import M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 SHAPE = (1, 8, 8)
 
@@ -229,7 +229,7 @@ def test_a_run_keeps_the_scale_of_its_images(tmp_path, capsys):
     folder = tmp_path / "run"
     model = M2(SHAPE, 2, networks=MLP((4,)), prior=StandardNormal(2))
     options = {"baselines": False, "max_steps": 1, "batch_size": 1, "trainer": TrainerOptions(progress_bar=False)}
-    with mock.patch("inference.report.write_report"):
+    with mock.patch("ssvae.inference.runs.report.write_report"):
         assert fit(model, read(tmp_path / "set"), folder=str(folder), **options).bits == 12
     run = load(str(folder), with_data=False)
     assert (run.bits, load(str(folder)).bits) == (12, 12)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data import ImageData
+from ssvae.data import ImageData
 
 
 def images(number, channels=1, height=8, width=9):

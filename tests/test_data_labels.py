@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data.labels import draw_labels, split
+from ssvae.data.labels import draw_labels, split
 
 # 50, 30, 15 and 5 images of the four classes, in a fixed disorder.
 LABELS = torch.arange(4).repeat_interleave(torch.tensor([50, 30, 15, 5]))[

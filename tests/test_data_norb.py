@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data import SmallNORB
+from ssvae.data import SmallNORB
 
 BYTE, INTEGER = 0x1E3D4C55, 0x1E3D4C54
 TRAINING, TESTING = "smallnorb-5x46789x9x18x6x2x96x96-training", "smallnorb-5x01235x9x18x6x2x96x96-testing"

@@ -4,12 +4,12 @@ from itertools import chain
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
-from data import Arrays, Batches, NumpyFiles
-from data.read_ahead import ReadAhead
-from inference.training import train
+from ssvae.data import Arrays, Batches, NumpyFiles
+from ssvae.data.read_ahead import ReadAhead
+from ssvae.inference.training import train
 
 NONE = torch.empty(0, dtype=torch.int64)
 
@@ -75,7 +75,7 @@ def test_dark_images_beside_others_are_no_reason_to_ask(folder, monkeypatch):
     images = np.load(folder / "train_images.npy")
     images[:-1] //= 16
     np.save(folder / "train_images.npy", images)
-    monkeypatch.setattr("data.numpy_files._LOOKED_AT", 1)  # looked at first is the first, which is dark
+    monkeypatch.setattr("ssvae.data.numpy_files._LOOKED_AT", 1)  # looked at first is the first, which is dark
     found = NumpyFiles(str(folder))
     assert np.array_equal(found.train_images.numpy(), images)
 
@@ -218,13 +218,13 @@ def test_training_on_files_is_training_on_arrays(folder):
 @pytest.fixture
 def short_epochs(monkeypatch):
     """A pass over 34 images, ten in a batch, in three epochs of a step."""
-    monkeypatch.setattr("data.batches._STEPS_AT_ONCE", 1)
+    monkeypatch.setattr("ssvae.data.batches._STEPS_AT_ONCE", 1)
 
 
 def test_the_parts_of_a_pass_are_the_pass(monkeypatch):
     indices = torch.arange(100, 107), torch.arange(40), torch.arange(200, 205)
     whole = Batches(indices, 6, 3, seed=1)
-    monkeypatch.setattr("data.batches._STEPS_AT_ONCE", 2)
+    monkeypatch.setattr("ssvae.data.batches._STEPS_AT_ONCE", 2)
     parts = Batches(indices, 6, 3, seed=1)
     assert (len(whole), whole.num_parts, len(parts), parts.num_parts) == (6, 1, 2, 3)
     for number in range(4):
@@ -238,7 +238,7 @@ def test_the_parts_of_a_pass_are_the_pass(monkeypatch):
 
 
 def test_what_is_left_over_of_the_parts_is_dropped(monkeypatch):
-    monkeypatch.setattr("data.batches._STEPS_AT_ONCE", 3)
+    monkeypatch.setattr("ssvae.data.batches._STEPS_AT_ONCE", 3)
     batches = Batches((NONE, torch.arange(40), NONE), 4)  # ten steps: four parts of two, and two that are dropped
     assert (len(batches), batches.num_parts) == (2, 4)
     seen = []

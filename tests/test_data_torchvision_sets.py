@@ -10,8 +10,8 @@ import pytest
 import scipy.io
 import torch
 
-from data import MNIST, SVHN, FashionMNIST
-from data.torchvision_sets import import_torchvision_datasets
+from ssvae.data import MNIST, SVHN, FashionMNIST
+from ssvae.data.torchvision_sets import import_torchvision_datasets
 
 DATASETS = import_torchvision_datasets()
 GENERATOR = np.random.default_rng(0)
@@ -165,6 +165,6 @@ def test_bad_arguments_are_refused(root, arguments, error, match):
 
 def test_import_data_is_light():
     heavy = ("torchvision", "sklearn", "scipy", "PIL", "lightning", "matplotlib")
-    code = f"import sys, data; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, ssvae.data; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

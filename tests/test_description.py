@@ -1,15 +1,15 @@
 """Objects are told in plain values, and made again from them: also by way of YAML, and of a checkpoint."""
 
 import pytest
-import tiny
 import torch
 import yaml
+from support import tiny
 from torch import nn
 
-from data import Digits, DomainAdaptation, ImageFolder
-from inference import Consistency, Objective, Recipe
-from inference.description import build, build_options, describe, holds_arrays
-from models import M2, feature_classifiers, likelihoods, networks, posteriors, priors
+from ssvae.data import Digits, DomainAdaptation, ImageFolder
+from ssvae.inference import Consistency, Objective, Recipe
+from ssvae.inference.storage.description import build, build_options, describe, holds_arrays
+from ssvae.models import M2, feature_classifiers, likelihoods, networks, posteriors, priors
 
 PRIORS = [
     priors.StandardNormal(3),
@@ -149,12 +149,16 @@ def test_a_part_that_takes_what_it_does_not_name_is_told_to_name_it():
             r"got '__main__\.Prior', which was written in a notebook, a script or a function; train it",
         ),
         ("tests.test.<locals>.Prior", {}, r"<locals>\.Prior', which was written in a notebook, a script or a function"),
-        ("models.priors.Nothing", {}, "expected a class that can be imported"),
+        ("ssvae.models.priors.Nothing", {}, "expected a class that can be imported"),
         ("M2", {}, "expected a class that can be imported"),
         (3, {}, "expected a class that can be imported; got 3"),
-        ("models.priors.StandardNormal", {"latent": 3}, "StandardNormal: expected the arguments latent_dim; got 'lat"),
         (
-            "models.networks.MLP",
+            "ssvae.models.priors.StandardNormal",
+            {"latent": 3},
+            "StandardNormal: expected the arguments latent_dim; got 'lat",
+        ),
+        (
+            "ssvae.models.networks.MLP",
             {"activation": "subprocess.Popen"},
             "expected a class of this project or of your own; got",
         ),

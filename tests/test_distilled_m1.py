@@ -1,21 +1,20 @@
 """DistilledM1: M1's story, a classifier on features, fitted when it is time, and the network that it teaches."""
 
-import distilled
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-from distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON, SIZES
 from sklearn.neighbors import kneighbors_graph
+from support import distilled, tiny
+from support.distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON, SIZES
 
-from data import Augmentation
-from inference import Objective, Recipe, TrainerOptions, fit, load
-from inference.evaluation import class_probabilities
-from models import M1, M2, DistilledM1
-from models.feature_classifiers import KNearestNeighbours, LabelSpreading, _graph
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.priors import StandardNormal
+from ssvae.data import Augmentation
+from ssvae.inference import Objective, Recipe, TrainerOptions, fit, load
+from ssvae.inference.predict import class_probabilities
+from ssvae.models import M1, M2, DistilledM1
+from ssvae.models.feature_classifiers import KNearestNeighbours, LabelSpreading, _graph
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 
 def _model(**options):

@@ -1,21 +1,20 @@
 """DistilledM2: M2's story, then what labels that spread over its features say, and a learning rate for each stage."""
 
-import distilled
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-from distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON
+from support import distilled, tiny
+from support.distilled import CLASSES, EXACT, IMAGE, LATENT, LESSON
 
-from data import Augmentation
-from inference import Objective, Recipe, TrainerOptions, fit, load
-from inference.evaluation import class_probabilities
-from inference.learning_rate import RepeatedCycle
-from models import M2, DistilledM2
-from models.feature_classifiers import KNearestNeighbours
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.priors import StandardNormal
+from ssvae.data import Augmentation
+from ssvae.inference import Objective, Recipe, TrainerOptions, fit, load
+from ssvae.inference.predict import class_probabilities
+from ssvae.inference.training.learning_rate import RepeatedCycle
+from ssvae.models import M2, DistilledM2
+from ssvae.models.feature_classifiers import KNearestNeighbours
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 
 def _model(**options):

@@ -14,25 +14,28 @@ import pytest
 import torch
 from test_models import MODELS
 
-from data import ImageData
-from inference import calibration, evaluation, proposal
-from inference.calibration import calibrate, reliability_bins
-from inference.captions import elbo_in_words, signed_terms, terms_table
-from inference.evaluation import (
+from ssvae.data import ImageData
+from ssvae.inference import predict
+from ssvae.inference.evaluation import (
     bits_per_dimension,
-    class_probabilities,
+    calibrate,
+    calibration,
     evaluate,
+    evaluation,
     importance_sampling,
     log_weights,
-    predict_probabilities,
+    proposal,
+    reliability_bins,
 )
-from inference.objective import Objective, Observations, Sizes
-from inference.report import evaluation_lines, reliability_lines
-from inference.weights import effective_samples, pareto_k
-from models import M2, SemiSupervisedModel
-from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
-from models.networks import MLP
-from models.priors import ClassPrior, StandardNormal
+from ssvae.inference.evaluation.diagnostics import effective_samples, pareto_k
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.inference.predict import class_probabilities, predict_probabilities
+from ssvae.inference.runs.captions import elbo_in_words, signed_terms, terms_table
+from ssvae.inference.runs.report import evaluation_lines, reliability_lines
+from ssvae.models import M2, SemiSupervisedModel
+from ssvae.models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassPrior, StandardNormal
 
 SHAPE, PIXELS, LATENT, CLASSES = (1, 2, 3), 6, 2, 3
 
@@ -282,7 +285,7 @@ def test_m2_agrees_with_an_integral_over_z():
 @pytest.mark.parametrize("pixels", [1, 40, 10**6])
 def test_chunks_change_nothing(monkeypatch, pixels):
     model, x = LinearGaussian(), images(7) / 255.0
-    monkeypatch.setattr(evaluation, "_PIXELS_AT_ONCE", pixels)
+    monkeypatch.setattr(predict, "_PIXELS_AT_ONCE", pixels)
     monkeypatch.setattr(proposal, "_STEPS", 2)  # an image at a time takes long
     torch.testing.assert_close(importance_sampling(model, x, 5).log_joint, model.log_joint(x), rtol=0, atol=1e-9)
     torch.testing.assert_close(class_probabilities(model, x), model.classify(x).probs, rtol=0, atol=1e-12)
@@ -540,7 +543,7 @@ def test_refused_data():
 
 
 def test_evaluation_does_not_import_matplotlib_and_arviz_only_where_it_is_asked():
-    code = "import sys, inference.evaluation; sys.exit(not {'matplotlib', 'arviz_stats'}.isdisjoint(sys.modules))"
+    code = "import sys, ssvae.inference.evaluation; sys.exit(not {'matplotlib', 'arviz_stats'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -616,7 +619,7 @@ def test_accuracy_with_an_uneven_last_chunk(monkeypatch, num_classes):
     data = made_up_data(23, (1, 8, 8), num_classes)
     by_hand = model.classify(data.pixels(data.test_images)).probs
     right = (by_hand.argmax(-1) == data.test_labels).sum().item()
-    monkeypatch.setattr(evaluation, "_PIXELS_AT_ONCE", 64 * 4)  # four images: a last chunk of three
+    monkeypatch.setattr(predict, "_PIXELS_AT_ONCE", 64 * 4)  # four images: a last chunk of three
     probabilities = predict_probabilities(model, data, data.test_images)
     torch.testing.assert_close(probabilities, by_hand, rtol=0, atol=1e-12)
     assert calibrate(probabilities, data.test_labels).accuracy == pytest.approx(right / 23)

@@ -19,29 +19,29 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-import exploring
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
+from support import exploring, tiny
 
-from data import ImageData
-from data.image_files import read_image
-from inference import figures
-from inference.evaluation import class_probabilities, importance_sampling, log_weights, seeded
-from inference.explorer import serving
-from inference.explorer.answers import answer, estimate_posterior, in_words
-from inference.explorer.drawing import DrawingStyle
-from inference.explorer.explorer import Explorer, check_comparable, distinct_names
-from inference.explorer.latent import decode_point, latent_map, sample_class
-from inference.explorer.uploads import MOST_BYTES, read_upload
-from inference.main import main
-from inference.runs import load
-from inference.weights import pareto_k
-from models import M2, likelihoods
-from models.networks import MLP
-from models.priors import ClassConditional, StandardNormal
+from ssvae.data import ImageData
+from ssvae.data.image_files import read_image
+from ssvae.inference import figures
+from ssvae.inference.command_line.main import main
+from ssvae.inference.evaluation import importance_sampling, log_weights
+from ssvae.inference.evaluation.diagnostics import pareto_k
+from ssvae.inference.explorer import serving
+from ssvae.inference.explorer.answers import answer, estimate_posterior, in_words
+from ssvae.inference.explorer.drawing import DrawingStyle
+from ssvae.inference.explorer.explorer import Explorer, check_comparable, distinct_names
+from ssvae.inference.explorer.latent import decode_point, latent_map, sample_class
+from ssvae.inference.explorer.uploads import MOST_BYTES, read_upload
+from ssvae.inference.predict import class_probabilities, seeded
+from ssvae.inference.runs import load
+from ssvae.models import M2, likelihoods
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional, StandardNormal
 
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = DrawingStyle((1, 28, 28), (20, 20))
@@ -649,7 +649,7 @@ def refused(capsys, *arguments):
 
 def test_the_command_serves_until_ctrl_c(folders):
     torch.set_default_dtype(torch.float32)
-    program = "import sys; from inference.main import main; sys.exit(main())"
+    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main())"
     words = ["explore", *map(str, folders), "--port=0", "--open=false", "--num_samples=10"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -712,7 +712,7 @@ def test_a_forbidden_port_is_refused(monkeypatch):
 
 
 def test_runs_that_do_not_fit_are_refused_by_the_command(capsys, folders, monkeypatch):
-    monkeypatch.setattr("inference.runs.load", lambda folder, checkpoint: next(loaded))
+    monkeypatch.setattr("ssvae.inference.runs.runs.load", lambda folder, checkpoint: next(loaded))
     loaded = iter([exploring.untrained(), exploring.untrained(model=M2((1, 9, 8), 3, networks=MLP((7,))))])
     assert refused(capsys, *folders, "--port=0") == (
         "run: expected two runs on images of one shape; got 1×8×8 and 1×9×8."
@@ -721,7 +721,7 @@ def test_runs_that_do_not_fit_are_refused_by_the_command(capsys, folders, monkey
 
 @pytest.mark.parametrize("name", ["starlette", "uvicorn"])
 def test_without_the_extra_there_is_a_sentence(capsys, monkeypatch, name):
-    for module in [module for module in sys.modules if module.startswith(("inference.explorer", f"{name}."))]:
+    for module in [module for module in sys.modules if module.startswith(("ssvae.inference.explorer", f"{name}."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, name, None)
     assert refused(capsys, "run").endswith(

@@ -5,16 +5,16 @@ import os
 import shutil
 from pathlib import Path
 
-import exploring
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
+from support import exploring
 
-from inference.explorer.answers import in_words
-from inference.explorer.server import picture
-from inference.runs import load
+from ssvae.inference.explorer.answers import in_words
+from ssvae.inference.explorer.server import picture
+from ssvae.inference.runs import load
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -6,7 +6,7 @@ import torch
 from test_models import MODELS
 from torch import nn
 
-from models import ClassProbabilities
+from ssvae.models import ClassProbabilities
 
 NOT_LEARNED = ("ConditionalVAE", "SOMVAE", "M1", "DistilledM1, M1 alone", "M1M2, M1 alone")
 # One of each kind of model, and those whose classifier is made of other parts than its first one's.

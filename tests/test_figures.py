@@ -13,12 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from inference import figures
-from inference.calibration import reliability_bins
-from models import M2
-from models.likelihoods import Gaussian
-from models.networks import MLP
-from models.priors import GenerativeTopographicMapping, StandardNormal
+from ssvae.inference import figures
+from ssvae.inference.evaluation import reliability_bins
+from ssvae.models import M2
+from ssvae.models.likelihoods import Gaussian
+from ssvae.models.networks import MLP
+from ssvae.models.priors import GenerativeTopographicMapping, StandardNormal
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 NAMES = ["T-shirt/top", "ankle boot", "bag"]
@@ -546,7 +546,7 @@ def test_refusals(call, sentence):
 
 
 def test_an_import_chooses_no_backend():
-    code = "import sys, inference.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, ssvae.inference.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -3,18 +3,19 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import arrays, recipe
+from support.tiny import arrays, recipe
 
-import inference
-from inference.evaluation import class_probabilities, importance_sampling, log_weights
-from inference.objective import Objective, Observations, Sizes
-from inference.weights import effective_samples, pareto_k
-from models import GMVAE, M2
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.normal import LogScaleNormal
-from models.posteriors import FixedScaleNormal
-from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal
+from ssvae import inference
+from ssvae.inference.evaluation import importance_sampling, log_weights
+from ssvae.inference.evaluation.diagnostics import effective_samples, pareto_k
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.inference.predict import class_probabilities
+from ssvae.models import GMVAE, M2
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.normal import LogScaleNormal
+from ssvae.models.posteriors import FixedScaleNormal
+from ssvae.models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal
 
 CLASSES, LATENT, BATCH = 3, 4, 5
 IMAGE = (1, 8, 8)

@@ -5,16 +5,15 @@ Needs one of NVIDIA's; elsewhere nothing of this runs.
 
 from dataclasses import replace
 
-import captured
 import pytest
-import tiny
 import torch
+from support import captured, tiny
 from test_models import MODELS
 
-from inference import Objective, TrainerOptions, evaluate, evaluation, fit, load
-from inference.alignment import Alignment
-from inference.main import main
-from models import M1M2, DistilledM1, DistilledM2
+from ssvae.inference import Objective, TrainerOptions, evaluate, evaluation, fit, load
+from ssvae.inference.command_line.main import main
+from ssvae.inference.objective.alignment import Alignment
+from ssvae.models import M1M2, DistilledM1, DistilledM2
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

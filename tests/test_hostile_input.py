@@ -20,7 +20,6 @@ import zipfile
 from pathlib import Path
 from unittest import mock
 
-import exploring
 import numpy as np
 import pytest
 import torch
@@ -28,14 +27,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support import exploring
 from test_properties import BOUNDED
 
-from data import ImageFolder
-from data.image_files import find_images, read_image
-from data.yaml_files import read_yaml
-from inference.checkpoints import read_checkpoint
-from inference.explorer.uploads import read_upload
-from inference.main import main
+from ssvae.data import ImageFolder
+from ssvae.data.image_files import find_images, read_image
+from ssvae.data.yaml_files import read_yaml
+from ssvae.inference.command_line.main import main
+from ssvae.inference.explorer.uploads import read_upload
+from ssvae.inference.storage.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
@@ -69,7 +69,7 @@ def finished(tmp_path_factory):
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     # Pictures take longer than all the rest.
-    with mock.patch("inference.report.write_report"):
+    with mock.patch("ssvae.inference.runs.report.write_report"):
         assert main(["fit", *SMALL, "--folder", str(folder)]) == 0
     torch.set_default_dtype(dtype)
     return folder
@@ -193,11 +193,12 @@ def test_plain_values_are_read_as_they_are(tmp_path_factory, values):
 def test_a_growing_file_takes_no_memory_and_no_time(here):
     (here / "bomb.yaml").write_text(f"{ALIASES}data: *a9\n")
     program = (
-        "import resource, sys; from inference.main import main; import inference.cli; "
+        "import resource, sys; from ssvae.inference.command_line.main import main; "
+        "import ssvae.inference.command_line.commands; "
         "used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; status = main(['fit', '--config=bomb.yaml']); "
         "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000, 'kB'; sys.exit(status)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing")}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -261,7 +262,7 @@ def test_nothing_but_parts_of_a_model_is_built(run, capsys, name, where):
         found = sentence(capsys, "evaluate", "run")
         assert re.search("class_path: expected a (class|model)", found), found
     else:
-        inner = {"class_path": "models.M2", "init_args": {"prior": part}} if where == "model.prior" else part
+        inner = {"class_path": "ssvae.models.M2", "init_args": {"prior": part}} if where == "model.prior" else part
         Path("file.yaml").write_text(yaml.safe_dump({where.partition(".")[0]: inner}))
         assert f"--{where}: expected " in sentence(capsys, "fit", "--config=file.yaml")
         assert f"--{where}: expected " in sentence(capsys, "fit", f"--{where}={name}")
@@ -519,8 +520,8 @@ def test_names_of_classes_are_printable(pictures, name):
 def test_names_that_are_not_utf_8_keep_their_bytes(finished, here, capfdbinary):
     name = os.fsdecode(b"\xff\xfe, \n.png")
     picture(here / name)
-    program = "import sys; from inference.main import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing"), "PYTHONUTF8": "1"}
     words = [sys.executable, "-c", program, "classify", str(finished), name]
     assert subprocess.run(words, env=environment, timeout=120, check=False).returncode == 0
     written = capfdbinary.readouterr()

@@ -1,8 +1,8 @@
 """The bound of several importance samples: L_K and U_K by hand, from L to log p(x, y), and where it cannot be had."""
 
 import pytest
-import tiny
 import torch
+from support import tiny
 from test_models import MODELS
 from test_objective import (
     CLASSES,
@@ -19,12 +19,12 @@ from test_objective import (
     _terms_by_hand,
 )
 
-from inference import KLWeight, fit
-from inference.evaluation import importance_sampling
-from inference.objective import Objective, Observations, Sizes
-from models import ADGM, GMVAE, SDGM, AdversarialAutoencoder
-from models.networks import MLP
-from models.priors import SeparatedMeans, StandardNormal
+from ssvae.inference import KLWeight, fit
+from ssvae.inference.evaluation import importance_sampling
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import ADGM, GMVAE, SDGM, AdversarialAutoencoder
+from ssvae.models.networks import MLP
+from ssvae.models.priors import SeparatedMeans, StandardNormal
 
 K = 3
 

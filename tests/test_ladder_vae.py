@@ -7,18 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pyro import poutine
-from tiny import arrays, assert_same_tensors, recipe
+from support.tiny import arrays, assert_same_tensors, recipe
 
-import inference
-from inference.evaluation import log_weights
-from inference.objective import Objective, Observations, Sizes
-from inference.schedules import KLWeight
-from models import M2, LadderVAE
-from models.ladder_vae import merge
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.normal import diagonal_normal
-from models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
+from ssvae import inference
+from ssvae.inference.evaluation import log_weights
+from ssvae.inference.objective import KLWeight, Objective, Observations, Sizes
+from ssvae.models import M2, LadderVAE
+from ssvae.models.ladder_vae import merge
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.normal import diagonal_normal
+from ssvae.models.priors import ClassConditional, ClassPrior, StandardNormal, VampPrior
 
 CLASSES, LATENT = 3, 2
 IMAGE = (1, 4, 4)

@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 import torch
 
-from inference.choices import offered
-from models import likelihoods
-from models.likelihoods import (
+from ssvae.inference.command_line.choices import offered
+from ssvae.models import likelihoods
+from ssvae.models.likelihoods import (
     Bernoulli,
     ContinuousBernoulli,
     DiscretizedLogistic,
@@ -19,7 +19,7 @@ from models.likelihoods import (
     Likelihood,
     log_bernoulli,
 )
-from models.normal import LogScaleNormal, UnitNormal
+from ssvae.models.normal import LogScaleNormal, UnitNormal
 
 LIKELIHOODS = {kind.__name__: kind.example for kind in offered(likelihoods, Likelihood)}
 

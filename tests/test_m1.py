@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from scipy.optimize import brentq
@@ -12,22 +11,23 @@ from sklearn.linear_model import LogisticRegression as Regression
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
+from support import tiny
 
-from inference import Objective, Recipe, TrainerOptions, fit, load
-from inference.evaluation import class_probabilities
-from inference.objective import Observations, Sizes
-from inference.training import train
-from models import M1, M2
-from models.feature_classifiers import (
+from ssvae.inference import Objective, Recipe, TrainerOptions, fit, load
+from ssvae.inference.objective import Observations, Sizes
+from ssvae.inference.predict import class_probabilities
+from ssvae.inference.training import train
+from ssvae.models import M1, M2
+from ssvae.models.feature_classifiers import (
     KNearestNeighbours,
     LabelSpreading,
     LogisticRegression,
     Stock,
     SupportVectorMachine,
 )
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.priors import ClassConditional, GaussianMixture, StandardNormal
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional, GaussianMixture, StandardNormal
 
 IMAGE, CLASSES, LATENT, BATCH = (1, 4, 4), 3, 2, 5
 EXACT = {"rtol": 0, "atol": 1e-9}

@@ -3,18 +3,18 @@
 import math
 
 import pytest
-import tiny
 import torch
 from pyro import poutine
+from support import tiny
 from torch.distributions import Normal
 
-from inference import Objective, fit, load
-from inference.evaluation import class_probabilities
-from inference.objective import Observations, Sizes
-from models import M1, M1M2, M2
-from models.likelihoods import Bernoulli, Gaussian
-from models.networks import MLP
-from models.priors import ClassConditional, ClassPrior, StandardNormal
+from ssvae.inference import Objective, fit, load
+from ssvae.inference.objective import Observations, Sizes
+from ssvae.inference.predict import class_probabilities
+from ssvae.models import M1, M1M2, M2
+from ssvae.models.likelihoods import Bernoulli, Gaussian
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional, ClassPrior, StandardNormal
 
 IMAGE, CLASSES, LATENT, Z1, BATCH = (1, 4, 4), 3, 2, 5, 6
 EXACT = {"rtol": 0, "atol": 1e-9}

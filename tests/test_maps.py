@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from inference import maps
-from models import M2
-from models.networks import MLP
-from models.priors import GenerativeTopographicMapping, StandardNormal
+from ssvae.inference.evaluation import maps
+from ssvae.models import M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import GenerativeTopographicMapping, StandardNormal
 
 IMAGE, CLASSES, LATENT = (1, 8, 8), 3, 2
 

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.mixture import NormalMixture
+from ssvae.models.mixture import NormalMixture
 
 COMPONENTS, LATENT, CLASSES, BATCH = 6, 3, 4, 5
 # The parameters' leading dimensions, and those of z.

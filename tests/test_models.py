@@ -1,4 +1,5 @@
-"""Every model keeps the contract, which `inference.contracts` states; all its parts can be had in every combination.
+"""Every model keeps the contract, which `ssvae.inference.contracts` states; all its parts can be had in every
+combination.
 
 A new model is one entry in `MODELS`.
 """
@@ -10,16 +11,16 @@ import itertools
 import pyro
 import pyro.optim
 import pytest
-import tiny
 import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
+from support import tiny
 from test_likelihoods import LIKELIHOODS
 from test_priors import PRIORS
 
-from inference.contracts import check_model
-from inference.objective import Objective, Observations, Sizes
-from models import (
+from ssvae.inference.contracts import check_model
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import (
     ADGM,
     GMVAE,
     M1,
@@ -35,11 +36,11 @@ from models import (
     SemiSupervisedModel,
     SparseLabelVAE,
 )
-from models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
-from models.networks import MLP, Convolutional, Network
-from models.posteriors import FixedScaleNormal, FullRankNormal
-from models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
-from models.stages import Staged
+from ssvae.models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
+from ssvae.models.networks import MLP, Convolutional, Network
+from ssvae.models.posteriors import FixedScaleNormal, FullRankNormal
+from ssvae.models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
+from ssvae.models.stages import Staged
 
 CLASSES, LATENT, BATCH = 3, 2, 4
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.networks import MLP, Convolutional
+from ssvae.models.networks import MLP, Convolutional
 
 CLASSES, BATCH, LATENT, OUTPUTS = 3, 5, 4, 6
 IMAGE = (1, 8, 8)

@@ -51,7 +51,7 @@ def test_it_runs_and_its_claims_hold(path, monkeypatch):
     first = code_cells(notebook)[0]
     assert SWITCH in first.source
     first.source = first.source.replace("QUICK = False", "QUICK = True")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "typing"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with warnings.catch_warnings():
         # Those of Jupyter's own machinery; a warning of a cell lands in its outputs, and is looked for below.

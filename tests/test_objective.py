@@ -8,23 +8,22 @@ from dataclasses import replace
 import pyro
 import pyro.distributions
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from pyro.infer import TraceEnum_ELBO
+from support import tiny
 from test_priors import PRIORS
 
-from inference import fit
-from inference.alignment import Alignment
-from inference.bounds import SummedBound
-from inference.objective import Consistency, Objective, Observations, Sizes
-from inference.schedules import KLWeight
-from models import M2, LadderVAE
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.normal import LogScaleNormal
-from models.posteriors import FullRankNormal
-from models.priors import ClassPrior, GaussianMixture, StandardNormal
+from ssvae.inference import fit
+from ssvae.inference.objective import Consistency, KLWeight, Objective, Observations, Sizes
+from ssvae.inference.objective.alignment import Alignment
+from ssvae.inference.objective.bounds import SummedBound
+from ssvae.models import M2, LadderVAE
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.normal import LogScaleNormal
+from ssvae.models.posteriors import FullRankNormal
+from ssvae.models.priors import ClassPrior, GaussianMixture, StandardNormal
 
 CLASSES, LATENT = 3, 2
 IMAGE = (1, 4, 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from inference.files import alone, write_atomically
+from ssvae.inference.storage.files import alone, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path for room in ("models", "data", "inference", "benchmarks") for path in (ROOT / room).rglob("*.py"))
@@ -95,7 +95,7 @@ def test_what_some_system_lacks_is_found_unless_it_is_guarded():
 HOLDS = """
 import sys, time
 from pathlib import Path
-from inference.files import alone
+from ssvae.inference.storage.files import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -1,6 +1,7 @@
 """Every posterior is what its docstring says, and can be had in every model.
 
-What stands in `models.posteriors.__all__` is tested here; nothing else has to be said of a new one but its numbers.
+What stands in `ssvae.models.posteriors.__all__` is tested here; nothing else has to be said of a new one but its
+numbers.
 """
 
 import inspect
@@ -10,17 +11,17 @@ import pytest
 import torch
 from test_models import CLASSES, GREY, LATENT, MODELS, SIZES, _images, _observations
 
-import models
-from inference.choices import offered
-from inference.contracts import check_model
-from inference.evaluation import log_weights
-from inference.objective import Objective, Observations, Sizes
-from models import M2, SemiSupervisedModel, posteriors
-from models.likelihoods import Gaussian
-from models.networks import MLP
-from models.posteriors import DiagonalNormal, FixedScaleNormal, FullRankNormal, Posterior
-from models.priors import StandardNormal, VampPrior
-from models.stages import Staged
+from ssvae import models
+from ssvae.inference.command_line.choices import offered
+from ssvae.inference.contracts import check_model
+from ssvae.inference.evaluation import log_weights
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import M2, SemiSupervisedModel, posteriors
+from ssvae.models.likelihoods import Gaussian
+from ssvae.models.networks import MLP
+from ssvae.models.posteriors import DiagonalNormal, FixedScaleNormal, FullRankNormal, Posterior
+from ssvae.models.priors import StandardNormal, VampPrior
+from ssvae.models.stages import Staged
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 POSTERIORS = offered(posteriors, Posterior)

@@ -1,6 +1,7 @@
-"""Every prior keeps the contract, which `inference.contracts` states, and is what its docstring says.
+"""Every prior keeps the contract, which `ssvae.inference.contracts` states, and is what its docstring says.
 
-What stands in `models.priors.__all__` is tested here, and in `tests/test_models.py` and `tests/test_objective.py`.
+What stands in `ssvae.models.priors.__all__` is tested here, and in `tests/test_models.py` and
+`tests/test_objective.py`.
 """
 
 import copy
@@ -10,12 +11,12 @@ import pickle
 import pytest
 import torch
 
-from inference.choices import offered
-from inference.contracts import check_prior
-from models import ADGM, M1, M1M2, M2, priors
-from models.networks import MLP
-from models.normal import diagonal_normal
-from models.priors import (
+from ssvae.inference.command_line.choices import offered
+from ssvae.inference.contracts import check_prior
+from ssvae.models import ADGM, M1, M1M2, M2, priors
+from ssvae.models.networks import MLP
+from ssvae.models.normal import diagonal_normal
+from ssvae.models.priors import (
     ClassConditional,
     ClassPrior,
     GaussianMixture,

@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
-from data import Batches
-from inference import Objective, TrainerOptions
-from inference.checkpoints import read_checkpoint
-from inference.main import main
-from inference.training import _strategy
-from models import M1M2
+from ssvae.data import Batches
+from ssvae.inference import Objective, TrainerOptions
+from ssvae.inference.command_line.main import main
+from ssvae.inference.storage.checkpoints import read_checkpoint
+from ssvae.inference.training.trainer import strategy_of
+from ssvae.models import M1M2
 
 ROOT = Path(__file__).parents[1]
 NONE = torch.empty(0, dtype=torch.int64)
@@ -32,7 +32,11 @@ def together(num_processes, *words):
             *("--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"),
             *words,
         ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "typing"), str(ROOT / "tests")]),
+            "OMP_NUM_THREADS": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -95,7 +99,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     for num_processes in (1, 2):
         folder = tmp_path / str(num_processes)
         folder.mkdir()
-        done(together(num_processes, str(ROOT / "tests" / "together.py"), str(folder), str(num_processes)))
+        done(together(num_processes, str(ROOT / "tests" / "support" / "together.py"), str(folder), str(num_processes)))
         found[num_processes] = [torch.load(folder / f"{rank}.pt") for rank in range(num_processes)]
     (alone,), pair = found[1], found[2]
 
@@ -131,7 +135,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 )
 def test_processes_know_where_a_step_may_leave_networks_out(model, objective, strategy, expected):
     recipe = tiny.recipe(objective=objective, trainer=TrainerOptions(strategy=strategy))
-    assert _strategy(model(), recipe) == expected
+    assert strategy_of(model(), recipe) == expected
 
 
 # The command
@@ -146,7 +150,7 @@ def test_killed_and_resumed_two_processes_end_as_two_that_were_not(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     program = str(tmp_path / "fit.py")
     Path(program).write_text(
-        "import sys\nfrom inference.main import main\nstatus = main(sys.argv[1:])\n"
+        "import sys\nfrom ssvae.inference.command_line.main import main\nstatus = main(sys.argv[1:])\n"
         "import torch\nassert not torch.distributed.is_initialized()\nsys.exit(status)\n"
     )
     killed = together(2, program, "fit", *SMALL, "--folder=killed")

@@ -13,13 +13,14 @@ import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from data import Arrays, Batches
-from inference import evaluate, evaluation, fit
-from inference.evaluation import class_probabilities, log_weights, seeded
-from inference.recipe import Recipe, TrainerOptions
-from inference.training import Training
-from inference.weights import pareto_k
-from models import (
+from ssvae.data import Arrays, Batches
+from ssvae.inference import evaluate, fit
+from ssvae.inference.evaluation import evaluation, log_weights
+from ssvae.inference.evaluation.diagnostics import pareto_k
+from ssvae.inference.predict import class_probabilities, seeded
+from ssvae.inference.training import Recipe, TrainerOptions
+from ssvae.inference.training.module import Training
+from ssvae.models import (
     ADGM,
     GMVAE,
     M1,
@@ -34,8 +35,8 @@ from models import (
     LadderVAE,
     SparseLabelVAE,
 )
-from models.networks import MLP
-from models.priors import StandardNormal
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 NETWORKS = MLP((4,))
 MODELS = {
@@ -174,7 +175,7 @@ def labels_of(case):
 @given(CASES)
 def test_fit_trains_or_says_what_is_missing(case):
     labels = labels_of(case)
-    with TemporaryDirectory() as above, mock.patch("inference.report.write_report"):
+    with TemporaryDirectory() as above, mock.patch("ssvae.inference.runs.report.write_report"):
         folder = Path(above) / "run"
         options = {"batch_size": case.batch_size, "labelled_batch_size": case.labelled_batch_size, "max_steps": 2}
         data, error = attempt(case.arrays)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 
-from inference import cli
-from inference.main import COMMANDS
-from inference.study.results import from_csv, table
+from ssvae.inference.command_line import choices
+from ssvae.inference.command_line.main import COMMANDS
+from ssvae.inference.study.results import from_csv, table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,7 +38,7 @@ def test_every_subcommand_in_the_readme_exists():
 
 @pytest.mark.parametrize("kind", ["model", "networks"])
 def test_every_choice_of_the_command_line_is_in_the_readmes_tables(kind):
-    for choice in cli.CHOICES[kind]:
+    for choice in choices.CHOICES[kind]:
         assert f"| `{choice.__name__}`" in README, f"{choice.__name__} has no line in the README's table of {kind}"
 
 
@@ -47,7 +47,7 @@ def test_the_readmes_tables_name_parts_that_there_are(kind):
     rows = README.split(f"\n| {kind} | ")[1].split("\n\n")[0]
     named = set(re.findall(r"^\| `(\w+)`(?! for)", rows, re.MULTILINE))
     assert len(named) >= 3
-    assert named <= {choice.__name__ for choice in cli.CHOICES[kind]}
+    assert named <= {choice.__name__ for choice in choices.CHOICES[kind]}
 
 
 def test_every_recipe_is_in_the_readme_and_is_yaml():

@@ -4,13 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from inference.objective import Consistency, Objective, Observations, Sizes
-from inference.schedules import KLWeight
-from models import M2
-from models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic
-from models.networks import MLP, Convolutional
-from models.normal import LogScaleNormal
-from models.priors import (
+from ssvae.inference.objective import Consistency, KLWeight, Objective, Observations, Sizes
+from ssvae.models import M2
+from ssvae.models.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic
+from ssvae.models.networks import MLP, Convolutional
+from ssvae.models.normal import LogScaleNormal
+from ssvae.models.priors import (
     ClassConditional,
     ClassPrior,
     GaussianMixture,

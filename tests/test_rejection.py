@@ -6,14 +6,14 @@ import shutil
 
 import pyro.distributions as dist
 import pytest
-import tiny
 import torch
+from support import tiny
 from torch import nn
 
-from data import Digits
-from inference import fit
-from inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
-from inference.applications.rejection import (
+from ssvae.data import Digits
+from ssvae.inference import fit
+from ssvae.inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
+from ssvae.inference.applications.rejection import (
     Rejection,
     Surprise,
     Threshold,
@@ -24,10 +24,10 @@ from inference.applications.rejection import (
     reclassify,
     surprise,
 )
-from inference.cli import run_command
-from models import GMVAE, M2
-from models.networks import MLP
-from models.priors import SeparatedMeans, StandardNormal
+from ssvae.inference.command_line.commands import run_command
+from ssvae.models import GMVAE, M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import SeparatedMeans, StandardNormal
 
 CLASSES, SIDE = 3, 8
 

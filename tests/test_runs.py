@@ -11,22 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import yaml
 from matplotlib import pyplot
+from support import tiny
 
-import inference.runs
-from data import Digits
-from inference import Objective, figures, fit, load, resume
-from inference.captions import CAPTIONS
-from inference.checkpoints import read_checkpoint
-from inference.runs import baseline_objectives
-from inference.training import train
-from models import M2
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.priors import StandardNormal
+import ssvae.inference.runs.runs
+from ssvae.data import Digits
+from ssvae.inference import Objective, figures, fit, load, resume
+from ssvae.inference.runs import baseline_objectives
+from ssvae.inference.runs.captions import CAPTIONS
+from ssvae.inference.storage.checkpoints import read_checkpoint
+from ssvae.inference.training import train
+from ssvae.models import M2
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 SENTENCE_OF_INTERRUPTION = r"interrupted; ssvae fit --resume .*run goes on from the last epoch that was saved\."
 
@@ -66,7 +66,7 @@ def folder(finished, tmp_path):
 @pytest.fixture
 def without_report(monkeypatch):
     """Pictures take seconds: leave them out."""
-    monkeypatch.setattr("inference.report.write_report", lambda run: None)
+    monkeypatch.setattr("ssvae.inference.runs.report.write_report", lambda run: None)
 
 
 def contents(folder):
@@ -107,9 +107,9 @@ def test_the_baselines_are_the_same_classifier_trained_without_the_generative_te
     for name, objective in baseline_objectives(options()["objective"]).items():
         baseline = m2()
         recipe = {**options(), "objective": objective}
-        train(baseline, digits(), inference.runs._recipe(recipe), tmp_path / name)
+        train(baseline, digits(), ssvae.inference.runs.runs._recipe(recipe), tmp_path / name)
         saved = read_checkpoint(finished.folder / "baselines" / name.replace(" ", "_") / "checkpoints" / "last.ckpt")
-        state = inference.runs._state(saved["state_dict"])
+        state = ssvae.inference.runs.runs._state(saved["state_dict"])
         tiny.assert_same_tensors(state, baseline.state_dict())
         start = m2().state_dict()
         untouched = [key for key in start if not key.startswith("y_encoder")]
@@ -228,7 +228,9 @@ def test_an_interrupted_run_goes_on(finished, tmp_path, monkeypatch, where):
     interrupted = Interrupted(**vars(objective))
     with monkeypatch.context() as patch:
         if left is None:
-            patch.setattr("inference.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(
+                "ssvae.inference.runs.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
         with pytest.raises(KeyboardInterrupt, match=SENTENCE_OF_INTERRUPTION):
             fit(m2(), digits(), folder=str(tmp_path / "run"), **options(objective=interrupted))
     run = resume(str(tmp_path / "run"))
@@ -259,8 +261,8 @@ def test_a_run_that_was_killed_before_its_first_weights_cannot_be_resumed_and_no
 def interrupted_on_arrays(folder, monkeypatch):
     """Train on `tiny.arrays()`, three epochs, until the evaluation, where a user stops it."""
     with monkeypatch.context() as patch:
-        patch.setattr("inference.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt, match=r"interrupted; inference\.resume\('.*run', data\) goes on"):
+        patch.setattr("ssvae.inference.runs.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt, match=r"interrupted; ssvae\.inference\.resume\('.*run', data\) goes on"):
             fit(tiny.m2(), tiny.arrays(), folder=folder, **vars(tiny.recipe()))
 
 
@@ -272,7 +274,7 @@ def test_a_run_on_arrays_goes_on_with_the_same_arrays(tmp_path, monkeypatch):
     run = resume(folder, tiny.arrays())
     tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
     assert run.evaluation.to_dict() == finished.evaluation.to_dict()
-    with pytest.raises(FileExistsError, match=r"inference\.resume\('.*run', data\) goes on with it"):
+    with pytest.raises(FileExistsError, match=r"ssvae\.inference\.resume\('.*run', data\) goes on with it"):
         fit(tiny.m2(), tiny.arrays(), folder=folder, **vars(tiny.recipe()))
 
 
@@ -300,7 +302,7 @@ def test_a_run_on_arrays_does_not_go_on_with_others(tmp_path, monkeypatch, other
 
 def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
     fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "run"), max_epochs=1, batch_size=10, baselines=False)
-    with pytest.raises(ValueError, match=r"run was trained on arrays in memory.*; there inference\.resume\("):
+    with pytest.raises(ValueError, match=r"run was trained on arrays in memory.*; there ssvae\.inference\.resume\("):
         resume(str(tmp_path / "run"))
     assert load(str(tmp_path / "run"), with_data=False).class_names == ("0", "1", "2")
 
@@ -367,14 +369,20 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
         ("- 1", "expected the configuration of a run"),
         ("data: 3", "expected the configuration of a run"),
         ({"data": 3}, "expected a data set in .*; got 3"),
-        ({"data": {"class_path": "models.M2"}}, "expected a data set|image_shape"),
-        ({"data": {"class_path": "data.Nothing"}}, "expected a class that can be imported"),
-        ({"data": {"class_path": "data.Digits", "init_args": {"num_label": 3}}}, "Digits: expected the arguments"),
-        ({"data": {"class_path": "data.Digits", "init_args": {"num_labels": 13}}}, "num_labels: expected a multiple"),
+        ({"data": {"class_path": "ssvae.models.M2"}}, "expected a data set|image_shape"),
+        ({"data": {"class_path": "ssvae.data.Nothing"}}, "expected a class that can be imported"),
+        (
+            {"data": {"class_path": "ssvae.data.Digits", "init_args": {"num_label": 3}}},
+            "Digits: expected the arguments",
+        ),
+        (
+            {"data": {"class_path": "ssvae.data.Digits", "init_args": {"num_labels": 13}}},
+            "num_labels: expected a multiple",
+        ),
         ({"objective": {"alfa": 3}}, "expected options that training takes .* got 'alfa'"),
         ({"objective": 3}, "expected options that training takes .* got 3"),
         ({"max_epochs": "x"}, "expected options that training takes"),
-        ({"model": {"class_path": "models.M2", "init_args": {}}}, r"initial\.ckpt is of another model"),
+        ({"model": {"class_path": "ssvae.models.M2", "init_args": {}}}, r"initial\.ckpt is of another model"),
         ({"model": 3}, r"initial\.ckpt is of another model"),
     ],
 )
@@ -419,13 +427,13 @@ def test_checkpoints_of_other_models_are_refused(folder, tmp_path):
 
 
 def test_data_that_changed_are_refused(folder, monkeypatch):
-    monkeypatch.setattr("inference.runs.build", lambda description: tiny.arrays())
+    monkeypatch.setattr("ssvae.inference.runs.runs.build", lambda description: tiny.arrays())
     with pytest.raises(ValueError, match=r"expected one of a model; .*Arrays"):
         load(str(folder))
 
 
 def test_a_run_of_another_number_of_classes_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("inference.runs._build_data", lambda config, path: tiny.arrays())
+    monkeypatch.setattr("ssvae.inference.runs.runs._build_data", lambda config, path: tiny.arrays())
     for action in (load, resume):
         with pytest.raises(ValueError, match="model: expected one for 3 classes; got one for 10"):
             action(str(folder))

@@ -4,10 +4,10 @@ import pyro
 import torch
 from pyro import poutine
 
-from models import SDGM
-from models.likelihoods import Bernoulli
-from models.networks import MLP
-from models.priors import ClassConditional
+from ssvae.models import SDGM
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional
 
 CLASSES, LATENT, AUXILIARY, BATCH = 3, 2, 4, 5
 IMAGE = (1, 4, 4)

@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.children import Growth
 from benchmarks.watch import Watch
 from benchmarks.whole_files import find_differences, find_torn, leftovers
-from inference.checkpoints import STORY, AtomicCheckpointIO
+from ssvae.inference.storage.checkpoints import STORY, AtomicCheckpointIO
 
 ROWS = "epoch,seconds,loss\n1,0.5,20.25\n2,1.0,19.125\n"
 

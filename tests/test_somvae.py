@@ -5,15 +5,15 @@ import doctest
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import arrays
+from support.tiny import arrays
 
-import models.somvae
-from inference import fit, load
-from inference.objective import Objective, Observations, Sizes
-from models import M2, SOMVAE
-from models.likelihoods import Bernoulli, ContinuousBernoulli
-from models.networks import MLP
-from models.somvae import Codebook
+import ssvae.models.somvae
+from ssvae.inference import fit, load
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import M2, SOMVAE
+from ssvae.models.likelihoods import Bernoulli, ContinuousBernoulli
+from ssvae.models.networks import MLP
+from ssvae.models.somvae import Codebook
 
 CLASSES, LATENT, BATCH = 3, 2, 5
 IMAGE = (1, 4, 4)
@@ -300,7 +300,7 @@ def test_a_saved_run_predicts_the_same_and_draws_its_map(tmp_path):
 
 
 def test_the_docstrings_example_runs():
-    result = doctest.testmod(models.somvae)
+    result = doctest.testmod(ssvae.models.somvae)
     assert (result.attempted, result.failed) == (4, 0)
 
 

@@ -3,15 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import arrays, recipe
+from support.tiny import arrays, recipe
 
-import inference
-from inference.evaluation import class_probabilities, importance_sampling
-from inference.objective import Objective, Observations, Sizes
-from models import M2, SparseLabelVAE
-from models.likelihoods import Bernoulli
-from models.networks import MLP, Convolutional
-from models.priors import ClassConditional, GaussianMixture, StandardNormal, VampPrior
+from ssvae import inference
+from ssvae.inference.evaluation import importance_sampling
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.inference.predict import class_probabilities
+from ssvae.models import M2, SparseLabelVAE
+from ssvae.models.likelihoods import Bernoulli
+from ssvae.models.networks import MLP, Convolutional
+from ssvae.models.priors import ClassConditional, GaussianMixture, StandardNormal, VampPrior
 
 CLASSES, LATENT, BATCH = 3, 2, 5
 IMAGE = (1, 8, 8)

@@ -10,10 +10,17 @@ from test_models import BATCH, COLOUR, GREY, MODELS, NETWORKS
 from test_priors import LOOKS_AT_Y, PRIORS
 from torch import nn
 
-from models import M2
-from models.likelihoods import DiscretizedLogistic, Gaussian
-from models.networks import MLP, Convolutional, Networks
-from models.priors import ClassConditional, ClassPrior, GaussianMixture, NormalizingFlow, StandardNormal, VampPrior
+from ssvae.models import M2
+from ssvae.models.likelihoods import DiscretizedLogistic, Gaussian
+from ssvae.models.networks import MLP, Convolutional, Networks
+from ssvae.models.priors import (
+    ClassConditional,
+    ClassPrior,
+    GaussianMixture,
+    NormalizingFlow,
+    StandardNormal,
+    VampPrior,
+)
 
 # An MLP of i inputs, h hidden units and o outputs has i·h + h + h·o + o parameters, and c·h more with c classes.
 

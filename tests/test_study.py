@@ -15,11 +15,11 @@ import pytest
 import torch
 import yaml
 
-from inference.cli import run_command
-from inference.study import results, work
-from inference.study.plan import read_plan
-from inference.study.results import Result
-from inference.study.work import run_study
+from ssvae.inference.command_line.commands import run_command
+from ssvae.inference.study import results, work
+from ssvae.inference.study.plan import read_plan
+from ssvae.inference.study.results import Result
+from ssvae.inference.study.work import run_study
 
 ROOT = Path(__file__).parents[1]
 STUDY = {
@@ -318,10 +318,17 @@ def test_a_study_killed_in_the_middle_ends_with_the_numbers_of_one_that_was_not(
     assert "| Digits | 20 | M2 |" in (undisturbed / "results.md").read_text()
     assert (undisturbed / "results.png").stat().st_size > 10_000
 
-    words = [sys.executable, "-c", "from inference.main import main; main()", "study", quick_study, "--folder=killed"]
+    words = [
+        sys.executable,
+        "-c",
+        "from ssvae.inference.command_line.main import main; main()",
+        "study",
+        quick_study,
+        "--folder=killed",
+    ]
     second = tmp_path / "killed" / "runs" / "Digits-M2-20-1"
     deadline = time.monotonic() + 120
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing")}
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             while not (second / "checkpoints" / "last.ckpt").exists():

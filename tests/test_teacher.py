@@ -1,11 +1,11 @@
 """The teacher is the running mean of the weights that its pupil had."""
 
-import tiny
 import torch
+from support import tiny
 
-from inference.teacher import average, pupil_of
-from models import M1M2
-from models.networks import MLP
+from ssvae.inference.training.mean_teacher import average, pupil_of
+from ssvae.models import M1M2
+from ssvae.models.networks import MLP
 
 
 def test_a_pupil_begins_as_its_teacher_and_leaves_it_alone():

@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import arrays
+from support.tiny import arrays
 
-from data.torchvision_sets import import_torchvision_datasets
-from inference import fit, load
-from models import M2
-from models.networks import MLP
-from models.torchvision_classifier import Torchvision
+from ssvae.data.torchvision_sets import import_torchvision_datasets
+from ssvae.inference import fit, load
+from ssvae.models import M2
+from ssvae.models.networks import MLP
+from ssvae.models.torchvision_classifier import Torchvision
 
 import_torchvision_datasets()
 import torchvision  # noqa: E402

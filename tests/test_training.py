@@ -9,22 +9,22 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
-import tiny
 import torch
+from support import tiny
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from data import Batches
-from inference import Objective, TrainerOptions
-from inference.alignment import Alignment
-from inference.checkpoints import read_checkpoint
-from inference.evaluation import predict_probabilities
-from inference.objective import Observations, Sizes
-from inference.recipe import Recipe
-from inference.training import Training, check_trainable, epoch_seed, train
-from models import M1M2, DistilledM1, DistilledM2
-from models.networks import MLP, Network
-from models.priors import StandardNormal
+from ssvae.data import Batches
+from ssvae.inference import Objective, TrainerOptions
+from ssvae.inference.objective import Observations, Sizes
+from ssvae.inference.objective.alignment import Alignment
+from ssvae.inference.predict import predict_probabilities
+from ssvae.inference.storage.checkpoints import read_checkpoint
+from ssvae.inference.training import Recipe, check_trainable, train
+from ssvae.inference.training.module import Training, epoch_seed
+from ssvae.models import M1M2, DistilledM1, DistilledM2
+from ssvae.models.networks import MLP, Network
+from ssvae.models.priors import StandardNormal
 
 
 class Watching(StandardNormal):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from inference.objective import Objective, Observations, Sizes
-from models import GMVAE, M2
-from models.networks import MLP
-from models.priors import SeparatedMeans, StandardNormal
+from ssvae.inference.objective import Objective, Observations, Sizes
+from ssvae.models import GMVAE, M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import SeparatedMeans, StandardNormal
 
 CLASSES, IMAGE = 5, (1, 3, 3)
 NETWORKS = MLP(hidden=(6,))
@@ -121,7 +121,7 @@ def test_where_nothing_is_left_to_be_drawn_the_sum_is_exact(model, k):
 
 
 def test_the_schedule_weighs_latent_terms_as_in_the_exact_sum(drawn):
-    from inference import KLWeight
+    from ssvae.inference import KLWeight
 
     model = MODELS["GMVAE"]()
     x = torch.rand(1, *IMAGE)

@@ -4,16 +4,17 @@ import math
 
 import pyro
 import pytest
-import tiny
 import torch
+from support import tiny
 from torch import nn
 
-from data import Arrays
-from inference.training import Training, train
-from models import M1, M2
-from models.likelihoods import Gaussian
-from models.networks import MLP
-from models.priors import ClassConditional, StandardNormal, VampPrior
+from ssvae.data import Arrays
+from ssvae.inference.training import train
+from ssvae.inference.training.module import Training
+from ssvae.models import M1, M2
+from ssvae.models.likelihoods import Gaussian
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassConditional, StandardNormal, VampPrior
 
 IMAGE, CLASSES = (1, 2, 2), 3
 # Distinct images within the range that a logit is taken of.

@@ -26,8 +26,9 @@ COLAB = {
 }
 COLAB_PYTHON = "3.13"
 
-# inference/usage.py finds its sentences in jsonargparse's English: test_cli.py and test_cli_options.py pass with these.
-# Of another version: run them with it, mend usage.py where they fail, and add it here.
+# inference/command_line/error_messages.py finds its sentences in jsonargparse's English: test_cli.py and
+# test_cli_options.py pass with these. Of another version: run them with it, mend usage.py where they fail, and add it
+# here.
 KNOWN_TO_USAGE = {"4.52", "4.53"}
 
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inference.applications.rejection import REJECTED, Rejection, measures, surprise
-from inference.evaluation import device_of, evaluating, seeded
-from models import SemiSupervisedModel
+from ssvae.inference.applications.rejection import REJECTED, Rejection, measures, surprise
+from ssvae.inference.predict import device_of, evaluating, seeded
+from ssvae.models import SemiSupervisedModel
 
 _AT_ONCE = 500
 _TARGETS = 9

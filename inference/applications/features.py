@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data import ImageData
-from inference.evaluation import latent_means
-from models import SemiSupervisedModel
+from ssvae.data import ImageData
+from ssvae.inference.predict import latent_means
+from ssvae.models import SemiSupervisedModel
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Generated images, judged by a classifier that has seen all labels and none of them."""
 
-import inference.environment  # noqa: F401  # isort: skip  (before torchmetrics)
+import ssvae.inference.environment  # noqa: F401  # isort: skip  (before torchmetrics)
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from data import ImageData
-from inference.evaluation import device_of, evaluating, seeded
-from inference.objective import Objective
-from inference.recipe import Recipe, TrainerOptions
-from inference.training import train
-from models import M2, SemiSupervisedModel
-from models.networks import MLP, SMALLEST_IMAGE, Convolutional, Networks
+from ssvae.data import ImageData
+from ssvae.inference.objective.objective import Objective
+from ssvae.inference.predict import device_of, evaluating, seeded
+from ssvae.inference.training.recipe import Recipe, TrainerOptions
+from ssvae.inference.training.training import train
+from ssvae.models import M2, SemiSupervisedModel
+from ssvae.models.networks import MLP, SMALLEST_IMAGE, Convolutional, Networks
 
 _AT_ONCE = 500
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import torch
 
-from data import Arrays, ImageData
-from inference.calibration import Calibration, calibrate
-from inference.description import build, describe
-from inference.evaluation import device_of, evaluating, predict_probabilities, seeded
-from inference.objective import Objective
-from inference.recipe import Recipe
-from inference.training import train
-from models import SemiSupervisedModel
+from ssvae.data import Arrays, ImageData
+from ssvae.inference.evaluation.calibration import Calibration, calibrate
+from ssvae.inference.objective.objective import Objective
+from ssvae.inference.predict import device_of, evaluating, predict_probabilities, seeded
+from ssvae.inference.storage.description import build, describe
+from ssvae.inference.training.recipe import Recipe
+from ssvae.inference.training.training import train
+from ssvae.models import SemiSupervisedModel
 
 _STEPS = 1000
 

@@ -11,7 +11,7 @@ variance, as theirs is. Thresholds are quantiles over validation images that are
 that share of ordinary images passes each of them.
 
 That detects weak attacks and images of another kind. It does not resist an attack that knows the thresholds, whose
-images are wrong and accepted: see `inference.applications.attacks.adaptive`.
+images are wrong and accepted: see `ssvae.inference.applications.attacks.adaptive`.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data import ImageData
-from inference.evaluation import device_of, evaluating, seeded
-from models import SemiSupervisedModel
+from ssvae.data import ImageData
+from ssvae.inference.predict import device_of, evaluating, seeded
+from ssvae.models import SemiSupervisedModel
 
 REJECTED = -1
 

@@ -1,16 +1,16 @@
 """The contracts of priors and models, checked: also of one that was just written in a notebook.
 
 Example:
-    >>> from inference.contracts import check_prior
-    >>> from models.priors import StandardNormal
+    >>> from ssvae.inference.contracts import check_prior
+    >>> from ssvae.models.priors import StandardNormal
     >>> for rule in check_prior(StandardNormal(latent_dim=2))[-2:]:
     ...     print(rule)
     a trained model can be copied, and the copy is its own
     log p(z) has a gradient in z and in every parameter
 """
 
-from inference.contracts.models import check_model
-from inference.contracts.priors import check_prior
-from inference.contracts.rules import ContractError
+from ssvae.inference.contracts.models import check_model
+from ssvae.inference.contracts.priors import check_prior
+from ssvae.inference.contracts.rules import ContractError
 
 __all__ = ["ContractError", "check_model", "check_prior"]

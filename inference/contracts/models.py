@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from inference.contracts.rules import (
+from ssvae.inference.contracts.rules import (
     ContractError,
     check_arguments,
     check_copy,
@@ -21,10 +21,11 @@ from inference.contracts.rules import (
     expect,
     learned,
 )
-from inference.evaluation import importance_sampling, seeded
-from inference.objective import Objective, Observations, Sizes
-from models import SemiSupervisedModel
-from models.stages import Staged, TakesStock
+from ssvae.inference.evaluation.evaluation import importance_sampling
+from ssvae.inference.objective.objective import Objective, Observations, Sizes
+from ssvae.inference.predict import seeded
+from ssvae.models import SemiSupervisedModel
+from ssvae.models.stages import Staged, TakesStock
 
 _PLATE = "images"
 
@@ -37,7 +38,7 @@ class _Batch(NamedTuple):
 
 
 def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
-    """Check that a model keeps its contract, which `models.SemiSupervisedModel` states.
+    """Check that a model keeps its contract, which `ssvae.models.SemiSupervisedModel` states.
 
     A copy of the model meets a few random images. The model itself, torch's random state and Pyro's store stay as
     they are.
@@ -61,7 +62,7 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
     for method, kind in {"advance": Staged, "take_stock": TakesStock}.items():
         if hasattr(model, method) and not isinstance(model, kind):
             raise ContractError(
-                f"{name}: expected a model with {method!r} to inherit from models.stages.{kind.__name__}, "
+                f"{name}: expected a model with {method!r} to inherit from ssvae.models.stages.{kind.__name__}, "
                 "or nothing calls it; got another."
             )
     with checking(name, "a model can be copied"):

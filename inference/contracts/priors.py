@@ -10,7 +10,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from inference.contracts.rules import (
+from ssvae.inference.contracts.rules import (
     ContractError,
     check_arguments,
     check_copy,
@@ -21,10 +21,10 @@ from inference.contracts.rules import (
     expect,
     learned,
 )
-from inference.evaluation import seeded
-from models import M2
-from models.networks import MLP
-from models.priors import ClassPrior, Prior
+from ssvae.inference.predict import seeded
+from ssvae.models import M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import ClassPrior, Prior
 
 _IMAGE_SHAPE = (1, 8, 8)
 _LATENT = 2
@@ -41,7 +41,7 @@ _STEP = 1e-6  # by which it is, in float64
 
 
 def check_prior(prior: Prior, num_classes: int = 3) -> tuple[str, ...]:
-    """Check that a prior keeps its contract, which `models.priors.Prior` states.
+    """Check that a prior keeps its contract, which `ssvae.models.priors.Prior` states.
 
     A copy of the prior is put into a small M2, and its parameters are moved away from where they started, so that
     what holds there only does not pass. Its density is integrated over a grid, and compared with its samples. The

@@ -8,8 +8,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from inference.description import describe
-from inference.evaluation import seeded
+from ssvae.inference.predict import seeded
+from ssvae.inference.storage.description import describe
 
 _PLACES = 10  # at which a gradient may be other than zero
 

@@ -8,10 +8,11 @@ import pyro
 import torch
 from torch import Tensor
 
-from inference.evaluation import class_probabilities, device_of, evaluating, log_weights, seeded
-from inference.runs import Run
-from inference.weights import FEWEST_SAMPLES, effective_samples, pareto_k
-from models import SemiSupervisedModel
+from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, effective_samples, pareto_k
+from ssvae.inference.evaluation.evaluation import log_weights
+from ssvae.inference.predict import class_probabilities, device_of, evaluating, seeded
+from ssvae.inference.runs.run import Run
+from ssvae.models import SemiSupervisedModel
 
 SURE = 0.9
 """From which probability on an answer is one class."""
@@ -73,7 +74,7 @@ class Answer:
 def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
     """Ask a run about one image.
 
-    As in `inference.evaluation`, q(y|x) sees pixels in grey and p(x|y, z) what the model saw in training; only
+    As in `ssvae.inference.evaluation`, q(y|x) sees pixels in grey and p(x|y, z) what the model saw in training; only
     that here binarised pixels are not drawn but cut at 0.5, and the samples' seed is fixed: the same image has
     the same answer.
 
@@ -109,7 +110,8 @@ def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
 def estimate_posterior(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> Posterior:
     """Estimate p(y|x) and log p(x) by importance sampling from the guide, with standard errors.
 
-    `inference.evaluation.importance_sampling` fits its proposal to the image, which takes too long for a stroke of a
+    `ssvae.inference.evaluation.importance_sampling` fits its proposal to the image, which takes too long for a stroke
+    of a
     pen: so here a k̂ above 0.7 is more frequent, and the page says where it is.
 
     The errors are the jackknife's, which leaves out one sample at a time (Efron and Stein 1981, "The jackknife

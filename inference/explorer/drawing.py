@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from models.networks import ImageShape
+from ssvae.models.networks import ImageShape
 
 Stroke = Sequence[tuple[float, float]]
 """Points (x, y) from the top left, in units of the canvas's side."""

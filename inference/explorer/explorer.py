@@ -5,11 +5,11 @@ from functools import cached_property
 
 from torch import Tensor
 
-from inference.explorer.answers import Answer, answer
-from inference.explorer.drawing import DrawingStyle, Stroke
-from inference.explorer.latent import LatentMap, decode_point, latent_map, sample_class
-from inference.explorer.uploads import read_upload
-from inference.runs import Run
+from ssvae.inference.explorer.answers import Answer, answer
+from ssvae.inference.explorer.drawing import DrawingStyle, Stroke
+from ssvae.inference.explorer.latent import LatentMap, decode_point, latent_map, sample_class
+from ssvae.inference.explorer.uploads import read_upload
+from ssvae.inference.runs.run import Run
 
 
 class Explorer:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inference.evaluation import device_of, evaluating, latent_means, seeded
-from inference.runs import Run
+from ssvae.inference.predict import device_of, evaluating, latent_means, seeded
+from ssvae.inference.runs.run import Run
 
 MAPPED_IMAGES = 2000
 

@@ -36,12 +36,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
-from inference.explorer.answers import Answer, Posterior, in_words
-from inference.explorer.drawing import Stroke
-from inference.explorer.explorer import Explorer, distinct_names
-from inference.explorer.uploads import MOST_BYTES
-from inference.figures import COLOURS
-from inference.weights import K_LIMIT
+from ssvae.inference.evaluation.diagnostics import K_LIMIT
+from ssvae.inference.explorer.answers import Answer, Posterior, in_words
+from ssvae.inference.explorer.drawing import Stroke
+from ssvae.inference.explorer.explorer import Explorer, distinct_names
+from ssvae.inference.explorer.uploads import MOST_BYTES
+from ssvae.inference.figures.style import COLOURS
 
 MOST_SAMPLES = 100
 

@@ -13,9 +13,9 @@ from itertools import combinations
 import torch
 import uvicorn
 
-from inference.explorer.explorer import Explorer, check_comparable
-from inference.explorer.server import create_app
-from inference.runs import Run
+from ssvae.inference.explorer.explorer import Explorer, check_comparable
+from ssvae.inference.explorer.server import create_app
+from ssvae.inference.runs.run import Run
 
 
 def listen(host: str, port: int) -> socket.socket:

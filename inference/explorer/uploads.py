@@ -6,8 +6,8 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from data.image_files import PixelsError, fit_image
-from models.networks import ImageShape
+from ssvae.data.image_files import PixelsError, fit_image
+from ssvae.models.networks import ImageShape
 
 MOST_BYTES = 5 * 10**6
 LARGEST_SIDE = 4096

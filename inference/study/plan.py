@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.yaml_files import read_yaml
+from ssvae.data.yaml_files import read_yaml
 
 _SECTIONS = ("data", "models", "labels", "seeds", "options", "published")
 _HERE = ("--data.root", "--data.download", "--folder", "--trainer.progress_bar")

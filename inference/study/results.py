@@ -11,12 +11,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from inference import figures
-from inference.files import write_atomically
-from inference.report import WARNED_FROM, save_picture
-from inference.study.plan import Cell, Plan
-from inference.study.work import RUNS, is_done
-from inference.weights import K_LIMIT
+from ssvae.inference import figures
+from ssvae.inference.evaluation.diagnostics import K_LIMIT
+from ssvae.inference.runs.report import WARNED_FROM, save_picture
+from ssvae.inference.storage.files import write_atomically
+from ssvae.inference.study.plan import Cell, Plan
+from ssvae.inference.study.work import RUNS, is_done
 
 SUPERVISED, CONSISTENCY = "supervised", "consistency alone"
 _PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")

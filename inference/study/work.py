@@ -9,10 +9,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from inference.files import alone, write_atomically
-from inference.report import hardware
-from inference.study.plan import Cell, Plan
-from inference.study.version import code_version, commit
+from ssvae.inference.runs.report import hardware
+from ssvae.inference.storage.files import alone, write_atomically
+from ssvae.inference.study.plan import Cell, Plan
+from ssvae.inference.study.version import code_version, commit
 
 RUNS = "runs"
 

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.part import Part
+from ssvae.models.part import Part
 
 
 class Posterior(Part, nn.Module, ABC):
@@ -20,7 +20,7 @@ class Posterior(Part, nn.Module, ABC):
     2. Return from `forward` a distribution with ``event_shape == (latent_dim,)`` whose batch_shape is that of the
        numbers but the last: (batch,), or (classes, batch) where the class is enumerated. It has a `mean` and `rsample`,
        through which the gradient reaches the encoder. The encoder's numbers are any real ones: keep scales positive
-       and bounded by `models.likelihoods.bounded`.
+       and bounded by `ssvae.models.likelihoods.bounded`.
     3. Return from `transform` what that distribution draws for a given noise.
     4. Write `mixture` too, if many components are scored faster than one by one, and `example`, if the constructor
        needs arguments.

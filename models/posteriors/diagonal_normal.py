@@ -3,10 +3,10 @@
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.likelihoods import bounded
-from models.mixture import NormalMixture
-from models.normal import diagonal_normal
-from models.posteriors.base import Posterior
+from ssvae.models.likelihoods import bounded
+from ssvae.models.mixture import NormalMixture
+from ssvae.models.normal import diagonal_normal
+from ssvae.models.posteriors.base import Posterior
 
 
 class DiagonalNormal(Posterior):
@@ -16,7 +16,7 @@ class DiagonalNormal(Posterior):
 
     Example:
         >>> import torch
-        >>> from models.posteriors import DiagonalNormal
+        >>> from ssvae.models.posteriors import DiagonalNormal
         >>> posterior = DiagonalNormal()
         >>> q = posterior(torch.zeros(4, posterior.num_parameters(latent_dim=2)))
         >>> q.batch_shape, q.event_shape

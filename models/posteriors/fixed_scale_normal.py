@@ -7,9 +7,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.mixture import NormalMixture
-from models.normal import LogScaleNormal
-from models.posteriors.base import Posterior
+from ssvae.models.mixture import NormalMixture
+from ssvae.models.normal import LogScaleNormal
+from ssvae.models.posteriors.base import Posterior
 
 
 class FixedScaleNormal(Posterior):

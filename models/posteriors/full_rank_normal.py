@@ -8,9 +8,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.likelihoods import bounded
-from models.normal import HALF_LOG_TWO_PI
-from models.posteriors.base import Posterior
+from ssvae.models.likelihoods import bounded
+from ssvae.models.normal import HALF_LOG_TWO_PI
+from ssvae.models.posteriors.base import Posterior
 
 
 class _TriangularNormal(dist.MultivariateNormal):
@@ -56,7 +56,7 @@ class FullRankNormal(Posterior):
     / 2 numbers for each image and an inner product of as many with ε: for tens of dimensions, not hundreds.
 
     Example:
-        >>> from models import M2, posteriors, priors
+        >>> from ssvae.models import M2, posteriors, priors
         >>> m2 = M2((1, 8, 8), 10, prior=priors.StandardNormal(5), posterior=posteriors.FullRankNormal())
         >>> m2.posterior.num_parameters(latent_dim=5)
         20

@@ -8,9 +8,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.part import Part
-from models.posteriors import AmortizedPosterior
-from models.priors.classes import ClassPrior
+from ssvae.models.part import Part
+from ssvae.models.posteriors import AmortizedPosterior
+from ssvae.models.priors.classes import ClassPrior
 
 
 class Prior(Part, nn.Module, ABC):
@@ -25,7 +25,8 @@ class Prior(Part, nn.Module, ABC):
        returns the mixture over the classes, Σ_y p(y) p(z | y), by `log_p_y`. Say so: ``is_class_conditional = True``.
     3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
     4. If it is to start from the data, say so by `start_size` and `start_from`.
-    5. Let `inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples what
+    5. Let `ssvae.inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples
+    what
        it scores, its density integrates to one, every parameter learns.
     6. To keep it, say in `example` how a small one is made, and add it to ``models/priors/__init__.py``. The tests,
        `ssvae fit --help` and ``--model.prior`` take it from there; a package of your own registers it by the entry
@@ -113,8 +114,8 @@ class Prior(Part, nn.Module, ABC):
     def start_from(self, x: Tensor, y: Tensor | None = None) -> None:
         """Start from training images, once before the first step; most priors have no use for them.
 
-        `inference.training.train` calls it, but not where a run goes on from a checkpoint. A training loop of your own
-        calls ``model.prior.start_from(x, y)``.
+        `ssvae.inference.training.train` calls it, but not where a run goes on from a checkpoint. A training loop of
+        your own calls ``model.prior.start_from(x, y)``.
 
         Args:
             x: Images (images, channels, height, width), pixels in [0, 1].

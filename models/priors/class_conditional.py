@@ -5,10 +5,10 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.likelihoods import bounded
-from models.mixture import NormalMixture
-from models.posteriors import AmortizedPosterior
-from models.priors.base import Prior, check_components, check_latent_dim, spread
+from ssvae.models.likelihoods import bounded
+from ssvae.models.mixture import NormalMixture
+from ssvae.models.posteriors import AmortizedPosterior
+from ssvae.models.priors.base import Prior, check_components, check_latent_dim, spread
 
 
 class ClassConditional(Prior):

@@ -6,9 +6,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.likelihoods import bounded
-from models.mixture import NormalMixture
-from models.priors.base import Prior, check_components, check_latent_dim, spread
+from ssvae.models.likelihoods import bounded
+from ssvae.models.mixture import NormalMixture
+from ssvae.models.priors.base import Prior, check_components, check_latent_dim, spread
 
 
 class GaussianMixture(Prior):

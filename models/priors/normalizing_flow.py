@@ -8,7 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.priors.base import Prior, check_latent_dim
+from ssvae.models.priors.base import Prior, check_latent_dim
 
 
 class NormalizingFlow(Prior):

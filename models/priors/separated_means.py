@@ -7,9 +7,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.mixture import NormalMixture
-from models.posteriors import AmortizedPosterior
-from models.priors.base import Prior, check_latent_dim
+from ssvae.models.mixture import NormalMixture
+from ssvae.models.posteriors import AmortizedPosterior
+from ssvae.models.priors.base import Prior, check_latent_dim
 
 
 class SeparatedMeans(Prior):

@@ -5,8 +5,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from models.normal import UnitNormal
-from models.priors.base import Prior, check_latent_dim
+from ssvae.models.normal import UnitNormal
+from ssvae.models.priors.base import Prior, check_latent_dim
 
 
 class StandardNormal(Prior):

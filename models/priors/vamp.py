@@ -6,8 +6,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from models.posteriors import AmortizedPosterior
-from models.priors.base import Prior, check_components, check_latent_dim
+from ssvae.models.posteriors import AmortizedPosterior
+from ssvae.models.priors.base import Prior, check_components, check_latent_dim
 
 _DARKEST = 0.01  # of a pixel at the start, whose logit is finite and can still be learned
 _NOISE = 0.1

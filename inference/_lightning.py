@@ -1,0 +1,58 @@
+"""Lightning, imported in this one place: after the environment is ready, and without its advice and its filters."""
+
+import ssvae.inference.environment  # noqa: F401  # isort: skip  (before lightning)
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning.pytorch as lightning
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+__all__ = [
+    "CUDAAccelerator",
+    "Callback",
+    "Checkpoint",
+    "MisconfigurationException",
+    "Precision",
+    "SIGTERMException",
+    "TQDMProgressBar",
+    "TensorBoardLogger",
+    "TorchCheckpointIO",
+    "lightning",
+    "quiet",
+    "rank_zero_only",
+]
+
+# joblib hands the warning filters to its worker processes, which import the filters' classes before anything else: with
+# Lightning's own among them, they would import Lightning before `ssvae.inference.environment` could make that possible.
+warnings.filters[:] = [each for each in warnings.filters if not each[2].__module__.startswith("lightning")]  # type: ignore[index]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep from the user Lightning's advice about devices and data loaders, which does not apply here.
+
+    And Pyro's warning of a NaN, upon which training stops with a sentence of its own.
+    """
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message="Encountered NaN")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,71 @@
+"""The classes that can be named on the command line: what the packages offer, and what other packages register.
+
+A package registers a class by an entry point of its own, under the class's name, in its pyproject.toml:
+
+    [project.entry-points."ssvae.priors"]
+    Theirs = "their_package:Theirs"
+
+The groups are ssvae.models, ssvae.priors, ssvae.posteriors and ssvae.likelihoods.
+"""
+
+import warnings
+from importlib.metadata import entry_points
+from inspect import isabstract
+from types import ModuleType
+
+from ssvae import models
+from ssvae.data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageFolder, NumpyFiles, SmallNORB
+from ssvae.models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, posteriors, priors
+from ssvae.models.torchvision_classifier import Torchvision
+
+
+def offered(package: ModuleType, kind: type) -> tuple[type, ...]:
+    """Return the classes of a kind that can be made, of those that a package offers by its ``__all__``."""
+    found = [getattr(package, name) for name in package.__all__]
+    return tuple(each for each in found if _is_of(kind, each))
+
+
+def registered(group: str, kind: type) -> tuple[type, ...]:
+    """Return the classes of a kind that other packages register by entry points of a group.
+
+    One that cannot be loaded is left out, and a warning says why: what does not need it goes on.
+    """
+    found = []
+    for each in entry_points(group=group):
+        try:
+            loaded = each.load()
+        except Exception as error:  # whatever the other package raises when it is imported
+            warnings.warn(f"{group}: expected a class at {each.value}; got {error!r}. It is left out.", stacklevel=2)
+            continue
+        if _is_of(kind, loaded):
+            found.append(loaded)
+        else:
+            expected = f"a class that inherits from {kind.__name__} and has no abstract method"
+            warnings.warn(f"{group}: expected {expected}; got {each.value}. It is left out.", stacklevel=2)
+    return tuple(found)
+
+
+def _is_of(kind: type, thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, kind) and not isabstract(thing)
+
+
+_DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
+_NETWORKS = offered(networks, networks.Networks)
+CHOICES: dict[str, tuple[type, ...]] = {
+    "data": _DATA,
+    "other": _DATA,
+    "source": _DATA,
+    "target": _DATA,
+    "model": offered(models, SemiSupervisedModel) + registered("ssvae.models", SemiSupervisedModel),
+    "prior": offered(priors, priors.Prior) + registered("ssvae.priors", priors.Prior),
+    "posterior": offered(posteriors, posteriors.Posterior) + registered("ssvae.posteriors", posteriors.Posterior),
+    "likelihood": offered(likelihoods, likelihoods.Likelihood)
+    + registered("ssvae.likelihoods", likelihoods.Likelihood),
+    "networks": _NETWORKS,
+    "classifier": (*_NETWORKS, Torchvision),
+    "inner_networks": _NETWORKS,
+    "discriminators": _NETWORKS,
+    "class_prior": (priors.ClassPrior,),
+    "feature_classifier": offered(feature_classifiers, feature_classifiers.FeatureClassifier),
+}
+"""What can be named after --data, --model, --model.prior, …; any other class by its import path."""

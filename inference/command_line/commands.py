@@ -1,0 +1,474 @@
+"""The command line: the only place where names become objects."""
+
+import argparse
+import csv
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+
+from ssvae.data import ImageData
+from ssvae.data.domain_adaptation import like
+from ssvae.data.labels import check_count
+from ssvae.inference import runs
+from ssvae.inference.command_line.choices import CHOICES
+from ssvae.inference.command_line.options import suggest
+from ssvae.inference.command_line.parsing import (
+    UsageError,
+    check_config,
+    check_spaces,
+    chosen_by,
+    classes_named,
+    given_options,
+    known_options,
+    names_of,
+    parse,
+    run_parser,
+)
+from ssvae.inference.command_line.recipes import find_recipes, recipe_first, recipe_name
+from ssvae.inference.storage.description import build, build_fields
+from ssvae.inference.training.processes import is_first
+from ssvae.inference.training.recipe import Recipe, TrainerOptions
+from ssvae.models import SemiSupervisedModel
+
+USAGE_ERROR, FAILURE = 2, 1
+
+_LONGEST_SENTENCE = 1000
+"""Characters; a sentence may quote what a file says."""
+
+
+_INK = "ssvae.models.likelihoods.ExpectedBernoulli"
+_OF_RUN = ("--config", "--recipe", "--resume", "--folder", "--baselines", "--print_config", "--data", "--model")
+"""The options of `ssvae fit` that belong to no class."""
+
+
+class StudyError(Exception):
+    """A study of which some runs failed; each has said why."""
+
+
+def run_command(command: str, arguments: list[str]) -> int:
+    """Run a subcommand and turn what goes wrong into one sentence and an exit status.
+
+    Args:
+        command: The name of one of the functions below: "fit", "evaluate", …
+        arguments: The words after it.
+
+    Returns:
+        0; 2 where the command or its input cannot be used; 1 where something failed on the way.
+    """
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "fit": fit,
+        "evaluate": evaluate,
+        "generate": generate,
+        "classify": classify,
+        "explore": explore,
+        "features": features,
+        "judge": judge,
+        "augment": augment,
+        "attack": attack,
+        "study": study,
+    }
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name of a file that is not in UTF-8 keeps its bytes.
+        sys.stdout.reconfigure(errors="surrogateescape")
+    try:
+        return _attempt(commands[command], command, arguments)
+    except KeyboardInterrupt as error:
+        return _say(command, str(error) or "interrupted.", FAILURE)
+
+
+def _attempt(function: Callable[[list[str]], None], command: str, arguments: list[str]) -> int:
+    try:
+        check_spaces(arguments)
+        function(arguments)
+    except OSError as error:
+        if error.errno is None:  # one of this project's sentences: what was named is not there
+            return _say(command, error, USAGE_ERROR)
+        where = f": {error.filename}" if error.filename else ""
+        return _say(command, f"{error.strerror}{where}", FAILURE)
+    except (UsageError, ValueError, TypeError) as error:
+        return _say(command, error, USAGE_ERROR)
+    except (FloatingPointError, StudyError) as error:
+        return _say(command, error, FAILURE)
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for this on a CPU.
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
+            raise
+        return _say(command, "memory: expected room for the sizes that were asked for; got none.", FAILURE)
+    return 0
+
+
+def _say(command: str, message: object, status: int) -> int:
+    sentence = " ".join(str(message).split())
+    shortened = sentence if len(sentence) <= _LONGEST_SENTENCE else f"{sentence[:_LONGEST_SENTENCE]} …"
+    print(f"ssvae {command}: {shortened}", file=sys.stderr)
+    return status
+
+
+def fit(arguments: list[str]) -> None:
+    """`ssvae fit`: train a model and its baselines, evaluate, and write a run folder."""
+    if {"-h", "--help"} & set(arguments):
+        shown = help_of_fit([word for word in arguments if word not in ("-h", "--help")])
+        shown.print_help()
+        shown.exit()
+    from ssvae.inference.runs.report import result
+
+    given = given_options(arguments)
+    if "--resume" in given:
+        if others := [option for option in given if option != "--resume"]:
+            raise UsageError(
+                f"{others[0]}: expected no option beside --resume, which goes on as the run began; got one."
+            )
+        run = runs.resume(parse(_resume_parser(), arguments).resume)
+    else:
+        words = recipe_first(arguments)
+        check_config(given.get("--config", ""))
+        run = _fit_anew(parse(fit_parser(), words), given)
+    if is_first():
+        print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
+
+
+def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
+    """Make the objects that the options name, and train; `given` are the options that the user typed."""
+    if options.data is None:
+        raise UsageError("--data: expected a data set, by --data or in the --config file; got none.")
+    description = options.as_dict()
+    check_count("seed", options.seed)
+    # Before the model is made, so that the seed decides its initial weights too.
+    torch.manual_seed(options.seed)
+    data = build(description["data"])
+    of_data = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    of_model = description["model"]
+    chosen = {"--config", "--data.binarise", "--model.likelihood"} & given.keys()
+    likelihood = of_model.get("init_args", {}).get("likelihood") or {}
+    ink = data.binarise or likelihood.get("class_path") == _INK
+    if ink and data.image_shape[0] == 3 and not chosen:
+        # A recipe's zeros and ones are for ink on paper; of colours they would leave eight.
+        data.binarise = False
+        of_model["init_args"]["likelihood"] = {"class_path": "ssvae.models.likelihoods.ContinuousBernoulli"}
+    model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
+    recipe = build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__})
+    if not {"--batch_size", "--config"} & given.keys() and data.num_unlabelled:
+        # A recipe is for data sets of any size.
+        recipe["batch_size"] = min(recipe["batch_size"], data.num_unlabelled)
+    return runs.fit(model, data, folder=options.folder, baselines=options.baselines, **recipe)
+
+
+def fit_parser() -> ArgumentParser:
+    """Return the parser of `ssvae fit`, whose options are the constructors' arguments."""
+    parser = ArgumentParser(
+        prog="ssvae fit",
+        description="Train a semi-supervised VAE and its baselines, evaluate them, and write a run folder.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="options from a file, such as a run's config.yaml")
+    parser.add_argument(
+        "--recipe",
+        help=f"options to start from: {', '.join(find_recipes())}, or none; others override them (default: the "
+        "model's own, or few_labels; demo for Digits)",
+    )
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; takes no other option")
+    parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
+    parser.add_argument("--baselines", type=bool, default=True, help="whether to train the baselines too")
+    parser.add_subclass_arguments(ImageData, "data", help=f"the images: {names_of('data')} (default: Digits)")
+    # The model's sizes are the data's.
+    parser.add_subclass_arguments(
+        SemiSupervisedModel, "model", skip={"image_shape", "num_classes"}, help=f"the model: {names_of('model')}"
+    )
+    parser.add_class_arguments(Recipe)
+    parser.set_defaults({"model": {"class_path": "ssvae.models.M2"}})
+    return parser
+
+
+def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
+    """Return the help of `ssvae fit`: the options of what is chosen, and what they are as things stand.
+
+    Args:
+        arguments: The words that choose, such as --model GMVAE, and say what other options are.
+    """
+    from ssvae.inference.command_line.fit_help import fit_help
+
+    words, given = recipe_first(arguments), given_options(arguments)
+    check_config(given.get("--config", ""))
+    parser = fit_parser()
+    chosen = chosen_by(words)
+    needed = [
+        option
+        for option in known_options(parser, chosen, others=False)
+        if option.owner is not ArgumentParser and option.parameter.default is Parameter.empty
+        if not {option.path, "--config"} & given.keys()
+    ]
+    # Without them the parser would not say what the others are.
+    stand_ins = [f"{option.path}={'Digits' if option.part else 'NAME'}" for option in needed]
+    flat = vars(parse(parser, [*words, *stand_ins]).as_flat())
+    values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
+    for option in needed:
+        values = {path: value for path, value in values.items() if not f"{path}.".startswith(f"{option.path}.")}
+    chosen = classes_named(values)
+    of_run = [action for action in parser._actions if {*action.option_strings} & set(_OF_RUN)]
+    options = [option for option in known_options(parser, chosen, others=False) if option.owner is not ArgumentParser]
+    source = "the file" if "--config" in given else f"the recipe {recipe_name(given)}"
+    names = " and ".join(chosen[path].__name__ for path in ("--data", "--model") if path in chosen)
+    told = (
+        f"{parser.description} These are the options for {names}, with their values by {source} as defaults; "
+        "with --data NAME, --model NAME, --model.prior NAME or another choice beside --help, those for it."
+    )
+    return fit_help(told, of_run, options, values, CHOICES)
+
+
+def _resume_parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="ssvae fit --resume", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--resume", type=str, metavar="RUN", required=True)
+    return parser
+
+
+def evaluate(arguments: list[str]) -> None:
+    """`ssvae evaluate`: accuracy, calibration and log-likelihood of a run, on the test images."""
+    from ssvae.inference.evaluation.evaluation import evaluate as evaluate_model
+    from ssvae.inference.runs.report import evaluation_lines
+    from ssvae.inference.training.trainer import on_accelerator
+
+    parser = run_parser("evaluate", "Accuracy, calibration and log-likelihood of a run, on the test images.")
+    parser.add_argument("--num_samples", type=int, default=100, help="importance samples for each class")
+    parser.add_argument("--num_images", type=int | None, help="test images for them (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples and the binarisation")
+    options = parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    with on_accelerator(run.model, TrainerOptions()):
+        evaluation = evaluate_model(
+            run.model,
+            run.data,
+            num_samples=options.num_samples,
+            num_images=options.num_images,
+            seed=options.seed,
+            progress_bar=True,
+        )
+    print("\n".join(evaluation_lines(evaluation, run.data)))
+
+
+def generate(arguments: list[str]) -> None:
+    """`ssvae generate`: pictures of a run."""
+    from ssvae.inference.runs.report import save_pictures
+
+    parser = run_parser("generate", "Class samples, analogies, reconstructions and latent map of a run.")
+    parser.add_argument("--output", type=str | None, help="folder for the pictures (default: RUN/figures)")
+    parser.add_argument("--num_samples", type=int, default=10, help="samples of each class")
+    parser.add_argument("--tsne", type=bool, default=False, help="map the latent space by t-SNE too")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples")
+    options = parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    output = Path(options.output) if options.output else run.folder / "figures"
+    for path in save_pictures(run, output, num_samples=options.num_samples, tsne=options.tsne, seed=options.seed):
+        print(path)
+
+
+def classify(arguments: list[str]) -> None:
+    """`ssvae classify`: a line of CSV for each image."""
+    from ssvae.data.image_files import find_images, read_image
+    from ssvae.inference.predict import class_probabilities
+
+    parser = run_parser("classify", "One line (CSV) per image: file, class, probability of each class.")
+    parser.add_argument("images", nargs="+", help="image files, and folders of them")
+    options = parse(parser, arguments)
+    run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
+    paths = [path for name in options.images for path in find_images(Path(name))]
+    # Everything is read before anything is printed: no half a table.
+    images = torch.stack([read_image(str(path), run.model.image_shape, bits=run.bits) for path in paths])
+    probabilities = class_probabilities(run.model, images / 255)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "class", *run.class_names])
+    for path, row in zip(paths, probabilities.tolist(), strict=True):
+        writer.writerow([path, run.class_names[row.index(max(row))], *(f"{value:.4f}" for value in row)])
+
+
+def explore(arguments: list[str]) -> None:
+    """`ssvae explore`: a local page, until Ctrl-C."""
+    parser = run_parser("explore", "A local page: draw for a run, walk its latent space, sample, compare two runs.")
+    parser.add_argument("other", nargs="?", help="the folder of a second run, to compare with")
+    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class in an answer")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on; only this machine")
+    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any that is free")
+    parser.add_argument("--open", type=bool, default=True, help="whether to open the page in the browser")
+    options = parse(parser, arguments)
+    try:
+        from ssvae.inference.explorer.answers import check_num_samples
+        from ssvae.inference.explorer.serving import listen, serve
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("starlette", "uvicorn"):
+            raise
+        raise UsageError(
+            f"{package}: expected the packages of the extra `explore`; pip install '.[explore]' installs them."
+        ) from error
+    folders = [folder for folder in (options.run, options.other) if folder is not None]
+    check_num_samples(options.num_samples)
+    # The port first: a run takes seconds to load.
+    with listen(options.host, options.port) as listening:
+        found = [runs.load(folder, checkpoint=options.checkpoint) for folder in folders]
+        serve(found, listening, num_samples=options.num_samples, open_page=options.open)
+
+
+def features(arguments: list[str]) -> None:
+    """`ssvae features`: what a run's latent means tell a simple classifier and a clustering."""
+    from ssvae.inference.applications.features import score_features
+
+    parser = run_parser("features", "Linear probe, nearest neighbours and clustering on the latent means.")
+    parser.add_argument("--seed", type=int, default=0, help="of k-means")
+    options = parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    print(
+        "| on the test images | linear probe | 5 nearest neighbours | k-means | NMI | ARI |\n|---|---|---|---|---|---|"
+    )
+    for name, scores in score_features(run.model, run.data, seed=options.seed).items():
+        shares = (scores.linear_probe, scores.nearest_neighbours, scores.clustering)
+        told = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
+        print(f"| {name} | {told} | {scores.nmi:.3f} | {scores.ari:.3f} |")
+    if scores.linear_probe is None:
+        print("\nk-means alone: the classifiers learn from labelled training images of at least two classes.")
+    else:
+        print(f"\nThe classifiers learned from the {run.data.num_labelled} labelled training images.")
+
+
+def judge(arguments: list[str]) -> None:
+    """`ssvae judge`: class samples in the eyes of a classifier that has seen all labels."""
+    from ssvae.inference.applications.generation import score_generation, train_judge
+
+    parser = run_parser("judge", "Class samples, judged by a classifier that was trained on all labels.")
+    parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
+    parser.add_argument("--max_steps", type=int, default=2000, help="of the judge's training, on 100 images each")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples and the judge")
+    options = parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    data = runs.with_all_labels(run.data)
+    judge, accuracy = train_judge(data, max_steps=options.max_steps, seed=options.seed)
+    found = score_generation(run.model, data, judge, num_samples=options.num_samples, seed=options.seed)
+    print("| images | agreement | diversity | Fréchet distance |\n|---|---|---|---|")
+    for name, scores in found.items():
+        print(f"| {name} | {scores.agreement:.2%} | {scores.diversity:.3f} | {scores.frechet_distance:.3f} |")
+    print(f"\nThe judge puts {accuracy:.2%} of the test images into their class.")
+
+
+def augment(arguments: list[str]) -> None:
+    """`ssvae augment`: a classifier on the labelled images, with class samples beside them and without."""
+    from ssvae.inference.applications.more_images import train_on_samples
+
+    parser = run_parser("augment", "A classifier on the run's labels, with generated training images and without.")
+    parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples, the weights and the batches")
+    options = parse(parser, arguments)
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    assert run.recipe is not None
+    found = train_on_samples(run.model, run.data, run.recipe, num_samples=options.num_samples, seed=options.seed)
+    print("| trained on | accuracy | NLL (nats) | ECE |\n|---|---|---|---|")
+    for name, calibration in found.items():
+        print(f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} |")
+
+
+def attack(arguments: list[str]) -> None:
+    """`ssvae attack`: adversarial images, what is rejected of them, and what the decoder makes of the rejected."""
+    from ssvae.inference import figures
+    from ssvae.inference.applications import attacks, rejection
+    from ssvae.inference.runs.report import save_picture
+
+    parser = run_parser(
+        "attack",
+        "Adversarial test images: accuracy, error and rejection by two thresholds, under attacks that know nothing of "
+        "the thresholds (FGSM, PGD) and under one that does (adaptive).",
+    )
+    parser.add_argument("--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="in [0, 1]")
+    parser.add_argument("--num_images", type=int, default=500, help="test images that are attacked, at most")
+    parser.add_argument("--num_steps", type=int, default=40, help="of projected gradient descent")
+    parser.add_argument("--quantile", type=float, default=0.99, help="of the validation images, that pass a threshold")
+    parser.add_argument("--seed", type=int, default=0, help="of the random starts")
+    parser.add_subclass_arguments(ImageData, "other", required=False, help="another data set, to be rejected too")
+    options = parse(parser, arguments)
+    for epsilon in options.epsilons:
+        attacks.check_strength(epsilon, options.num_steps)
+    if options.num_images < 1:
+        raise ValueError(f"num_images: expected at least 1; got {options.num_images}.")
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    assert run.data is not None
+    model, data = run.model, run.data
+    attacks.check_attackable(model)
+    rule = rejection.fit_rejection(model, data, quantile=options.quantile)
+    x, y = data.pixels(data.test_images[: options.num_images]), data.test_labels[: options.num_images]
+    print("| attack | ε | accuracy | error | rejected | after reclassification | without rejection | AUROC |")
+    print("|---|---|---|---|---|---|---|---|")
+    by_name = attacks.attacks(model, rule, x, y, num_steps=options.num_steps, seed=options.seed)
+    for name, attacked in by_name.items():
+        found = [rejection.measure(model, rule, x, attacked(epsilon), y) for epsilon in options.epsilons]
+        for epsilon, each in zip(options.epsilons, found, strict=True):
+            of, again = each.outcome, each.reclassified
+            print(
+                f"| {name} | {epsilon:g} | {of.accuracy:.1%} | {of.error:.1%} | {of.rejection:.1%} "
+                f"| {again.accuracy:.1%} right, {again.error:.1%} wrong | {each.undefended:.1%} | {each.auroc:.3f} |"
+            )
+        curves = {
+            "accuracy": [each.outcome.accuracy for each in found],
+            "error": [each.outcome.error for each in found],
+            "rejected": [each.outcome.rejection for each in found],
+            "accuracy without rejection": [each.undefended for each in found],
+        }
+        with figures.without_pyplot():
+            axes = figures.rejection_curves(options.epsilons, curves, f"{name}, {len(x):,} test images")
+        save_picture(figures.figure_of(axes), run.folder / "figures" / f"attack_{name.lower()}.png")
+    if options.other is not None:
+        other = build(options.other.as_dict())
+        strange = data.pixels(like(other.test_images[: options.num_images], model.image_shape))
+        seen = rejection.surprise(model, strange)
+        score = rejection.auroc(rule.score(rejection.surprise(model, x)), rule.score(seen))
+        rejected = (rule.score(seen) > 0).double().mean().item()
+        print(f"\n{other.name}: {rejected:.1%} of {len(strange)} test images rejected, AUROC {score:.3f}")
+    print(f"\nCurves: {run.folder / 'figures'}")
+
+
+def study(arguments: list[str]) -> None:
+    """`ssvae study`: do what is left of a study, and write one table of it."""
+    from ssvae.inference.study import results
+    from ssvae.inference.study.plan import read_plan
+    from ssvae.inference.study.work import run_study
+
+    parser = ArgumentParser(
+        prog="ssvae study",
+        description="Models, data, numbers of labels and seeds: a run folder for each, one table, CSV and plot of all. "
+        "Goes on where it was stopped. Options that it does not know are those of `ssvae fit`, for every run.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", help="a YAML file, such as studies/mnist.yaml")
+    parser.add_argument("--folder", type=str | None, default=None, help="default: runs/studies/<name of the file>")
+    parser.add_argument(
+        "--ray", type=str | None, default=None, help="a Ray cluster's address, auto or local; needs ssvae[ray]"
+    )
+    own = [word for word in arguments if re.match(r"(?!--)|--(folder|ray|help|study)\b", word)]
+    more = [word for word in arguments if word not in own]
+    known = known_options(parser, {}) + known_options(fit_parser(), {})
+    for word in more:
+        name = word.partition("=")[0]
+        if "." not in name and name not in {option.path for option in known}:  # those of classes are the runs' affair
+            raise UsageError(f"{name}: expected an option of study or fit; got an unknown one.{suggest(name, known)}")
+    odd = [word for word in more if "=" not in word]
+    if odd:
+        raise UsageError(f"{odd[0]}: expected an option for every run with its value, {odd[0]}=…; got none.")
+    options = parse(parser, own)
+    plan = read_plan(options.study, tuple(more))
+    folder = Path(options.folder or Path("runs") / "studies" / plan.name)
+    # Ctrl-C ends the study and not only the run. A study takes hours: there is a table from the first run on.
+    failed = run_study(
+        plan, folder, lambda words: _attempt(fit, "fit", words) == 0, options.ray, lambda: results.write(plan, folder)
+    )
+    table = results.write(plan, folder)
+    if table is not None:
+        print(f"\n{table}\nTable, CSV and plot: {folder / 'results.md'}, .csv, .png")
+    if failed:
+        raise StudyError(f"{len(failed)} of {len(plan.cells)} runs failed: {', '.join(failed)}.")

@@ -1,0 +1,196 @@
+"""What was wrong with a command, in one sentence: what jsonargparse says in paragraphs."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from inspect import isabstract
+from pathlib import Path
+
+from ssvae.data import ImageData
+from ssvae.inference.command_line.options import Choices, Option, accepted, option_name, suggest
+from ssvae.inference.nearest import asked, hint, one_of
+
+_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list such as [500,500]",
+    "list": "a list such as [0.5,0.5]",
+    "NoneType": "null",
+}
+
+
+def unknown_class(option: str, value: str, choices: Choices) -> str:
+    """Return the sentence for a name that is none of the classes that an option can take."""
+    names = [each.__name__ for each in choices[option_name(option)]]
+    name = value.rpartition(".")[2]
+    return (
+        f"{option}: expected one of {', '.join(names)}, or the import path of another class; got {value!r}."
+        f"{hint(name, names) or asked(_after_another(name, choices))}"
+    )
+
+
+def _after_another(name: str, choices: Choices) -> list[str]:
+    """Return the option at the top, --data or --model, after which a name can stand, with the name."""
+    return [
+        f"--{kind} {each.__name__}" for kind in ("data", "model") for each in choices[kind] if each.__name__ == name
+    ]
+
+
+def explain(message: str, options: Sequence[Option], choices: Choices, typed: Mapping[str, str]) -> str:
+    """Find the sentence in what jsonargparse says.
+
+    Args:
+        message: Its message: a chain of keys and classes, and at its end what is wrong.
+        options: The options there are, also for what is not chosen.
+        choices: The classes that can be named, by the last part of the option.
+        typed: The options that the user typed, with all words after each.
+    """
+    keys = re.findall(r"Parser key \"([\w.]+)\"", message)
+    option = "--" + ".".join(dict.fromkeys(keys))
+    leaf = re.split(r"Parser key \"[\w.]+\":", message)[-1]
+    return (
+        _unknown_option(message, option, options, choices)
+        or _missing_option(message, option, typed)
+        or _bad_file(message)
+        or _bad_class(leaf, option, options, choices)
+        or _bad_value(leaf, option, options, typed)
+        or " ".join(([f"{option}:"] if keys else []) + message.split())[:300]
+    )
+
+
+def _unknown_option(message: str, option: str, options: Sequence[Option], choices: Choices) -> str:
+    found = re.search(
+        r"Option '(?P<one>[\w.-]+)' is not accepted|Group '(?P<group>[\w.]+)' does not accept option '(?P<in>[\w.-]+)'"
+        r"|unrecognized arguments: (?P<word>[^\s=]+)|Key '(?P<key>[\w.-]+)' is not expected",
+        message,
+        re.IGNORECASE,
+    )
+    if not found:
+        return ""
+    owner = re.findall(r"class_path '([\w.]+)'", message[: found.start()])
+    if owner:
+        name = (found["one"] or found["word"] or found["in"]).removeprefix("--")
+        return _unknown_in(owner[-1], option, name, options)
+    name = found["word"] or f"--{found['one'] or found['key'] or ''}"
+    if found["group"]:
+        name = f"--{found['group']}.{found['in']}"
+    if name[0] not in "-–—":
+        hinted = _instead_of(name, options, choices)
+        return f"{name}: expected an option, which begins with --; got a word that stands alone.{hinted}"
+    return f"{name}: expected an option that --help lists; got an unknown one.{suggest(name, options)}"
+
+
+def _unknown_in(owner: str, option: str, name: str, options: Sequence[Option]) -> str:
+    module, _, kind = owner.rpartition(".")
+    found = getattr(import_module(module), kind)
+    if isabstract(found) or found is ImageData:
+        return f"{option}: expected a class, whose option {option}.{name} is; got none."
+    names = [f"{option}.{each.name}" for each in accepted(found)]
+    return (
+        f"{option}.{name}: expected an option of {kind} ({', '.join(names) or 'it has none'}); got an unknown one."
+        f"{suggest(f'{option}.{name}', options)}"
+    )
+
+
+def _instead_of(word: str, options: Sequence[Option], choices: Choices) -> str:
+    """Return what to type instead of a word that stands alone."""
+    if (Path(word) / "config.yaml").is_file():
+        return asked([f"--resume {word}"])
+    at_top = [option.path for option in options if "." not in option.path]
+    return asked(_after_another(word, choices) or [f"--{name}" for name in (word,) if f"--{name}" in at_top])
+
+
+def _missing_option(message: str, option: str, typed: Mapping[str, str]) -> str:
+    if found := re.search(r"argument (--[\w.]+): expected one argument", message):
+        # jsonargparse names the outermost one.
+        empty = [name for name, value in typed.items() if name.startswith(found[1]) and value[:2] in ("", "--")]
+        return f"{empty[0] if empty else found[1]}: expected a value after it; got none."
+    if found := re.search(r"the following arguments are required: (.*)", message):
+        names = [name if option == "--" else f"{option}.{name}" for name in found[1].split(", ")]
+        return f"{', '.join(names)}: expected a value; got none."
+    if found := re.search(r"argument (--[\w.]+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+        names = re.findall(r"'?([\w-]+)'?", found[3])
+        return f"{found[1]}: expected {one_of(names)}; got {found[2]!r}.{hint(found[2], names)}"
+    return ""
+
+
+def _bad_file(message: str) -> str:
+    if found := re.search(r"(?:File does not exist|Path is not a file): '(.*)'", message):
+        return f"--config: expected a file; got {found[1]!r}, which is none."
+    if "Problems parsing config" in message or "Unexpected config" in message:
+        return "--config: expected a file of options in YAML, such as a run's config.yaml; got one that is not."
+    return ""
+
+
+def _bad_class(leaf: str, option: str, options: Sequence[Option], choices: Choices) -> str:
+    value = re.search(
+        r"dot import path string: (\S+)|class_path '([\w.]+)':\s+(?:No module named|module '[\w.]+' has no attribute)"
+        r"|does not correspond to a subclass of[^G]*Given value[^:]*:[^:]*: (\S+)",
+        leaf,
+    )
+    if found := re.search(r"module '(torch\.nn[\w.]*)' has no attribute '(\w+)'", leaf):
+        return f"{option}.activation: expected a class of torch.nn's; got '{found[1]}.{found[2]}'."
+    if not value:
+        return ""
+    name = next(group for group in value.groups() if group)
+    kind = option.rpartition(".")[2].removeprefix("--")
+    if kind in choices:
+        return unknown_class(option, name, choices)
+    if kind == "activation":
+        return f"{option}: expected the import path of an activation, such as torch.nn.ReLU; got {name!r}."
+    return _by_names(option, name, options)
+
+
+def _by_names(option: str, value: str, options: Sequence[Option]) -> str:
+    """Return the sentence for a value where options of options are to stand."""
+    inner = list(dict.fromkeys(each.path for each in options if each.path.rpartition(".")[0] == option))
+    null = any(each.path == option and each.parameter.default is None for each in options)
+    return (
+        f"{option}: expected options by their names, as in {option}.NAME{', or null' if null else ''}; got {value!r}."
+        f"{' There are ' if inner else ''}{', '.join(inner)}{'.' if inner else ''}"
+    )
+
+
+def _bad_value(leaf: str, option: str, options: Sequence[Option], typed: Mapping[str, str]) -> str:
+    if "Unable to load config" in leaf:
+        value = re.search(r"Unable to load config [\"'](.*?)[\"']", leaf)
+        return _by_names(option, value[1] if value else "", options)
+    expected = re.findall(r"Expected an? (?:<class '([\w.]+)'>|[\w.]*Literal\[(.*?)\])", leaf)
+    value = re.search(r"(?:Got|Given) value: (.*)", leaf)
+    if not expected or not value:
+        return ""
+    if not leaf.lstrip().startswith("Does not validate against any of the Union"):
+        expected = expected[:1]  # what follows is of the outer option
+    kinds = dict.fromkeys(_TYPES.get(kind, kind) if kind else literal.replace("'", "") for kind, literal in expected)
+    nested = re.match(r"NestedArg\(key='([\w.-]+)'", value[1])
+    if list(kinds) == ["null"]:
+        if nested:
+            return f"{option}: expected a class, whose option {option}.{nested[1].partition('.')[0]} is; got none."
+        return f"{option}: expected a class and its options; got {value[1]!r}."
+    if nested:
+        name = f"{option}.{nested[1]}"
+        return f"{name}: expected an option that --help lists; got an unknown one.{suggest(name, options)}"
+    got = typed.get(option) or value[1]  # as it was typed: jsonargparse has made 1000.0 of 1e3
+    if _TYPES["tuple"] not in kinds:
+        got = got.partition(" ")[0]  # only of a list the words after it are too
+    names = [name for _, literal in expected for name in re.findall(r"'([^']+)'", literal)]
+    return f"{option}: expected {' or '.join(kinds)}; got {got!r}.{hint(got, names) or asked(_meant(got, kinds))}"
+
+
+def _meant(value: str, kinds: Iterable[str]) -> list[str]:
+    """Return the number or the list that a value is in other ways of writing it."""
+    number = r"\d+(?:\.\d+)?(?:e-?\d+)?"
+    if _TYPES["tuple"] in kinds:
+        numbers = re.findall(number, value)
+        return (
+            [f"[{','.join(numbers)}]"]
+            if re.fullmatch(rf"[\[(]?\s*{number}([\s,;]+{number})*,?\s*[\])]?", value)
+            else []
+        )
+    if _TYPES["int"] in kinds:
+        whole = re.sub(r"(?<=\d)[,_' ](?=\d{3}\b)", "", value)
+        found = re.fullmatch(number, whole) and float(whole)
+        return [f"{found:.0f}"] if found and found.is_integer() else []
+    return [value.replace(",", ".")] if _TYPES["float"] in kinds and re.fullmatch(r"\d*,\d+", value) else []

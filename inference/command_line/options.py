@@ -1,0 +1,165 @@
+"""The options there are: of the classes that are chosen, and of those that could be."""
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import get_args
+
+from ssvae.inference.nearest import MOST, asked, likeness, one_of
+from ssvae.inference.storage.description import KINDS
+from ssvae.models import SemiSupervisedModel
+
+Choices = Mapping[str, Sequence[type]]
+"""The classes that can be named, by the last part of the option: "prior" of --model.prior."""
+Chosen = Mapping[str, type]
+"""The classes that are named, by the option."""
+
+_NEAR_ELSEWHERE, _NEAR_IN_GROUP = 0.8, 0.6
+_FROM_DATA = ("image_shape", "num_classes")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        path: As it is typed: "--model.prior.latent_dim".
+        owner: The class whose argument it is.
+        parameter: That argument.
+        group: The dataclass whose options stand under it, as --objective.kl_weight.start does; or None.
+        part: The kind of class that can be named after it, as after --model.prior; or None.
+        needs: The classes that are not chosen and would have to be, by their options.
+    """
+
+    path: str
+    owner: type
+    parameter: inspect.Parameter
+    group: type | None = None
+    part: type | None = None
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+def accepted(owner: type) -> list[inspect.Parameter]:
+    """Return the arguments of a class that are options; a model's sizes are the data's."""
+    found = inspect.signature(owner).parameters.values()
+    from_data = _FROM_DATA if issubclass(owner, SemiSupervisedModel) else ()
+    return [
+        each
+        for each in found
+        if each.name not in from_data and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+
+
+def options_of(
+    owner: type, path: str, chosen: Chosen, choices: Choices | None = None, needs: tuple[tuple[str, str], ...] = ()
+) -> Iterator[Option]:
+    """Yield the options of a class and, each after the one that it belongs to, those of the classes inside it.
+
+    Args:
+        owner: The class.
+        path: What stands before its options: "--model", or "" for those that stand alone.
+        chosen: The classes that are named.
+        choices: Those that could be, for their options too.
+        needs: What would have to be chosen for all of these.
+    """
+    for parameter in accepted(owner):
+        inner = f"{path}.{parameter.name}" if path else f"--{parameter.name}"
+        kinds = [each for each in (parameter.annotation, *get_args(parameter.annotation)) if isinstance(each, type)]
+        group = next((each for each in kinds if is_dataclass(each)), None)
+        part = next((each for each in kinds if issubclass(each, KINDS)), None)
+        yield Option(inner, owner, parameter, group, part, needs)
+        if group:
+            yield from options_of(group, inner, chosen, choices, needs)
+        if part:
+            yield from options_of_choice(inner, chosen, choices, needs, inside=(owner,))
+
+
+def options_of_choice(
+    path: str,
+    chosen: Chosen,
+    choices: Choices | None = None,
+    needs: tuple[tuple[str, str], ...] = (),
+    inside: tuple[type, ...] = (),
+) -> Iterator[Option]:
+    """Yield the options of what is chosen at a path and, if `choices` are given, of what could be; see `options_of`."""
+    now = chosen.get(path)
+    if now is not None:
+        yield from options_of(now, path, chosen, choices, needs)
+    for other in (choices or {}).get(option_name(path), ()):
+        if other is not now and other not in inside:  # a data set made of others is not made of itself
+            yield from options_of(other, path, chosen, choices, (*needs, (path, other.__name__)))
+
+
+def suggest(typed: str, options: Sequence[Option]) -> str:
+    """Return " Did you mean …?" with the options nearest to what was typed, or nothing where none is near.
+
+    The last part of the name counts most: `--num_labels` is near to `--data.num_labels`. What is accepted as it
+    stands comes before what another choice would accept, which is named.
+    """
+    *above, last = typed.lstrip("-–—").split(".")
+    ranked: dict[tuple[float, ...], dict[str, list[Option]]] = {}
+    for option in options:
+        *groups, name = option.path.removeprefix("--").split(".")
+        in_group, in_order = groups == above, _in_order(above, groups)
+        near = likeness(last, name, _NEAR_IN_GROUP if in_group else _NEAR_ELSEWHERE)
+        if near and (in_order or near == 1):
+            exact = near == 1
+            needs = len(option.needs)
+            rank = (exact, in_order, not needs, exact and in_group, -needs, near, 0 if exact else -len(groups))
+            ranked.setdefault(rank, {}).setdefault(option.path, []).append(option)
+    best = max(ranked, default=())
+    told = [path + _with_choices(found) for path, found in ranked.get(best, {}).items()]
+    # The very name, or a guess: of many guesses none is told.
+    return asked(told[:MOST] if len(told) <= MOST or best[0] else [])
+
+
+def _in_order(above: Sequence[str], groups: Sequence[str]) -> bool:
+    """Say whether the typed groups are among the option's, in that order, but for slips."""
+    left = iter(groups)
+    return all(any(likeness(each, group) for group in left) for each in above)
+
+
+def _with_choices(found: Sequence[Option]) -> str:
+    """Return the choices that an option needs: " with --model.prior GaussianMixture or VampPrior"."""
+    needs: dict[str, dict[str, None]] = {}
+    for option in found:
+        for path, name in option.needs:
+            needs.setdefault(path, {})[name] = None
+    told = [f"{path} {one_of(list(names))}" for path, names in needs.items()]
+    return f" with {' and '.join(told)}" if told else ""
+
+
+def chosen_in(description: object, choices: Choices, path: str = "") -> dict[str, type]:
+    """Return the classes that a description names, by the option after which each would stand.
+
+    Args:
+        description: As of `ssvae.inference.storage.description`, or what is to become one: with names of no class, say.
+        choices: The classes that can be named.
+        path: The option of the description itself.
+    """
+    found: dict[str, type] = {}
+    if not isinstance(description, Mapping):
+        return found
+    inner = description.get("init_args") if "class_path" in description else description
+    kind = class_named(description.get("class_path"), path, choices)
+    if kind is not None:
+        found[path] = kind
+    for name, value in inner.items() if isinstance(inner, Mapping) else ():
+        found |= chosen_in(value, choices, f"{path}.{name}" if path else f"--{name}")
+    return found
+
+
+def option_name(path: str) -> str:
+    """Return the last part of an option: "prior" of --model.prior."""
+    return path.rpartition(".")[2].removeprefix("--")
+
+
+def class_named(name: object, path: str, choices: Choices) -> type | None:
+    """Return the class of a name or an import path, if it can be named after an option or has been imported."""
+    module, _, last = str(name).rpartition(".")
+    offered = {each.__name__: each for each in choices.get(option_name(path), ())}
+    if last in offered and module in ("", offered[last].__module__, offered[last].__module__.partition(".")[0]):
+        return offered[last]
+    found = getattr(sys.modules.get(module), last, None)
+    return found if isinstance(found, type) else None

@@ -1,0 +1,26 @@
+"""Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the ELBO's terms."""
+
+from ssvae.inference.evaluation.calibration import Calibration, ReliabilityBins, calibrate, reliability_bins
+from ssvae.inference.evaluation.evaluation import (
+    Evaluation,
+    ImportanceEstimate,
+    bits_per_dimension,
+    calibrate_main_classes,
+    evaluate,
+    importance_sampling,
+    log_weights,
+)
+
+__all__ = [
+    "Calibration",
+    "Evaluation",
+    "ImportanceEstimate",
+    "ReliabilityBins",
+    "bits_per_dimension",
+    "calibrate",
+    "calibrate_main_classes",
+    "evaluate",
+    "importance_sampling",
+    "log_weights",
+    "reliability_bins",
+]

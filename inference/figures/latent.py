@@ -1,0 +1,161 @@
+"""The latent space: a point for each image, or the nodes of a map."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from ssvae.inference.evaluation import maps
+from ssvae.inference.figures.images import lay_out
+from ssvae.inference.figures.plane import by_neighbours, principal_components
+from ssvae.inference.figures.style import (
+    COLOURS,
+    LETTER,
+    LINES,
+    MARKERS,
+    TILE,
+    default_style,
+    is_small,
+    name_classes,
+    names_of,
+    new_figure,
+    whiten,
+)
+from ssvae.inference.predict import device_of, evaluating, latent_means
+from ssvae.models import SemiSupervisedModel
+
+
+@default_style()
+def latent_map(
+    model: SemiSupervisedModel,
+    x: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str] | None = None,
+    *,
+    tsne: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a point for each image, the mean of q(z | x, y) at the most probable y, coloured by true class.
+
+    Args:
+        model: The model.
+        x: Images (batch, channels, height, width), pixels in [0, 1].
+        labels: Their true classes (batch,), -1 where they are not known.
+        class_names: What the classes are called; their numbers where it is not given.
+        tsne: Whether to lay the points out by t-SNE (van der Maaten and Hinton 2008), which keeps neighbours
+            together, is slow and gives distances no meaning; by principal components otherwise.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Raises:
+        ValueError: If there are fewer than two images (or five, with t-SNE), the labels do not fit, or there
+            are not as many names as classes.
+    """
+    names = names_of(model.num_classes, class_names)
+    at_least = 5 if tsne else 2
+    if len(x) < at_least or labels.shape != x.shape[:1]:
+        raise ValueError(
+            f"x: expected at least {at_least} images and a label for each; got {len(x)} and {len(labels)}."
+        )
+    z = latent_means(model, x)
+    points, axis_labels = by_neighbours(z) if tsne else principal_components(z)
+
+    if ax is None:
+        legend_width = math.ceil(len(names) / 20) * (0.8 + LETTER * max(len("unlabelled"), *map(len, names)))
+        ax = new_figure(6 + legend_width, 5.5, layout="constrained").add_subplot()
+    whiten(ax)
+    labels = labels.cpu()
+    if (labels < 0).any():
+        _scatter(ax, points[labels < 0], "unlabelled", "0.85", ".")
+    for y, name in enumerate(names):
+        colour, marker = COLOURS[y % len(COLOURS)], MARKERS[y // len(COLOURS) % len(MARKERS)]
+        _scatter(ax, points[labels == y], name, colour, marker)
+    size = 8 if is_small(ax) else 10
+    ax.set_xlabel(axis_labels[0], size=size)
+    ax.set_ylabel(axis_labels[1], size=size)
+    if not axis_labels[1]:
+        ax.set_yticks([])
+    ax.set_title("mean of q(z | x, y)", size=10)
+    name_classes(ax)
+    return ax
+
+
+@default_style()
+def node_map(
+    model: SemiSupervisedModel,
+    x: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the nodes of a map as the images they stand for, in frames of the colour of their class.
+
+    A node is of the class that most of the images have that are nearest to it, and is decoded with that class; a node
+    without images has no frame. Above: how pure the nodes are, their mutual information with the classes, and the
+    topographic error; see `ssvae.inference.evaluation.maps`.
+
+    Args:
+        model: A model whose prior is a map; see `ssvae.models.priors.Prior.nodes`.
+        x: Images (batch, channels, height, width), pixels in [0, 1].
+        labels: Their true classes (batch,), -1 where they are not known, and the images then left out.
+        class_names: What the classes are called; their numbers where it is not given.
+        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+
+    Raises:
+        ValueError: If the prior is no map, the class of no image is known, the labels do not fit, or there are not as
+            many names as classes.
+    """
+    names = names_of(model.num_classes, class_names)
+    if labels.shape != x.shape[:1] or not (labels >= 0).any():
+        raise ValueError(
+            f"labels: expected one for each of {len(x)} images, and some known; got {tuple(labels.shape)}."
+        )
+    x, labels = x[labels >= 0], labels[labels >= 0].cpu()
+    found = maps.hits(model, x)
+    device = device_of(model)
+    with evaluating(model):
+        nodes = model.prior.nodes(torch.arange(model.num_classes, device=device))
+        assert nodes is not None
+        rows, columns = nodes.shape[1:3]
+        counts = torch.zeros(rows, columns, model.num_classes)
+        counts.index_put_((*found.winner.T, labels), torch.ones(len(labels)), accumulate=True)
+        y = counts.argmax(-1)  # (rows, columns)
+        row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        images = model.p_x(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
+    if ax is None:
+        legend_width = math.ceil(len(names) / 20) * (0.8 + LETTER * max(len("true class"), *map(len, names)))
+        _, _, height, width = images.shape
+        shape = TILE * columns + legend_width, max(2.5, TILE * rows * height / width + 0.5)
+        ax = new_figure(max(4.5, shape[0]), shape[1], layout="constrained").add_subplot()
+    lay_out(images.unflatten(0, (rows, columns)), ax=ax)
+    _frame(ax, y.where(counts.sum(-1) > 0, -1), images.shape[-2:], names)
+    error = maps.topographic_error(found)
+    nmi = maps.normalised_mutual_information(found.winner, labels)
+    ax.set_title(
+        f"purity {maps.purity(found.winner, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10
+    )
+    return ax
+
+
+def _frame(axes: Axes, y: Tensor, size: Sequence[int], names: Sequence[str]) -> None:
+    """Draw a frame around each tile (row, column), of the colour of its class y; none where y is negative."""
+    height, width = size
+    gap = max(1, height // 14)
+    colours = [COLOURS[of_class % len(COLOURS)] for of_class in range(len(names))]
+    lines = [LINES[of_class // len(COLOURS) % len(LINES)] for of_class in range(len(names))]
+    for row, column in (y >= 0).nonzero().tolist():
+        corner = column * (width + gap) - (1 + gap) / 2, row * (height + gap) - (1 + gap) / 2
+        frame = Rectangle(corner, width + gap, height + gap, fill=False, linewidth=2, clip_on=False)
+        frame.set(edgecolor=colours[y[row, column]], linestyle=lines[y[row, column]])
+        axes.add_patch(frame)
+    for name, colour, line in zip(names, colours, lines, strict=True):
+        axes.plot([], [], label=name, linewidth=2, color=colour, linestyle=line)
+    name_classes(axes)
+
+
+def _scatter(axes: Axes, points: Tensor, name: str, colour: str, marker: str) -> None:
+    horizontal, vertical = points.T.numpy()
+    axes.scatter(horizontal, vertical, s=4 if is_small(axes) else 14, c=colour, marker=marker, label=name, linewidths=0)

@@ -1,0 +1,25 @@
+"""From many dimensions to two: principal components, and t-SNE."""
+
+import torch
+from torch import Tensor
+
+
+def principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
+    """Project z (N, latent) on the two directions of largest variance."""
+    centred = z - z.mean(0)
+    if z.shape[-1] == 1:
+        return torch.cat([centred, torch.zeros_like(centred)], dim=-1), ("z, centred", "")
+    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+    shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
+    first, second = (f"component {number} ({shares[number - 1]:.0%} of variance)" for number in (1, 2))
+    return left[:, :2] * singular[:2], (first, second)
+
+
+def by_neighbours(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
+    """Lay z (N, latent) out by t-SNE."""
+    # Imported here since scikit-learn takes a second to import.
+    from sklearn.manifold import TSNE
+
+    # The perplexity, about how many neighbours count, has to be less than the number of points.
+    layout = TSNE(perplexity=min(30.0, (len(z) - 1) / 3), init="random", random_state=0).fit_transform(z.numpy())
+    return torch.from_numpy(layout), ("t-SNE 1", "t-SNE 2")

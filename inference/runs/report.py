@@ -1,0 +1,298 @@
+"""report.md, evaluation.json and figures/: what a run leaves for a person to look at."""
+
+import io
+import json
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from matplotlib.figure import Figure
+
+from ssvae.data import ImageData
+from ssvae.inference import figures
+from ssvae.inference.evaluation.calibration import Calibration
+from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT
+from ssvae.inference.evaluation.evaluation import Evaluation
+from ssvae.inference.objective.objective import Sizes
+from ssvae.inference.predict import device_of, seeded
+from ssvae.inference.runs.captions import CAPTIONS, elbo_in_words, terms_table
+from ssvae.inference.storage.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ssvae.inference.runs.run import Run
+
+_UNNAMED = (
+    "No training image has a label: the model was not told which class is which, and an accuracy compares its classes "
+    "with those of the data by number alone."
+)
+WARNED_FROM = 0.1
+"""From which share of images with k̂ above 0.7 on there is a warning."""
+
+_SHOWN_IMAGES = 10
+_MAPPED_IMAGES = 2000
+
+
+def summary(run: "Run") -> str:
+    """Return what is about to be trained, in a few lines: data, objective, effective alpha, labels used."""
+    assert run.data is not None
+    assert run.recipe is not None
+    data, recipe = run.data, run.recipe
+    objective = recipe.objective
+    sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partly_labelled)
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    lines = [
+        data.summary(),
+        f"{type(run.model).__name__}: prior {type(run.model.prior).__name__}, likelihood "
+        f"{type(run.model.likelihood).__name__}, {parameters:,} parameters",
+    ]
+    if data.num_labelled and run.model.learns_classifier:
+        lines.append(
+            f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:,.7g}: a labelled image's -log q(y|x) "
+            f"weighs {objective.weight_per_labelled_image(sizes):,.7g} against its own L"
+        )
+    if objective.kl_weight.start != objective.kl_weight.end:
+        schedule = objective.kl_weight
+        lines.append(f"KL weight: {schedule.start:g} to {schedule.end:g} over {schedule.until:.0%} of the steps")
+    if objective.consistency is not None and data.num_unlabelled:
+        consistency = objective.consistency
+        sharpened = "" if consistency.temperature == 1 else f", temperature {consistency.temperature:g}"
+        taught = "" if consistency.teacher_decay is None else f", by a teacher of decay {consistency.teacher_decay:g}"
+        lines.append(
+            f"consistency: weight {consistency.weight:g}, where the most probable class has at least "
+            f"{consistency.confidence:g}{sharpened}{', aligned with p(y)' * consistency.aligned}{taught}"
+        )
+    use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
+    lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")
+    lines.append(f"run folder: {run.folder}")
+    return "\n".join(lines)
+
+
+def result(run: "Run") -> str:
+    """Return the model beside its baselines on the test images, in Markdown; a sentence where there are none."""
+    if run.evaluation is None:
+        return "There are no test images to compare the model with its baselines on."
+    rows = [
+        "| classifier | accuracy | NLL (nats) | ECE | training (s) |",
+        "|---|---|---|---|---|",
+        _row(f"{type(run.model).__name__}, q(y\\|x)", run.evaluation.classifier, run.seconds["model"]),
+    ]
+    rows += [_row(f"baseline: {name}", calibration, run.seconds[name]) for name, calibration in run.baselines.items()]
+    if run.evaluation.main_classes is not None:
+        rows.append(_row("main classes, Σ q(y\\|x)", run.evaluation.main_classes, run.seconds["model"]))
+        rows += [
+            _row(f"main classes, baseline: {name}", calibration, run.seconds[name])
+            for name, calibration in run.main_class_baselines.items()
+        ]
+    assert run.data is not None
+    if not run.data.has_labels:
+        rows += ["", _UNNAMED]
+    if run.baselines:
+        rows += [
+            "",
+            "Last epoch. The baselines are the same classifier on the same labels, steps and augmentation, with the "
+            "generative terms off; what the generative story adds is the difference. All saw the same test images, in "
+            f"{run.evaluation.seen_by_classifier}.",
+        ]
+    return "\n".join(rows)
+
+
+def _row(name: str, calibration: Calibration, seconds: float) -> str:
+    return f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} | {seconds:.0f} |"
+
+
+def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
+    """Return an evaluation as lines of Markdown; every row says what pixels it is of."""
+    grey, observed = evaluation.seen_by_classifier, evaluation.seen_by_posterior
+    lines = [
+        "| on the test images | pixels | images | accuracy | NLL (nats) | ECE | Brier |",
+        "|---|---|---|---|---|---|---|",
+        _calibration_row("q(y\\|x), the classifier", grey, evaluation.classifier, evaluation.num_images),
+    ]
+    if evaluation.posterior is not None:
+        assert evaluation.classifier_beside_posterior is not None
+        num_images = evaluation.num_likelihood_images
+        name = f"p(y\\|x), {evaluation.num_samples} importance samples"
+        lines += [
+            _calibration_row(
+                "q(y\\|x) of what p(y\\|x) sees", observed, evaluation.classifier_beside_posterior, num_images
+            ),
+            _calibration_row(name, observed, evaluation.posterior, num_images),
+        ]
+    if evaluation.main_classes is not None:
+        name = "main classes, sums of q(y\\|x)"
+        lines.append(_calibration_row(name, grey, evaluation.main_classes, evaluation.num_images))
+    lines.append("")
+    if evaluation.log_likelihood is not None:
+        each = " for each class" if evaluation.posterior is not None else ""  # None: no class in the story
+        lines.append(
+            f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
+            f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
+            f"importance samples{each}, mean and standard error over {evaluation.num_likelihood_images} images"
+            + (", binarised once" if data.binarise else "")
+        )
+        lines += [f"- {line}" for line in reliability_lines(evaluation)]
+    lines.append(f"- {elbo_in_words(evaluation.terms)}")
+    lines.append(
+        f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, per pixel in [0, 1], {grey})"
+    )
+    return lines
+
+
+def reliability_lines(evaluation: Evaluation) -> list[str]:
+    """Say how far the importance samples can be trusted, with a warning where it is not far."""
+    said = (
+        f"effective sample size {evaluation.effective_samples:.1f} of {evaluation.num_samples} (median over images); "
+    )
+    if evaluation.share_unreliable is None:
+        return [f"{said}Pareto k̂ is not known from fewer than {FEWEST_SAMPLES} samples"]
+    share = f"{evaluation.share_unreliable:.0%}"
+    lines = [f"{said}Pareto k̂ {evaluation.pareto_k:.2f} (median), above {K_LIMIT} for {share} of the images"]
+    if evaluation.share_unreliable > WARNED_FROM:
+        what = "log p(x) and p(y|x)" if evaluation.posterior is not None else "log p(x)"
+        lines.append(
+            f"Warning: for {share} of the images k̂ is above {K_LIMIT}: few samples carry the weight there, and {what} "
+            "cannot be relied on; log p(x) is likely too low. More samples (--num_samples) may help."
+        )
+    return lines
+
+
+def _calibration_row(name: str, pixels: str, calibration: Calibration, num_images: int) -> str:
+    return (
+        f"| {name} | {pixels} | {num_images} | {calibration.accuracy:.2%} | {calibration.nll:.3f} "
+        f"| {calibration.ece:.2%} | {calibration.brier:.3f} |"
+    )
+
+
+def write_report(run: "Run") -> None:
+    """Write report.md, evaluation.json and the pictures of a run into its folder."""
+    assert run.data is not None
+    pictures = save_pictures(run, run.folder / "figures", num_samples=_SHOWN_IMAGES)
+    sections = {"Result": result(run)}
+    if run.evaluation is not None:
+        sections["Evaluation"] = "\n".join(evaluation_lines(run.evaluation, run.data))
+    sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
+    sections["Terms of J at the last epoch (nats per image)"] = terms_table(run.history[-1])
+    sections["Pictures"] = "\n\n".join(
+        f"![{path.stem}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*" for path in pictures
+    )
+    if run.evaluation is not None:
+        baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
+        of_main_classes = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
+        numbers = {**run.evaluation.to_dict(), "baselines": baselines, "seconds": run.seconds}
+        if of_main_classes:
+            numbers["main_class_baselines"] = of_main_classes
+        write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
+    parts = [f"# {run.folder.name}", *(f"## {title}\n\n{text}" for title, text in sections.items())]
+    write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")
+
+
+def _recipe_lines(run: "Run") -> list[str]:
+    assert run.data is not None
+    assert run.recipe is not None
+    last = run.history[-1]
+    of_images = f" of {run.recipe.batch_size} unlabelled images" if run.data.num_unlabelled else ""
+    return [
+        *summary(run).split("\n"),
+        f"{last['epoch']:.0f} epochs, {last['step']:.0f} steps{of_images}; seed {run.recipe.seed}",
+        hardware(),
+        "every option: config.yaml; every epoch: metrics.csv",
+    ]
+
+
+def hardware() -> str:
+    """Return the machine in words: processor count and architecture, or the GPU's name, and torch's version."""
+    if torch.cuda.is_available():
+        where = torch.cuda.get_device_name()
+    else:
+        threads = torch.get_num_threads()
+        where = f"{os.cpu_count()} {platform.machine()} cores, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{where}; torch {torch.__version__}"
+
+
+def save_pictures(
+    run: "Run", folder: Path, *, num_samples: int = _SHOWN_IMAGES, tsne: bool = False, seed: int = 0
+) -> list[Path]:
+    """Draw a run's pictures and write them into a folder.
+
+    Args:
+        run: The run, with its data.
+        folder: Where to, made if it does not exist.
+        num_samples: How many samples of each class.
+        tsne: Whether to map the latent space by t-SNE too; it is slow.
+        seed: Of the samples, and of which images are shown.
+
+    Returns:
+        The pictures' paths.
+    """
+    with figures.without_pyplot():
+        drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
+    paths = []
+    for name, axes in drawn.items():
+        paths.append(folder / f"{name}.png")
+        save_picture(figures.figure_of(axes), paths[-1])
+    return paths
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, whole or not at all; its folder is made if it does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_atomically(path, content.getvalue())
+
+
+def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Axes]":
+    """Draw what the model makes of images, and of none."""
+    assert run.data is not None
+    model, data = run.model, run.data
+    told = data.class_names if data.has_labels else None  # None: the model's classes go by number
+    images, labels = data.test_images, data.test_labels
+    if not len(images):
+        images, labels = data.train_images, data.train_labels
+    with seeded(seed), torch.no_grad():
+        order = torch.randperm(len(images))
+        shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
+        mapped = data.pixels(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
+        drawn = {
+            "class_samples": figures.class_samples(model, num_samples, told),
+            "analogies": figures.analogies(model, shown, told),
+            "reconstructions": figures.reconstructions(model, shown),
+            "latent_map": figures.latent_map(model, *mapped, data.class_names),
+        }
+        is_map = model.prior.nodes(torch.zeros(1, dtype=torch.int64, device=device_of(model))) is not None
+        if is_map and (mapped[1] >= 0).any():
+            drawn["node_map"] = figures.node_map(model, *mapped, data.class_names)
+        if tsne:
+            drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.class_names, tsne=True)
+    return drawn
+
+
+def _pictures_of_numbers(run: "Run") -> "dict[str, Axes]":
+    """Draw what was measured: in training, and on the test images."""
+    drawn = {}
+    if run.evaluation is not None:
+        evaluation, names = run.evaluation, run.class_names
+        drawn["confusion_matrix"] = figures.confusion_matrix(
+            evaluation.labels, evaluation.probabilities.argmax(-1), names
+        )
+        if evaluation.posterior_probabilities is None:
+            drawn["reliability"] = figures.reliability_diagram(evaluation.probabilities, evaluation.labels)
+        else:
+            assert evaluation.probabilities_beside_posterior is not None
+            left, right = Figure(figsize=(9.2, 5.4), layout="constrained").subplots(1, 2)
+            # The same images and pixels on both sides.
+            figures.reliability_diagram(
+                evaluation.probabilities_beside_posterior, evaluation.posterior_labels, "q(y|x)", ax=left
+            )
+            drawn["reliability"] = figures.reliability_diagram(
+                evaluation.posterior_probabilities, evaluation.posterior_labels, "p(y|x)", ax=right
+            )
+            for ax in (left, right):
+                ax.set_title(f"{ax.get_title()}, {evaluation.seen_by_posterior}", size=10)
+    if run.history:
+        drawn["training_curves"] = figures.training_curves(run.history)[0]
+    return drawn

@@ -1,0 +1,42 @@
+"""A run: a trained model, and what is known of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssvae.data import ImageData
+from ssvae.inference.evaluation.calibration import Calibration
+from ssvae.inference.evaluation.evaluation import Evaluation
+from ssvae.inference.training.history import Row
+from ssvae.inference.training.recipe import Recipe
+from ssvae.models import SemiSupervisedModel
+
+
+@dataclass
+class Run:
+    """A trained model and the folder it was trained in.
+
+    Attributes:
+        folder: config.yaml, metrics.csv, checkpoints/, tensorboard/, baselines/, figures/, report.md.
+        model: The model with its trained weights.
+        class_names: The names of the classes.
+        data: The images; None where the run was loaded for its model alone.
+        recipe: How it was trained; None likewise.
+        history: A row of terms of J and validation accuracy for every epoch noted.
+        evaluation: On the test images; None where there are none.
+        baselines: Of the same classifier trained without the generative terms, on the same test images.
+        main_class_baselines: Of the same for the main classes, where the data have them.
+        seconds: Wall time of training, of the model and of each baseline.
+        bits: How many bits the values of its 16-bit images use; None where it was trained on none.
+    """
+
+    folder: Path
+    model: SemiSupervisedModel
+    class_names: tuple[str, ...]
+    data: ImageData | None = None
+    recipe: Recipe | None = None
+    history: list[Row] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    baselines: dict[str, Calibration] = field(default_factory=dict)
+    main_class_baselines: dict[str, Calibration] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    bits: int | None = None

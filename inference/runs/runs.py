@@ -1,0 +1,394 @@
+"""Runs: training a model with its baselines, and the folder that is left of it."""
+
+import copy
+import hashlib
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ssvae.data import ImageData
+from ssvae.data.yaml_files import read_yaml
+from ssvae.inference.evaluation.calibration import calibrate
+from ssvae.inference.evaluation.evaluation import calibrate_main_classes, evaluate
+from ssvae.inference.nearest import asked, nearest
+from ssvae.inference.objective.objective import Objective
+from ssvae.inference.predict import predict_probabilities, seeded
+from ssvae.inference.runs.run import Run
+from ssvae.inference.storage.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
+from ssvae.inference.storage.description import Description, build, build_options, describe, holds_arrays, without_files
+from ssvae.inference.storage.files import write_atomically
+from ssvae.inference.training.checks import check_trainable
+from ssvae.inference.training.processes import connected, is_first
+from ssvae.inference.training.recipe import Recipe
+from ssvae.inference.training.trainer import on_accelerator
+from ssvae.inference.training.training import train
+from ssvae.models import SemiSupervisedModel
+
+REPORT_IMAGES = 1000
+"""How many test images the report's importance sampling looks at; `ssvae evaluate` takes all."""
+
+_DEFAULT_EPOCHS = 50
+_CHECKED_IMAGES = 1000
+
+
+def fit(
+    model: SemiSupervisedModel,
+    data: ImageData,
+    *,
+    folder: str | None = None,
+    baselines: bool = True,
+    **recipe: Any,  # noqa: ANN401
+) -> Run:
+    """Train a model and its baselines, evaluate them on the test images, and write a run folder.
+
+    Args:
+        model: The model, trained in place; it holds the last epoch's weights afterwards, the teacher's if there is one.
+        data: The images.
+        folder: The run folder, which must not exist; runs/<time>-<data>-<model> where it is not given.
+        baselines: Whether to train, with the generative terms off, the same classifier on the same labels, steps
+            and augmentation (supervised), and where consistency is used with consistency alone.
+        **recipe: The fields of `Recipe`: max_epochs (50 where no limit is given), batch_size, learning_rate,
+            objective, augmentation, trainer, seed, …
+
+    Returns:
+        The run.
+
+    Raises:
+        TypeError: If the model is no model, the data no data, or an option not of its type.
+        ValueError: If an option is unknown or does not fit, or the model does not fit the data.
+        FileExistsError: If the run folder exists.
+        FloatingPointError: If the loss is no longer finite.
+    """
+    if not isinstance(model, SemiSupervisedModel):
+        raise TypeError(f"model: expected a SemiSupervisedModel; got {type(model).__name__}.")
+    _check_data(data)
+    options = _recipe(recipe)
+    check_sizes(model, data)
+    check_likelihood(model, data)
+    check_trainable(model, data, options, folder)
+    if folder is not None and not is_first():
+        return _train_and_evaluate(Path(folder), model, data, options, baselines)
+    config = _config(model, data, options, baselines)
+    target = _new_folder(folder, data, type(model).__name__)
+    write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    story = {"model": without_files(describe(model))}
+    if config["data"] is None:
+        story["data"] = _digest(data)
+    start = {"state_dict": model.state_dict(), STORY: story}
+    AtomicCheckpointIO().save_checkpoint(start, _initial(target))
+    return _train_and_evaluate(target, model, data, options, baselines)
+
+
+def resume(folder: str, data: ImageData | None = None) -> Run:
+    """Go on with a run that was interrupted, from the last epoch that was saved.
+
+    On a CPU it ends with the same weights, bit for bit, as if it had never been interrupted.
+
+    Args:
+        folder: The run folder.
+        data: The images, where the run is one on arrays in memory; None for those that its configuration names.
+
+    Returns:
+        The run.
+
+    Raises:
+        TypeError: If the data are no data.
+        FileNotFoundError: If there is no such run, or it was stopped before its first weights were saved.
+        ValueError: If its files are damaged, or the data are not those that it was trained on.
+    """
+    target = Path(folder)
+    config = _read_config(target)
+    if not _initial(target).exists():
+        raise FileNotFoundError(
+            f"run: expected one that had begun; {target} was stopped before its first weights were saved. Remove it, "
+            "and train anew."
+        )
+    if data is None:
+        data = _build_data(config, target)
+    else:
+        _check_data(data)
+        if config["data"] is not None:
+            raise ValueError(f"data: expected none, as {target / 'config.yaml'} names the run's own; got {data.name}.")
+    recipe = _build_recipe(config, target)
+    model, story = _load_model(_initial(target), config)
+    if config["data"] is None and story.get("data") != _digest(data):
+        raise ValueError(f"data: expected the images and labels that {target} began with; got others.")
+    check_sizes(model, data)
+    return _train_and_evaluate(target, model, data, recipe, config["baselines"])
+
+
+def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Run:
+    """Load a run's model, and its data if wanted.
+
+    Args:
+        folder: The run folder.
+        with_data: Whether to load the images too.
+        checkpoint: "last", or "best" for the epoch of the highest validation accuracy.
+
+    Returns:
+        The run, not evaluated.
+
+    Raises:
+        FileNotFoundError: If there is no such run, or it has not saved an epoch yet.
+        ValueError: If a file is damaged, or the data were arrays in memory and are wanted.
+    """
+    target = Path(folder)
+    config = _read_config(target)
+    model, story = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config, trained=True)
+    run = Run(target, model.eval(), tuple(story["class_names"]), history=story["history"])
+    run.bits = _bits(config["data"])
+    run.seconds["model"] = story["seconds"]
+    if with_data:
+        run.data = _build_data(config, target)
+        run.recipe = _build_recipe(config, target)
+        check_sizes(model, run.data)
+    return run
+
+
+def with_all_labels(data: ImageData) -> ImageData:
+    """Return a run's data set with the labels that it hides from training.
+
+    Raises:
+        ValueError: If it hides none that could be shown again: it has no `num_labels`, or was made from arrays.
+    """
+    description = describe(data)
+    if holds_arrays(data) or "num_labels" not in description["init_args"]:
+        raise ValueError(f"data: expected a data set that can be read again with all labels; got {data.name}.")
+    changed = {"num_labels": None} | ({"num_coarse_labels": 0} if data.hierarchy is not None else {})
+    found = build({**description, "init_args": description["init_args"] | changed})
+    assert isinstance(found, ImageData)
+    return found
+
+
+def baseline_objectives(objective: Objective) -> dict[str, Objective]:
+    """Return the objectives of the baselines: the classifier's terms without the generative ones."""
+    if not objective.generative:
+        return {}
+    # A classifier that is trained on nothing is no baseline: where alpha is 0, the supervised one gets the default.
+    supervised = replace(objective, generative=False, consistency=None, alpha=objective.alpha or Objective().alpha)
+    found = {"supervised": supervised}
+    if objective.consistency is not None:
+        found["consistency alone"] = replace(objective, generative=False)
+    return found
+
+
+def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
+    """Raise ValueError unless a model is for images, classes and labels like these."""
+    if tuple(model.image_shape) != tuple(data.image_shape):
+        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
+    if model.num_classes != data.num_classes:
+        raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
+    if data.num_partly_labelled and model.label_in_story and not model.sums_over_class:
+        raise ValueError(
+            f"model: expected one that sums over the classes that a label admits, as {data.num_partly_labelled} images "
+            f"are partly labelled; got {type(model).__name__}, which does not."
+        )
+
+
+def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
+    """Raise ValueError unless the training images' pixels, as the model will see them, have a density."""
+    with torch.random.fork_rng(devices=[]):
+        model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
+
+
+def _train_and_evaluate(
+    folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool
+) -> Run:
+    from ssvae.inference.runs.report import summary, write_report
+
+    run = Run(folder, model, data.class_names, data, recipe, bits=_bits(describe(data)))
+    if is_first():
+        print(summary(run), flush=True)
+    try:
+        with connected():
+            _train(run, baselines)
+        # By one process, on every test image once.
+        if is_first():
+            with on_accelerator(model, recipe.trainer):
+                if len(data.test_images):
+                    run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
+                write_report(run)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"interrupted; {_resuming(folder, data)} goes on from the last epoch that was saved."
+        ) from error
+    return run
+
+
+def _train(run: Run, baselines: bool) -> None:
+    """Train a run's model, then its baselines from the same initial weights."""
+    assert run.data is not None
+    assert run.recipe is not None
+    # Lightning draws its progress bar on stdout.
+    interactive = sys.stdout.isatty() or "ipykernel" in sys.modules
+    untrained = copy.deepcopy(run.model)
+    run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
+    run.seconds["model"] = run.history[-1]["seconds"]
+    if not (baselines and run.data.has_labels):
+        return
+    for name, objective in baseline_objectives(run.recipe.objective).items():
+        if is_first():
+            print(f"baseline: {name}", flush=True)
+        with seeded(run.recipe.seed):
+            baseline = untrained.baseline()
+        folder = run.folder / "baselines" / name.replace(" ", "_")
+        rows = train(baseline, run.data, replace(run.recipe, objective=objective), folder, interactive)
+        run.seconds[name] = rows[-1]["seconds"]
+        if len(run.data.test_images) and is_first():
+            with on_accelerator(baseline, run.recipe.trainer):
+                probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
+            run.baselines[name] = calibrate(probabilities, run.data.test_labels)
+            if main_classes := calibrate_main_classes(probabilities, run.data):
+                run.main_class_baselines[name] = main_classes
+
+
+def _check_data(data: ImageData) -> None:
+    if not isinstance(data, ImageData):
+        raise TypeError(f"data: expected an ImageData, such as Arrays(images, labels, …); got {type(data).__name__}.")
+
+
+def _recipe(options: dict[str, Any]) -> Recipe:
+    for name in options:
+        if name not in _recipe_names():
+            hint = asked([repr(each) for each in nearest(name, _recipe_names())])
+            raise ValueError(f"{name}: expected an option of fit or Recipe; got an unknown one.{hint}")
+    if options.get("max_epochs") is None and options.get("max_steps") is None:
+        options = {**options, "max_epochs": _DEFAULT_EPOCHS}
+    return Recipe(**options)
+
+
+def _recipe_names() -> list[str]:
+    return [each.name for each in fields(Recipe)]
+
+
+def _new_folder(folder: str | None, data: ImageData, model: str) -> Path:
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{data.name}-{model}"
+    target = Path(folder) if folder is not None else Path("runs") / name
+    if folder is None and target.exists():
+        target = target.with_name(f"{target.name}-{time.time_ns() % 10**6:06d}")
+    if target.exists():
+        has_begun = _initial(target).exists()
+        raise FileExistsError(
+            f"folder: expected a run folder that does not exist yet; {target} exists, and is never overwritten"
+            + (f" ({_resuming(target, data)} goes on with it)." if has_begun else ".")
+        )
+    target.mkdir(parents=True)
+    return target
+
+
+def _resuming(folder: Path, data: ImageData) -> str:
+    """Say how to go on with a run."""
+    return f"ssvae.inference.resume({str(folder)!r}, data)" if holds_arrays(data) else f"ssvae fit --resume {folder}"
+
+
+def _digest(data: ImageData) -> str:
+    """Return the SHA-256 of all images and labels that training and evaluation see, and of how they see them."""
+    found = hashlib.sha256(repr((data.class_names, data.binarise)).encode())
+    if data.hierarchy is not None:
+        found.update(repr((data.hierarchy.names, data.hierarchy.main_class_of.tolist())).encode())
+    for part in (
+        data.train_images,
+        data.train_labels,
+        data.train_admissible,
+        data.validation_images,
+        data.validation_labels,
+        data.test_images,
+        data.test_labels,
+    ):
+        if part is not None:
+            found.update(repr(part.shape).encode())
+            found.update(part.cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _initial(folder: Path) -> Path:
+    return folder / "checkpoints" / "initial.ckpt"
+
+
+def _config(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool) -> dict[str, Any]:
+    """Return what config.yaml says, in the form that the command line reads."""
+    return {
+        "data": None if holds_arrays(data) else describe(data),
+        "model": _without_sizes(describe(model)),
+        **describe(recipe),
+        "baselines": baselines,
+    }
+
+
+def _without_sizes(description: Description) -> Description:
+    """Leave out what the command line takes from the data."""
+    arguments = {
+        name: value for name, value in description["init_args"].items() if name not in ("image_shape", "num_classes")
+    }
+    return {**description, "init_args": arguments}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"run: expected a run folder with a config.yaml; {folder} is none.")
+    config = read_yaml(path, "run")
+    if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
+        raise ValueError(f"run: expected the configuration of a run; {path} is none.")
+    return config
+
+
+def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
+    if config["data"] is None:
+        raise ValueError(
+            f"run: {folder} was trained on arrays in memory, which only the program that had them has; there "
+            f"ssvae.inference.resume({str(folder)!r}, data) goes on with it."
+        )
+    data = build(config["data"])
+    if not isinstance(data, ImageData):
+        raise ValueError(f"run: expected a data set in {folder / 'config.yaml'}; got {config['data']!r}.")
+    return data
+
+
+def _bits(data: object) -> int | None:
+    """Return `ImageFolder.bits` of a described data set, or of the target's where one set's classes are another's."""
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    if not isinstance(arguments, dict):
+        return None
+    return arguments.get("bits") or _bits(arguments.get("target"))
+
+
+def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
+    try:
+        return build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"run: expected options that training takes in {folder / 'config.yaml'}; got {error}"
+        ) from error
+
+
+def _load_model(
+    path: Path, config: dict[str, Any], *, trained: bool = False
+) -> tuple[SemiSupervisedModel, dict[str, Any]]:
+    """Return a checkpoint's model with its weights, and what the checkpoint says beside them."""
+    saved = read_checkpoint(path)
+    story = saved[STORY]
+    if _without_sizes(story["model"]) != without_files(config["model"]):
+        raise ValueError(f"checkpoint: expected one of the model in config.yaml; {path} is of another model.")
+    with torch.random.fork_rng(devices=[]):
+        model = build(story["model"])
+    if not isinstance(model, SemiSupervisedModel):
+        raise ValueError(f"checkpoint: expected one of a model; {path} is of {type(model).__name__}.")
+    try:
+        model.load_state_dict(_state(saved["state_dict"]))
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
+    if trained:
+        check_trained(saved, path)
+    return model, story
+
+
+def _state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's own tensors: those that Lightning gave a prefix, or all where it did not save them."""
+    prefix = "model."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)} or state

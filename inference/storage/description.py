@@ -1,0 +1,174 @@
+"""Objects as plain values and back: what config.yaml and checkpoints say of a model or a data set.
+
+Every model, prior, posterior, likelihood, network recipe and data set keeps its constructor's arguments under their own
+names. So an object can be told as ``{"class_path": ..., "init_args": {...}}``, the form that jsonargparse reads,
+without the object having to do anything for it.
+"""
+
+import importlib
+import inspect
+import sys
+from dataclasses import is_dataclass
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from torch import Tensor, nn
+
+from ssvae.data import ImageData
+from ssvae.models import SemiSupervisedModel
+from ssvae.models.feature_classifiers import FeatureClassifier
+from ssvae.models.likelihoods import Likelihood
+from ssvae.models.networks import Networks
+from ssvae.models.posteriors import Posterior
+from ssvae.models.priors import ClassPrior, Prior
+
+Description = dict[str, Any]
+Options = TypeVar("Options")
+
+# A run folder may come from anywhere: only these may be constructed from its description.
+KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
+
+
+def describe(thing: object) -> Any:  # noqa: ANN401
+    """Tell an object in plain values.
+
+    Args:
+        thing: A model, prior, posterior, likelihood, network recipe, data set, dataclass of options, or plain value.
+
+    Returns:
+        Strings, numbers, booleans, None, lists and dictionaries; None where an argument is an array.
+    """
+    if isinstance(thing, type):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    if isinstance(thing, tuple | list):
+        return [describe(item) for item in thing]
+    if isinstance(thing, dict):
+        return {key: describe(item) for key, item in thing.items()}
+    if isinstance(thing, KINDS):
+        return {"class_path": describe(type(thing)), "init_args": _arguments(thing)}
+    if is_dataclass(thing):
+        return _arguments(thing)
+    if thing is None or isinstance(thing, str | int | float | bool):
+        return thing
+    return None
+
+
+def without_files(description: Any) -> Any:  # noqa: ANN401
+    """Return a description with None for every argument called `weights`: files that a trained model needs no more."""
+    if not isinstance(description, dict):
+        return description
+    return {name: None if name == "weights" else without_files(value) for name, value in description.items()}
+
+
+def _arguments(thing: object) -> Description:
+    # Without a constructor of its own, a part has nn.Module's, whose *args and **kwargs are none.
+    names = [] if type(thing).__init__ is nn.Module.__init__ else list(inspect.signature(type(thing)).parameters)
+    missing = [name for name in names if not hasattr(thing, name)]
+    if missing:
+        raise TypeError(
+            f"{type(thing).__name__}: expected every constructor argument to be kept under its own name, so that "
+            f"a run folder can describe it; {missing[0]!r} is not."
+        )
+    return {name: describe(getattr(thing, name)) for name in names}
+
+
+def holds_arrays(data: ImageData) -> bool:
+    """Say whether a data set was made from tensors or arrays in memory, which no description can bring back."""
+    arguments = [getattr(data, name) for name in inspect.signature(type(data)).parameters]
+    return any(
+        holds_arrays(argument)
+        if isinstance(argument, ImageData)
+        else isinstance(argument, Tensor) or hasattr(argument, "__array__")
+        for argument in arguments
+    )
+
+
+def build(description: Any) -> Any:  # noqa: ANN401
+    """Construct what `describe` told.
+
+    Raises:
+        ValueError: If the description names a class that does not exist, is not one of this project's kinds, or
+            has no argument of a name that is given.
+    """
+    if isinstance(description, list):
+        return tuple(build(item) for item in description)
+    if not isinstance(description, dict) or "class_path" not in description:
+        return description
+    kind = _find(description["class_path"])
+    if not issubclass(kind, KINDS):
+        raise ValueError(
+            f"class_path: expected a model, prior, posterior, likelihood, network recipe or data set; got {kind}."
+        )
+    arguments = description.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{kind.__name__}: expected arguments by their names; got {arguments!r}.")
+    known = inspect.signature(kind).parameters
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise ValueError(f"{kind.__name__}: expected the arguments {', '.join(known)}; got {unknown[0]!r}.")
+    built = {name: _build_argument(name, value) for name, value in arguments.items()}
+    try:
+        return kind(**built)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        if ": expected " in str(error):
+            raise
+        raise ValueError(
+            f"{kind.__name__}: expected arguments such as its documentation states; got {arguments!r} ({error})."
+        ) from error
+
+
+def _build_argument(name: str, value: Any) -> Any:  # noqa: ANN401
+    if name != "activation":
+        return build(value)
+    activation = _find(value)
+    if not issubclass(activation, nn.Module):
+        raise ValueError(f"activation: expected a class of torch.nn's; got {value!r}.")
+    return activation
+
+
+def _find(class_path: object) -> type:
+    if isinstance(class_path, type):
+        return class_path
+    module, _, name = str(class_path).rpartition(".")
+    # What is named is imported before it is known not to be of the right kind, and some modules act when they are.
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise ValueError(f"class_path: expected a class of this project or of your own; got {class_path!r}.")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        # The run of a class that was written in a notebook can be loaded there, and nowhere else.
+        reason = (
+            "which was written in a notebook, a script or a function; train it from a module, such as my_models.py"
+            if module == "__main__" or "<locals>" in module
+            else "which is not on Python's path"
+        )
+        raise ValueError(f"class_path: expected a class that can be imported; got {class_path!r}, {reason}.") from error
+    if not isinstance(found, type):
+        raise ValueError(f"class_path: expected a class; got {class_path!r}.")
+    return found
+
+
+def build_options(kind: type[Options], values: Description) -> Options:
+    """Construct a dataclass of options, and the dataclasses inside it, from what `describe` told.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+    return kind(**build_fields(kind, values))
+
+
+def build_fields(kind: type, values: Description) -> Description:
+    """Return a dataclass's arguments, with the dataclasses inside it constructed; see `build_options`."""
+    hints = get_type_hints(kind)
+    unknown = values.keys() - hints.keys()
+    if unknown:
+        raise ValueError(f"{kind.__name__}: expected the options {', '.join(hints)}; got {sorted(unknown)[0]!r}.")
+    return {name: _build_field(name, hints[name], value) for name, value in values.items()}
+
+
+def _build_field(name: str, hint: Any, value: Any) -> Any:  # noqa: ANN401
+    kinds = [kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)]
+    if not kinds or (value is None and type(None) in get_args(hint)):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: expected options by their names; got {value!r}.")
+    return build_options(kinds[0], value)  # type: ignore[arg-type]

@@ -1,0 +1,84 @@
+"""What cannot be trained is refused before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvae.data import ImageData
+from ssvae.inference._lightning import CUDAAccelerator, MisconfigurationException, lightning, quiet
+from ssvae.inference.objective.bounds import factorises
+from ssvae.inference.predict import device_of
+from ssvae.inference.storage.checkpoints import STORY
+from ssvae.inference.storage.description import describe, without_files
+from ssvae.inference.training.module import batches_of
+from ssvae.inference.training.recipe import Recipe
+from ssvae.inference.training.trainer import make_trainer
+from ssvae.models import SemiSupervisedModel
+
+
+def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: str | None) -> None:
+    """Refuse what cannot be trained before anything is written.
+
+    Raises:
+        ValueError: If a batch is larger than the data or cannot be shared among the processes, these are not told of
+            one folder, nothing is left to train, early stopping has no validation images, there is no such device
+            or strategy, or a step cannot be captured.
+    """
+    try:
+        with quiet():
+            trainer = make_trainer(recipe.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(f"trainer: {error}") from error
+    batches_of(data, recipe, trainer.world_size)
+    if recipe.trainer.step != "eager":
+        _check_capturable(recipe.trainer.step, data, trainer)
+    if recipe.early_stopping is not None and not len(data.validation_images):
+        raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
+    objective = recipe.objective
+    classifies = objective.alpha > 0 and data.has_labels
+    compares = objective.consistency is not None and data.num_unlabelled > 0
+    if not (objective.generative or classifies or compares):
+        raise ValueError("data: expected labelled images where the generative terms are off; got none.")
+    if objective.importance_samples > 1 and not model.bounds_evidence:
+        raise ValueError(
+            f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density to weigh "
+            f"samples by; got {objective.importance_samples}."
+        )
+    if objective.free_bits_per_dimension:
+        prior = model.prior(torch.zeros(1, dtype=torch.int64, device=device_of(model)))
+        if not factorises(prior):
+            raise ValueError(
+                "objective.free_bits_per_dimension: expected a prior that is a product over the dimensions of z; got "
+                f"{type(model.prior).__name__}, which is a {type(prior).__name__}."
+            )
+        posterior = model.posterior(torch.zeros(1, model.posterior.num_parameters(2), device=device_of(model)))
+        if not factorises(posterior):
+            raise ValueError(
+                "objective.free_bits_per_dimension: expected a posterior that is a product over the dimensions of z; "
+                f"got {type(model.posterior).__name__}, which is a {type(posterior).__name__}."
+            )
+    if trainer.world_size > 1 and folder is None:
+        raise ValueError(
+            f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."
+        )
+
+
+def _check_capturable(step: str, data: ImageData, trainer: lightning.Trainer) -> None:
+    if step == "cuda_graph" and not isinstance(trainer.accelerator, CUDAAccelerator):
+        raise ValueError(f"trainer.step: expected a GPU for 'cuda_graph'; got {type(trainer.accelerator).__name__}.")
+    if trainer.world_size > 1:
+        raise ValueError(f"trainer.step: expected one process for {step!r}; got {trainer.world_size}.")
+    if data.memory_mapped:
+        raise ValueError(f"trainer.step: expected images in memory for {step!r}; got {data.name}, from the disk.")
+
+
+def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, path: Path) -> None:
+    """Raise ValueError unless a checkpoint is of a model with the same story, networks and sizes."""
+    theirs, ours = checkpoint[STORY]["model"], without_files(describe(model))
+    if theirs == ours:
+        return
+    differing = [
+        name for name, value in ours["init_args"].items() if theirs.get("init_args", {}).get(name) != value
+    ] or ["class_path"]
+    raise ValueError(f"checkpoint: {path} is of another model: its {differing[0]} differs from the one given.")

@@ -1,0 +1,3 @@
+"""What training notes of every epoch."""
+
+Row = dict[str, float]

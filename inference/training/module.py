@@ -1,0 +1,352 @@
+"""The Lightning module: what happens at each step and each epoch."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from ssvae.data import Batches, ImageData
+from ssvae.data.batches import Batch
+from ssvae.data.read_ahead import ReadAhead
+from ssvae.inference._lightning import lightning
+from ssvae.inference.evaluation.calibration import calibrate
+from ssvae.inference.objective.alignment import Alignment
+from ssvae.inference.objective.objective import Observations, Sizes
+from ssvae.inference.predict import evaluating, predict_probabilities
+from ssvae.inference.storage.checkpoints import STORY
+from ssvae.inference.storage.description import describe, without_files
+from ssvae.inference.storage.files import write_atomically
+from ssvae.inference.training.captured_step import CapturedStep
+from ssvae.inference.training.history import Row
+from ssvae.inference.training.learning_rate import RepeatedCycle
+from ssvae.inference.training.mean_teacher import average, pupil_of
+from ssvae.inference.training.recipe import Recipe
+from ssvae.models import SemiSupervisedModel
+from ssvae.models.stages import Staged, TakesStock
+
+
+class Training(lightning.LightningModule):
+    """One loss, one optimiser step, both kinds of image in every step.
+
+    Lightning's epochs are those of `Batches`: of very many images, equal parts of a pass over them.
+    """
+
+    def __init__(
+        self,
+        model: SemiSupervisedModel,
+        data: ImageData,
+        recipe: Recipe,
+        folder: Path | None,
+        print_lines: bool,
+        num_processes: int = 1,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.print_lines = print_lines
+        self.model = model
+        self.data = data
+        self.recipe = recipe
+        kinds = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
+        self.sizes = Sizes(*(data.weight_of(index) for index in kinds))
+        self.batches = batches_of(data, recipe, num_processes)
+        objective = recipe.objective
+        epochs = recipe.epochs(self.batches)
+        # Small data have many short epochs: a row, a validation and a checkpoint after each hundredth of them. What
+        # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
+        self.every = max(1, epochs // 100)
+        self.epochs = epochs - epochs % self.every
+        self.checkpoints = None if folder is None else folder / "checkpoints"
+        self.needs_unlabelled = objective.generative or objective.consistency is not None
+        aligned = objective.consistency is not None and objective.consistency.aligned
+        self.alignment = Alignment(model) if aligned else None
+        # `model` is what is validated and left: the teacher, where there is one.
+        self.pupil = None if objective.teacher_decay is None else pupil_of(model)
+        self.history: list[Row] = []
+        self.seconds = 0.0
+        self.has_begun = False
+        self._captured: tuple[int, CapturedStep] | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._images = data.train_images
+        self._labels = data.train_labels
+        self._admissible = data.train_admissible
+
+    @property
+    def models(self) -> list[SemiSupervisedModel]:
+        """The model, and its pupil where it is a teacher."""
+        return [self.model] if self.pupil is None else [self.model, self.pupil]
+
+    @property
+    def learner(self) -> SemiSupervisedModel:
+        """The one whose weights gradients change."""
+        return self.models[-1]
+
+    def start(self) -> None:
+        """Let the prior start from training images, the same in every process, if it has a use for them."""
+        size = self.model.prior.start_size
+        if not size:
+            return
+        order = torch.randperm(len(self.data.train_labels), generator=torch.Generator().manual_seed(self.recipe.seed))
+        labels, of_class = self.data.train_labels[order], -(-size // self.model.num_classes)
+        known = [order[labels == k][:of_class] for k in range(self.model.num_classes)]
+        shown = torch.cat([*known, order[labels < 0][:size]])
+        for model in self.models:
+            model.prior.start_from(self.data.pixels(self.data.train_images[shown]), self.data.train_labels[shown])
+
+    def train_dataloader(self) -> Batches | ReadAhead:
+        """Return the index batches of an epoch, this process's share of them."""
+        self.batches.process = self.global_rank
+        return ReadAhead(self.batches, self._images) if self.data.memory_mapped else self.batches
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401
+        """Adam, and the one cycle if it was chosen."""
+        rate = self.recipe.learning_rate
+        optimizer = torch.optim.Adam(self.learner.parameters(), lr=rate, fused=True)
+        if not self.recipe.one_cycle:
+            return optimizer
+        cycle = RepeatedCycle(optimizer, rate, self.total_steps, self.recipe.cycles)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps there are from the first epoch to the last."""
+        return len(self.batches) * self.epochs
+
+    def on_fit_start(self) -> None:
+        """Put the images, as bytes, where the model is, unless there are too many of them."""
+        if not self.data.memory_mapped:
+            self._images = self.data.train_images.to(self.device)
+        self._labels = self.data.train_labels.to(self.device)
+        if self.data.train_admissible is not None:
+            self._admissible = self.data.train_admissible.to(self.device)
+
+    def on_fit_end(self) -> None:
+        """Let go of what was captured, and of the memory that it works in."""
+        self._captured = None
+
+    def on_train_epoch_start(self) -> None:
+        """Start each epoch from a state that depends on the seed and the epoch (and the process) alone.
+
+        That is what lets a run that was killed and resumed end with the same weights, bit for bit.
+        """
+        self.batches.set_epoch(self.current_epoch)
+        torch.manual_seed(epoch_seed(self.recipe.seed, self.current_epoch, self.global_rank))
+        self._started = time.perf_counter()
+
+    def observations(self, batch: Batch) -> Observations:
+        """Turn indices into pixels: transformed if so chosen, then binarised if so chosen.
+
+        Labelled images are cut for -log q(y|x) alone: L(x, y) would have the story draw what was cut out.
+        """
+        observe, augment = self.data.observe, self.recipe.augmentation
+        labelled = self._pixels(batch.labelled)
+        unlabelled = self._pixels(batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0])
+        transformed = cut = None
+        if augment is not None:
+            labelled = augment.move(labelled)
+            if augment.cutout:
+                cut = observe(augment.cut(labelled))
+            if self.recipe.objective.consistency is not None:
+                transformed = observe(augment(unlabelled))
+        y = self._labels[batch.labelled]
+        if not len(batch.partly):
+            return Observations(observe(labelled), y, observe(unlabelled), transformed, cut=cut)
+        assert self._admissible is not None
+        partly = self._pixels(batch.partly)
+        partly = observe(partly if augment is None else augment.move(partly))
+        return Observations(
+            observe(labelled), y, observe(unlabelled), transformed, partly, self._admissible[batch.partly], cut
+        )
+
+    def _pixels(self, index: Tensor) -> Tensor:
+        """Return training images where the model is."""
+        return self.data.pixels(self._images[index.to(self._images.device)].to(self.device))
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the step's estimate of J / N."""
+        # Pyro's checks look at every value: worth it once, on the first batch.
+        first = self.global_step == 0
+        with pyro.validation_enabled(first):
+            progress = self.global_step / self.total_steps
+            for model in self.models:
+                if isinstance(model, Staged):
+                    model.advance(progress)
+            if self.recipe.trainer.step == "eager" or first:
+                loss, terms = self._estimate(*batch, progress)
+            else:
+                loss, terms = self._captured_step()(*batch, torch.tensor(progress))
+        if not torch.isfinite(loss):
+            culprits = [name for name, value in terms.items() if not torch.isfinite(value)]
+            self._stop_at(f"the term {culprits[0]!r}" if culprits else "J / N")
+        for name, value in {"loss": loss.detach(), **terms}.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        return loss
+
+    def _captured_step(self) -> CapturedStep:
+        """Return that of the stage that training is in: in another one other parts learn, by other terms."""
+        stage = self.learner.current_stage if isinstance(self.learner, Staged) else 0
+        if self._captured is None or self._captured[0] != stage:
+            self._captured = None  # and its memory, before there is another
+            compiled = self.recipe.trainer.step == "compiled"
+            step = CapturedStep(self._estimate, self.learner.parameters(), self.buffers(), compiled)
+            self._captured = stage, step
+        return self._captured[1]
+
+    def _estimate(
+        self, labelled: Tensor, unlabelled: Tensor, partly: Tensor, progress: float | Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return J / N of a batch, and its terms."""
+        teacher = None if self.pupil is None else self.model
+        seen = self.observations(Batch(labelled, unlabelled, partly))
+        return self.recipe.objective(self.learner, seen, self.sizes, progress, self.alignment, teacher)
+
+    def on_train_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
+        """Let the teacher follow, where there is one."""
+        decay = self.recipe.objective.teacher_decay
+        if self.pupil is not None and decay is not None:
+            average(self.model, self.pupil, decay, self.global_step)
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether the epoch that ends now gets a row, a validation and a checkpoint."""
+        return (self.current_epoch + 1) % self.every == 0
+
+    @property
+    def last_is_best(self) -> bool:
+        """Whether no row before the last one has a validation accuracy as high as its own."""
+        *before, last = (row["validation_accuracy"] for row in self.history)
+        return all(accuracy < last for accuracy in before)
+
+    def on_train_start(self) -> None:
+        """Train no further where a resumed run had stopped early already."""
+        self.has_begun = True
+        self._stop_early()
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch's mean terms and the validation accuracy; refuse to save weights that are not finite."""
+        for model in self.models:
+            for name, value in model.state_dict().items():
+                if not torch.isfinite(value).all():
+                    self._stop_at(f"{name!r}")
+        self.seconds += time.perf_counter() - self._started
+        if not self.is_noted:
+            return
+        self._take_stock()
+        self.history.append(self._row())
+        shown = ("loss", "validation_accuracy")
+        row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
+        self.log_dict({name: row.pop(name) for name in shown if name in row}, prog_bar=True)
+        self.log_dict(row)
+        if self.trainer.is_global_zero:
+            self._tell()
+        self._stop_early()
+
+    def _take_stock(self) -> None:
+        """Show the models the labelled training images, and as many unlabelled ones as they ask for, in grey."""
+        if not isinstance(self.model, TakesStock):
+            return
+        order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
+        shown = self.data.unlabelled_index[order[: self.model.stock_size]]
+        labelled = self.data.labelled_index
+        for model in self.models:
+            assert isinstance(model, TakesStock)
+            with evaluating(model):
+                model.take_stock(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
+
+    def _row(self) -> Row:
+        """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""
+        steps = self.global_step - (int(self.history[-1]["step"]) if self.history else 0)
+        row: Row = {"epoch": self._passes(self.current_epoch + 1), "step": self.global_step, "seconds": self.seconds}
+        for name, total in self._sums.items():
+            mean = self.trainer.strategy.reduce(total, reduce_op="mean")  # over processes
+            row[name] = mean.item() / steps
+        self._sums = {}
+        row["kl_weight"] = self.recipe.objective.kl_weight(self.global_step / self.total_steps)
+        row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        # By one process, each image once, and told to all, which have to agree on when to stop.
+        if len(self.data.validation_images) and self.trainer.is_global_zero:
+            probabilities = predict_probabilities(self.model, self.data, self.data.validation_images)
+            calibration = calibrate(probabilities, self.data.validation_labels)
+            row |= {"validation_accuracy": calibration.accuracy, "validation_nll": calibration.nll}
+        return self.trainer.strategy.broadcast(row)
+
+    def _passes(self, epochs: int) -> float:
+        """Return how many passes over the images so many of Lightning's epochs are."""
+        whole, rest = divmod(epochs, self.batches.num_parts)
+        return epochs / self.batches.num_parts if rest else whole
+
+    def _stop_early(self) -> None:
+        """Stop where the validation accuracy has not risen for as many epochs as the recipe allows.
+
+        It is read off the history, which a checkpoint holds, so that a resumed run stops where it would have.
+        Where training has stages only the last one counts.
+        """
+        if self.recipe.early_stopping is None:
+            return
+        begin = self.model.last_stage_from * self.total_steps if isinstance(self.model, Staged) else 0
+        rows = [row for row in self.history if row["step"] > begin]
+        if not rows:
+            return
+        best = max(rows, key=lambda row: row["validation_accuracy"])  # the first of them
+        if rows[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
+            self.trainer.should_stop = True
+
+    def _tell(self) -> None:
+        """Write metrics.csv anew, whole; print about twenty lines in all where there is no progress bar."""
+        if self.folder is not None:
+            table = io.StringIO()
+            writer = csv.DictWriter(table, fieldnames=list(self.history[-1]))
+            writer.writeheader()
+            writer.writerows(self.history)
+            write_atomically(self.folder / "metrics.csv", table.getvalue())
+        row, rows = self.history[-1], self.epochs // self.every
+        if self.print_lines and (len(self.history) % max(1, rows // 20) == 0 or self.current_epoch + 1 == self.epochs):
+            accuracy = f", validation accuracy {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
+            print(f"{self.where}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
+
+    @property
+    def where(self) -> str:
+        """How far training is, counted in passes over the images."""
+        return f"epoch {self._passes(self.current_epoch + 1):g}/{self._passes(self.epochs):g}"
+
+    def _stop_at(self, culprit: str) -> None:
+        where = f"{culprit} at step {self.global_step + 1}, epoch {self._passes(self.current_epoch + 1):g}"
+        if self.checkpoints is None:
+            advice = ". A lower learning_rate or trainer.gradient_clip may help."
+        else:
+            last = self.checkpoints / "last.ckpt"
+            saved = f"{last} holds epoch {self.history[-1]['epoch']:g}" if self.history else "none"
+            advice = f" (last good checkpoint: {saved}). A lower --learning_rate or --trainer.gradient_clip may help."
+        raise FloatingPointError(f"loss: expected finite numbers; got others in {where}, and stopped{advice}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say which model the checkpoint is of, and how training went so far."""
+        checkpoint[STORY] = {
+            "model": without_files(describe(self.model)),
+            "class_names": list(self.data.class_names),
+            "history": self.history,
+            "seconds": self.seconds,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint was written."""
+        self.history = list(checkpoint[STORY]["history"])
+        self.seconds = checkpoint[STORY]["seconds"]
+
+
+def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
+    """Return the seed of torch's random numbers in an epoch, an integer of 32 bits: the same on every machine.
+
+    NumPy promises that a `SeedSequence` stays what it is; Python promises nothing of the kind of `hash`.
+    """
+    return int(np.random.SeedSequence(seed, spawn_key=(epoch, process)).generate_state(1)[0])
+
+
+def batches_of(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
+    """Return the batches of an epoch, as the recipe has them."""
+    return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)

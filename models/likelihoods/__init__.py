@@ -1,0 +1,20 @@
+"""Likelihoods p(x | ·), each in a small file; `Likelihood`'s docstring says how to write one."""
+
+from ssvae.models.likelihoods.base import PIXEL_LEVELS, Likelihood, bounded
+from ssvae.models.likelihoods.bernoulli import Bernoulli, log_bernoulli
+from ssvae.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from ssvae.models.likelihoods.discretized_logistic import DiscretizedLogistic
+from ssvae.models.likelihoods.expected_bernoulli import ExpectedBernoulli
+from ssvae.models.likelihoods.gaussian import Gaussian
+
+__all__ = [
+    "PIXEL_LEVELS",
+    "Bernoulli",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "ExpectedBernoulli",
+    "Gaussian",
+    "Likelihood",
+    "bounded",
+    "log_bernoulli",
+]

@@ -1,0 +1,182 @@
+"""Semi-supervised variational autoencoders in Pyro.
+
+    ssvae.models       what is believed: Pyro programs, priors, likelihoods, networks
+    ssvae.data         what is seen: observations, and which labels are known
+    ssvae.inference    how belief meets data: objective, training, evaluation, runs, command line
+
+This is the front door, which offers the everyday names of all three. They are loaded when they are first asked for.
+
+Example:
+    >>> import ssvae
+    >>> digits = ssvae.Digits(num_labels=50)
+    >>> model = ssvae.M2(digits.image_shape, digits.num_classes, prior=ssvae.priors.StandardNormal(5))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssvae import data, inference, models
+    from ssvae.data import (
+        MNIST,
+        SVHN,
+        Arrays,
+        Augmentation,
+        Batches,
+        Digits,
+        DomainAdaptation,
+        FashionMNIST,
+        Hierarchy,
+        ImageData,
+        ImageFolder,
+        NumpyFiles,
+        SmallNORB,
+    )
+    from ssvae.inference import (
+        Consistency,
+        KLWeight,
+        Objective,
+        Recipe,
+        Run,
+        SemiSupervisedClassifier,
+        TrainerOptions,
+        evaluate,
+        fit,
+        load,
+        resume,
+    )
+    from ssvae.models import (
+        ADGM,
+        GMVAE,
+        M1,
+        M1M2,
+        M2,
+        SDGM,
+        SOMVAE,
+        AdversarialAutoencoder,
+        ClassProbabilities,
+        ConditionalVAE,
+        DistilledM1,
+        DistilledM2,
+        LadderVAE,
+        SemiSupervisedModel,
+        SparseLabelVAE,
+        feature_classifiers,
+        likelihoods,
+        networks,
+        posteriors,
+        priors,
+    )
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "ADGM",
+    "GMVAE",
+    "M1",
+    "M1M2",
+    "M2",
+    "MNIST",
+    "SDGM",
+    "SOMVAE",
+    "SVHN",
+    "AdversarialAutoencoder",
+    "Arrays",
+    "Augmentation",
+    "Batches",
+    "ClassProbabilities",
+    "ConditionalVAE",
+    "Consistency",
+    "Digits",
+    "DistilledM1",
+    "DistilledM2",
+    "DomainAdaptation",
+    "FashionMNIST",
+    "Hierarchy",
+    "ImageData",
+    "ImageFolder",
+    "KLWeight",
+    "LadderVAE",
+    "NumpyFiles",
+    "Objective",
+    "Recipe",
+    "Run",
+    "SemiSupervisedClassifier",
+    "SemiSupervisedModel",
+    "SmallNORB",
+    "SparseLabelVAE",
+    "TrainerOptions",
+    "__version__",
+    "data",
+    "evaluate",
+    "feature_classifiers",
+    "fit",
+    "inference",
+    "likelihoods",
+    "load",
+    "models",
+    "networks",
+    "posteriors",
+    "priors",
+    "resume",
+]
+
+_ROOMS = ("data", "inference", "models")
+_HOMES = {
+    "ADGM": "models",
+    "GMVAE": "models",
+    "M1": "models",
+    "M1M2": "models",
+    "M2": "models",
+    "MNIST": "data",
+    "SDGM": "models",
+    "SOMVAE": "models",
+    "SVHN": "data",
+    "AdversarialAutoencoder": "models",
+    "Arrays": "data",
+    "Augmentation": "data",
+    "Batches": "data",
+    "ClassProbabilities": "models",
+    "ConditionalVAE": "models",
+    "Consistency": "inference",
+    "Digits": "data",
+    "DistilledM1": "models",
+    "DistilledM2": "models",
+    "DomainAdaptation": "data",
+    "FashionMNIST": "data",
+    "Hierarchy": "data",
+    "ImageData": "data",
+    "ImageFolder": "data",
+    "KLWeight": "inference",
+    "LadderVAE": "models",
+    "NumpyFiles": "data",
+    "Objective": "inference",
+    "Recipe": "inference",
+    "Run": "inference",
+    "SemiSupervisedClassifier": "inference",
+    "SemiSupervisedModel": "models",
+    "SmallNORB": "data",
+    "SparseLabelVAE": "models",
+    "TrainerOptions": "inference",
+    "evaluate": "inference",
+    "feature_classifiers": "models",
+    "fit": "inference",
+    "likelihoods": "models",
+    "load": "inference",
+    "networks": "models",
+    "posteriors": "models",
+    "priors": "models",
+    "resume": "inference",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
