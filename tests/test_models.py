@@ -421,12 +421,19 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("kind", MISTAKES)
-@pytest.mark.parametrize("method", ["model", "guide", "encode", "reconstruct", "analogies"])
-def test_a_batch_that_is_not_one_is_refused_in_words(model, method, kind):
-    mistake, error, words = MISTAKES[kind]
+@pytest.mark.parametrize(("mistake", "error", "words"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_batch_that_is_not_one_is_refused_in_words(mistake, error, words):
+    model = MODELS["M2"]()
     with pytest.raises(error, match=words):
-        getattr(model, method)(*mistake(_images(model), torch.tensor([0, 1, 2, 2])))
+        model.encode(*mistake(_images(model), torch.tensor([0, 1, 2, 2])))
+
+
+@pytest.mark.parametrize("method", ["model", "guide", "encode", "reconstruct", "analogies"])
+def test_every_program_and_answer_of_every_model_checks_its_batch(model, method):
+    for kind in ("flat images", "class 3 of 3"):
+        mistake, error, words = MISTAKES[kind]
+        with pytest.raises(error, match=words):
+            getattr(model, method)(*mistake(_images(model), torch.tensor([0, 1, 2, 2])))
 
 
 def test_the_values_of_the_classes_are_looked_at_only_where_pyro_validates():
