@@ -294,9 +294,11 @@ def test_encode_and_reconstruct_are_means_at_the_given_class_or_what_stands_in_f
     if model.sums_over_class:
         assert torch.equal(guess, model.classify(x).probs.argmax(-1))
     for given, used in ((y, y), (None, guess)):
-        z = model.q_z(x, used).mean
-        torch.testing.assert_close(model.encode(x, given), z, rtol=0, atol=1e-12)
-        expected = model.p_x(z, used).mean
+        style, z = model._style(x, used), model.q_z(x, used).mean
+        # One latent variable, or z beside what the others leave open.
+        assert any(torch.equal(part, z) for part in style.unfold(-1, z.shape[-1], 1).unbind(-2))
+        torch.testing.assert_close(model.encode(x, given), style, rtol=0, atol=1e-12)
+        expected = model.p_x(style, used).mean
         torch.testing.assert_close(model.reconstruct(x, given), expected, rtol=0, atol=1e-12)
     of_classes = [model.encode(x, torch.full((BATCH,), k)) for k in (0, 1)]
     looks_at_y = not torch.equal(model.q_z(x, y).mean, model.q_z(x, (y + 1) % CLASSES).mean)
