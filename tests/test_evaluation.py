@@ -166,8 +166,8 @@ class Shifted(LinearGaussian):
 
     shift = 0.0
 
-    def posterior(self, x, y):
-        q = super().posterior(x, y)
+    def q_z(self, x, y):
+        q = super().q_z(x, y)
         return dist.MultivariateNormal(q.loc + self.shift, q.covariance_matrix)
 
 

@@ -677,7 +677,7 @@ def test_the_command_serves_until_ctrl_c(folders):
     [
         (["nowhere"], "run: expected a run folder with a config.yaml; nowhere is none."),
         ([], "run: expected a value; got none."),
-        (["a", "b", "c"], "c: expected an option that --help lists; got an unknown one."),
+        (["a", "b", "c"], "c: expected an option, which begins with --; got a word that stands alone."),
         (["a", "--prt=5"], "--prt: expected an option that --help lists; got an unknown one. Did you mean --port?"),
         (["a", "--port=x"], "--port: expected an integer; got 'x'."),
         (["a", "--port=70000"], "--port: expected 0 to 65535; got 70000."),

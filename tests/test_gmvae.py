@@ -203,7 +203,9 @@ def test_importance_sampling_agrees_with_an_integral_over_z():
 
 def test_a_guide_of_a_fixed_scale_that_is_too_narrow_does_not_make_log_p_too_small():
     prior = SeparatedMeans(1, 2.0)
-    model = GMVAE(IMAGE, 2, prior=prior, likelihood=Bernoulli(), networks=MLP(hidden=(6,)), scale=0.1)
+    model = GMVAE(
+        IMAGE, 2, prior=prior, likelihood=Bernoulli(), networks=MLP(hidden=(6,)), posterior=FixedScaleNormal(0.1)
+    )
     x, z, y = _images(40), torch.linspace(-12, 12, 4001), torch.arange(2).unsqueeze(-1)
     with torch.no_grad():
         model.z_encoder.perceptron.rest[-1].bias.add_(2.0)
