@@ -52,8 +52,8 @@ def family() -> dict[str, SemiSupervisedModel]:
         "M1M2, M1's stage": M1M2(SHAPE, CLASSES, prior=prior(), networks=networks, m1_until=1.0),
         "M1M2, end to end": M1M2(SHAPE, CLASSES, prior=prior(), networks=networks, m1_until=0.0, m2_until=0.0),
         "ConditionalVAE": ConditionalVAE(SHAPE, CLASSES, prior=prior(), networks=networks),
-        "LadderVAE, 2 rungs": LadderVAE(SHAPE, CLASSES, prior=prior(), networks=networks),
-        "LadderVAE, 3 rungs": LadderVAE(
+        "LadderVAE, 2 layers": LadderVAE(SHAPE, CLASSES, prior=prior(), networks=networks),
+        "LadderVAE, 3 layers": LadderVAE(
             SHAPE, CLASSES, prior=prior(), networks=networks, latent_dims=(32, 16), hidden=(256, 128)
         ),
         "ADGM": ADGM(SHAPE, CLASSES, prior=prior(), networks=networks),

@@ -4,15 +4,15 @@
         [--learning_rate 0.002] [--num_components 200] [--num_samples 5000]
     python -m benchmarks.ladder_density --begin_with runs/ladder --importance_samples 10 --folder runs/tuned ...
 
-Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five rungs, 64, 32, 16, 8 and 4 dimensions wide, after
-2,000 epochs and others with several importance samples. Of these rungs this ladder has the lower three, and as there
+Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five layers, 64, 32, 16, 8 and 4 dimensions wide, after
+2,000 epochs and others with several importance samples. Of these layers this ladder has the lower three, and as there
 two dense layers with batch norm to each arrow. It is trained on all 60,000 images, drawn as 0 or 1 anew in every batch.
 Without labels they are put into one class, whose q(y | x) and p(y) are 1: what is left is
 
     p(z_3) p(z_2 | z_3) p(z_1 | z_2) p(x | z_1)
 
 Sixteen epochs of 50,000 images, 1,000 test images, 200 samples: -89.3 nats; with one dense layer to each arrow -90.3,
-with five rungs then -90.5, of which the fourth is asleep; with ELU -91.7 and -91.3, and without batch norm it diverges.
+with five -90.5, where the fourth collapses; with ELU -91.7 and -91.3, and without batch norm it diverges.
 With --num_components p(z_3) is a mixture of Gaussians. Eight epochs, 1,000 validation images, 200 samples: -99.3 nats
 with 200 of them, -102.7 with N(0, I), -104.6 with a normalizing flow. VampPrior trains as the mixture does, but is none
 without the batch: its pseudo-inputs and the images have different statistics, and batch norm keeps one of them.
@@ -37,7 +37,7 @@ TOP = 16
 
 
 def main() -> None:
-    """Train the ladder, and print log p(x) of the test images and the KL divergence of each rung."""
+    """Train the ladder, and print log p(x) of the test images and the KL divergence of each layer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
     parser.add_argument("--folder", help="the run folder, gone on with where it exists; below runs/ if not given")
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def train(data: Arrays, options: argparse.Namespace) -> Run:
-    """Train three rungs, of 64, 32 and TOP dimensions from the image upwards, or a ladder that was trained before."""
+    """Train three layers, of 64, 32 and TOP dimensions from the image upwards, or a ladder that was trained before."""
     if options.begin_with is None:
         kl_weight = KLWeight(start=0, end=1, until=0.1)
         prior = StandardNormal(TOP) if options.num_components is None else GaussianMixture(TOP, options.num_components)

@@ -32,7 +32,7 @@ from benchmarks.children import Child
 from benchmarks.questions import draw_question, picture
 from benchmarks.watch import Watch
 from benchmarks.whole_files import leftovers
-from ssvae.inference.storage.checkpoints import STORY, read_checkpoint
+from ssvae.inference.storage.checkpoints import METADATA, read_checkpoint
 
 SHARE = 0.25
 """Of the minutes, what training alone on the machine would take; the rest is for restarts and the other processes."""
@@ -161,7 +161,7 @@ class Soak:
         # short for that gets on when it is over; it is there for the kills.
         self._mean_life = min(5 * (time.monotonic() - started), 15 * self.minutes)
         self._let_finish(child)
-        rows = [read_checkpoint(path)[STORY]["history"][-1] for path in folder.rglob("last.ckpt")]
+        rows = [read_checkpoint(path)[METADATA]["history"][-1] for path in folder.rglob("last.ckpt")]
         shutil.rmtree(folder)
         per_step = sum(row["seconds"] / row["step"] for row in rows)
         self._max_steps = max(_RATE_STEPS, int(SHARE * 60 * self.minutes / per_step))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.children import Child, Memory
 from benchmarks.whole_files import find_differences, find_torn, leftovers, whole_names
-from ssvae.inference.storage.checkpoints import STORY, read_checkpoint
+from ssvae.inference.storage.checkpoints import METADATA, read_checkpoint
 
 GROWTH = 16.0
 """MiB that a process may grow from the first third of its life to the last; an allocator's noise is a few."""
@@ -79,7 +79,7 @@ class Watch:
             self.done["files checked"] += len(names)
             self.most_leftovers = max(self.most_leftovers, len(leftovers(self.folder)))
             last = self.folder / "checkpoints" / "last.ckpt"
-            step = read_checkpoint(last)[STORY]["history"][-1]["step"] if last.exists() else 0.0
+            step = read_checkpoint(last)[METADATA]["history"][-1]["step"] if last.exists() else 0.0
             if step < self._step:
                 self.blame(f"lost: {last} is of step {step:.0f} and was of step {self._step:.0f}")
             self._step = step

@@ -48,7 +48,7 @@ class Arrays(ImageData):
         tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
             accuracy is reported too; or None.
         num_coarse_labels: how many of the other training images keep their main class.
-        admissible: booleans (N, K), which classes each training image may have, for images whose class is not
+        candidates: booleans (N, K), which classes each training image may have, for images whose class is not
             known: some of them, or all; or None. Where `num_labels` hides a class, all.
 
     Raises:
@@ -72,7 +72,7 @@ class Arrays(ImageData):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
-        admissible: Array | None = None,
+        candidates: Array | None = None,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
@@ -87,12 +87,12 @@ class Arrays(ImageData):
         validation = None if validation_images is None else reader.read("validation_images", validation_images)
         known = given_labels["labels"]
         if len(train_images) != len(known):
-            raise ValueError(f"labels: expected {len(train_images)} labels, one for each image, got {len(known)}.")
+            raise ValueError(f"labels: expected {len(train_images)} labels, one for each image; got {len(known)}.")
         hierarchy = None if tree is None else read_hierarchy(tree, class_names)
         kept = draw_labels(known, num_labels, len(class_names), balanced=balanced, seed=seed)
-        partly = draw_main_labels(known, kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed)
-        if admissible is not None:
-            partly = _admitted(admissible, known, kept, partly, len(class_names))
+        partial = draw_main_labels(known, kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed)
+        if candidates is not None:
+            partial = _all_candidates(candidates, known, kept, partial, len(class_names))
         super().__init__(
             "Arrays",
             train_images,
@@ -103,7 +103,7 @@ class Arrays(ImageData):
             test_images=test_pixels,
             test_labels=given_labels["test_labels"],
             binarise=binarise,
-            train_admissible=partly,
+            train_candidates=partial,
             hierarchy=hierarchy,
         )
         self.num_labels = num_labels
@@ -113,9 +113,9 @@ class Arrays(ImageData):
         self.num_coarse_labels = num_coarse_labels
 
     @property
-    def admissible(self) -> Tensor | None:
+    def candidates(self) -> Tensor | None:
         """The classes that each training image's label admits, booleans (N, K), or None."""
-        return self.train_admissible
+        return self.train_candidates
 
     @property
     def images(self) -> Tensor:
@@ -128,17 +128,17 @@ class Arrays(ImageData):
         return self.train_labels
 
 
-def _admitted(admissible: Array, known: Tensor, kept: Tensor, partly: Tensor | None, num_classes: int) -> Tensor:
+def _all_candidates(candidates: Array, known: Tensor, kept: Tensor, partial: Tensor | None, num_classes: int) -> Tensor:
     """Return which classes each image may have by all that is kept: its class, its main class, what is admitted."""
-    given = admissible if isinstance(admissible, Tensor) else torch.tensor(np.asarray(admissible))
+    given = candidates if isinstance(candidates, Tensor) else torch.tensor(np.asarray(candidates))
     if given.dtype != torch.bool or given.shape != (len(known), num_classes):
         raise ValueError(
-            f"admissible: expected booleans of shape ({len(known)}, {num_classes}), got {describe(admissible)}."
+            f"candidates: expected booleans of shape ({len(known)}, {num_classes}); got {describe(candidates)}."
         )
     alone = torch.nn.functional.one_hot(kept.clamp(min=0), num_classes).bool()
     hidden = ((known >= 0) & (kept < 0)).unsqueeze(-1)
     found = torch.where((kept >= 0).unsqueeze(-1), alone, given.cpu() | hidden)
-    return found if partly is None else found & partly
+    return found if partial is None else found & partial
 
 
 def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:
@@ -148,5 +148,5 @@ def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:
         if len(outside):
             unknown = ", an image whose class is not known" if outside[0] == -1 else ""
             raise ValueError(
-                f"{argument}: expected labels from {lowest} to {num_classes - 1}, got {int(outside[0])}{unknown}."
+                f"{argument}: expected labels from {lowest} to {num_classes - 1}; got {int(outside[0])}{unknown}."
             )

@@ -54,17 +54,17 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
-            raise ValueError(f"degrees: expected an angle from 0 to 180, got {self.degrees}.")
+            raise ValueError(f"degrees: expected an angle from 0 to 180; got {self.degrees}.")
         if not 0 <= self.scale < 1:
-            raise ValueError(f"scale: expected a number of at least 0 and below 1, got {self.scale}.")
+            raise ValueError(f"scale: expected a number of at least 0 and below 1; got {self.scale}.")
         if not 0 <= self.shift <= 1:
-            raise ValueError(f"shift: expected a share of the image's sides, from 0 to 1, got {self.shift}.")
+            raise ValueError(f"shift: expected a share of the image's sides, from 0 to 1; got {self.shift}.")
         if not 0 <= self.elastic <= 1:
-            raise ValueError(f"elastic: expected a share of the image's sides, from 0 to 1, got {self.elastic}.")
+            raise ValueError(f"elastic: expected a share of the image's sides, from 0 to 1; got {self.elastic}.")
         if not 0 <= self.horizontal_flip <= 1:
-            raise ValueError(f"horizontal_flip: expected a probability from 0 to 1, got {self.horizontal_flip}.")
+            raise ValueError(f"horizontal_flip: expected a probability from 0 to 1; got {self.horizontal_flip}.")
         if not 0 <= self.cutout <= 1:
-            raise ValueError(f"cutout: expected a share of the image's sides, from 0 to 1, got {self.cutout}.")
+            raise ValueError(f"cutout: expected a share of the image's sides, from 0 to 1; got {self.cutout}.")
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the images, each changed by itself.
@@ -128,7 +128,7 @@ class Augmentation:
 def _check(pixels: Tensor) -> None:
     if pixels.dim() != 4 or not pixels.is_floating_point():
         raise ValueError(
-            f"pixels: expected floats of shape (B, C, H, W), got {pixels.dtype} of shape {tuple(pixels.shape)}."
+            f"pixels: expected floats of shape (B, C, H, W); got {pixels.dtype} of shape {tuple(pixels.shape)}."
         )
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssvae.data.images import ImageData
 
-_UNLABELLED, _LABELLED, _PARTLY = 0, 1, 2
-_LABELLED_AT_ONCE = _PARTLY_AT_ONCE = 100
+_UNLABELLED, _LABELLED, _PARTIAL = 0, 1, 2
+_LABELLED_AT_ONCE = _PARTIAL_AT_ONCE = 100
 _STEPS_AT_ONCE = 1000
 
 
@@ -20,12 +20,12 @@ class Batch(NamedTuple):
     Attributes:
         labelled: int64 indices (B_l,) of labelled images; of length 0 if there are none.
         unlabelled: int64 indices (B_u,) of unlabelled images; of length 0 if there are none.
-        partly: int64 indices (B_p,) of partly labelled images; of length 0 if there are none.
+        partial: int64 indices (B_p,) of partially labelled images; of length 0 if there are none.
     """
 
     labelled: Tensor
     unlabelled: Tensor
-    partly: Tensor
+    partial: Tensor
 
 
 class Batches:
@@ -35,9 +35,9 @@ class Batches:
     dropped, another one every pass, so each batch is a uniformly drawn subset and the mean over it is unbiased.
     Beside each lie `labelled_batch_size` labelled images, from a walk through one random order of them after
     another that goes on over the passes: at any time their numbers of appearances differ by at most one. In the
-    same way as many partly labelled ones, or all if there are fewer, lie beside them.
+    same way as many partially labelled ones, or all if there are fewer, lie beside them.
 
-    Without unlabelled images a pass goes over the partly labelled ones, without those over the labelled ones,
+    Without unlabelled images a pass goes over the partially labelled ones, without those over the labelled ones,
     that many at a time.
 
     An epoch is a pass, or of a pass of more than 1000 steps one of its `num_parts` equal parts, so that training
@@ -52,7 +52,7 @@ class Batches:
     the mean over processes of their means is the batch's.
 
     Args:
-        data: the images, or int64 index tensors: of the labelled, the unlabelled and the partly labelled ones.
+        data: the images, or int64 index tensors: of the labelled, the unlabelled and the partially labelled ones.
         batch_size: number of unlabelled images in a batch.
         labelled_batch_size: number of labelled images in a batch; None for 100, or all if there are fewer; or as
             many of these as can be shared.
@@ -79,47 +79,47 @@ class Batches:
     ) -> None:
         weights = data.train_weights if isinstance(data, ImageData) else None
         if isinstance(data, ImageData):
-            data = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
-        labelled, unlabelled, partly = data
-        if len(labelled) + len(unlabelled) + len(partly) == 0:
-            raise ValueError("data: expected at least one image, got none.")
+            data = data.labelled_index, data.unlabelled_index, data.partially_labelled_index
+        labelled, unlabelled, partial = data
+        if len(labelled) + len(unlabelled) + len(partial) == 0:
+            raise ValueError("data: expected at least one image; got none.")
         if labelled_batch_size is None:
             labelled_batch_size = _shared(min(_LABELLED_AT_ONCE, len(labelled)), num_processes)
         elif labelled_batch_size < 1:
-            raise ValueError(f"labelled_batch_size: expected at least 1, got {labelled_batch_size}.")
+            raise ValueError(f"labelled_batch_size: expected at least 1; got {labelled_batch_size}.")
         if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}.")
+            raise ValueError(f"batch_size: expected at least 1; got {batch_size}.")
         if 0 < len(unlabelled) < batch_size:
             raise ValueError(
-                f"batch_size: expected at most {len(unlabelled)}, the number of unlabelled images, got {batch_size}."
+                f"batch_size: expected at most {len(unlabelled)}, the number of unlabelled images; got {batch_size}."
             )
         if 0 < len(labelled) < labelled_batch_size:
             raise ValueError(
-                f"labelled_batch_size: expected at most {len(labelled)}, the number of labelled images, "
+                f"labelled_batch_size: expected at most {len(labelled)}, the number of labelled images; "
                 f"got {labelled_batch_size}."
             )
         if seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {seed}.")
+            raise ValueError(f"seed: expected 0 or more; got {seed}.")
         for name, index, size in (
             ("batch_size", unlabelled, batch_size),
             ("labelled_batch_size", labelled, labelled_batch_size),
         ):
             if len(index) and size % num_processes:
                 raise ValueError(
-                    f"{name}: expected a multiple of {num_processes}, the number of processes, got {size}."
+                    f"{name}: expected a multiple of {num_processes}, the number of processes; got {size}."
                 )
-        for kind, index in (("labelled", labelled), ("partly labelled", partly)):
+        for kind, index in (("labelled", labelled), ("partially labelled", partial)):
             if 0 < len(index) < num_processes:
                 raise ValueError(
-                    f"data: expected a {kind} image for each of the {num_processes} processes, got {len(index)}."
+                    f"data: expected a {kind} image for each of the {num_processes} processes; got {len(index)}."
                 )
         self.labelled_index = labelled
         self.unlabelled_index = unlabelled
-        self.partly_labelled_index = partly
+        self.partially_labelled_index = partial
         self.weights = None if weights is None else weights.numpy()
         self.batch_size = batch_size
         self.labelled_batch_size = labelled_batch_size if len(labelled) else 0
-        self.partly_batch_size = _shared(min(_PARTLY_AT_ONCE, len(partly)), num_processes)
+        self.partial_batch_size = _shared(min(_PARTIAL_AT_ONCE, len(partial)), num_processes)
         self.seed = seed
         self.num_processes = num_processes
         self.epoch = 0
@@ -130,8 +130,8 @@ class Batches:
     def _steps_per_pass(self) -> int:
         if len(self.unlabelled_index):
             return len(self.unlabelled_index) // self.batch_size
-        if len(self.partly_labelled_index):
-            return len(self.partly_labelled_index) // self.partly_batch_size
+        if len(self.partially_labelled_index):
+            return len(self.partially_labelled_index) // self.partial_batch_size
         return len(self.labelled_index) // self.labelled_batch_size
 
     def __len__(self) -> int:
@@ -149,7 +149,7 @@ class Batches:
             ValueError: if `epoch` is negative.
         """
         if epoch < 0:
-            raise ValueError(f"epoch: expected 0 or more, got {epoch}.")
+            raise ValueError(f"epoch: expected 0 or more; got {epoch}.")
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -159,10 +159,10 @@ class Batches:
         streams = {
             _LABELLED: (self.labelled_index, self.labelled_batch_size),
             _UNLABELLED: (self.unlabelled_index, self.batch_size),
-            _PARTLY: (self.partly_labelled_index, self.partly_batch_size),
+            _PARTIAL: (self.partially_labelled_index, self.partial_batch_size),
         }
         # The pass is over one kind; the others go on beside it.
-        passed = next(kind for kind in (_UNLABELLED, _PARTLY, _LABELLED) if len(streams[kind][0]))
+        passed = next(kind for kind in (_UNLABELLED, _PARTIAL, _LABELLED) if len(streams[kind][0]))
         orders = {
             kind: self._order(index, kind, number)[part * steps * size :]
             if kind == passed
@@ -171,7 +171,7 @@ class Batches:
         }
         for step in range(steps):
             batch = {kind: slice(step * size, (step + 1) * size) for kind, (_, size) in streams.items()}
-            yield Batch(*(self._mine(orders[kind][batch[kind]]) for kind in (_LABELLED, _UNLABELLED, _PARTLY)))
+            yield Batch(*(self._mine(orders[kind][batch[kind]]) for kind in (_LABELLED, _UNLABELLED, _PARTIAL)))
 
     def _mine(self, batch: Tensor) -> Tensor:
         """This process's share of a batch."""

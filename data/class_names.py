@@ -47,7 +47,7 @@ def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
         return None
     if bare in _DOUBTFUL or tidy in _MISSING or re.fullmatch(r"\?+", tidy):
         raise ValueError(
-            f"{argument}: expected names of classes, or `unlabelled`, got {name!r}, which may be either; write "
+            f"{argument}: expected names of classes, or `unlabelled`; got {name!r}, which may be either; write "
             f"`unlabelled` where the class is not known, and if it is a class another name ({f'class {tidy}'!r}, say)."
         )
     return tidy
@@ -66,7 +66,7 @@ def check_distinct(names: Iterable[str], argument: str) -> None:
         other = found.setdefault(_key(name), name)
         if other != name:
             raise ValueError(
-                f"{argument}: expected names that tell the classes apart, got {other!r} and {name!r}; write both alike "
+                f"{argument}: expected names that tell the classes apart; got {other!r} and {name!r}; write both alike "
                 "if they are one class, and otherwise in different words."
             )
 

@@ -43,13 +43,13 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
         # Or NaN and numbers beside strings become strings, and pandas' integers beside NA become floats.
         values = np.asarray(labels, dtype=object)
     if values.ndim == 0:
-        raise TypeError(f"{argument}: expected a class for each row, got {labels!r}.")
+        raise TypeError(f"{argument}: expected a class for each row; got {labels!r}.")
     if values.dtype.kind in "iuf":
         return values, ~(np.isnan(values) | (values == -1))
     if values.dtype.kind == "b":
         return values, np.ones(values.shape, dtype=bool)
     if values.dtype.kind not in "OUST":
-        raise TypeError(f"{argument}: expected numbers, booleans or strings, got {describe(values)}.")
+        raise TypeError(f"{argument}: expected numbers, booleans or strings; got {describe(values)}.")
     flat = [each.decode() if isinstance(each, bytes) else each for each in values.ravel().tolist()]
     is_known = [not _is_missing(argument, each) for each in flat]
     classes = list(compress(flat, is_known))
@@ -58,7 +58,7 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
         named = " and ".join(sorted({type(each).__name__ for each in classes}))
         raise TypeError(
             f"{argument}: expected classes of one type, strings or numbers, and -1 or None where the class is not "
-            f"known, got {named} (Unknown label type)."  # scikit-learn's words, which its checks ask for
+            f"known; got {named} (Unknown label type)."  # scikit-learn's words, which its checks ask for
         )
     # What stands for the others is of the same type.
     blank: Any = next(iter(classes)) if classes else -1
@@ -103,7 +103,7 @@ def number_classes(
         first, *others = found
         kinds = {argument: "strings" if argument in words else "numbers" for argument in found}
         other = next(argument for argument in others if kinds[argument] != kinds[first])
-        raise TypeError(f"{other}: expected {kinds[first]}, as in {first}, got {kinds[other]}.")
+        raise TypeError(f"{other}: expected {kinds[first]}, as in {first}; got {kinds[other]}.")
     else:
         names = list(class_names) if class_names is not None else _names_of(words[0], found)
         codes = {argument: _positions(argument, values, names) for argument, values in found.items()}
@@ -121,18 +121,18 @@ def _as_column(argument: str, values: Values, known: Mask) -> tuple[Values, Mask
     if values.ndim == 2 and values.shape[1] > 1 and values.dtype != object:
         if not (np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all()):
             raise ValueError(
-                f"{argument}: expected shape (N,), or (N, K) with a 1 among zeros in each row, got other values "
+                f"{argument}: expected shape (N,), or (N, K) with a 1 among zeros in each row; got other values "
                 f"of shape {values.shape}."
             )
         return values.argmax(1), np.ones(len(values), dtype=bool)
     if values.ndim != 1:
-        raise ValueError(f"{argument}: expected shape (N,), got {values.shape}.")
+        raise ValueError(f"{argument}: expected shape (N,); got {values.shape}.")
     return values, known
 
 
 def _as_integers(argument: str, values: Values) -> Integers:
     if values.dtype.kind == "f" and not (whole := np.isfinite(values) & (values == np.rint(values))).all():
-        raise ValueError(f"{argument}: expected whole numbers, or NaN where not known, got {values[~whole][0]:g}.")
+        raise ValueError(f"{argument}: expected whole numbers, or NaN where not known; got {values[~whole][0]:g}.")
     return np.asarray(values.astype(np.int64))
 
 
@@ -142,10 +142,10 @@ def _from_0(
     """Return numbers that count from 0, and the names of all classes."""
     distinct: list[int] = np.unique(np.concatenate([np.empty(0, np.int64), *found.values()])).tolist()
     if class_names is None and not distinct:
-        raise ValueError("class_names: expected the names of the classes as no label is known, got None.")
+        raise ValueError("class_names: expected the names of the classes as no label is known; got None.")
     if class_names is None and distinct == [1] and unlabelled:
         raise ValueError(
-            f"{next(iter(found))}: expected two classes or more, got -1 and 1, where -1 marks images whose class is "
+            f"{next(iter(found))}: expected two classes or more; got -1 and 1, where -1 marks images whose class is "
             f"not known: write 0 and 1 if these are the classes."
         )
     names = None if class_names is None else list(class_names)
@@ -153,7 +153,7 @@ def _from_0(
         return {argument: codes - 1 for argument, codes in found.items()}, names or [str(each) for each in distinct]
     if names is None and distinct[0] >= 0 and len(distinct) <= distinct[-1]:
         raise ValueError(
-            f"{next(iter(found))}: expected each class from 0 to {distinct[-1]}, or class_names, got "
+            f"{next(iter(found))}: expected each class from 0 to {distinct[-1]}, or class_names; got "
             f"{_some(distinct)}: write them as strings if these are all classes."
         )
     return dict(found), names or [str(label) for label in range(distinct[-1] + 1)]
@@ -170,7 +170,7 @@ def _positions(argument: str, words: Values, names: Sequence[str]) -> Integers:
     positions = {name: number for number, name in enumerate(names)}
     unknown = next((word for word in words if word not in positions), None)
     if unknown is not None:
-        raise ValueError(f"{argument}: expected classes among {_some(names)}, got {unknown!r}.")
+        raise ValueError(f"{argument}: expected classes among {_some(names)}; got {unknown!r}.")
     return np.array([positions[word] for word in words], dtype=np.int64)
 
 

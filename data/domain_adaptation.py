@@ -31,14 +31,14 @@ class DomainAdaptation(ImageData):
         check_count("margin", abs(margin) if isinstance(margin, int) else margin)
         if source.class_names != target.class_names:
             raise ValueError(
-                f"target: expected the source's classes {', '.join(source.class_names)}, "
+                f"target: expected the source's classes {', '.join(source.class_names)}; "
                 f"got {', '.join(target.class_names)}."
             )
         if source.num_labelled == 0:
-            raise ValueError("source: expected labelled images, got none.")
+            raise ValueError("source: expected labelled images; got none.")
         if 2 * margin >= min(source.image_shape[1:]):
             raise ValueError(
-                f"margin: expected less than half of the source's {min(source.image_shape[1:])} pixels, got {margin}."
+                f"margin: expected less than half of the source's {min(source.image_shape[1:])} pixels; got {margin}."
             )
         labelled = source.labelled_index
         unlabelled = like(target.train_images, source.image_shape, margin)

@@ -70,7 +70,7 @@ class DrawnLabels(ImageData):
             test_images=test_images.contiguous(),
             test_labels=test_labels,
             binarise=binarise,
-            train_admissible=draw_main_labels(
+            train_candidates=draw_main_labels(
                 labels[train], kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed
             ),
             hierarchy=hierarchy,

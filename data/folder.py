@@ -129,9 +129,9 @@ class ImageFolder(ImageData):
         others = {part: _check_folder(f"{part}_root", name) for part, name in roots.items() if name is not None}
         for argument, value in {"file_column": file_column, "label_column": label_column}.items():
             if value is not None and csv is None:
-                raise ValueError(f"{argument}: expected None, as there is no csv, got {value!r}.")
+                raise ValueError(f"{argument}: expected None, as there is no csv; got {value!r}.")
         if csv is not None and others:
-            raise ValueError(f"{next(iter(others))}_root: expected None, as csv names the images, got a folder.")
+            raise ValueError(f"{next(iter(others))}_root: expected None, as csv names the images; got a folder.")
         entries = (
             _in_folders(folder, others) if csv is None else _in_table(folder, Path(csv), file_column, label_column)
         )
@@ -148,7 +148,7 @@ class ImageFolder(ImageData):
         odd = sorted(name for name in names if not name.isprintable())
         if odd:
             # Reports, tables and pictures show them, in UTF-8 and in one line.
-            raise ValueError(f"class_names: expected printable text in UTF-8, got {odd[0]!r}.")
+            raise ValueError(f"class_names: expected printable text in UTF-8; got {odd[0]!r}.")
         class_names = _in_order(names)
         num_classes = len(class_names)
         labels = _positions(entries, class_names)
@@ -161,7 +161,7 @@ class ImageFolder(ImageData):
         )
         train_labels = draw_labels(labels[train], num_labels, num_classes, balanced=balanced, seed=seed)
         main_labels = None if hierarchy is None else _positions(entries, hierarchy.names)
-        admissible = draw_main_labels(
+        candidates = draw_main_labels(
             labels[train],
             train_labels,
             hierarchy,
@@ -181,7 +181,7 @@ class ImageFolder(ImageData):
         train_images = read(train)
         if 0 < int(train_images.max()) <= _NEARLY_BLACK:
             raise ValueError(
-                f"root: expected pixels from 0 to 255, got none above {int(train_images.max())} in "
+                f"root: expected pixels from 0 to 255; got none above {int(train_images.max())} in "
                 f"{len(train_images)} training images, which would be nearly black; save them with 255 for white."
             )
         super().__init__(
@@ -194,7 +194,7 @@ class ImageFolder(ImageData):
             test_images=read(test),
             test_labels=labels[test],
             binarise=binarise,
-            train_admissible=admissible,
+            train_candidates=candidates,
             hierarchy=hierarchy,
         )
         self.root = str(root)
@@ -233,19 +233,19 @@ def _check_format(size: int | None, channels: int | None) -> None:
     if size is not None:
         check_count("size", size)
         if size < SMALLEST_SIDE:
-            raise ValueError(f"size: expected at least {SMALLEST_SIDE} pixels, got {size}.")
+            raise ValueError(f"size: expected at least {SMALLEST_SIDE} pixels; got {size}.")
     if channels not in (None, 1, 3):
-        raise ValueError(f"channels: expected 1 (grey), 3 (RGB) or None, got {channels!r}.")
+        raise ValueError(f"channels: expected 1 (grey), 3 (RGB) or None; got {channels!r}.")
 
 
 def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
     fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
     for argument, fraction in fractions.items():
         if not 0 <= fraction < 1:
-            raise ValueError(f"{argument}: expected a number of at least 0 and below 1, got {fraction}.")
+            raise ValueError(f"{argument}: expected a number of at least 0 and below 1; got {fraction}.")
     if sum(fractions.values()) >= 1:
         raise ValueError(
-            f"validation_fraction: expected validation_fraction + test_fraction below 1, got "
+            f"validation_fraction: expected validation_fraction + test_fraction below 1; got "
             f"{validation_fraction} + {test_fraction}."
         )
 
@@ -253,9 +253,9 @@ def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
 def _check_folder(argument: str, root: str) -> Path:
     folder = Path(root)
     if not folder.exists():
-        raise FileNotFoundError(f"{argument}: expected a folder of images, got {str(root)!r}, which does not exist.")
+        raise FileNotFoundError(f"{argument}: expected a folder of images; got {str(root)!r}, which does not exist.")
     if not folder.is_dir():
-        raise ValueError(f"{argument}: expected a folder of images, got {str(root)!r}, which is a file.")
+        raise ValueError(f"{argument}: expected a folder of images; got {str(root)!r}, which is a file.")
     return folder
 
 
@@ -274,7 +274,7 @@ def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
     given = {path.resolve() for path in others.values()}
     if root.resolve() in given or len(given) < len(others):
         raise ValueError(
-            f"{next(iter(others))}_root: expected a folder for each part, got {str(next(iter(others.values())))!r} "
+            f"{next(iter(others))}_root: expected a folder for each part; got {str(next(iter(others.values())))!r} "
             "twice."
         )
     folders = [path for path in _subfolders(root) if path.resolve() not in given]
@@ -287,7 +287,7 @@ def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
         entries = _in_parts(root, folders, parts)
     for part, folder in others.items():
         if part in parts.values():
-            raise ValueError(f"{part}_root: expected None, as {str(root)!r} has a folder of that name, got a folder.")
+            raise ValueError(f"{part}_root: expected None, as {str(root)!r} has a folder of that name; got a folder.")
         for path in _subfolders(folder):
             check_no_link(f"{part}_root", path)
         entries += _classes_in(f"{part}_root", _subfolders(folder), part, folder)
@@ -310,7 +310,7 @@ def _in_parts(root: Path, folders: Sequence[Path], parts: dict[Path, str]) -> li
     flat = [folder for folder in parts if images_in(folder, "root")]
     if flat:
         raise ValueError(
-            f"root: expected a sub-folder for each class in {names}, got images directly in {str(flat[0])!r}; put them "
+            f"root: expected a sub-folder for each class in {names}; got images directly in {str(flat[0])!r}; put them "
             f"into such folders, or `train/unlabelled` if their classes are not known. If {flat[0].name!r} is itself a "
             f"class, give it another name ({f'class {flat[0].name}'!r}, say)."
         )
@@ -321,13 +321,13 @@ def _in_parts(root: Path, folders: Sequence[Path], parts: dict[Path, str]) -> li
     ]
     if mixed:
         raise ValueError(
-            f"root: expected parts of a data set ({names}) or classes, got both: {mixed[0].name!r} is beside them; "
+            f"root: expected parts of a data set ({names}) or classes; got both: {mixed[0].name!r} is beside them; "
             f"set root to the folder of training images and test_root to that of test images, or move "
             f"{mixed[0].name!r}."
         )
     if "train" not in parts.values() or len(set(parts.values())) < len(parts):
         raise ValueError(
-            f"root: expected a folder 'train', and at most one each of 'validation' and 'test', in {str(root)!r}, "
+            f"root: expected a folder 'train', and at most one each of 'validation' and 'test', in {str(root)!r}; "
             f"got {names}."
         )
     entries = _classes_in("root", unlabelled, "train", root, need_classes=False)
@@ -346,16 +346,16 @@ def _classes_in(
         files = images_in(folder, argument)
         if _holds_folders(folder):
             raise ValueError(
-                f"{argument}: expected the images of a class in its folder, got more folders of images in "
+                f"{argument}: expected the images of a class in its folder; got more folders of images in "
                 f"{str(folder)!r}; move them up"
                 + ("." if files else f", or set {argument} to {str(folder)!r} if its folders are the classes.")
             )
         class_name = class_of(folder.name, argument)
         if not files and class_name is not None:
-            raise ValueError(f"{argument}: expected images in every class's folder, got none in {str(folder)!r}.")
+            raise ValueError(f"{argument}: expected images in every class's folder; got none in {str(folder)!r}.")
         entries += [_Entry(file, class_name, part) for file in files]
     if need_classes and all(entry.class_name is None for entry in entries):
-        raise ValueError(f"{argument}: expected a sub-folder of images for each class in {str(root)!r}, got none.")
+        raise ValueError(f"{argument}: expected a sub-folder of images for each class in {str(root)!r}; got none.")
     return entries
 
 
@@ -368,10 +368,10 @@ def _in_table(root: Path, table: Path, file_column: str | None, label_column: st
             check_no_link("csv", part)
         # A file in two rows could be among both the training and the test images.
         if inside in entries:
-            raise ValueError(f"csv: expected each file once, got {row.file!r} again in line {row.line}.")
+            raise ValueError(f"csv: expected each file once; got {row.file!r} again in line {row.line}.")
         entries[inside] = _Entry(path, row.class_name, row.part)
     if all(entry.class_name is None for entry in entries.values()):
-        raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}, got none.")
+        raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}; got none.")
     return sorted(entries.values(), key=lambda entry: entry.path)
 
 
@@ -393,9 +393,9 @@ def _inside(root: Path, table: Path, row: Row) -> Path:
         if (root / inside).is_file():
             return inside
     if not found:
-        raise ValueError(f"csv: expected files in {str(root)!r} alone, got {row.file!r} in line {row.line}.")
+        raise ValueError(f"csv: expected files in {str(root)!r} alone; got {row.file!r} in line {row.line}.")
     raise FileNotFoundError(
-        f"csv: expected a file in {str(root)!r} in line {row.line}, got {row.file!r}, which is not there "
+        f"csv: expected a file in {str(root)!r} in line {row.line}; got {row.file!r}, which is not there "
         f"(a heading would read `file,label`)."
     )
 
@@ -408,12 +408,12 @@ def _check_parts(entries: Sequence[_Entry], main_classes: set[str]) -> None:
             continue
         if entry.class_name is None or entry.class_name in main_classes:
             raise ValueError(
-                f"root: expected labelled {entry.part} images, got {str(entry.path)!r}, whose class is not known; move "
+                f"root: expected labelled {entry.part} images; got {str(entry.path)!r}, whose class is not known; move "
                 "such images to the unlabelled training images."
             )
         if entry.class_name not in trained:
             raise ValueError(
-                f"root: expected the classes of the training images among the {entry.part} images, got "
+                f"root: expected the classes of the training images among the {entry.part} images; got "
                 f"{str(entry.path)!r} of class {entry.class_name!r}, of which there is no training image."
             )
 
@@ -454,7 +454,7 @@ def _common_shape(headers: Sequence[Header], size: int | None, channels: int | N
     if len(sizes) > 1:
         found = ", ".join(f"{height}×{width} ({count})" for (height, width), count in sizes.most_common(4))
         raise ValueError(
-            f"size: expected images of one size, got {len(sizes)} sizes: {found}"
+            f"size: expected images of one size; got {len(sizes)} sizes: {found}"
             f"{' …' if len(sizes) > 4 else ''}; "
             f"size={min(min(sides) for sides in sizes)} would bring them to the shortest side there is."
         )

@@ -25,7 +25,7 @@ class Hierarchy:
     names: tuple[str, ...]
     main_class_of: Tensor
 
-    def admissible(self, labels: Tensor, main_labels: Tensor) -> Tensor:
+    def candidates(self, labels: Tensor, main_labels: Tensor) -> Tensor:
         """Say which classes labels admit.
 
         Args:
@@ -58,13 +58,13 @@ def read_tree(tree: Tree) -> dict[str, list[str]]:
     found: object = _read(tree) if isinstance(tree, str) else tree
     expected = "tree: expected a list of classes for each main class"
     if not isinstance(found, dict) or not found:
-        raise ValueError(f"{expected}, got {found!r}.")
+        raise ValueError(f"{expected}; got {found!r}.")
     for main_class, members in found.items():
         for name in (main_class, *(members if isinstance(members, list | tuple) else ())):
             if not isinstance(name, str | int) or isinstance(name, bool):
-                raise ValueError(f"tree: expected names of classes, in quotes where need be, got {name!r}.")
+                raise ValueError(f"tree: expected names of classes, in quotes where need be; got {name!r}.")
         if not isinstance(members, list | tuple) or not members:
-            raise ValueError(f"{expected}, got {members!r} for {main_class!r}.")
+            raise ValueError(f"{expected}; got {members!r} for {main_class!r}.")
     return {str(main_class): [str(name) for name in members] for main_class, members in found.items()}
 
 
@@ -84,13 +84,13 @@ def read_hierarchy(tree: Tree, class_names: Sequence[str]) -> Hierarchy:
     for number, (main_class, members) in enumerate(found.items()):
         for name in members:
             if name not in class_names:
-                raise ValueError(f"tree: expected the classes {', '.join(class_names)}, got {name!r}.")
+                raise ValueError(f"tree: expected the classes {', '.join(class_names)}; got {name!r}.")
             if name in main_class_of:
-                raise ValueError(f"tree: expected each class once, got {name!r} again in {main_class!r}.")
+                raise ValueError(f"tree: expected each class once; got {name!r} again in {main_class!r}.")
             main_class_of[name] = number
     missing = [name for name in class_names if name not in main_class_of]
     if missing:
-        raise ValueError(f"tree: expected every class in a main class, got {missing[0]!r} in none.")
+        raise ValueError(f"tree: expected every class in a main class; got {missing[0]!r} in none.")
     return Hierarchy(tuple(found), torch.tensor([main_class_of[name] for name in class_names]))
 
 
@@ -125,7 +125,7 @@ def draw_main_labels(
     check_count("num_coarse_labels", num_coarse_labels)
     if hierarchy is None:
         if num_coarse_labels:
-            raise ValueError(f"tree: expected main classes, as num_coarse_labels is {num_coarse_labels}, got None.")
+            raise ValueError(f"tree: expected main classes, as num_coarse_labels is {num_coarse_labels}; got None.")
         return None
     hidden = hierarchy.main_class_of[labels].masked_fill((labels < 0) | (kept >= 0), -1)
     known = draw_labels(
@@ -133,7 +133,7 @@ def draw_main_labels(
     )
     if main_labels is not None:
         known = torch.where(main_labels >= 0, main_labels, known)
-    return hierarchy.admissible(kept, known) if (known >= 0).any() else None
+    return hierarchy.candidates(kept, known) if (known >= 0).any() else None
 
 
 def _read(path: str) -> object:
@@ -141,6 +141,6 @@ def _read(path: str) -> object:
     from ssvae.data.yaml_files import read_yaml
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"tree: expected a YAML file of main classes, got {path!r}, which is not a file.")
+        raise FileNotFoundError(f"tree: expected a YAML file of main classes; got {path!r}, which is not a file.")
     # As text: to YAML `no` is false, 010 is 8 and 1:30 is 90.
     return read_yaml(path, "tree", as_text=True)

@@ -61,7 +61,7 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bits: int
             more bits than `bits`, or fewer than 16 where that is None.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"path: expected an image file, got {str(path)!r}, which is not a file.")
+        raise FileNotFoundError(f"path: expected an image file; got {str(path)!r}, which is not a file.")
     read_header(Path(path))
     return read_images([Path(path)], image_shape, bits)[0]
 
@@ -93,7 +93,7 @@ def fit_image(image: "Image", image_shape: tuple[int, int, int], *, bits: int | 
 
     channels, height, width = image_shape
     if channels == 2:
-        raise ValueError("channels: expected a model of grey or colour images, got one of stereo pairs.")
+        raise ValueError("channels: expected a model of grey or colour images; got one of stereo pairs.")
     # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never overshoots.
     fitted = ImageOps.fit(_plain(image, channels, bits), (width, height), method=Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
@@ -109,7 +109,7 @@ def read_header(path: Path) -> Header:
         width, height = image.size
         if min(height, width) < SMALLEST_SIDE:
             raise PixelsError(
-                f"expected an image of at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels, got {height}×{width}."
+                f"expected an image of at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels; got {height}×{width}."
             )
         _check_readable(image)
         largest = _largest(image)
@@ -142,13 +142,13 @@ def find_images(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(
-            f"path: expected an image file or a folder of images, got {str(path)!r}, which does not exist."
+            f"path: expected an image file or a folder of images; got {str(path)!r}, which does not exist."
         )
     files = images_in(path, "path")
     if not files:
         folders = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
         hint = f" but folders, such as {folders[0]!r}; name those that hold the images" if folders else ""
-        raise ValueError(f"path: expected images in the folder {str(path)!r}, got none{hint}.")
+        raise ValueError(f"path: expected images in the folder {str(path)!r}; got none{hint}.")
     return files
 
 
@@ -166,7 +166,7 @@ def check_no_link(argument: str, path: Path) -> None:
     """Raise ValueError if a path is a symbolic link."""
     if path.is_symlink():
         raise ValueError(
-            f"{argument}: expected files and folders themselves, got {str(path)!r}, which is a symbolic link "
+            f"{argument}: expected files and folders themselves; got {str(path)!r}, which is a symbolic link "
             "(cp -RL makes a copy without links)."
         )
 
@@ -191,7 +191,7 @@ def common_bits(paths: Sequence[Path], headers: Sequence[Header], bits: int | No
     largest, path = max(deep)
     found = max(8, largest.bit_length())
     if bits is not None and found > bits:
-        raise ValueError(f"bits: expected at least {found}, as a value in {str(path)!r} is {largest}, got {bits}.")
+        raise ValueError(f"bits: expected at least {found}, as a value in {str(path)!r} is {largest}; got {bits}.")
     found = bits or found
     colour = [path for path, header in zip(paths, headers, strict=True) if header.largest and not header.is_grey]
     if colour and found < _DEEPEST:
@@ -202,7 +202,7 @@ def common_bits(paths: Sequence[Path], headers: Sequence[Header], bits: int | No
 def check_bits(bits: int | None) -> None:
     """Refuse what is not a number of bits from 8 to 16, or None."""
     if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 8 <= bits <= _DEEPEST):
-        raise ValueError(f"bits: expected an integer from 8 to {_DEEPEST}, or None, got {bits!r}.")
+        raise ValueError(f"bits: expected an integer from 8 to {_DEEPEST}, or None; got {bits!r}.")
 
 
 @contextmanager
@@ -222,29 +222,29 @@ def _opened(path: Path) -> "Iterator[Image]":
             raise ValueError(f"{str(path)!r}: {error}") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ValueError(
-                f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels, got a larger one."
+                f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels; got a larger one."
             ) from error
         # Everything: on a damaged file Pillow raises whatever its parser stumbles upon.
         except Exception as error:
             raise ValueError(
-                f"{str(path)!r}: expected an image file, got one that cannot be read ({type(error).__name__})."
+                f"{str(path)!r}: expected an image file; got one that cannot be read ({type(error).__name__})."
             ) from error
 
 
 def _check_readable(image: "Image") -> None:
     """Refuse what Pillow would open and not give the pixels of."""
     if image.mode == "F":
-        raise PixelsError("expected 8 or 16 bits per pixel, got floating-point pixels.")
+        raise PixelsError("expected 8 or 16 bits per pixel; got floating-point pixels.")
     if image.format != "TIFF":
         return
     if image.mode.startswith("I") and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
-        raise PixelsError("expected 16-bit values of which 0 is black, got a TIFF file in which 0 is white.")
+        raise PixelsError("expected 16-bit values of which 0 is black; got a TIFF file in which 0 is white.")
     size, pages = image.size, getattr(image, "n_frames", 1)
     if pages > 1:
         image.seek(1)
         # A smaller second page is a preview.
         if image.size == size:
-            raise PixelsError(f"expected one picture in a file, got a TIFF file of {pages} pages; save each as a file.")
+            raise PixelsError(f"expected one picture in a file; got a TIFF file of {pages} pages; save each as a file.")
         image.seek(0)
 
 
@@ -262,7 +262,7 @@ def _largest(image: "Image") -> int | None:
         return None
     values = np.asarray(image)
     if values.min() < 0 or values.max() >= 2**_DEEPEST:
-        raise PixelsError(f"expected values from 0 to {2**_DEEPEST - 1}, got {values.min()} to {values.max()}.")
+        raise PixelsError(f"expected values from 0 to {2**_DEEPEST - 1}; got {values.min()} to {values.max()}.")
     return int(values.max())
 
 
@@ -279,13 +279,13 @@ def _plain(image: "Image", channels: int, bits: int | None) -> "Image":
         found = largest.bit_length()
         if bits is not None and found > bits:
             raise PixelsError(
-                f"expected 16-bit values below {2**bits}, as in the training images (bits={bits}), got {largest}."
+                f"expected 16-bit values below {2**bits}, as in the training images (bits={bits}); got {largest}."
             )
         if is_colour and (bits or found) < _DEEPEST:
             raise PixelsError(_colour_error(bits or found))
         if bits is None and found < _DEEPEST:
             raise PixelsError(
-                f"expected values up to {2**_DEEPEST - 1} in a file of 16 bits, as no training image says otherwise, "
+                f"expected values up to {2**_DEEPEST - 1} in a file of 16 bits, as no training image says otherwise; "
                 f"got {largest} at most, which may be white or nearly black; save it with 8 bits."
             )
         if not is_colour:
@@ -300,6 +300,6 @@ def _plain(image: "Image", channels: int, bits: int | None) -> "Image":
 
 def _colour_error(bits: int) -> str:
     return (
-        f"expected 16-bit colours that use all 16 bits, got none above {2**bits - 1}, which would be nearly black; "
+        f"expected 16-bit colours that use all 16 bits; got none above {2**bits - 1}, which would be nearly black; "
         "save the images with 8 bits per colour, the largest value as 255."
     )

@@ -27,15 +27,15 @@ class ImageData:
         test_labels: int64 classes (N_t,), or None.
         binarise: whether `observe` draws each pixel from a Bernoulli distribution with the pixel's value as
             its probability (dynamic binarisation), which a Bernoulli likelihood needs of grey images.
-        train_admissible: booleans (N, K), which classes each training image may have: its class alone where
-            that is known, all where nothing is, and some where the image is partly labelled; None where each
+        train_candidates: booleans (N, K), which classes each training image may have: its class alone where
+            that is known, all where nothing is, and some where the image is partially labelled; None where each
             image carries its class or nothing.
         hierarchy: main classes, at which accuracy is reported too; or None.
         train_weights: float64 (N,), positive: how often each training image counts in the objective's sums, so that 2
             is the same as having it twice; None for 1 each.
 
     Raises:
-        TypeError: if images are not uint8 tensors, labels not int64, admissible classes not boolean or weights not
+        TypeError: if images are not uint8 tensors, labels not int64, candidate classes not boolean or weights not
             float64 tensors.
         ValueError: if shapes, sizes or label values do not fit together.
 
@@ -60,7 +60,7 @@ class ImageData:
         test_images: Tensor | None = None,
         test_labels: Tensor | None = None,
         binarise: bool = False,
-        train_admissible: Tensor | None = None,
+        train_candidates: Tensor | None = None,
         hierarchy: Hierarchy | None = None,
         train_weights: Tensor | None = None,
     ) -> None:
@@ -68,10 +68,10 @@ class ImageData:
         num_classes = len(class_names)
         check_part("train", train_images, train_labels, num_classes, lowest_label=-1)
         if len(train_images) == 0:
-            raise ValueError("train_images: expected at least one image, got none.")
+            raise ValueError("train_images: expected at least one image; got none.")
         _check_every_class_known(train_labels, class_names)
-        if train_admissible is not None:
-            _check_admissible(train_admissible, train_labels, num_classes)
+        if train_candidates is not None:
+            _check_candidates(train_candidates, train_labels, num_classes)
         if train_weights is not None:
             _check_weights(train_weights, len(train_images))
         image_shape = train_images.shape[1:]
@@ -81,11 +81,11 @@ class ImageData:
             check_part(part, images, labels, num_classes, lowest_label=0)
             if images.shape[1:] != image_shape:
                 raise ValueError(
-                    f"{part}_images: expected images of shape {tuple(image_shape)} as in train_images, "
+                    f"{part}_images: expected images of shape {tuple(image_shape)} as in train_images; "
                     f"got {tuple(images.shape[1:])}."
                 )
         if num_classes == 1 and (train_labels >= 0).any():
-            raise ValueError(f"class_names: expected two classes or more, as labels are known, got {class_names[0]!r}.")
+            raise ValueError(f"class_names: expected two classes or more, as labels are known; got {class_names[0]!r}.")
         self.name = name
         self.train_images = train_images
         self.train_labels = train_labels
@@ -93,7 +93,7 @@ class ImageData:
         self.test_images, self.test_labels = test
         self.class_names = tuple(class_names)
         self.binarise = binarise
-        self.train_admissible = train_admissible
+        self.train_candidates = train_candidates
         self.hierarchy = hierarchy
         self.train_weights = train_weights
 
@@ -114,9 +114,9 @@ class ImageData:
         return len(self.labelled_index)
 
     @property
-    def num_partly_labelled(self) -> int:
+    def num_partially_labelled(self) -> int:
         """Number of training images whose label admits some of the classes."""
-        return len(self.partly_labelled_index)
+        return len(self.partially_labelled_index)
 
     @property
     def num_unlabelled(self) -> int:
@@ -126,7 +126,7 @@ class ImageData:
     @property
     def has_labels(self) -> bool:
         """Whether of any training image something is known of its class."""
-        return self.num_labelled + self.num_partly_labelled > 0
+        return self.num_labelled + self.num_partially_labelled > 0
 
     @property
     def labelled_index(self) -> Tensor:
@@ -134,18 +134,18 @@ class ImageData:
         return (self.train_labels >= 0).nonzero().squeeze(1)
 
     @property
-    def partly_labelled_index(self) -> Tensor:
-        """Ascending int64 indices (num_partly_labelled,) of the partly labelled training images."""
-        if self.train_admissible is None:
+    def partially_labelled_index(self) -> Tensor:
+        """Ascending int64 indices (num_partially_labelled,) of the partially labelled training images."""
+        if self.train_candidates is None:
             return torch.empty(0, dtype=torch.int64)
-        return ((self.train_labels < 0) & ~self.train_admissible.all(-1)).nonzero().squeeze(1)
+        return ((self.train_labels < 0) & ~self.train_candidates.all(-1)).nonzero().squeeze(1)
 
     @property
     def unlabelled_index(self) -> Tensor:
         """Ascending int64 indices (num_unlabelled,) of the unlabelled training images."""
         unknown = self.train_labels < 0
-        if self.train_admissible is not None:
-            unknown = unknown & self.train_admissible.all(-1)
+        if self.train_candidates is not None:
+            unknown = unknown & self.train_candidates.all(-1)
         return unknown.nonzero().squeeze(1)
 
     def weight_of(self, index: Tensor) -> float:
@@ -169,7 +169,7 @@ class ImageData:
             TypeError: if `images` is not a uint8 tensor.
         """
         if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-            raise TypeError(f"images: expected a uint8 tensor, got {describe(images)}.")
+            raise TypeError(f"images: expected a uint8 tensor; got {describe(images)}.")
         return images.to(torch.get_default_dtype()) / 255
 
     def observe(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -187,9 +187,9 @@ class ImageData:
     def summary(self) -> str:
         """A line of how many images and labels there are, of what kind; one more for each part that lacks a class."""
         channels, height, width = self.image_shape
-        partly = f"{self.num_partly_labelled} partly labelled, " if self.num_partly_labelled else ""
+        partial = f"{self.num_partially_labelled} partially labelled, " if self.num_partially_labelled else ""
         return (
-            f"{self.name}: {len(self.train_images)} training images ({self.num_labelled} labelled, {partly}"
+            f"{self.name}: {len(self.train_images)} training images ({self.num_labelled} labelled, {partial}"
             f"{self.num_unlabelled} unlabelled), {len(self.validation_images)} validation, "
             f"{len(self.test_images)} test, {self.num_classes} classes, {channels}×{height}×{width} pixels"
             + (", binarised at every batch" if self.binarise else "")
@@ -216,9 +216,9 @@ def describe(value: object) -> str:
 
 def _check_class_names(class_names: Sequence[str]) -> None:
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise TypeError(f"class_names: expected a sequence of strings, got {class_names!r}.")
+        raise TypeError(f"class_names: expected a sequence of strings; got {class_names!r}.")
     if len(class_names) == 0 or len(set(class_names)) < len(class_names):
-        raise ValueError(f"class_names: expected one or more different names, got {tuple(class_names)}.")
+        raise ValueError(f"class_names: expected one or more different names; got {tuple(class_names)}.")
 
 
 def check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, lowest_label: int) -> None:
@@ -229,50 +229,50 @@ def check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, l
         ValueError: If a shape does not fit, or a label is out of its range.
     """
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        raise TypeError(f"{part}_images: expected a uint8 tensor, got {describe(images)}.")
+        raise TypeError(f"{part}_images: expected a uint8 tensor; got {describe(images)}.")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(f"{part}_labels: expected an int64 tensor, got {describe(labels)}.")
+        raise TypeError(f"{part}_labels: expected an int64 tensor; got {describe(labels)}.")
     if images.dim() != 4 or images.shape[1] not in (1, 2, 3) or 0 in images.shape[1:]:
-        raise ValueError(f"{part}_images: expected shape (N, C, H, W) with 1 to 3 channels, got {tuple(images.shape)}.")
+        raise ValueError(f"{part}_images: expected shape (N, C, H, W) with 1 to 3 channels; got {tuple(images.shape)}.")
     if labels.shape != images.shape[:1]:
         raise ValueError(
-            f"{part}_labels: expected shape ({len(images)},), one label for each image, got {tuple(labels.shape)}."
+            f"{part}_labels: expected shape ({len(images)},), one label for each image; got {tuple(labels.shape)}."
         )
     if len(labels) and not lowest_label <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
-            f"{part}_labels: expected labels from {lowest_label} to {num_classes - 1}, "
+            f"{part}_labels: expected labels from {lowest_label} to {num_classes - 1}; "
             f"got labels from {int(labels.min())} to {int(labels.max())}."
         )
 
 
-def _check_admissible(admissible: Tensor, labels: Tensor, num_classes: int) -> None:
-    if not isinstance(admissible, Tensor) or admissible.dtype != torch.bool:
-        raise TypeError(f"train_admissible: expected a boolean tensor, got {describe(admissible)}.")
-    if admissible.shape != (len(labels), num_classes):
+def _check_candidates(candidates: Tensor, labels: Tensor, num_classes: int) -> None:
+    if not isinstance(candidates, Tensor) or candidates.dtype != torch.bool:
+        raise TypeError(f"train_candidates: expected a boolean tensor; got {describe(candidates)}.")
+    if candidates.shape != (len(labels), num_classes):
         raise ValueError(
-            f"train_admissible: expected shape ({len(labels)}, {num_classes}), a row of classes for each training "
-            f"image, got {tuple(admissible.shape)}."
+            f"train_candidates: expected shape ({len(labels)}, {num_classes}), a row of classes for each training "
+            f"image; got {tuple(candidates.shape)}."
         )
-    if not admissible.any(-1).all():
-        image = int((~admissible.any(-1)).nonzero()[0])
-        raise ValueError(f"train_admissible: expected a class that each image may have, got none for image {image}.")
+    if not candidates.any(-1).all():
+        image = int((~candidates.any(-1)).nonzero()[0])
+        raise ValueError(f"train_candidates: expected a class that each image may have; got none for image {image}.")
     known = labels >= 0
     of_known = torch.nn.functional.one_hot(labels[known], num_classes).bool()
-    if not torch.equal(admissible[known], of_known):
-        image = int(known.nonzero().squeeze(1)[(admissible[known] != of_known).any(-1)][0])
+    if not torch.equal(candidates[known], of_known):
+        image = int(known.nonzero().squeeze(1)[(candidates[known] != of_known).any(-1)][0])
         raise ValueError(
-            f"train_admissible: expected the known class alone where there is one, got others for image {image}."
+            f"train_candidates: expected the known class alone where there is one; got others for image {image}."
         )
 
 
 def _check_weights(weights: Tensor, number: int) -> None:
     if not isinstance(weights, Tensor) or weights.dtype != torch.float64:
-        raise TypeError(f"train_weights: expected a float64 tensor, got {describe(weights)}.")
+        raise TypeError(f"train_weights: expected a float64 tensor; got {describe(weights)}.")
     if weights.shape != (number,):
-        raise ValueError(f"train_weights: expected shape ({number},), one for each image, got {tuple(weights.shape)}.")
+        raise ValueError(f"train_weights: expected shape ({number},), one for each image; got {tuple(weights.shape)}.")
     wrong = weights[~((weights > 0) & weights.isfinite())]
     if len(wrong):
-        raise ValueError(f"train_weights: expected positive numbers, got {float(wrong[0])}.")
+        raise ValueError(f"train_weights: expected positive numbers; got {float(wrong[0])}.")
 
 
 def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -> None:
@@ -280,7 +280,7 @@ def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -
     if any(counts) and 0 in counts:
         label = counts.index(0)
         raise ValueError(
-            f"train_labels: expected a label of every class (or of none at all), "
+            f"train_labels: expected a label of every class (or of none at all); "
             f"got none of class {label} ({class_names[label]!r})."
         )
 
@@ -302,5 +302,5 @@ def _part_or_empty(
         return torch.empty(0, *image_shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
     if images is None or labels is None:
         given, absent = ("labels", "images") if images is None else ("images", "labels")
-        raise ValueError(f"{part}_{absent}: expected a tensor as {part}_{given} is given, got None.")
+        raise ValueError(f"{part}_{absent}: expected a tensor as {part}_{given} is given; got None.")
     return images, labels

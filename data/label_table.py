@@ -60,19 +60,19 @@ def read_table(table: Path, file_column: str | None, label_column: str | None) -
     """
     rows = _cells(table)
     if not rows:
-        raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}, got an empty file.")
+        raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}; got an empty file.")
     columns, has_heading = _find_columns(rows, file_column, label_column)
     body = rows[has_heading:]
     needed = max(columns.file, columns.label)
     for line, row in body:
         if len(row) <= needed:
             raise ValueError(
-                f"csv: expected {needed + 1} cells or more, a file and a label, in line {line}, got {','.join(row)!r}."
+                f"csv: expected {needed + 1} cells or more, a file and a label, in line {line}; got {','.join(row)!r}."
             )
     labels = [row[columns.label] for _, row in body]
     if {label.removesuffix(".0").removeprefix("+") for label in labels} == {"-1", "1"}:
         raise ValueError(
-            "csv: expected two classes or more, got the labels -1 and 1, of which -1 means that no class is known; "
+            "csv: expected two classes or more; got the labels -1 and 1, of which -1 means that no class is known; "
             "write 0 and 1 for two classes."
         )
     names = [class_of(label, "csv", in_table=True) for label in labels]
@@ -93,7 +93,7 @@ def _cells(table: Path) -> list[tuple[int, list[str]]]:
     import pandas as pd
 
     if not table.is_file():
-        raise FileNotFoundError(f"csv: expected a table of files and labels, got {str(table)!r}, which is not a file.")
+        raise FileNotFoundError(f"csv: expected a table of files and labels; got {str(table)!r}, which is not a file.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             # By the first row that is not blank, from which pandas takes the number of columns too.
@@ -114,7 +114,7 @@ def _cells(table: Path) -> list[tuple[int, list[str]]]:
     except pd.errors.EmptyDataError:
         return []
     except (UnicodeDecodeError, comma_separated.Error, pd.errors.ParserError) as error:
-        raise ValueError(f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}, got: {error}.") from error
+        raise ValueError(f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}; got: {error}.") from error
     rows = [
         [str(cell).strip() for cell, is_cut in zip(*pair, strict=True) if not is_cut]
         for pair in zip(found.to_numpy(), found.isna().to_numpy(), strict=True)
@@ -140,14 +140,14 @@ def _find_columns(
     def ask(what: str, option: str) -> ValueError:
         remedy = f"name the column ({option}=...)" if has_heading else "add a first row of headings, `file` and `label`"
         seen = ", ".join(map(repr, first)) if has_heading else repr(",".join(first))
-        where = ", got the columns" if has_heading else f", which no heading tells in line {line}, got"
+        where = "; got the columns" if has_heading else f", which no heading tells in line {line}; got"
         return ValueError(f"csv: expected one column of {what}{where} {seen}; {remedy}.")
 
     def choose(what: str, option: str, named: str | None, fits: Sequence[Callable[[int], bool]]) -> int:
         if named is not None:
             found = [column for column in columns if first[column].casefold() == named.strip().casefold()]
             if not has_heading or len(found) != 1:
-                raise ValueError(f"{option}: expected one of the table's headings, {', '.join(first)}, got {named!r}.")
+                raise ValueError(f"{option}: expected one of the table's headings, {', '.join(first)}; got {named!r}.")
             return found[0]
         for fit in fits:
             found = [column for column in columns if fit(column)]

@@ -45,24 +45,24 @@ def draw_labels(
         return torch.full_like(labels, -1)
     available = _class_counts(labels, num_classes)
     if num_labels > sum(available):
-        raise ValueError(f"{argument}: expected at most the {sum(available)} known labels, got {num_labels}.")
+        raise ValueError(f"{argument}: expected at most the {sum(available)} known labels; got {num_labels}.")
     if num_labels < num_classes:
         raise ValueError(
-            f"{argument}: expected at least one label for each of the {num_classes} classes (or 0 for none), "
+            f"{argument}: expected at least one label for each of the {num_classes} classes (or 0 for none); "
             f"got {num_labels}."
         )
     if 0 in available:
-        raise ValueError(f"{argument}: expected a known label of every class, got none of class {available.index(0)}.")
+        raise ValueError(f"{argument}: expected a known label of every class; got none of class {available.index(0)}.")
     if balanced:
         share = num_labels // num_classes
         if num_labels % num_classes:
             raise ValueError(
-                f"{argument}: expected a multiple of the {num_classes} classes as balanced=True, got {num_labels}."
+                f"{argument}: expected a multiple of the {num_classes} classes as balanced=True; got {num_labels}."
             )
         if min(available) < share:
             raise ValueError(
                 f"{argument}: expected at least {share} known labels of every class as balanced=True and "
-                f"{argument}={num_labels}, got {min(available)} of class {available.index(min(available))}."
+                f"{argument}={num_labels}; got {min(available)} of class {available.index(min(available))}."
             )
         counts = [share] * num_classes
     else:
@@ -97,7 +97,7 @@ def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str)
     if num_held_out > sum(spare):
         raise ValueError(
             f"{argument}: expected at most {sum(spare)} images, so that one labelled image of each class "
-            f"stays for training, got {num_held_out}."
+            f"stays for training; got {num_held_out}."
         )
     counts = _proportional_counts(available, num_held_out, lower=[0] * num_classes, upper=spare)
     is_held_out = torch.zeros(len(labels), dtype=torch.bool)
@@ -117,11 +117,11 @@ def check_count(argument: str, value: int) -> None:
         ValueError: if it is negative, or 2^63 or more.
     """
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{argument}: expected an integer, got {value!r}.")
+        raise TypeError(f"{argument}: expected an integer; got {value!r}.")
     if value < 0:
-        raise ValueError(f"{argument}: expected 0 or more, got {value}.")
+        raise ValueError(f"{argument}: expected 0 or more; got {value}.")
     if value >= 2**63:
-        raise ValueError(f"{argument}: expected less than 2^63, got {value}.")
+        raise ValueError(f"{argument}: expected less than 2^63; got {value}.")
 
 
 def _class_counts(labels: Tensor, num_classes: int) -> list[int]:

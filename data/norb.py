@@ -72,7 +72,7 @@ class SmallNORB(DrawnLabels):
     ) -> None:
         check_count("size", size)
         if not _SMALLEST_SIDE <= size <= _LARGEST_SIDE:
-            raise ValueError(f"size: expected {_SMALLEST_SIDE} to {_LARGEST_SIDE} pixels, got {size}.")
+            raise ValueError(f"size: expected {_SMALLEST_SIDE} to {_LARGEST_SIDE} pixels; got {size}.")
         folder = Path(os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae") / "smallnorb"
         folder = folder if root is None else Path(root)
         super().__init__(
@@ -96,10 +96,10 @@ def _read_part(folder: Path, part: str, size: int) -> tuple[Tensor, Tensor]:
     images = _read_matrix(folder, f"{_PARTS[part]}-dat.mat")
     labels = _read_matrix(folder, f"{_PARTS[part]}-cat.mat")
     if images.ndim != 4 or images.shape[1] != 2 or images.dtype != np.uint8:
-        raise ValueError(f"root: expected pairs of 8-bit pictures in {part} -dat, got {images.dtype} {images.shape}.")
+        raise ValueError(f"root: expected pairs of 8-bit pictures in {part} -dat; got {images.dtype} {images.shape}.")
     if labels.shape != images.shape[:1] or labels.min() < 0 or labels.max() >= len(_CLASSES):
         raise ValueError(
-            f"root: expected a class from 0 to {len(_CLASSES) - 1} for each of {len(images)} images in {part} -cat, "
+            f"root: expected a class from 0 to {len(_CLASSES) - 1} for each of {len(images)} images in {part} -cat; "
             f"got others."
         )
     # In parts, since in floats they are four times as large.
@@ -115,7 +115,7 @@ def _read_matrix(folder: Path, name: str) -> npt.NDArray[np.generic]:
     path = next((each for each in (folder / name, folder / f"{name}.gz") if each.is_file()), None)
     if path is None:
         raise FileNotFoundError(
-            f"root: expected the file {name} or {name}.gz in {str(folder)!r}, got neither; it is at "
+            f"root: expected the file {name} or {name}.gz in {str(folder)!r}; got neither; it is at "
             "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/."
         )
     try:
@@ -131,5 +131,5 @@ def _read_matrix(folder: Path, name: str) -> npt.NDArray[np.generic]:
         return values.reshape(shape).copy()
     except (EOFError, KeyError, OSError, ValueError, zlib.error) as error:
         raise ValueError(
-            f"root: expected an undamaged file of small NORB, got {str(path)!r}, which is none."
+            f"root: expected an undamaged file of small NORB; got {str(path)!r}, which is none."
         ) from error

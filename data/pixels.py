@@ -100,28 +100,28 @@ def white_of(argument: str, values: Values) -> int:
         # Written so that NaN fails as well.
         if not (lowest >= -_ROUNDING and highest <= 1 + _ROUNDING):
             raise ValueError(
-                f"{argument}: expected floating-point pixels in [0, 1], got values from {lowest:.9g} to {highest:.9g}"
+                f"{argument}: expected floating-point pixels in [0, 1]; got values from {lowest:.9g} to {highest:.9g}"
                 f"{_advice(argument, lowest, highest)}."
             )
         if 0 < highest <= (1 + _ROUNDING) / 255:
             raise ValueError(
-                f"{argument}: expected floats of which 1 is white, got {found}, all but black: divided by 255 twice?"
+                f"{argument}: expected floats of which 1 is white; got {found}, all but black: divided by 255 twice?"
             )
         return 1
     if lowest < 0 or highest > 65535:
-        raise ValueError(f"{argument}: expected whole numbers of 0 … 255 or 0 … 65535, got {found}.")
+        raise ValueError(f"{argument}: expected whole numbers of 0 … 255 or 0 … 65535; got {found}.")
     if highest == 0:
         return 255
     if highest == 1 and values.dtype != np.uint8:
         return 1
     if highest == 1:
         raise ValueError(
-            f"{argument}: expected uint8 pixels of which 255 is white, got 0 and 1 alone, all but black: write "
+            f"{argument}: expected uint8 pixels of which 255 is white; got 0 and 1 alone, all but black: write "
             f"{argument} * 255 if 1 is white."
         )
     if highest <= NEARLY_BLACK or (values.dtype == np.int8):
         raise ValueError(
-            f"{argument}: expected pixels of which 255 is white, got {found}: write {argument} / {highest:g} if "
+            f"{argument}: expected pixels of which 255 is white; got {found}: write {argument} / {highest:g} if "
             f"{highest:g} is white, {argument} / 255 if they are that dark."
         )
     if highest <= 255:
@@ -129,7 +129,7 @@ def white_of(argument: str, values: Values) -> int:
     if highest <= 65535 // 4:
         bits = int(highest).bit_length()
         raise ValueError(
-            f"{argument}: expected pixels of which 255 or 65535 is white, got {found}: write {argument} / "
+            f"{argument}: expected pixels of which 255 or 65535 is white; got {found}: write {argument} / "
             f"{2**bits - 1} if they have {bits} bits, {argument} / 65535 if they are dark ones of 16."
         )
     return 65535
@@ -164,23 +164,23 @@ def layout_of(
         side = round(shape[1] ** 0.5)
         example = f"{side}, {side}" if side * side == shape[1] else "height, width"
         raise ValueError(
-            f"{argument}: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W), got {shape}: write "
+            f"{argument}: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W); got {shape}: write "
             f"{argument}.reshape(-1, {example}) if each row is a picture."
         )
     if len(shape) != 4:
-        raise ValueError(f"{argument}: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W), got {shape}.")
+        raise ValueError(f"{argument}: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W); got {shape}.")
     first, last = (0, 1, 2, 3), (0, 3, 1, 2)
     possible = {axes: tuple(shape[axis] for axis in axes[1:]) for axes in (first, last) if shape[axes[1]] in channels}
     if not possible:
         more = f": write {argument}[..., :3] to leave out an alpha channel" if shape[3] == 4 else ""
-        raise ValueError(f"{argument}: expected 1 or 3 channels, got images of shape {shape}{more}.")
+        raise ValueError(f"{argument}: expected 1 or 3 channels; got images of shape {shape}{more}.")
     alike = [axes for axes, image_shape in possible.items() if image_shape == like]
     if len(alike) == 1:
         return alike[0]
     if len(set(possible.values())) == 1 or is_tensor:
         return next(iter(possible))
     raise ValueError(
-        f"{argument}: expected channels either second or last, got {shape}, where both may be: write "
+        f"{argument}: expected channels either second or last; got {shape}, where both may be: write "
         f"torch.tensor({argument}) if second, torch.tensor({argument}).permute(0, 3, 1, 2) if last."
     )
 
@@ -194,17 +194,17 @@ def _as_numbers(argument: str, images: Array) -> Values:
         # numpy has no bfloat16.
         values: Values = (images.float() if images.dtype == torch.bfloat16 else images).cpu().resolve_neg().numpy()
     elif isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
-        raise ValueError(f"{argument}: expected pixels without a mask, got a masked array: write {argument}.filled(0).")
+        raise ValueError(f"{argument}: expected pixels without a mask; got a masked array: write {argument}.filled(0).")
     else:
         try:
             values = np.asarray(images)
         except ValueError as error:  # lists of different lengths
             raise ValueError(
-                f"{argument}: expected pictures of one size, got a {type(images).__name__} that makes no array."
+                f"{argument}: expected pictures of one size; got a {type(images).__name__} that makes no array."
             ) from error
     if values.dtype.kind not in "buif":
         came = describe(images) if isinstance(images, np.ndarray | Tensor) else f"{describe(images)} ({values.dtype})"
-        raise TypeError(f"{argument}: expected numbers, booleans, integers or floats, got {came}.")
+        raise TypeError(f"{argument}: expected numbers, booleans, integers or floats; got {came}.")
     return values
 
 
@@ -239,7 +239,7 @@ def _to_levels(argument: str, values: Values, white: int, layout: tuple[int, ...
     if len(layout) == 3:
         values = values[:, None]
     if values.shape[1] not in CHANNELS:
-        raise ValueError(f"{argument}: expected 1 or 3 channels, got images of shape {values.shape}.")
+        raise ValueError(f"{argument}: expected 1 or 3 channels; got images of shape {values.shape}.")
     if values.dtype == np.uint8 and white == 255:
         # A copy, because torch warns of read-only arrays and takes no negative strides.
         return torch.from_numpy(np.array(values, dtype=np.uint8, order="C"))

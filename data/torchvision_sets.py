@@ -271,12 +271,12 @@ def _reading_error(name: str, folder: Path, files: Sequence[str], error: Excepti
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         return FileNotFoundError(
-            f"root: expected the files of {name} in {str(folder)!r}, or a network to download them, "
+            f"root: expected the files of {name} in {str(folder)!r}, or a network to download them; "
             f"got neither ({type(error).__name__}); put {', '.join(missing)} there, "
             f"or point root or $SSVAE_DATA to a folder that holds them."
         )
     reason = str(error).strip().split("\n")[0] or f"others ({type(error).__name__})."
-    return ValueError(f"root: expected undamaged files of {name} in {str(folder)!r}, got: {reason}")
+    return ValueError(f"root: expected undamaged files of {name} in {str(folder)!r}; got: {reason}")
 
 
 def import_torchvision_datasets() -> ModuleType:

@@ -27,7 +27,7 @@ def read_yaml(path: str | Path, argument: str, *, as_text: bool = False) -> obje
     with Path(path).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise ValueError(f"{argument}: expected at most {_MOST_BYTES // 10**6} MB of YAML, got more in {str(path)!r}.")
+        raise ValueError(f"{argument}: expected at most {_MOST_BYTES // 10**6} MB of YAML; got more in {str(path)!r}.")
     try:
         loader = _PlainLoader(content.decode("utf-8-sig"), as_text)
         node = loader.get_single_node()
@@ -37,7 +37,7 @@ def read_yaml(path: str | Path, argument: str, *, as_text: bool = False) -> obje
     # Of "!!int" without digits, or too many of them, PyYAML's constructors raise what they stumble upon.
     except (yaml.YAMLError, ValueError, LookupError) as error:
         raise ValueError(
-            f"{argument}: expected a YAML file, got {str(path)!r}, which cannot be read as that."
+            f"{argument}: expected a YAML file; got {str(path)!r}, which cannot be read as that."
         ) from error
 
 
@@ -59,12 +59,12 @@ class _PlainLoader(yaml.SafeLoader):
         """Compose a node and count what it stands for, its aliases written out."""
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _RefusedError(f"expected at most {_DEEPEST} levels of lists and mappings, got more")
+            raise _RefusedError(f"expected at most {_DEEPEST} levels of lists and mappings; got more")
         is_alias = self.check_event(yaml.AliasEvent)
         node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[arg-type]
         self._depth -= 1
         if is_alias and id(node) not in self._values:
-            raise _RefusedError("expected values that have an end, got one that holds itself")
+            raise _RefusedError("expected values that have an end; got one that holds itself")
         if node is not None and not is_alias:
             self._values[id(node)] = self._count(node)
         return node
@@ -72,10 +72,10 @@ class _PlainLoader(yaml.SafeLoader):
     def _count(self, node: yaml.Node) -> int:
         if node.tag not in _PLAIN:
             kind = node.tag.removeprefix("tag:yaml.org,2002:")
-            raise _RefusedError(f"expected text, numbers, lists and mappings, got {kind!r}")
+            raise _RefusedError(f"expected text, numbers, lists and mappings; got {kind!r}")
         inner = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for each in inner for part in (each if isinstance(each, tuple) else (each,))]
         number = 1 + sum(self._values[id(part)] for part in parts)
         if max(number, len(self._values)) > _MOST_VALUES:
-            raise _RefusedError(f"expected at most {_MOST_VALUES:,} values, got more")
+            raise _RefusedError(f"expected at most {_MOST_VALUES:,} values; got more")
         return number

@@ -30,10 +30,10 @@ from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.inference.training.training import train
 from ssvae.models import M2, SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
-from ssvae.models.stages import TakesStock
+from ssvae.models.stages import Refits
 
 Matrix = npt.NDArray[np.float64]
 
@@ -46,8 +46,8 @@ _KINDS: dict[str, type] = {
     "prior": Prior,
     "posterior": Posterior,
     "likelihood": Likelihood,
-    "networks": Networks,
-    "classifier": Networks,
+    "networks": Architecture,
+    "classifier": Architecture,
     "class_prior": ClassPrior,
     "objective": Objective,
     "augmentation": Augmentation,
@@ -135,8 +135,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         image_shape: ImageShape | None = None,
         binarise: bool = False,
@@ -228,7 +228,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         recipe = self._recipe(data, seed)
         with seeded(seed):
             model = self._new_model(image_shape, len(classes))
-        if weights is not None and isinstance(model, TakesStock):
+        if weights is not None and isinstance(model, Refits):
             raise ValueError(
                 f"sample_weight: expected equal weights (or 0) for {type(model).__name__}, which looks at all labelled "
                 f"rows at once, one like the other; got others."
@@ -518,7 +518,7 @@ def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: ImageShape
 
 def _draw_classes(model: SemiSupervisedModel, number: int) -> Tensor:
     """Draw classes from p(y), (number,), on the CPU: the first line of the story; uniformly where it has none."""
-    if not model.label_in_story:
+    if not model.has_label_site:
         return torch.randint(model.num_classes, (number,))
     blank = torch.zeros(1, *model.image_shape, device=device_of(model))
     drawn = []

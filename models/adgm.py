@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.networks import Architecture, ImageShape, Network
 from ssvae.models.normal import diagonal_normal
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
@@ -75,8 +75,8 @@ class ADGM(M2):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         auxiliary_dim: int = 50,
         num_samples: int = 20,

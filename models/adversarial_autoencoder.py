@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import MLP, ImageShape, Network, Networks
+from ssvae.models.networks import MLP, Architecture, ImageShape, Network
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
 
@@ -75,7 +75,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
             posteriors that have no density here, or a number is out of its range.
     """
 
-    label_in_story = False
+    has_label_site = False
     sums_over_class = False
     bounds_evidence = False
 
@@ -86,8 +86,8 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         *,
         prior: Prior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        discriminators: Networks | None = None,
+        networks: Architecture | None = None,
+        discriminators: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         adversarial_weight: float = 10.0,
         instance_noise: float = 0.0,

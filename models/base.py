@@ -13,7 +13,7 @@ from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
 from ssvae.models.likelihoods import ContinuousBernoulli, Likelihood
-from ssvae.models.networks import MLP, ImageShape, Networks
+from ssvae.models.networks import MLP, Architecture, ImageShape
 from ssvae.models.posteriors import DiagonalNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior
 
@@ -52,7 +52,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         prior: p(z) or p(z | y).
         posterior: The family of q(z | ·), given the encoder's output.
         likelihood: p(x | ·), given the decoder's output.
-        label_in_story: Whether the programs have a use for a given y, so that there is an L(x, y) and a p(x, y).
+        has_label_site: Whether the programs have a use for a given y, so that there is an L(x, y) and a p(x, y).
             Otherwise labelled images are to the bound as unlabelled ones, and only -log q(y|x) sees their class.
         sums_over_class: Whether y is summed over where it is not given.
         learns_classifier: Whether q(y | x) has parameters that -log q(y|x) trains.
@@ -64,9 +64,9 @@ class SemiSupervisedModel(nn.Module, ABC):
     prior: Prior
     posterior: Posterior
     likelihood: Likelihood
-    networks: Networks
+    networks: Architecture
     class_prior: ClassPrior
-    label_in_story: bool = True
+    has_label_site: bool = True
     sums_over_class: bool = True
     learns_classifier: bool = True
     bounds_evidence: bool = True
@@ -79,7 +79,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         prior: Prior,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
+        networks: Architecture | None = None,
         class_prior: ClassPrior | None = None,
     ) -> None:
         """Check the sizes and keep the parts that models have in common, under their names.

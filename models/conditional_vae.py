@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
@@ -86,7 +86,7 @@ class ConditionalVAE(SemiSupervisedModel):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
+        networks: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         num_samples: int = 10,
     ) -> None:

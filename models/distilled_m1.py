@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from ssvae.models.feature_classifiers import FeatureClassifier, LabelSpreading
-from ssvae.models.feature_teacher import FeatureTeacher, check_stages, finite_log, is_time
+from ssvae.models.feature_teacher import FeatureTeacher, check_stages, finite_log, should_refit
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m1 import M1
 from ssvae.models.m2 import M2
-from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import Prior
 from ssvae.models.stages import Staged
@@ -18,7 +18,7 @@ from ssvae.models.stages import Staged
 class DistilledM1(Staged, M1):
     """M1, and a network q(y | x) that is taught what a classifier on features says of the unlabelled images.
 
-    Story and guide are those of `M1`. It is trained in stages, of which `advance` and `take_stock` are told:
+    Story and guide are those of `M1`. It is trained in stages, of which `advance` and `refit` are told:
 
         1. M1: the VAE learns from all images. No class is known yet, q(y | x) is uniform.
         2. q(z | x) rests, and the classifier c is fitted to its means μ(x). Now q(y | x) is a network, Cat(g(h(x))),
@@ -72,8 +72,8 @@ class DistilledM1(Staged, M1):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         feature_classifier: FeatureClassifier | None = None,
         feature_dim: int = 64,
         fitted_at: tuple[float, ...] = (0.4, 0.7),
@@ -141,12 +141,12 @@ class DistilledM1(Staged, M1):
             return finite_log(super().classify(x).probs)
         return self.teaching.log_probabilities(x)
 
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+    def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
-        if not is_time(self._progress, self.fitted_at, self.current_stage):
+        if not should_refit(self._progress, self.fitted_at, self.current_stage):
             return
         if self.current_stage == 0:
-            super().take_stock(x, y, unlabelled)
+            super().refit(x, y, unlabelled)
         else:
             self.teaching.fit(self.h_encoder, x, y, unlabelled)
         self.current_stage += 1

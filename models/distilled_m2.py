@@ -5,20 +5,20 @@ import torch
 from torch import Tensor
 
 from ssvae.models.feature_classifiers import FeatureClassifier, LabelSpreading
-from ssvae.models.feature_teacher import FeatureTeacher, check_stages, is_time
+from ssvae.models.feature_teacher import FeatureTeacher, check_stages, should_refit
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.networks import Architecture, ImageShape, Network
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
-from ssvae.models.stages import Staged, TakesStock
+from ssvae.models.stages import Refits, Staged
 
 
-class DistilledM2(Staged, TakesStock, M2):
+class DistilledM2(Staged, Refits, M2):
     """M2 whose classifier's features, after a while, say what it should learn of the unlabelled images.
 
     Story and guide are those of `M2`, q(y | x) = Cat(g(h(x))). It is trained in stages, of which `advance` and
-    `take_stock` are told:
+    `refit` are told:
 
         1. M2, without consistency.
         2. A classifier c is fitted to the features h̄(x) = h(x) / |h(x)| as they are now, and c(y; h̄(x)) stands in for
@@ -67,8 +67,8 @@ class DistilledM2(Staged, TakesStock, M2):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         feature_classifier: FeatureClassifier | None = None,
         feature_dim: int = 64,
@@ -129,13 +129,13 @@ class DistilledM2(Staged, TakesStock, M2):
         return self.teaching.log_probabilities(x)
 
     @property
-    def stock_size(self) -> int:
-        """As many as c has a use for; see `TakesStock.stock_size`."""
+    def num_refit_images(self) -> int:
+        """As many as c has a use for; see `Refits.num_refit_images`."""
         return self.feature_classifier.num_unlabelled
 
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+    def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the features of the images, where it is time."""
-        if is_time(self._progress, self.fitted_at, self.current_stage):
+        if should_refit(self._progress, self.fitted_at, self.current_stage):
             self.teaching.fit(self.h_encoder, x, y, unlabelled)
             self.current_stage += 1
             self.fits.fill_(self.current_stage)

@@ -1,7 +1,7 @@
 """Classifiers on features, in the manner of M1: scikit-learn's, fitted to the latent means of labelled images.
 
-A `FeatureClassifier` is a recipe, of plain options. A fitted classifier is never saved: `Stock` keeps the features that
-it was fitted to, as tensors, and fits it anew, always the same, when it is first asked.
+A `FeatureClassifier` is a recipe, of plain options. A fitted classifier is never saved: `FeatureBank` keeps the
+features that it was fitted to, as tensors, and refits it when it is first used, always with the same result.
 """
 
 import math
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from ssvae.models.part import Part
 
 __all__ = [
+    "FeatureBank",
     "FeatureClassifier",
     "KNearestNeighbours",
     "LabelSpreading",
     "LogisticRegression",
-    "Stock",
     "SupportVectorMachine",
 ]
 
@@ -245,7 +245,7 @@ class _MeanOfNearest:
         return self.values[nearest].mean(1)
 
 
-class Stock(nn.Module):
+class FeatureBank(nn.Module):
     """Features and their classes, in buffers, and the classifier that is fitted to them.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvae.models.feature_classifiers import FeatureClassifier, Stock
+from ssvae.models.feature_classifiers import FeatureBank, FeatureClassifier
 from ssvae.models.networks import Network
 
 
@@ -25,7 +25,7 @@ class FeatureTeacher(nn.Module):
     def __init__(self, h_encoder: Network, classifier: FeatureClassifier, feature_dim: int, num_classes: int) -> None:
         super().__init__()
         self.h_encoder = copy.deepcopy(h_encoder).requires_grad_(False)
-        self.stock = Stock(classifier, feature_dim, num_classes)
+        self.feature_bank = FeatureBank(classifier, feature_dim, num_classes)
 
     def train(self, mode: bool = True) -> "FeatureTeacher":
         """Stay in evaluation mode: what does not learn drops no units, and its batch norm has settled."""
@@ -34,11 +34,11 @@ class FeatureTeacher(nn.Module):
     def fit(self, h_encoder: Network, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Take h as it is now, and fit c to its features of images with classes y and of others."""
         self.h_encoder.load_state_dict(h_encoder.state_dict())
-        self.stock.keep_features(self._features, x, y, unlabelled)
+        self.feature_bank.keep_features(self._features, x, y, unlabelled)
 
     def log_probabilities(self, x: Tensor) -> Tensor:
         """Return log c(y; h̄(x)), (batch, classes); finite where c rules a class out."""
-        return finite_log(self.stock.probabilities(self._features(x)))
+        return finite_log(self.feature_bank.probabilities(self._features(x)))
 
     def _features(self, x: Tensor) -> Tensor:
         return F.normalize(self.h_encoder(x), dim=-1)  # (batch, feature_dim)
@@ -49,7 +49,7 @@ def finite_log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
-def is_time(progress: float, fitted_at: tuple[float, ...], fits: int) -> bool:
+def should_refit(progress: float, fitted_at: tuple[float, ...], fits: int) -> bool:
     """Return whether more of the shares of training have passed than c was fitted."""
     return sum(progress >= share for share in fitted_at) > fits
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.posteriors import AmortizedPosterior, FixedScaleNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior, SeparatedMeans
 
@@ -79,7 +79,7 @@ class GMVAE(SemiSupervisedModel):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
+        networks: Architecture | None = None,
         class_prior: ClassPrior | None = None,
     ) -> None:
         super().__init__(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.networks import Architecture, ImageShape, Network
 from ssvae.models.normal import LogScaleNormal, diagonal_normal
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
@@ -20,7 +20,7 @@ from ssvae.models.priors import ClassPrior, Prior
 class LadderVAE(M2):
     """M2 on a ladder: Sønderby, Raiko, Maaløe, Sønderby and Winther 2016, arXiv 1602.02282, with a class at the top.
 
-    The story, of L rungs; the class stands beside the topmost latent variable, as in `M2`, and what is below it learns
+    The story, of L layers; the class stands beside the topmost latent variable, as in `M2`, and what is below it learns
     of the class through z_L-1 only:
 
         y ~ p(y)                       the class: observed, or summed over
@@ -36,18 +36,18 @@ class LadderVAE(M2):
         z_L ~ q(z_L | x, y)            = N(μ(d_L-1, y), diag σ²(d_L-1, y))
         z_i ~ q(z_i | z_i+1, x, y)     ∝ N(z_i; μ̂_i, σ̂_i²) N(z_i; μ_i, σ_i²)
 
-    With one rung it is `M2`: p(y) p(z_1) p(x | y, z_1), and q(z_1 | x, y). In every ladder the bound is M2's, with a KL
-    divergence for each rung. Upper rungs fall asleep easily: the paper trains with batch norm in the networks and with
-    a KL weight that starts at 0, to which free bits can be added (`ssvae.inference.Objective`).
+    With one layer it is `M2`: p(y) p(z_1) p(x | y, z_1), and q(z_1 | x, y). The bound is M2's, with a KL divergence
+    for each layer. Upper layers collapse easily. The paper trains with batch norm and with a KL weight that starts at
+    0. Free bits can be added (`ssvae.inference.Objective`).
 
-    The style that `encode` finds, `p_x` takes and `sample` draws is z_L and below it, rung by rung, what the image
+    The style that `encode` finds, `p_x` takes and `sample` draws is z_L and below it, layer by layer, what the image
     adds to what the story expects,
 
         ε_i = (z_i - μ_i) / σ_i,    ε_i ~ N(0, I) in the story.
 
-    Each rung is at its mean, given the mean of the rung above. In another class the same ε_i make other z_i, so that an
-    analogy changes all that depends on the class, and in its own class it is the reconstruction. The first columns of
-    `encode` are the top's, the last ones those of z_1.
+    Each layer is at its mean, given the mean of the layer above. In another class the same ε_i make other z_i: an
+    analogy changes all that depends on the class. In the image's own class it is the reconstruction. The first columns
+    of `encode` are z_L; the last ones are those of z_1.
 
     Example:
         >>> import torch
@@ -69,7 +69,7 @@ class LadderVAE(M2):
         classifier: The networks of q(y | x); `networks` where they are not given.
         class_prior: p(y); uniform where it is not given.
         latent_dims: Dimensions of z_1, …, z_L-1, from the image upwards; that of z_L is the prior's. The paper's five
-            rungs have 64, 32, 16, 8 and 4.
+            layers have 64, 32, 16, 8 and 4.
         hidden: Sizes of d_1, …, d_L-1.
 
     Raises:
@@ -85,8 +85,8 @@ class LadderVAE(M2):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         latent_dims: tuple[int, ...] = (32,),
         hidden: tuple[int, ...] = (256,),
@@ -130,30 +130,30 @@ class LadderVAE(M2):
         return self.networks.decoder(self.latent_dims[0], self.decoder_shape)
 
     @property
-    def num_rungs(self) -> int:
+    def num_layers(self) -> int:
         """L, how many latent variables there are."""
         return 1 + len(self.latent_dims)
 
     def story(self) -> list[tuple[str, str]]:
         """All densities; see `SemiSupervisedModel.story`."""
         p_y, (_, top), (_, image), q_y, _ = super().story()
-        rungs = list(enumerate(self.latent_dims, start=1))
+        layers = list(enumerate(self.latent_dims, start=1))
         return [
             p_y,
-            (self.prior.density.replace("z", f"z_{self.num_rungs}"), top),
-            *((f"p(z_{i} | {self._above(i)})", f"Normal, {size} dimensions") for i, size in reversed(rungs)),
+            (self.prior.density.replace("z", f"z_{self.num_layers}"), top),
+            *((f"p(z_{i} | {self._above(i)})", f"Normal, {size} dimensions") for i, size in reversed(layers)),
             (f"p(x | {self._above(0)})", image),
             q_y,
             (
-                f"q(z_{self.num_rungs} | x, y)",
+                f"q(z_{self.num_layers} | x, y)",
                 f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}",
             ),
-            *((f"q(z_{i} | z_{i + 1}, x, y)", "merged by precision") for i, _ in reversed(rungs)),
+            *((f"q(z_{i} | z_{i + 1}, x, y)", "merged by precision") for i, _ in reversed(layers)),
         ]
 
     def _above(self, i: int) -> str:
-        """Return what the rung above the i-th is called, with the class where it is the top."""
-        return ("y, " if i + 1 == self.num_rungs else "") + f"z_{i + 1}"
+        """Return what the layer above the i-th is called, with the class where it is the top."""
+        return ("y, " if i + 1 == self.num_layers else "") + f"z_{i + 1}"
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z_L | y) p(z_L-1 | y, z_L) … p(x | z_1); see `SemiSupervisedModel.model`."""
@@ -161,8 +161,8 @@ class LadderVAE(M2):
             # p(y)
             y = pyro.sample("y", self.class_prior(), obs=y)
             # p(z_L | y)
-            z = pyro.sample(f"z_{self.num_rungs}", self.prior(y))
-            for i in reversed(range(1, self.num_rungs)):
+            z = pyro.sample(f"z_{self.num_layers}", self.prior(y))
+            for i in reversed(range(1, self.num_layers)):
                 # p(z_i | z_i+1), of the class too where z_i+1 is the top
                 z = pyro.sample(f"z_{i}", self.p_z_i(i, z, y))
             # p(x | z_1), of the class too where z_1 is the top
@@ -176,8 +176,8 @@ class LadderVAE(M2):
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
             d, seen = self.bottom_up(x)
             # q(z_L | x, y)
-            z = pyro.sample(f"z_{self.num_rungs}", self.posterior(self.z_encoder(d, y)))
-            for i in reversed(range(1, self.num_rungs)):
+            z = pyro.sample(f"z_{self.num_layers}", self.posterior(self.z_encoder(d, y)))
+            for i in reversed(range(1, self.num_layers)):
                 # q(z_i | z_i+1, x, y)
                 z = pyro.sample(f"z_{i}", merge(seen[i - 1], self.p_z_i(i, z, y)))
 
@@ -191,11 +191,11 @@ class LadderVAE(M2):
 
     def p_z_i(self, i: int, z: Tensor, y: Tensor) -> TorchDistribution:
         """Return p(z_i | z_i+1), or p(z_i | y, z_i+1) right below the top, for the z_i+1 given."""
-        return diagonal_normal(self.down[i - 1](z, y if i + 1 == self.num_rungs else None))
+        return diagonal_normal(self.down[i - 1](z, y if i + 1 == self.num_layers else None))
 
     def _p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z_1), or p(x | y, z_1) with one rung."""
-        return self.likelihood(self.decoder(z, y if self.num_rungs == 1 else None))
+        """p(x | z_1), or p(x | y, z_1) with one layer."""
+        return self.likelihood(self.decoder(z, y if self.num_layers == 1 else None))
 
     def encode_z(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the parameters of q(z_L | x, y)."""
@@ -203,11 +203,11 @@ class LadderVAE(M2):
         return parameters
 
     def _style(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the rungs above."""
+        """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the layers above."""
         d, seen = self.bottom_up(x)
         z = self.posterior(self.z_encoder(d, y)).mean
         parts = [z]
-        for i in reversed(range(1, self.num_rungs)):
+        for i in reversed(range(1, self.num_layers)):
             p = self.p_z_i(i, z, y)
             z = merge(seen[i - 1], p).mean
             parts.append((z - p.base_dist.loc) / p.base_dist.scale)
@@ -216,7 +216,7 @@ class LadderVAE(M2):
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | z_1) for the z_1 that z_L, ε_L-1, …, ε_1, side by side, lead to; see `SemiSupervisedModel.p_x`."""
         z, *noise = z.split([self.prior.latent_dim, *reversed(self.latent_dims)], dim=-1)
-        for i, epsilon in zip(reversed(range(1, self.num_rungs)), noise, strict=True):
+        for i, epsilon in zip(reversed(range(1, self.num_layers)), noise, strict=True):
             p = self.p_z_i(i, z, y).base_dist
             z = p.loc + p.scale * epsilon
         return self._p_x(z, y)

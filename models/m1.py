@@ -6,18 +6,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
-from ssvae.models.feature_classifiers import FeatureClassifier, Stock, SupportVectorMachine
+from ssvae.models.feature_classifiers import FeatureBank, FeatureClassifier, SupportVectorMachine
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import MLP, ImageShape, Networks
+from ssvae.models.networks import MLP, Architecture, ImageShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import Prior, StandardNormal
-from ssvae.models.stages import TakesStock
+from ssvae.models.stages import Refits
 
 _DRAWS = 100
 
 
-class M1(TakesStock, SemiSupervisedModel):
+class M1(Refits, SemiSupervisedModel):
     """The latent-feature model M1 of Kingma et al. 2014, arXiv 1406.5298: a VAE, and a classifier on its features.
 
     The story, in which no class is mentioned:
@@ -44,7 +44,7 @@ class M1(TakesStock, SemiSupervisedModel):
         >>> m1 = M1((1, 28, 28), 10, feature_classifier=feature_classifiers.KNearestNeighbours(num_neighbours=3))
         >>> x, y = torch.rand(20, 1, 28, 28), torch.arange(20) % 10
         >>> with torch.no_grad():
-        ...     m1.take_stock(x, y, unlabelled=x[:0])
+        ...     m1.refit(x, y, unlabelled=x[:0])
         >>> m1.classify(x).probs.sum(-1)[:2]
         tensor([1., 1.])
 
@@ -63,7 +63,7 @@ class M1(TakesStock, SemiSupervisedModel):
         ValueError: If a size is not positive.
     """
 
-    label_in_story = False
+    has_label_site = False
     sums_over_class = False
     learns_classifier = False
 
@@ -75,7 +75,7 @@ class M1(TakesStock, SemiSupervisedModel):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
+        networks: Architecture | None = None,
         feature_classifier: FeatureClassifier | None = None,
     ) -> None:
         super().__init__(
@@ -91,7 +91,7 @@ class M1(TakesStock, SemiSupervisedModel):
         latent_dim = self.prior.latent_dim
         self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
-        self.stock = Stock(self.feature_classifier, latent_dim, num_classes)
+        self.feature_bank = FeatureBank(self.feature_classifier, latent_dim, num_classes)
         self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ class M1(TakesStock, SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""
-        return dist.Categorical(probs=self.stock.probabilities(self.q_z(x).mean))
+        return dist.Categorical(probs=self.feature_bank.probabilities(self.q_z(x).mean))
 
     def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the parameters of q(z | x), whatever y; (batch, `Posterior.num_parameters`)."""
@@ -135,13 +135,13 @@ class M1(TakesStock, SemiSupervisedModel):
         return self.likelihood(self.decoder(z))
 
     @property
-    def stock_size(self) -> int:
-        """As many as the classifier on the features has a use for; see `TakesStock.stock_size`."""
+    def num_refit_images(self) -> int:
+        """As many as the classifier on the features has a use for; see `Refits.num_refit_images`."""
         return self.feature_classifier.num_unlabelled
 
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+    def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Keep the mean features of the images, which the classifier is fitted to."""
-        self.stock.keep_features(lambda x: self.q_z(x).mean, x, y, unlabelled)
+        self.feature_bank.keep_features(lambda x: self.q_z(x).mean, x, y, unlabelled)
 
     def baseline(self) -> M2:
         """Return an M2 with the same networks, whose classifier looks at the image itself."""
@@ -150,7 +150,7 @@ class M1(TakesStock, SemiSupervisedModel):
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""
         y = self._class_of(x, y)
-        means = self.stock.class_means()  # (classes, latent)
+        means = self.feature_bank.class_means()  # (classes, latent)
         z = self.q_z(x).mean - means[y] + means.unsqueeze(1)  # (classes, batch, latent)
         return self.p_x(z).mean
 
@@ -162,8 +162,8 @@ class M1(TakesStock, SemiSupervisedModel):
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
         prior = self.prior()
         z = prior.sample(y.shape)  # (samples, batch, latent)
-        for _ in range(_DRAWS if len(self.stock.known) else 0):
-            another = self.stock.probabilities(z).argmax(-1) != y
+        for _ in range(_DRAWS if len(self.feature_bank.known) else 0):
+            another = self.feature_bank.probabilities(z).argmax(-1) != y
             if not another.any():
                 break
             z[another] = prior.sample((int(another.sum()),))

@@ -9,18 +9,18 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood, bounded
 from ssvae.models.m2 import M2
-from ssvae.models.networks import MLP, ImageShape, Networks
+from ssvae.models.networks import MLP, Architecture, ImageShape
 from ssvae.models.normal import LogScaleNormal, UnitNormal, diagonal_normal
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
-from ssvae.models.stages import Staged, TakesStock
+from ssvae.models.stages import Refits, Staged
 
 _UNUSED = 0.1
 _M1, _M2, _BOTH = 1, 2, 3
 _PARTS_OF_M1 = ("z1_encoder", "decoder", "likelihood")
 
 
-class M1M2(Staged, TakesStock, SemiSupervisedModel):
+class M1M2(Staged, Refits, SemiSupervisedModel):
     """The stacked model M1+M2 of Kingma et al. 2014, arXiv 1406.5298.
 
     The story:
@@ -44,7 +44,7 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
 
     From the second stage on the features that M1 does not use have p(z1_j | y, z2) = N(0, 1), and neither q(y | z1) nor
     q(z2 | z1, y) sees them: those whose mean of q(z1_j | x) has a standard deviation of at most 0.1 over the images
-    that the model has taken stock of. In training mode `classify` draws z1, in evaluation mode it takes its mean.
+    that `refit` was given. In training mode `classify` draws z1, in evaluation mode it takes its mean.
 
     Example:
         >>> import torch
@@ -89,9 +89,9 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        inner_networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        inner_networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         class_prior: ClassPrior | None = None,
         z1_dim: int = 50,
         m1_until: float = 0.5,
@@ -160,7 +160,7 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
     def _enter(self, stage: int) -> None:
         self.current_stage = stage  # looked at in each step, for which a GPU would have to wait
         self.stage.fill_(stage)
-        self.label_in_story = self.sums_over_class = self.learns_classifier = stage != _M1
+        self.has_label_site = self.sums_over_class = self.learns_classifier = stage != _M1
         for name, parameter in self.named_parameters():
             resting = _M2 if name.partition(".")[0] in _PARTS_OF_M1 else _M1
             parameter.requires_grad_(stage != resting and name not in self._fixed)
@@ -168,7 +168,7 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z2) p(z1 | y, z2) p(x | z1), or p(z1) p(x | z1) at first; see `SemiSupervisedModel.model`."""
         with pyro.plate("images", len(x)):
-            if self.label_in_story:
+            if self.has_label_site:
                 # p(y)
                 y = pyro.sample("y", self.class_prior(), obs=y)
                 # p(z2 | y)
@@ -186,7 +186,7 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
         with pyro.plate("images", len(x)):
             # q(z1 | x)
             z1 = pyro.sample("z1", self.q_z1(x))  # (batch, z1_dim)
-            if self.label_in_story:
+            if self.has_label_site:
                 if y is None:
                     # q(y | z1)
                     y = pyro.sample("y", self.q_y(z1), infer={"enumerate": "parallel"})  # (classes, 1)
@@ -232,11 +232,11 @@ class M1M2(Staged, TakesStock, SemiSupervisedModel):
         return self._p_x(self.p_z1(z, y).mean)
 
     @property
-    def stock_size(self) -> int:
-        """Enough to say which features are used; see `TakesStock.stock_size`."""
+    def num_refit_images(self) -> int:
+        """Enough to say which features are used; see `Refits.num_refit_images`."""
         return 2000
 
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+    def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Find the features that M1 uses, until all is learned end to end."""
         if self.current_stage != _BOTH:
             means = self.q_z1(torch.cat([x, unlabelled])).mean

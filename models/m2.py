@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.networks import Architecture, ImageShape, Network
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
@@ -61,8 +61,8 @@ class M2(SemiSupervisedModel):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
-        classifier: Networks | None = None,
+        networks: Architecture | None = None,
+        classifier: Architecture | None = None,
         class_prior: ClassPrior | None = None,
     ) -> None:
         super().__init__(

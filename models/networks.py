@@ -1,6 +1,6 @@
-"""Networks: how x, y and z are joined, and broadcast when y is enumerated.
+"""Architecture: how x, y and z are joined, and broadcast when y is enumerated.
 
-A `Networks` object is a recipe: it makes the encoders (an image, and perhaps a class, to a vector) and the
+A `Architecture` object is a recipe: it makes the encoders (an image, and perhaps a class, to a vector) and the
 decoders (a vector, and perhaps a class, to an image) of a model. Swap it with one argument:
 ``M2(..., networks=networks.Convolutional(channels=(32, 64)))``.
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ssvae.models.part import Part
 
-__all__ = ["MLP", "Convolutional", "ImageShape", "Network", "Networks"]
+__all__ = ["MLP", "Architecture", "Convolutional", "ImageShape", "Network"]
 
 ImageShape = tuple[int, int, int]
 
@@ -61,7 +61,7 @@ class Network(nn.Module, ABC):
         """Map the inputs to the outputs, in whatever precision is in force."""
 
 
-class Networks(Part, ABC):
+class Architecture(Part, ABC):
     """The recipe for the networks of a model.
 
     To write one: inherit, make encoders and decoders that accept any leading dimensions in z and y (under
@@ -191,7 +191,7 @@ class _MLPDecoder(Network):
 
 
 @dataclass(frozen=True, repr=False)
-class MLP(Networks):
+class MLP(Architecture):
     """Multilayer perceptrons, as in Kingma et al. 2014 (arXiv 1406.5298): one layer of 500 softplus units.
 
     Attributes:
@@ -232,16 +232,16 @@ class MLP(Networks):
         return made
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `Networks.encoder`."""
+        """See `Architecture.encoder`."""
         channels, height, width = image_shape
         return _MLPEncoder(self._perceptron(channels * height * width, num_outputs, num_classes, num_beside))
 
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `Networks.dense`."""
+        """See `Architecture.dense`."""
         return _Dense(self._perceptron(num_inputs, num_outputs, num_classes, num_beside))
 
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
-        """See `Networks.decoder`."""
+        """See `Architecture.decoder`."""
         channels, height, width = image_shape
         return _MLPDecoder(self._perceptron(num_inputs, channels * height * width, num_classes), image_shape)
 
@@ -277,7 +277,7 @@ class _ConvolutionalDecoder(Network):
 
 
 @dataclass(frozen=True, repr=False)
-class Convolutional(Networks):
+class Convolutional(Architecture):
     """Convolutions with stride 2 down, upsampling and convolutions up; any image from 8×8.
 
     Attributes:
@@ -339,11 +339,11 @@ class Convolutional(Networks):
         return _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
 
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `Networks.dense`: one hidden layer."""
+        """See `Architecture.dense`: one hidden layer."""
         return _Dense(self._perceptron((num_inputs, self.hidden, num_outputs), num_classes, num_beside))
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `Networks.encoder`."""
+        """See `Architecture.encoder`."""
         height, width = self._sizes(image_shape)[-1]
         convolutions = nn.Sequential()
         previous = image_shape[0]
@@ -356,7 +356,7 @@ class Convolutional(Networks):
         return _ConvolutionalEncoder(_channels_last(convolutions), perceptron)
 
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
-        """See `Networks.decoder`."""
+        """See `Architecture.decoder`."""
         *larger, seed_size = self._sizes(image_shape)
         seed_shape = (self.channels[-1], *seed_size)
         perceptron = self._perceptron(

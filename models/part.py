@@ -14,7 +14,7 @@ class Part:
     def __repr__(self) -> str:
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
         arguments = {name: getattr(self, name) for name in names}
-        told = [f"{name}={_told(value)}" for name, value in arguments.items() if not _is_off(value)]
+        told = [f"{name}={_format_value(value)}" for name, value in arguments.items() if not _is_off(value)]
         return f"{type(self).__name__}({', '.join(told)})"
 
 
@@ -22,7 +22,7 @@ def _is_off(value: object) -> bool:
     return value is None or (isinstance(value, bool | float) and not value)
 
 
-def _told(value: object) -> str:
+def _format_value(value: object) -> str:
     """Return an argument in a few words: an array or a network by its class alone."""
     if isinstance(value, type):
         return value.__name__

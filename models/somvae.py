@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ssvae.models.base import SemiSupervisedModel, check_sizes
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.priors import Prior
 from ssvae.models.priors.base import check_grid, check_latent_dim
-from ssvae.models.stages import TakesStock
+from ssvae.models.stages import Refits
 
 
 class Codebook(Prior):
@@ -74,7 +74,7 @@ class Codebook(Prior):
         is_best = self.node_classes == self.node_classes.amax(0)
         return is_first | (is_best & ~is_first.any(0))
 
-    def take_stock(self, winners: Tensor, y: Tensor) -> None:
+    def refit(self, best_matching_units: Tensor, y: Tensor) -> None:
         """Say of each node which classes the labelled images have that it is nearest to.
 
             p(y | k) = (n_ky + 1/C) / (n_k + 1),   n_ky images of class y at node k, C classes
@@ -83,7 +83,7 @@ class Codebook(Prior):
         neighbour; where there are several, their sum.
         """
         counts = torch.zeros_like(self.node_classes)
-        counts.index_put_((winners, y), counts.new_ones(len(y)), accumulate=True)
+        counts.index_put_((best_matching_units, y), counts.new_ones(len(y)), accumulate=True)
         steps = _steps(self.rows, self.columns).to(counts)  # (nodes, nodes)
         steps = steps.masked_fill(counts.sum(-1) == 0, torch.inf)
         is_nearest = steps == steps.amin(-1, keepdim=True)
@@ -92,7 +92,7 @@ class Codebook(Prior):
         self.node_classes.copy_(smoothed / smoothed.sum(-1, keepdim=True))
 
 
-class SOMVAE(TakesStock, SemiSupervisedModel):
+class SOMVAE(Refits, SemiSupervisedModel):
     """The SOM-VAE of Fortuin et al. 2019, arXiv 1806.02199, for images that have no order in time.
 
     A codebook of nodes e_k stands on a grid, a self-organising map (Kohonen 1990). The story:
@@ -103,13 +103,13 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
     The guide has no noise, and so no choice of a `Posterior`; p(x | z) is that of the node nearest to z:
 
         z = z_e(x)          the encoder's code
-        z_q = e_k           k = argmin_k |z_e - e_k|², the winner
+        z_q = e_k           k = argmin_k |z_e - e_k|², the best-matching unit
 
     The loss has two paths through the decoder, since none of the first one's gradient reaches the encoder:
 
-        reconstruction    -log p(x | z_q)                                decoder and winner: the ELBO
+        reconstruction    -log p(x | z_q)                                decoder and e_k: the ELBO
         second path       -log p(x | z_e)                                decoder and encoder
-        commitment        α |z_e - z_q|²                                 encoder and winner
+        commitment        α |z_e - z_q|²                                 encoder and e_k
         map               β mean_{e in {z_q} and its neighbours} |e - z_e|²    nodes alone, z_e held fixed
 
     The neighbours are the four beside, above and below, at the borders fewer: Kohonen's rule, which makes nodes that
@@ -117,8 +117,8 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
     errors, means over pixels, which is why its β of 0.9 would be too small for the map to unfold.
 
     Labels have no part in that. After training, each node is given the classes of the labelled images that it wins,
-    and an image is of the classes of its winner; see `Codebook.take_stock`. The supervised baseline is the classifier
-    of an M2 with the same networks.
+    and an image takes the class probabilities of its best-matching unit; see
+    `Codebook.refit`. The supervised baseline is the classifier of an M2 with the same networks.
 
     Example:
         >>> import torch
@@ -142,7 +142,7 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
         ValueError: If a size is not positive, or a weight is negative.
     """
 
-    label_in_story = False
+    has_label_site = False
     sums_over_class = False
     learns_classifier = False
     bounds_evidence = False
@@ -158,7 +158,7 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
         rows: int = 8,
         columns: int = 8,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
+        networks: Architecture | None = None,
         commitment: float = 1.0,
         neighbourhood: float = 30.0,
     ) -> None:
@@ -204,13 +204,13 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The second path, the commitment and the map's own loss; see `SemiSupervisedModel.penalties`."""
         z_e = self.encoder(x)  # (batch, latent)
-        winners = self.prior.nearest(z_e)
-        z_q = self.prior.embeddings[winners]
+        best_matching_units = self.prior.nearest(z_e)
+        z_q = self.prior.embeddings[best_matching_units]
         # -log p(x | z_e)
         second_path = -self.likelihood(self.decoder(z_e)).log_prob(x)
-        around = self.prior.embeddings[self.prior.neighbours[winners]]  # (batch, 5, latent)
+        around = self.prior.embeddings[self.prior.neighbours[best_matching_units]]  # (batch, 5, latent)
         distances = (around - z_e.detach().unsqueeze(-2)).square().sum(-1)
-        exists = self.prior.exists[winners]
+        exists = self.prior.exists[best_matching_units]
         of_map = (distances * exists).sum(-1) / exists.sum(-1)
         return {
             "second_path": second_path.mean(),
@@ -219,20 +219,20 @@ class SOMVAE(TakesStock, SemiSupervisedModel):
         }
 
     @property
-    def stock_size(self) -> int:
-        """None but the labelled images; see `TakesStock.stock_size`."""
+    def num_refit_images(self) -> int:
+        """None but the labelled images; see `Refits.num_refit_images`."""
         return 0
 
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Give each node the classes of the labelled images that it wins; see `TakesStock.take_stock`."""
-        self.prior.take_stock(self.prior.nearest(self.encoder(x)), y)
+    def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+        """Give each node the classes of the labelled images that it wins; see `Refits.refit`."""
+        self.prior.refit(self.prior.nearest(self.encoder(x)), y)
 
     def baseline(self) -> SemiSupervisedModel:
         """M2 with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
         return M2(self.image_shape, self.num_classes, networks=self.networks)
 
     def classify(self, x: Tensor) -> dist.Categorical:
-        """p(y | k) of the winner; see `SemiSupervisedModel.classify`."""
+        """p(y | k) of the best-matching unit k; see `SemiSupervisedModel.classify`."""
         return dist.Categorical(probs=self.prior.node_classes[self.prior.nearest(self.encoder(x))])
 
     def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:

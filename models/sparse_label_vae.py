@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import ImageShape, Networks
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import Prior, StandardNormal
 
@@ -56,7 +56,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         ValueError: If a size is not positive, or the prior looks at the class.
     """
 
-    label_in_story = False
+    has_label_site = False
     sums_over_class = False
     bounds_evidence = False
 
@@ -68,7 +68,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         prior: Prior | None = None,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
-        networks: Networks | None = None,
+        networks: Architecture | None = None,
     ) -> None:
         super().__init__(
             image_shape,

@@ -43,16 +43,16 @@ class Staged:
         return None
 
 
-class TakesStock:
-    """A model that learns from all training images what gradients do not: ``class Yours(TakesStock, …)``."""
+class Refits:
+    """A model that learns from all training images what gradients do not: ``class Yours(Refits, …)``."""
 
     @property
     @abstractmethod
-    def stock_size(self) -> int:
-        """How many unlabelled images `take_stock` is shown."""
+    def num_refit_images(self) -> int:
+        """How many unlabelled images `refit` is shown."""
 
     @abstractmethod
-    def take_stock(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
+    def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Learn from the training images what gradients do not, and keep it in buffers.
 
         Called without gradients and in evaluation mode whenever the model is about to be validated and saved.
@@ -60,5 +60,5 @@ class TakesStock:
         Args:
             x: The labelled images, pixels in [0, 1].
             y: Their classes.
-            unlabelled: `stock_size` of the unlabelled images, or all if there are fewer; always the same ones.
+            unlabelled: `num_refit_images` of the unlabelled images, or all if there are fewer; always the same ones.
         """

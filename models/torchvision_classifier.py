@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvae.models.networks import ImageShape, Network, Networks
+from ssvae.models.networks import Architecture, ImageShape, Network
 
 # Of the images that torchvision's published weights were learned from.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, repr=False)
-class Torchvision(Networks):
+class Torchvision(Architecture):
     """A classifier of torchvision, for q(y | x) alone: ``M2(..., classifier=Torchvision("resnet18"))``.
 
     Grey images become three equal channels; images whose shorter side has fewer than `size` pixels are scaled up to
@@ -51,7 +51,7 @@ class Torchvision(Networks):
             raise FileNotFoundError(f"weights: expected a file; got {self.weights!r}, which is none.")
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `Networks.encoder`; looks at the image alone."""
+        """See `Architecture.encoder`; looks at the image alone."""
         if num_classes or num_beside:
             raise self._misplaced("one that is told more than the image")
         if image_shape[0] not in (1, 3):

@@ -10,7 +10,7 @@ from support import tiny
 from ssvae.data import Arrays, Digits
 from ssvae.inference import fit
 from ssvae.inference.applications.features import FeatureScores, clustering_accuracy, score_features
-from ssvae.inference.applications.generation import score_generation, train_judge
+from ssvae.inference.applications.generation import score_generation, train_reference_classifier
 from ssvae.inference.applications.more_images import train_on_samples
 from ssvae.inference.command_line.commands import run_command
 from ssvae.inference.runs import with_all_labels
@@ -101,49 +101,49 @@ def test_clusters_are_matched_with_classes_so_that_the_accuracy_is_highest():
 
 
 @pytest.fixture(scope="module")
-def judged():
+def scored_data():
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     data = tiny.arrays(num_labels=None, num_train=90, num_test=60)
-    found = train_judge(data, max_steps=150)
+    found = train_reference_classifier(data, max_steps=150)
     torch.set_default_dtype(dtype)
     return data, *found
 
 
-def test_a_judge_learns_from_all_labels(judged):
-    data, judge, accuracy = judged
+def test_a_reference_classifier_learns_from_all_labels(scored_data):
+    data, reference, accuracy = scored_data
     assert accuracy > 0.9
-    assert judge(data.pixels(data.test_images)).shape == (60, judge.num_features)
+    assert reference(data.pixels(data.test_images)).shape == (60, reference.num_features)
 
 
-def test_test_images_as_samples_are_as_good_as_test_images(judged):
-    data, judge, accuracy = judged
+def test_test_images_as_samples_are_as_good_as_test_images(scored_data):
+    data, reference, accuracy = scored_data
     x, y = data.pixels(data.test_images), data.test_labels
     ordered = torch.stack([x[y == k] for k in range(3)], dim=1)  # (20, classes, …)
-    scores = score_generation(_Oracle(tiny.m2(), ordered), data, judge, num_samples=20)["samples"]
+    scores = score_generation(_Oracle(tiny.m2(), ordered), data, reference, num_samples=20)["samples"]
     assert scores.agreement == pytest.approx(accuracy)
     assert scores.diversity == pytest.approx(1)
     assert scores.frechet_distance == pytest.approx(0, abs=1e-3)
 
 
-def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(judged):
-    data, judge, _ = judged
+def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(scored_data):
+    data, reference, _ = scored_data
     x, y = data.pixels(data.test_images), data.test_labels
     alike = torch.stack([x[y == k][:1].expand(5, -1, -1, -1) for k in range(3)], dim=1)
-    scores = score_generation(_Oracle(tiny.m2(), alike), data, judge, num_samples=5)["samples"]
+    scores = score_generation(_Oracle(tiny.m2(), alike), data, reference, num_samples=5)["samples"]
     assert scores.diversity == pytest.approx(0, abs=1e-6)
-    real, made = judge(x).double(), judge(alike.flatten(end_dim=1)).double()
+    real, made = reference(x).double(), reference(alike.flatten(end_dim=1)).double()
     product = real.T.cov() @ made.T.cov()
     root = torch.linalg.eigvals(product).real.clamp(min=0).sqrt().sum()
     by_hand = (real.mean(0) - made.mean(0)).square().sum() + real.T.cov().trace() + made.T.cov().trace() - 2 * root
     assert scores.frechet_distance == pytest.approx(by_hand.item(), rel=1e-3)
 
 
-def test_samples_of_the_wrong_class_do_not_agree(judged):
-    data, judge, _ = judged
+def test_samples_of_the_wrong_class_do_not_agree(scored_data):
+    data, reference, _ = scored_data
     x, y = data.pixels(data.test_images), data.test_labels
     wrong = torch.stack([x[y == (k + 1) % 3] for k in range(3)], dim=1)
-    assert score_generation(_Oracle(tiny.m2(), wrong), data, judge, num_samples=20)["samples"].agreement < 0.1
+    assert score_generation(_Oracle(tiny.m2(), wrong), data, reference, num_samples=20)["samples"].agreement < 0.1
 
 
 def test_good_samples_help_a_classifier_and_bad_ones_mislead_it(monkeypatch):
@@ -164,7 +164,7 @@ def test_a_data_set_shows_all_its_labels_again():
     every = with_all_labels(few)
     assert every.num_labelled == len(every.train_images) == len(few.train_images)
     assert torch.equal(every.train_images, few.train_images)
-    assert every.train_admissible is None
+    assert every.train_candidates is None
     with pytest.raises(ValueError, match="data: expected a data set that can be read again with all labels"):
         with_all_labels(tiny.arrays())
 
@@ -173,8 +173,11 @@ def test_a_data_set_shows_all_its_labels_again():
     ("call", "sentence"),
     [
         (lambda: score_features(tiny.m2(), tiny.arrays(num_test=2)), "data: expected at least 3 test images; got 2"),
-        (lambda: train_judge(tiny.arrays()), r"data: expected the class of every .* got 6 of 40"),
-        (lambda: train_judge(tiny.arrays(num_labels=None, num_test=0)), "data: expected test images to compare with"),
+        (lambda: train_reference_classifier(tiny.arrays()), r"data: expected the class of every .* got 6 of 40"),
+        (
+            lambda: train_reference_classifier(tiny.arrays(num_labels=None, num_test=0)),
+            "data: expected test images to compare with",
+        ),
         (
             lambda: train_on_samples(tiny.m2(), tiny.arrays(num_labels=0), tiny.recipe()),
             "data: expected labelled training images; got none",
@@ -202,7 +205,7 @@ def test_the_commands_print_tables(tmp_path, capsys, monkeypatch):
     assert "| latent means | " in table
     assert "| pixels | " in table
     assert "20 labelled training images" in table
-    assert run_command("judge", [folder, "--max_steps", "12", "--num_samples", "2"]) == 0
+    assert run_command("score", [folder, "--max_steps", "12", "--num_samples", "2"]) == 0
     assert "| training images | " in capsys.readouterr().out
     assert run_command("augment", [folder, "--num_samples", "2"]) == 0
     assert "| labels and samples | " in capsys.readouterr().out

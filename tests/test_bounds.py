@@ -115,7 +115,7 @@ def _exact(model, y=None):
 def _evidence(name):
     """log p(x) of what -U bounds, and log p(x, y = 1) of what -L does (log p(x) where it has no class)."""
     model = _model(name)
-    by_class = [_exact(model, y) for y in range(CLASSES)] if model.label_in_story else []
+    by_class = [_exact(model, y) for y in range(CLASSES)] if model.has_label_site else []
     unlabelled = torch.tensor(by_class).logsumexp(0).item() if model.sums_over_class else _exact(model)
     return unlabelled, by_class[1] if by_class else unlabelled
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 import pytest
 import torch
 
-from ssvae.inference.storage.checkpoints import STORY, AtomicCheckpointIO, read_checkpoint
+from ssvae.inference.storage.checkpoints import METADATA, AtomicCheckpointIO, read_checkpoint
 from ssvae.inference.storage.files import write_atomically
 
-OURS = {"state_dict": {"weight": torch.arange(3.0)}, STORY: {"model": {"class_path": "a.B", "init_args": {}}}}
+OURS = {"state_dict": {"weight": torch.arange(3.0)}, METADATA: {"model": {"class_path": "a.B", "init_args": {}}}}
 
 
 class Malicious:
@@ -31,7 +31,7 @@ def save(path, content=OURS):
 def test_what_is_saved_is_read(tmp_path):
     found = read_checkpoint(save(tmp_path / "new" / "folder" / "a.ckpt"))
     assert torch.equal(found["state_dict"]["weight"], torch.arange(3.0))
-    assert found[STORY] == OURS[STORY]
+    assert found[METADATA] == OURS[METADATA]
     assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["a.ckpt"]
 
 
@@ -74,10 +74,10 @@ def test_truncated_or_damaged_files_are_refused(tmp_path, spoil):
         [1],
         torch.zeros(2),
         {"state_dict": {}},
-        {"state_dict": 1, STORY: OURS[STORY]},
-        {"state_dict": {}, STORY: 3},
-        {"state_dict": {}, STORY: {"model": None}},
-        {"state_dict": {}, STORY: {"model": {"init_args": {}}}},
+        {"state_dict": 1, METADATA: OURS[METADATA]},
+        {"state_dict": {}, METADATA: 3},
+        {"state_dict": {}, METADATA: {"model": None}},
+        {"state_dict": {}, METADATA: {"model": {"init_args": {}}}},
     ],
 )
 def test_checkpoints_of_other_projects_are_refused(tmp_path, content):

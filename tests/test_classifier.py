@@ -513,7 +513,7 @@ SENTENCES = {
     "nan among strings": (
         lambda: quick().fit(X, np.where(KNOWN, NAMES[Y], np.nan).astype(str)),
         ValueError,
-        "y: expected names of classes, or `unlabelled`, got 'nan', which may be either",
+        "y: expected names of classes, or `unlabelled`; got 'nan', which may be either",
     ),
     "words and numbers": (
         lambda: quick().fit(X[:4], [1, "a"] * 2),

@@ -374,10 +374,10 @@ VALUES = [
     (["--objective.alpha=-1"], "alpha: expected a number of at least 0, in units of N; got -1.0"),
     (["--model.prior.latent_dim=0"], "latent_dim: expected an integer of at least 1; got 0"),
     (["--augmentation=null"], "augmentation: expected one, since consistency"),
-    (["--data.num_labels=105"], "num_labels: expected a multiple of the 10 classes as balanced=True, got 105"),
-    (["--data.num_labels=5000"], "num_labels: expected at most the 1197 known labels, got 5000"),
+    (["--data.num_labels=105"], "num_labels: expected a multiple of the 10 classes as balanced=True; got 105"),
+    (["--data.num_labels=5000"], "num_labels: expected at most the 1197 known labels; got 5000"),
     (["--data.num_labels=5", "--data.balanced=false"], "num_labels: expected"),
-    (["--batch_size=5000"], "batch_size: expected at most 1097, the number of unlabelled images, got 5000"),
+    (["--batch_size=5000"], "batch_size: expected at most 1097, the number of unlabelled images; got 5000"),
     (["--model.likelihood=Bernoulli"], "likelihood: Bernoulli expected pixels that are 0 or 1; got grey"),
     (
         ["--trainer.accelerator=cpu", "--trainer.devices=3"],
@@ -385,16 +385,16 @@ VALUES = [
     ),
     (["--trainer.accelerator=gpuu"], "trainer: .*gpuu"),
     (["--model.class_prior=ClassPrior", "--model.class_prior.num_classes=3"], "class_prior: expected one for 10"),
-    (["--data=ImageFolder", "--data.root=nowhere"], "root: expected a folder of images, got 'nowhere', which does"),
+    (["--data=ImageFolder", "--data.root=nowhere"], "root: expected a folder of images; got 'nowhere', which does"),
     (["--data=ImageFolder", "--data.root=empty"], "root: expected a sub-folder of images for each class"),
-    (["--data=ImageFolder", "--data.root=file"], "root: expected a folder of images, got 'file', which is a file"),
+    (["--data=ImageFolder", "--data.root=file"], "root: expected a folder of images; got 'file', which is a file"),
     (["--resume"], "--resume: expected a value after it; got none"),
     (["--resume=nowhere"], "run: expected a run folder with a config.yaml; nowhere is none"),
     (["--resume=nowhere", "--seed=3"], "--seed: expected no option beside --resume"),
     (["--config"], "--config: expected a value after it; got none"),
     (["--config=nowhere.yaml"], "--config: expected a file; got '.*nowhere.yaml', which is none"),
     (["--config=empty"], "--config: expected a file; got '.*empty', which is none"),
-    (["--config=file"], "--config: expected a YAML file, got 'file', which cannot be read as that"),
+    (["--config=file"], "--config: expected a YAML file; got 'file', which cannot be read as that"),
     (["--config=file", "--recipe=paper"], "--recipe: expected none beside --config"),
 ]
 
@@ -459,9 +459,9 @@ def test_a_mistake_in_a_configuration_gets_a_sentence(finished, capsys, tmp_path
         (["evaluate", "run", "--num_images=500"], "num_images: expected 1 to 20, the number of test images; got 500"),
         (["evaluate", "run", "--checkpoint=first"], "first"),
         (["generate", "run", "--num_samples=0"], "num_samples: expected at least 1; got 0"),
-        (["classify", "run", "nowhere.png"], "path: expected an image file or a folder of images, got 'nowhere.png'"),
-        (["classify", "run", "run/config.yaml"], "'run/config.yaml': expected an image file, got one that cannot be"),
-        (["classify", "run", "run"], "path: expected images in the folder 'run', got none"),
+        (["classify", "run", "nowhere.png"], "path: expected an image file or a folder of images; got 'nowhere.png'"),
+        (["classify", "run", "run/config.yaml"], "'run/config.yaml': expected an image file; got one that cannot be"),
+        (["classify", "run", "run"], "path: expected images in the folder 'run'; got none"),
     ],
 )
 @pytest.mark.usefixtures("run")
@@ -472,7 +472,7 @@ def test_a_mistake_in_another_command_gets_a_sentence(words, sentence, capsys):
 def test_one_unreadable_image_stops_the_table(finished, pictures, capsys):
     (pictures / "red" / "x.png").write_bytes((pictures / "red" / "0.png").read_bytes()[:40])
     sentence = refused(capsys, 2, "classify", str(finished), str(pictures / "red"))
-    assert "x.png': expected an image file, got one that cannot be read" in sentence
+    assert "x.png': expected an image file; got one that cannot be read" in sentence
     assert capsys.readouterr().out == ""
 
 
@@ -481,7 +481,7 @@ def test_one_unreadable_image_stops_the_table(finished, pictures, capsys):
     [
         (lambda root: Image.new("RGB", (10, 10)).save(root / "red" / "x.png"), [], "size: expected images of one size"),
         (lambda root: (root / "red" / "x.png").write_bytes(b"x"), [], r"x\.png': expected an image file"),
-        (lambda root: (root / "cyan").mkdir(), [], "root: expected images in every class's folder, got none in .*cyan"),
+        (lambda root: (root / "cyan").mkdir(), [], "root: expected images in every class's folder; got none in .*cyan"),
         (lambda root: None, ["--data.num_labels=50"], "num_labels: expected at most the"),
         (lambda root: None, ["--data.num_labels=5", "--data.balanced=true"], "num_labels: expected a multiple of"),
         (

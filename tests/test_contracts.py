@@ -650,7 +650,7 @@ BROKEN_MODELS = {
     Shapeless: r"expected the attribute 'num_classes'; got a model without it\.",
     OneImageOnly: r"expected sample\(y, num_samples=5\) of shape \(5, 4, 1, 8, 8\); got \(1, 4, 1, 8, 8\)\.",
     Enumerating: r"expected that guide and model run with y given, and with y summed over; got RuntimeError: ",
-    OneStageForAll: r"expected another current_stage where advance or take_stock changes what learns, and from what; "
+    OneStageForAll: r"expected another current_stage where advance or refit changes what learns, and from what; "
     r"got 0 again\.",
 }
 

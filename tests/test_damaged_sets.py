@@ -86,5 +86,5 @@ def test_a_compressed_file_takes_no_more_memory_than_small_norb(folders, monkeyp
     tracemalloc.stop()
     path.write_bytes(whole)
     assert found is None
-    assert words.startswith("root: expected an undamaged file of small NORB, got ")
+    assert words.startswith("root: expected an undamaged file of small NORB; got ")
     assert peak < 10**7

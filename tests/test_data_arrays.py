@@ -234,7 +234,7 @@ ERRORS = {
     "0 to 255 as floats": (
         lambda: build(with_value(200.0)),
         ValueError,
-        r"images: expected floating-point pixels in \[0, 1\], got values from 0 to 200",
+        r"images: expected floating-point pixels in \[0, 1\]; got values from 0 to 200",
     ),
     "negative": (lambda: build(with_value(-0.5)), ValueError, "got values from -0.5 to 1"),
     "NaN": (lambda: build(with_value(np.nan)), ValueError, "images: .* got values from nan to nan"),
@@ -292,17 +292,17 @@ ERRORS = {
     "channels second or last": (
         lambda: build(COLOUR[:, :3]),
         ValueError,
-        r"images: expected channels either second or last, got \(30, 3, 10, 3\), where both may be: write torch.tensor",
+        r"images: expected channels either second or last; got \(30, 3, 10, 3\), where both may be: write torch.tensor",
     ),
     "six channels": (
         lambda: build(np.concatenate([COLOUR, COLOUR], -1)),
         ValueError,
-        r"images: expected 1 or 3 channels, got images of shape \(30, 9, 10, 6\)",
+        r"images: expected 1 or 3 channels; got images of shape \(30, 9, 10, 6\)",
     ),
     "pictures of different sizes": (
         lambda: build([IMAGES[0].tolist(), IMAGES[1, 1:].tolist()]),
         ValueError,
-        "images: expected pictures of one size, got a list",
+        "images: expected pictures of one size; got a list",
     ),
     "no images": (lambda: build(None), TypeError, "images: expected numbers, .* got NoneType"),
     "words": (lambda: build("images"), TypeError, "images: expected numbers, .* got str"),
@@ -315,50 +315,50 @@ ERRORS = {
         ValueError,
         r"test_labels: .*\(6,\).*\(5,\)",
     ),
-    "half a class": (lambda: build(labels=LABELS / 2), ValueError, "labels: expected whole numbers.*, got 0.5"),
-    "infinite class": (lambda: build(labels=LABELS + np.inf), ValueError, "labels: expected whole numbers.*, got inf"),
+    "half a class": (lambda: build(labels=LABELS / 2), ValueError, "labels: expected whole numbers.*; got 0.5"),
+    "infinite class": (lambda: build(labels=LABELS + np.inf), ValueError, "labels: expected whole numbers.*; got inf"),
     "probabilities": (
         lambda: build(labels=np.full((30, 3), 1 / 3)),
         ValueError,
         r"labels: expected shape \(N,\), or \(N, K\) .* got other values of shape \(30, 3\)",
     ),
-    "no labels": (lambda: build(labels=None), TypeError, "labels: expected a class for each row, got None"),
+    "no labels": (lambda: build(labels=None), TypeError, "labels: expected a class for each row; got None"),
     "dates": (lambda: build(labels=LABELS.astype("M8[D]")), TypeError, "labels: expected numbers, .* datetime64"),
     "words and numbers": (lambda: build(labels=["cat", 3] * 15), TypeError, "labels: .* got int and str"),
     "numbers to test words": (
         lambda: build(labels=NAMES),
         TypeError,
-        "test_labels: expected strings, as in labels, got numbers",
+        "test_labels: expected strings, as in labels; got numbers",
     ),
     "two spellings": (
         lambda: build(labels=["cat", "Cat", "dog"] * 10, test_labels=["cat"] * 6),
         ValueError,
-        "labels: expected names that tell the classes apart, got 'Cat' and 'cat'",
+        "labels: expected names that tell the classes apart; got 'Cat' and 'cat'",
     ),
     "0 and 0.0": (
         lambda: build(labels=["0", "0.0", "1"] * 10, test_labels=["0"] * 6),
         ValueError,
-        "labels: expected names that tell the classes apart, got '0' and '0.0'",
+        "labels: expected names that tell the classes apart; got '0' and '0.0'",
     ),
     "nan in words": (
         lambda: build(labels=np.array(["cat", np.nan, "dog"] * 10), test_labels=["cat"] * 6),
         ValueError,
-        "labels: expected names of classes, or `unlabelled`, got 'nan', which may be either",
+        "labels: expected names of classes, or `unlabelled`; got 'nan', which may be either",
     ),
     "a name that is none": (
         lambda: build(labels=NAMES, test_labels=NAMES[:6], class_names=["cat", "dog"]),
         ValueError,
-        "labels: expected classes among 'cat', 'dog', got 'eel'",
+        "labels: expected classes among 'cat', 'dog'; got 'eel'",
     ),
     "3 and 7": (
         lambda: build(labels=np.where(LABELS == 1, 7, 3), test_labels=TEST_LABELS * 0 + 3),
         ValueError,
-        "labels: expected each class from 0 to 7, or class_names, got 3, 7: write them as strings",
+        "labels: expected each class from 0 to 7, or class_names; got 3, 7: write them as strings",
     ),
     "-1 and 1": (
         lambda: build(labels=np.where(LABELS == 1, -1, 1), test_labels=TEST_LABELS * 0 + 1),
         ValueError,
-        "labels: expected two classes or more, got -1 and 1, where -1 marks .*: write 0 and 1",
+        "labels: expected two classes or more; got -1 and 1, where -1 marks .*: write 0 and 1",
     ),
     "from 1, tested from 0": (
         lambda: build(labels=LABELS + 1),
@@ -368,17 +368,17 @@ ERRORS = {
     "large label": (
         lambda: build(class_names=["a", "b"]),
         ValueError,
-        "labels: expected labels from -1 to 1, got 2",
+        "labels: expected labels from -1 to 1; got 2",
     ),
     "label -2": (
         lambda: build(labels=LABELS - 2),
         ValueError,
-        "labels: expected labels from -1 to 2, got -2",
+        "labels: expected labels from -1 to 2; got -2",
     ),
     "test label -1": (
         lambda: build(test_labels=TEST_LABELS - 1),
         ValueError,
-        "test_labels: .* 0 to 2, got -1",
+        "test_labels: .* 0 to 2; got -1",
     ),
     "no label": (
         lambda: build(labels=LABELS * 0 - 1, test_images=TEST_IMAGES[:0], test_labels=TEST_LABELS[:0]),
@@ -389,7 +389,7 @@ ERRORS = {
     "fraction of labels": (
         lambda: build(num_labels=0.1),
         TypeError,
-        "num_labels: expected an integer, got 0.1",
+        "num_labels: expected an integer; got 0.1",
     ),
     "half a set": (
         lambda: build(validation_images=TEST_IMAGES),

@@ -207,14 +207,14 @@ def test_no_images_give_no_images():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"degrees": -1.0}, "degrees: expected an angle from 0 to 180, got -1"),
+        ({"degrees": -1.0}, "degrees: expected an angle from 0 to 180; got -1"),
         ({"degrees": 181.0}, "degrees: .* got 181"),
-        ({"scale": 1.0}, "scale: expected a number of at least 0 and below 1, got 1"),
+        ({"scale": 1.0}, "scale: expected a number of at least 0 and below 1; got 1"),
         ({"scale": math.nan}, "scale: .* got nan"),
         ({"shift": -0.5}, "shift: .* got -0.5"),
         ({"shift": 1.5}, "shift: expected a share .* got 1.5"),
         ({"elastic": -0.1}, "elastic: expected a share .* got -0.1"),
-        ({"horizontal_flip": 1.1}, "horizontal_flip: expected a probability from 0 to 1, got 1.1"),
+        ({"horizontal_flip": 1.1}, "horizontal_flip: expected a probability from 0 to 1; got 1.1"),
         ({"cutout": -0.1}, "cutout: expected a share .* got -0.1"),
     ],
 )
@@ -225,5 +225,5 @@ def test_bad_arguments_are_refused(arguments, match):
 
 @pytest.mark.parametrize("pixels", [torch.zeros(1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)])
 def test_what_is_not_a_batch_of_floats_is_refused(pixels):
-    with pytest.raises(ValueError, match=r"pixels: expected floats of shape \(B, C, H, W\), got"):
+    with pytest.raises(ValueError, match=r"pixels: expected floats of shape \(B, C, H, W\); got"):
         Augmentation()(pixels)

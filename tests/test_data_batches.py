@@ -121,25 +121,25 @@ def test_indices_are_those_of_the_training_images():
 ERRORS = {
     "large batch": (
         lambda: Batches((LABELLED, UNLABELLED, NONE), 21),
-        "batch_size: expected at most 20, .*, got 21",
+        "batch_size: expected at most 20, .*; got 21",
     ),
     "large labelled batch": (
         lambda: Batches((LABELLED, UNLABELLED, NONE), 5, 8),
-        "labelled_batch_size: expected at most 7, .*, got 8",
+        "labelled_batch_size: expected at most 7, .*; got 8",
     ),
-    "zero": (lambda: Batches((LABELLED, UNLABELLED, NONE), 0), "batch_size: expected at least 1, got 0"),
+    "zero": (lambda: Batches((LABELLED, UNLABELLED, NONE), 0), "batch_size: expected at least 1; got 0"),
     "zero labelled": (
         lambda: Batches((LABELLED, UNLABELLED, NONE), 5, 0),
-        "labelled_batch_size: expected at least 1, got 0",
+        "labelled_batch_size: expected at least 1; got 0",
     ),
-    "no images": (lambda: Batches((NONE, NONE, NONE), 5), "data: expected at least one image, got none"),
+    "no images": (lambda: Batches((NONE, NONE, NONE), 5), "data: expected at least one image; got none"),
     "negative seed": (
         lambda: Batches((LABELLED, UNLABELLED, NONE), 5, seed=-1),
-        "seed: expected 0 or more, got -1",
+        "seed: expected 0 or more; got -1",
     ),
     "negative epoch": (
         lambda: Batches((LABELLED, UNLABELLED, NONE), 5).set_epoch(-1),
-        "epoch: expected 0 or more, got -1",
+        "epoch: expected 0 or more; got -1",
     ),
 }
 
@@ -204,10 +204,10 @@ def test_equal_weights_are_every_image_once():
 @pytest.mark.parametrize(
     ("weights", "error", "match"),
     [
-        (torch.ones(2), TypeError, "train_weights: expected a float64 tensor, got float32"),
+        (torch.ones(2), TypeError, "train_weights: expected a float64 tensor; got float32"),
         (torch.ones(3).double(), ValueError, r"train_weights: expected shape \(2,\), .* got \(3,\)"),
-        (torch.tensor([1.0, 0.0]).double(), ValueError, "train_weights: expected positive numbers, got 0.0"),
-        (torch.tensor([1.0, float("nan")]).double(), ValueError, "train_weights: expected positive numbers, got nan"),
+        (torch.tensor([1.0, 0.0]).double(), ValueError, "train_weights: expected positive numbers; got 0.0"),
+        (torch.tensor([1.0, float("nan")]).double(), ValueError, "train_weights: expected positive numbers; got nan"),
     ],
 )
 def test_weights_that_are_none_are_refused(weights, error, match):

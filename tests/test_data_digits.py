@@ -85,12 +85,12 @@ def test_every_argument_is_an_attribute_of_the_same_name():
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"num_labels": 1198}, ValueError, "num_labels: expected at most the 1197 known labels, got 1198"),
+        ({"num_labels": 1198}, ValueError, "num_labels: expected at most the 1197 known labels; got 1198"),
         ({"num_labels": 15}, ValueError, "num_labels: expected a multiple of the 10 classes .* got 15"),
         ({"num_test": 1800}, ValueError, "num_test: expected at most 1787 images"),
         ({"num_validation": 1390}, ValueError, "num_validation: expected at most 1387 images"),
-        ({"num_validation": 0.2}, TypeError, "num_validation: expected an integer, got 0.2"),
-        ({"seed": "a"}, TypeError, "seed: expected an integer, got 'a'"),
+        ({"num_validation": 0.2}, TypeError, "num_validation: expected an integer; got 0.2"),
+        ({"seed": "a"}, TypeError, "seed: expected an integer; got 'a'"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, error, match):

@@ -86,7 +86,7 @@ def test_scikit_learns_digits_become_like_mnists():
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
-        (lambda: DomainAdaptation(_set(8, 1), _set(8, 1, names=("a", "c"))), ValueError, "target: .* a, b, got a, c"),
+        (lambda: DomainAdaptation(_set(8, 1), _set(8, 1, names=("a", "c"))), ValueError, "target: .* a, b; got a, c"),
         (
             lambda: DomainAdaptation(_set(8, 1, num_labels=0), _set(8, 1)),
             ValueError,

@@ -144,7 +144,7 @@ def test_colour_is_kept_if_any_image_has_it(root):
 
 def test_images_of_different_sizes_are_brought_to_one(root):
     write(root / "dog" / "wide.png", noise(16, 40))
-    with pytest.raises(ValueError, match=r"size: expected images of one size, got 2 sizes: 8×9 \(35\), 16×40 \(1\)"):
+    with pytest.raises(ValueError, match=r"size: expected images of one size; got 2 sizes: 8×9 \(35\), 16×40 \(1\)"):
         ImageFolder(str(root))
     assert ImageFolder(str(root), size=8).image_shape == (1, 8, 8)
 
@@ -261,13 +261,13 @@ ERRORS = {
         ValueError,
         "99.png': expected an image file",
     ),
-    "truncated": (truncated, {}, ValueError, "99.png': expected an image file, got one that cannot be read"),
+    "truncated": (truncated, {}, ValueError, "99.png': expected an image file; got one that cannot be read"),
     "enormous": (enormous, {}, ValueError, "99.png': expected an image of at most [0-9]+ pixels"),
     "tiny": (
         lambda root: write(root / "cat" / "99.png", noise(7, 9)),
         {},
         ValueError,
-        "99.png': expected an image of at least 8×8 pixels, got 7×9",
+        "99.png': expected an image of at least 8×8 pixels; got 7×9",
     ),
     "floating-point": (
         lambda root: write(root / "cat" / "99.tif", noise(8, 9).astype(np.float32)),
@@ -279,13 +279,13 @@ ERRORS = {
         empty_class,
         {},
         ValueError,
-        "root: expected images in every class's folder, got none in .*bird",
+        "root: expected images in every class's folder; got none in .*bird",
     ),
     "no such root": (
         None,
         {"root": "elsewhere"},
         FileNotFoundError,
-        "root: expected a folder of images, got .*elsewhere",
+        "root: expected a folder of images; got .*elsewhere",
     ),
     "root is a file": (
         None,
@@ -304,31 +304,31 @@ ERRORS = {
         None,
         IN_TABLE,
         FileNotFoundError,
-        "csv: expected a table of files and labels, got .*labels.csv",
+        "csv: expected a table of files and labels; got .*labels.csv",
     ),
     "unknown file": (
         table("file,label", "cat/00.png,cat", "cat/77.png,cat"),
         IN_TABLE,
         FileNotFoundError,
-        "csv: expected a file in .* in line 3, got 'cat/77.png'",
+        "csv: expected a file in .* in line 3; got 'cat/77.png'",
     ),
     "three cells": (
         table("cat/00.png,cat,1"),
         IN_TABLE,
         ValueError,
-        "csv: .* in line 1, got 'cat/00.png,cat,1'",
+        "csv: .* in line 1; got 'cat/00.png,cat,1'",
     ),
     "one cell": (
         table("cat/00.png,cat", "cat/01.png"),
         IN_TABLE,
         ValueError,
-        "csv: .* in line 2, got 'cat/01.png'",
+        "csv: .* in line 2; got 'cat/01.png'",
     ),
     "twice": (
         table("cat/00.png,a", "cat/00.png,b"),
         IN_TABLE,
         ValueError,
-        "csv: expected each file once, .* line 2",
+        "csv: expected each file once; .* line 2",
     ),
     "no label": (table("cat/00.png,"), IN_TABLE, ValueError, "csv: expected at least one row with a label"),
     "other encoding": (
@@ -337,26 +337,26 @@ ERRORS = {
         ValueError,
         "csv: expected rows `file,label` in UTF-8",
     ),
-    "small size": (None, {"size": 7}, ValueError, "size: expected at least 8 pixels, got 7"),
-    "float size": (None, {"size": 8.5}, TypeError, "size: expected an integer, got 8.5"),
+    "small size": (None, {"size": 7}, ValueError, "size: expected at least 8 pixels; got 7"),
+    "float size": (None, {"size": 8.5}, TypeError, "size: expected an integer; got 8.5"),
     "channels": (
         None,
         {"channels": 2},
         ValueError,
-        r"channels: expected 1 \(grey\), 3 \(RGB\) or None, got 2",
+        r"channels: expected 1 \(grey\), 3 \(RGB\) or None; got 2",
     ),
     "fraction": (
         None,
         {"test_fraction": 1.0},
         ValueError,
-        "test_fraction: .* at least 0 and below 1, got 1.0",
+        "test_fraction: .* at least 0 and below 1; got 1.0",
     ),
-    "fractions": (None, {"test_fraction": 0.95}, ValueError, r"below 1, got 0.1 \+ 0.95"),
+    "fractions": (None, {"test_fraction": 0.95}, ValueError, r"below 1; got 0.1 \+ 0.95"),
     "labels": (
         None,
         {"num_labels": 22},
         ValueError,
-        "num_labels: expected at most the 21 known labels, got 22",
+        "num_labels: expected at most the 21 known labels; got 22",
     ),
 }
 
@@ -373,8 +373,8 @@ def test_bad_input_is_refused(root, monkeypatch, prepare, arguments, error, matc
 @pytest.mark.parametrize(
     ("content", "error", "match"),
     [
-        (None, FileNotFoundError, "path: expected an image file, got .* which is not a file"),
-        (b"text", ValueError, "a.png': expected an image file, got one that cannot be read"),
+        (None, FileNotFoundError, "path: expected an image file; got .* which is not a file"),
+        (b"text", ValueError, "a.png': expected an image file; got one that cannot be read"),
     ],
 )
 def test_read_image_refuses_what_is_not_an_image(tmp_path, content, error, match):
@@ -391,10 +391,10 @@ def test_find_images_lists_a_folder_or_a_file(root):
 
 
 def test_find_images_refuses_what_holds_none(root):
-    with pytest.raises(ValueError, match=r"path: expected images in .*, got none but folders, such as 'cat'; name"):
+    with pytest.raises(ValueError, match=r"path: expected images in .*; got none but folders, such as 'cat'; name"):
         find_images(root)
     (root / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"path: expected images in the folder .*empty', got none\.$"):
+    with pytest.raises(ValueError, match=r"path: expected images in the folder .*empty'; got none\.$"):
         find_images(root / "empty")
     with pytest.raises(FileNotFoundError, match=r"path: expected an image file or a folder .* does not exist"):
         find_images(root / "elsewhere")

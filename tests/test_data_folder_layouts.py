@@ -48,7 +48,7 @@ def test_folders_of_images_without_a_class(tmp_path, name):
 @pytest.mark.parametrize("name", ["unknown", "None", "nan", "NA", "not_labelled", "Unsure", "??", "unlabelled images"])
 def test_a_folder_that_may_be_a_class_or_none_is_asked_about(tmp_path, name):
     with pytest.raises(
-        ValueError, match=r"^root: expected names of classes, or `unlabelled`, got .*, which may be eit"
+        ValueError, match=r"^root: expected names of classes, or `unlabelled`; got .*, which may be eit"
     ):
         read(lay_out(tmp_path, *PETS, f"{name}/a.png"))
 
@@ -81,7 +81,7 @@ def test_one_name_in_two_encodings_is_one_class(tmp_path):
 def test_names_that_are_probably_one_are_asked_about(tmp_path, pair):
     lay_out(tmp_path, "bird/0.png", *(f"{name}/0.png" for name in pair))
     first, second = sorted(pair)
-    with pytest.raises(ValueError, match=rf"^root: expected names that tell .*, got {first!r} and {second!r}; write"):
+    with pytest.raises(ValueError, match=rf"^root: expected names that tell .*; got {first!r} and {second!r}; write"):
         read(tmp_path)
 
 
@@ -140,26 +140,26 @@ def test_a_train_is_a_vehicle_among_vehicles(tmp_path, files):
 ASKED = {
     "classes or parts": (
         ("train/a.png", "test/b.png"),
-        "a sub-folder for each class in 'test', 'train', got images di",
+        "a sub-folder for each class in 'test', 'train'; got images di",
     ),
     "unknown test images": (
         (*SPLIT, "test/b.png"),
-        "a sub-folder for each class in 'Train', 'test', got images direct",
+        "a sub-folder for each class in 'Train', 'test'; got images direct",
     ),
-    "a class called test": ((*PETS, "test/b.png"), "a sub-folder for each class in 'test', got images directly in "),
-    "both": ((*PETS, "test/cat/b.png"), r"parts of a data set \('test'\) or classes, got both: 'cat' is beside them"),
-    "a class beside": ((*SPLIT, "bird/b.png"), r"parts of a data set \('Train'\) or classes, got both: 'bird' is besi"),
+    "a class called test": ((*PETS, "test/b.png"), "a sub-folder for each class in 'test'; got images directly in "),
+    "both": ((*PETS, "test/cat/b.png"), r"parts of a data set \('test'\) or classes; got both: 'cat' is beside them"),
+    "a class beside": ((*SPLIT, "bird/b.png"), r"parts of a data set \('Train'\) or classes; got both: 'bird' is besi"),
     "no training images": (("test/cat/a.png", "val/cat/b.png"), "a folder 'train', and at most one each of .*'test', "),
     "twice": ((*SPLIT, "training/cat/b.png"), "a folder 'train', and at most one each of .* 'Train', 'training'"),
     "a class of test images alone": ((*SPLIT, "test/bird/a.png"), "the classes of the training .* of class 'bird'"),
-    "a class in other letters": ((*SPLIT, "test/Cat/a.png"), "names that tell the classes apart, got 'Cat' and 'cat'"),
+    "a class in other letters": ((*SPLIT, "test/Cat/a.png"), "names that tell the classes apart; got 'Cat' and 'cat'"),
     "no class of test images": (
         (*SPLIT, "test/cat/a.png", "test/-1/b.png"),
-        "labelled test images, got .*, whose clas",
+        "labelled test images; got .*, whose clas",
     ),
     "folders within": (
         ("cat/0.png", "dog/1.png", "dog/pug/2.png"),
-        "the images of a class in its folder, got more fol",
+        "the images of a class in its folder; got more fol",
     ),
     "one too high": (("data/cat/0.png", "data/dog/1.png"), "the images of a class .*, or set root to .*data"),
     "one class": (("cat/0.png", "-1/1.png"), "two classes or more"),
@@ -175,13 +175,13 @@ def test_what_has_two_readings_is_asked_about(tmp_path, files, expected):
 def test_parts_elsewhere_are_refused_where_they_are_no_other_ones(tmp_path):
     lay_out(tmp_path, *SPLIT, "test/cat/0.png")
     for expected, options in {
-        "test_root: expected a folder for each part, got .* twice": {"test_root": str(tmp_path)},
-        "test_root: expected a folder of images, got .*nowhere', which does not": {
+        "test_root: expected a folder for each part; got .* twice": {"test_root": str(tmp_path)},
+        "test_root: expected a folder of images; got .*nowhere', which does not": {
             "test_root": str(tmp_path / "nowhere")
         },
         "test_root: expected None, as .* has a folder of that name": {"test_root": str(tmp_path / "Train" / "cat")},
         "test_root: expected None, as csv names": {"test_root": str(tmp_path / "test"), "csv": "a.csv"},
-        "label_column: expected None, as there is no csv, got 'x'": {"label_column": "x"},
+        "label_column: expected None, as there is no csv; got 'x'": {"label_column": "x"},
     }.items():
         with pytest.raises((ValueError, FileNotFoundError), match=f"^{expected}"):
             read(tmp_path, **options)
@@ -191,6 +191,6 @@ def test_a_link_in_a_part_is_not_followed(tmp_path):
     lay_out(tmp_path, *SPLIT, "test/cat/0.png")
     (tmp_path / "test" / "dog").symlink_to(tmp_path / "Train" / "dog")
     with pytest.raises(
-        ValueError, match=r"^root: expected files and folders themselves, got .*test/dog', which is a sym"
+        ValueError, match=r"^root: expected files and folders themselves; got .*test/dog', which is a sym"
     ):
         read(tmp_path)

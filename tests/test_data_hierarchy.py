@@ -30,8 +30,8 @@ def test_numbers_in_a_tree_are_names(tmp_path):
 
 def test_a_label_admits_a_class_or_the_classes_of_a_main_class_or_all():
     hierarchy = read_hierarchy(TREE, NAMES)
-    admissible = hierarchy.admissible(torch.tensor([2, -1, -1]), torch.tensor([1, 0, -1]))
-    assert admissible.long().tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
+    candidates = hierarchy.candidates(torch.tensor([2, -1, -1]), torch.tensor([1, 0, -1]))
+    assert candidates.long().tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
 
 
 def test_probabilities_of_main_classes_are_sums():
@@ -43,12 +43,12 @@ def test_probabilities_of_main_classes_are_sums():
 @pytest.mark.parametrize(
     ("tree", "sentence"),
     [
-        ({}, "tree: expected a list of classes for each main class, got {}."),
-        ({"animals": "dog"}, "tree: expected a list of classes for each main class, got 'dog' for 'animals'."),
-        ({"animals": []}, "tree: expected a list of classes for each main class, got \\[\\] for 'animals'."),
-        ({"animals": ["cow"]}, "tree: expected the classes cat, dog, car, van, got 'cow'."),
-        ({"a": ["cat"], "b": ["cat"]}, "tree: expected each class once, got 'cat' again in 'b'."),
-        ({"a": ["cat", "dog"]}, "tree: expected every class in a main class, got 'car' in none."),
+        ({}, "tree: expected a list of classes for each main class; got {}."),
+        ({"animals": "dog"}, "tree: expected a list of classes for each main class; got 'dog' for 'animals'."),
+        ({"animals": []}, "tree: expected a list of classes for each main class; got \\[\\] for 'animals'."),
+        ({"animals": ["cow"]}, "tree: expected the classes cat, dog, car, van; got 'cow'."),
+        ({"a": ["cat"], "b": ["cat"]}, "tree: expected each class once; got 'cat' again in 'b'."),
+        ({"a": ["cat", "dog"]}, "tree: expected every class in a main class; got 'car' in none."),
     ],
 )
 def test_a_tree_that_is_none_gets_a_sentence(tree, sentence):
@@ -57,11 +57,11 @@ def test_a_tree_that_is_none_gets_a_sentence(tree, sentence):
 
 
 def test_a_file_that_is_no_tree_gets_a_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"tree: expected a YAML file of main classes, got .*, which is not a"):
+    with pytest.raises(FileNotFoundError, match=r"tree: expected a YAML file of main classes; got .*, which is not a"):
         read_hierarchy(str(tmp_path / "none.yaml"), NAMES)
     path = tmp_path / "tree.yaml"
     path.write_text("a: [cat")
-    with pytest.raises(ValueError, match=r"tree: expected a YAML file, got .*, which cannot be read as that"):
+    with pytest.raises(ValueError, match=r"tree: expected a YAML file; got .*, which cannot be read as that"):
         read_hierarchy(str(path), NAMES)
 
 
@@ -70,17 +70,17 @@ def test_a_file_that_is_no_tree_gets_a_sentence(tmp_path):
 
 def test_some_images_keep_their_class_some_their_main_class_and_the_others_nothing():
     digits = Digits(num_labels=20, tree=ODD_OR_EVEN, num_coarse_labels=60, seed=1)
-    assert (digits.num_labelled, digits.num_partly_labelled, digits.num_unlabelled) == (20, 60, 1117)
+    assert (digits.num_labelled, digits.num_partially_labelled, digits.num_unlabelled) == (20, 60, 1117)
     everything = Digits(num_labels=None).train_labels
-    admissible, index = digits.train_admissible, digits.partly_labelled_index
+    candidates, index = digits.train_candidates, digits.partially_labelled_index
     # As many of each main class, and what is admitted are the five classes like the hidden one.
     odd = everything[index] % 2
     assert odd.sum() == 30
-    assert torch.equal(admissible[index].long(), (torch.arange(10) % 2 == odd.unsqueeze(-1)).long())
-    assert admissible[digits.unlabelled_index].all()
-    assert torch.equal(admissible[digits.labelled_index].long().argmax(-1), everything[digits.labelled_index])
-    assert (admissible[digits.labelled_index].sum(-1) == 1).all()
-    assert "20 labelled, 60 partly labelled, 1117 unlabelled" in digits.summary()
+    assert torch.equal(candidates[index].long(), (torch.arange(10) % 2 == odd.unsqueeze(-1)).long())
+    assert candidates[digits.unlabelled_index].all()
+    assert torch.equal(candidates[digits.labelled_index].long().argmax(-1), everything[digits.labelled_index])
+    assert (candidates[digits.labelled_index].sum(-1) == 1).all()
+    assert "20 labelled, 60 partially labelled, 1117 unlabelled" in digits.summary()
 
 
 def test_coarse_labels_leave_the_other_labels_as_they_were():
@@ -90,15 +90,15 @@ def test_coarse_labels_leave_the_other_labels_as_they_were():
 
 def test_without_coarse_labels_a_tree_is_for_reports_alone():
     digits = Digits(tree=ODD_OR_EVEN)
-    assert digits.train_admissible is None
+    assert digits.train_candidates is None
     assert digits.hierarchy.names == ("odd", "even")
-    assert digits.num_partly_labelled == 0
+    assert digits.num_partially_labelled == 0
 
 
 def test_more_coarse_labels_than_there_are_get_a_sentence():
-    with pytest.raises(ValueError, match="num_coarse_labels: expected at most the 1177 known labels, got 2000"):
+    with pytest.raises(ValueError, match="num_coarse_labels: expected at most the 1177 known labels; got 2000"):
         Digits(num_labels=20, tree=ODD_OR_EVEN, num_coarse_labels=2000)
-    with pytest.raises(ValueError, match="tree: expected main classes, as num_coarse_labels is 10, got None"):
+    with pytest.raises(ValueError, match="tree: expected main classes, as num_coarse_labels is 10; got None"):
         Digits(num_coarse_labels=10)
 
 
@@ -110,28 +110,28 @@ def _arrays(**options):
 
 def test_arrays_take_a_matrix_of_admissible_classes():
     given = np.array([[0, 1, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 0, 0]], dtype=bool)
-    data = _arrays(admissible=given)
+    data = _arrays(candidates=given)
     # Of an image whose class is known, what else is said of it does not count.
     expected = [[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]]
-    assert data.train_admissible.long().tolist() == expected
-    assert data.partly_labelled_index.tolist() == [2]
+    assert data.train_candidates.long().tolist() == expected
+    assert data.partially_labelled_index.tolist() == [2]
     assert data.unlabelled_index.tolist() == [3]
     # Where a class is hidden, so is what was said of it.
-    hidden = _arrays(admissible=given, num_labels=0)
-    assert hidden.train_admissible.long().tolist() == [[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
+    hidden = _arrays(candidates=given, num_labels=0)
+    assert hidden.train_candidates.long().tolist() == [[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]]
 
 
 @pytest.mark.parametrize(
-    ("admissible", "sentence"),
+    ("candidates", "sentence"),
     [
-        (np.ones((5, 2), dtype=bool), r"admissible: expected booleans of shape \(5, 3\), got a numpy array of bool"),
-        (np.ones((5, 3)), r"admissible: expected booleans of shape \(5, 3\), got a numpy array of float64"),
-        (np.zeros((5, 3), dtype=bool), "train_admissible: expected a class that each image may have, got none for im"),
+        (np.ones((5, 2), dtype=bool), r"candidates: expected booleans of shape \(5, 3\); got a numpy array of bool"),
+        (np.ones((5, 3)), r"candidates: expected booleans of shape \(5, 3\); got a numpy array of float64"),
+        (np.zeros((5, 3), dtype=bool), "train_candidates: expected a class that each image may have; got none for im"),
     ],
 )
-def test_a_matrix_that_is_none_gets_a_sentence(admissible, sentence):
+def test_a_matrix_that_is_none_gets_a_sentence(candidates, sentence):
     with pytest.raises(ValueError, match=sentence):
-        _arrays(admissible=admissible)
+        _arrays(candidates=candidates)
 
 
 def test_a_folder_may_be_named_after_a_main_class(tmp_path):
@@ -143,8 +143,8 @@ def test_a_folder_may_be_named_after_a_main_class(tmp_path):
             Image.fromarray(np.full((8, 8), 10 * i, dtype=np.uint8)).save(tmp_path / folder / f"{i}.png")
     data = ImageFolder(str(tmp_path), tree=TREE, validation_fraction=0, test_fraction=0.25)
     assert data.class_names == ("car", "cat", "dog", "van")
-    assert (data.num_labelled, data.num_partly_labelled, data.num_unlabelled) == (12, 3, 2)
-    assert data.train_admissible[data.partly_labelled_index].long().tolist() == [[1, 0, 0, 1]] * 3
+    assert (data.num_labelled, data.num_partially_labelled, data.num_unlabelled) == (12, 3, 2)
+    assert data.train_candidates[data.partially_labelled_index].long().tolist() == [[1, 0, 0, 1]] * 3
 
 
 ODD_NAMES = ("no", "null", "010", "1.0", "1:30", "~", "2026-01-01", "cat")
@@ -160,29 +160,29 @@ def test_names_in_a_file_are_read_as_they_are_written(tmp_path):
 
 @pytest.mark.parametrize("tree", [{"a": [False]}, {None: ["x"]}, {"a": ["x", None]}, {"a": [1.0]}])
 def test_what_a_reader_of_yaml_made_of_a_name_is_no_name(tree):
-    with pytest.raises(ValueError, match=r"^tree: expected names of classes, in quotes where need be, got "):
+    with pytest.raises(ValueError, match=r"^tree: expected names of classes, in quotes where need be; got "):
         read_hierarchy(tree, ["x", "False", "None", "1.0"])
 
 
 # In batches
 
 
-def test_partly_labelled_images_lie_beside_the_others():
-    labelled, unlabelled, partly = torch.arange(3), torch.arange(3, 53), torch.arange(53, 203)
-    batches = Batches((labelled, unlabelled, partly), 10)
+def test_partially_labelled_images_lie_beside_the_others():
+    labelled, unlabelled, partial = torch.arange(3), torch.arange(3, 53), torch.arange(53, 203)
+    batches = Batches((labelled, unlabelled, partial), 10)
     seen = []
     for epoch in range(3):
         batches.set_epoch(epoch)
         steps = list(batches)
-        assert [(len(step.labelled), len(step.unlabelled), len(step.partly)) for step in steps] == [(3, 10, 100)] * 5
-        seen += [step.partly for step in steps]
+        assert [(len(step.labelled), len(step.unlabelled), len(step.partial)) for step in steps] == [(3, 10, 100)] * 5
+        seen += [step.partial for step in steps]
     # 15 batches of 100 are ten walks through 150 images.
     assert torch.bincount(torch.cat(seen), minlength=203)[53:].tolist() == [10] * 150
 
 
-def test_without_unlabelled_images_an_epoch_is_a_pass_over_the_partly_labelled_ones():
-    none, partly = torch.arange(0), torch.arange(10, 40)
-    (step,) = Batches((torch.arange(3), none, partly), 10)
-    assert sorted(step.partly.tolist()) == partly.tolist()
+def test_without_unlabelled_images_an_epoch_is_a_pass_over_the_partially_labelled_ones():
+    none, partial = torch.arange(0), torch.arange(10, 40)
+    (step,) = Batches((torch.arange(3), none, partial), 10)
+    assert sorted(step.partial.tolist()) == partial.tolist()
     assert len(step.labelled) == 3
     assert len(step.unlabelled) == 0

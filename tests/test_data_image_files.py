@@ -79,7 +79,7 @@ def test_test_images_and_later_files_are_scaled_as_the_training_images(tmp_path)
     path = write(tmp_path / "later.png", steps(700))
     assert np.array_equal(read_image(path, SHAPE, bits=12)[0].numpy(), by_hand)
     assert np.array_equal(read_upload(path.read_bytes(), SHAPE, bits=12)[0].numpy(), by_hand)
-    with pytest.raises(ValueError, match=r"^bits: expected at least 12, as a value in .*x.png' is 4000, got 11\."):
+    with pytest.raises(ValueError, match=r"^bits: expected at least 12, as a value in .*x.png' is 4000; got 11\."):
         read(tmp_path / "set", bits=11)
 
 
@@ -101,7 +101,7 @@ def test_without_16_bit_files_there_are_no_bits(tmp_path):
 
 @pytest.mark.parametrize("bits", [7, 17, 12.0, True, "12"])
 def test_bits_are_checked(tmp_path, bits):
-    with pytest.raises(ValueError, match=r"^bits: expected an integer from 8 to 16, or None, got "):
+    with pytest.raises(ValueError, match=r"^bits: expected an integer from 8 to 16, or None; got "):
         read(tmp_path, bits=bits)
 
 
@@ -109,14 +109,14 @@ def test_a_16_bit_file_of_doubtful_range_is_asked_about(tmp_path):
     dark, bright = write(tmp_path / "dark.png", steps(4000)), write(tmp_path / "bright.png", steps(60000))
     assert np.array_equal(read_image(bright, SHAPE)[0].numpy(), np.rint(steps(60000) / 257))
     with pytest.raises(
-        ValueError, match=r"^'.*dark.png': expected values up to 65535 .*, got 4000 at most, which may be"
+        ValueError, match=r"^'.*dark.png': expected values up to 65535 .*; got 4000 at most, which may be"
     ):
         read_image(dark, SHAPE)
-    with pytest.raises(ValueError, match=r"^file: expected values up to 65535 .*, got 4000 at most"):
+    with pytest.raises(ValueError, match=r"^file: expected values up to 65535 .*; got 4000 at most"):
         read_upload(dark.read_bytes(), SHAPE)
     for call in (lambda: read_image(bright, SHAPE, bits=12), lambda: read_upload(bright.read_bytes(), SHAPE, bits=12)):
         with pytest.raises(
-            ValueError, match=r": expected 16-bit values below 4096, as in the training .*, got 60000\."
+            ValueError, match=r": expected 16-bit values below 4096, as in the training .*; got 60000\."
         ):
             call()
 
@@ -134,12 +134,12 @@ def test_16_bit_colours_keep_their_8_bits_or_are_asked_about(tmp_path, kind):
     assert np.array_equal(data.train_images[0].permute(1, 2, 0).numpy(), values[..., :3] // 256)
     dark = write_16_bit_colours(tmp_path / "b" / "y.png", values // 16 | (values * (np.arange(channels) == 3)), kind)
     assert read(tmp_path).bits == 16  # among bright ones a dark one is dark
-    with pytest.raises(ValueError, match=r"y.png': expected 16-bit colours that use all 16 bits, got none above 4095"):
+    with pytest.raises(ValueError, match=r"y.png': expected 16-bit colours that use all 16 bits; got none above 4095"):
         read_image(dark, (3, 8, 8))
     (tmp_path / "a" / "x.png").write_bytes(dark.read_bytes())
     (tmp_path / "b" / "x.png").unlink()
     with pytest.raises(
-        ValueError, match=r"a/x.png': expected 16-bit colours that use all 16 bits, got none above 4095"
+        ValueError, match=r"a/x.png': expected 16-bit colours that use all 16 bits; got none above 4095"
     ):
         read(tmp_path)
 
@@ -149,7 +149,7 @@ def test_8_bit_files_that_would_be_nearly_black_are_asked_about(tmp_path, larges
     for name in "ab":
         write(tmp_path / name / "x.png", steps(largest, np.uint8))
     expected = (
-        rf"^root: expected pixels from 0 to 255, got none above {largest} in 2 training images, which would be near"
+        rf"^root: expected pixels from 0 to 255; got none above {largest} in 2 training images, which would be near"
     )
     with pytest.raises(ValueError, match=expected):
         read(tmp_path)
@@ -165,11 +165,11 @@ def pages(path):
 
 
 REFUSED = {
-    "floats": (lambda path: write(path, steps(1, np.float32)), "8 or 16 bits per pixel, got floating-point"),
-    "large values": (lambda path: write(path, steps(70000, np.int32)), "values from 0 to 65535, got 0 to 70000"),
-    "negative values": (lambda path: write(path, steps(100, np.int32) - 5), "values from 0 to 65535, got -5 to 95"),
-    "white is zero": (inverted, "16-bit values of which 0 is black, got a TIFF file in which 0 is white"),
-    "pages": (pages, "one picture in a file, got a TIFF file of 2 pages"),
+    "floats": (lambda path: write(path, steps(1, np.float32)), "8 or 16 bits per pixel; got floating-point"),
+    "large values": (lambda path: write(path, steps(70000, np.int32)), "values from 0 to 65535; got 0 to 70000"),
+    "negative values": (lambda path: write(path, steps(100, np.int32) - 5), "values from 0 to 65535; got -5 to 95"),
+    "white is zero": (inverted, "16-bit values of which 0 is black; got a TIFF file in which 0 is white"),
+    "pages": (pages, "one picture in a file; got a TIFF file of 2 pages"),
 }
 
 

@@ -72,7 +72,7 @@ def test_the_summary_names_classes_that_a_part_has_no_image_of():
 
 def test_one_class_is_refused_where_it_is_known():
     one = {"class_names": ["cat"], "test_labels": torch.tensor([0, 0])}
-    with pytest.raises(ValueError, match=r"^class_names: expected two classes or more, as labels are known, got 'cat'"):
+    with pytest.raises(ValueError, match=r"^class_names: expected two classes or more, as labels are known; got 'cat'"):
         build(train_labels=torch.tensor([0, 0, -1, 0, 0]), **one)
     assert build(train_labels=torch.full((5,), -1), **one).num_classes == 1
 
@@ -84,7 +84,7 @@ def test_pixels_are_the_256_multiples_of_a_255th():
 
 
 def test_pixels_refuses_what_is_not_8_bit():
-    with pytest.raises(TypeError, match=r"images: expected a uint8 tensor, got float32 of shape \(2,\)"):
+    with pytest.raises(TypeError, match=r"images: expected a uint8 tensor; got float32 of shape \(2,\)"):
         build().pixels(torch.zeros(2, dtype=torch.float32))
 
 
@@ -130,14 +130,14 @@ ERRORS = {
     "four channels": (
         {"train_images": images(5, channels=4)},
         ValueError,
-        r"1 to 3 channels, got \(5, 4, 8, 9\)",
+        r"1 to 3 channels; got \(5, 4, 8, 9\)",
     ),
     "length": (
         {"train_labels": torch.zeros(4).long()},
         ValueError,
         r"train_labels: expected shape \(5,\).*\(4,\)",
     ),
-    "label 2": ({"train_labels": torch.arange(5) % 3}, ValueError, "from -1 to 1, got labels from 0 to 2"),
+    "label 2": ({"train_labels": torch.arange(5) % 3}, ValueError, "from -1 to 1; got labels from 0 to 2"),
     "label -2": ({"train_labels": torch.arange(5) - 3}, ValueError, "got labels from -3 to 1"),
     "missing class": (
         {"train_labels": torch.tensor([0, -1, -1, -1, -1])},
@@ -147,7 +147,7 @@ ERRORS = {
     "hidden test label": (
         {"test_labels": torch.tensor([0, -1])},
         ValueError,
-        "test_labels: .* from 0 to 1, got",
+        "test_labels: .* from 0 to 1; got",
     ),
     "no images": (
         {"train_images": images(0), "train_labels": torch.zeros(0).long()},
@@ -166,8 +166,8 @@ ERRORS = {
     ),
     "half a set, other": ({"test_images": None}, ValueError, "test_images: expected a tensor as test_labels"),
     "no classes": ({"class_names": []}, ValueError, "class_names: expected one or more different names"),
-    "same names": ({"class_names": ["a", "a"]}, ValueError, "different names, got .'a', 'a'"),
-    "one string": ({"class_names": "ab"}, TypeError, "class_names: expected a sequence of strings, got 'ab'"),
+    "same names": ({"class_names": ["a", "a"]}, ValueError, "different names; got .'a', 'a'"),
+    "one string": ({"class_names": "ab"}, TypeError, "class_names: expected a sequence of strings; got 'ab'"),
     "number as name": ({"class_names": [0, 1]}, TypeError, "class_names: expected a sequence of strings"),
 }
 

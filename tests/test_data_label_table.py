@@ -68,14 +68,14 @@ def test_what_pandas_writes_is_read_back(root, options):
 def test_columns_may_be_named(root):
     rows = ["original,image,coarse,fine", *column("{file},x,pet,{label}")]
     with pytest.raises(
-        ValueError, match=r"^csv: expected one column of labels, got the columns 'original', 'image', 'co"
+        ValueError, match=r"^csv: expected one column of labels; got the columns 'original', 'image', 'co"
     ):
         read_rows(root, *rows, file_column="original")
     data = read_rows(root, *rows, file_column="Original", label_column="fine")
     assert contents(data)["train"] == MEANT
     assert (data.file_column, data.label_column) == ("Original", "fine")
     with pytest.raises(
-        ValueError, match=r"^label_column: expected one of the table's headings, original, .*, got 'kind'"
+        ValueError, match=r"^label_column: expected one of the table's headings, original, .*; got 'kind'"
     ):
         read_rows(root, *rows, file_column="original", label_column="kind")
 
@@ -92,7 +92,7 @@ def test_labels_that_are_not_known(root, label):
 @pytest.mark.parametrize("label", ["None", "null", "NULL", "unknown", "?", "Unsure"])
 def test_labels_that_may_be_a_class_or_none_are_asked_about(root, label):
     with pytest.raises(
-        ValueError, match=r"^csv: expected names of classes, or `unlabelled`, got .*; write `unlabelled`"
+        ValueError, match=r"^csv: expected names of classes, or `unlabelled`; got .*; write `unlabelled`"
     ):
         read_rows(root, *column("{file},{label}", of=["cat", "dog", label, "dog"]))
 
@@ -116,7 +116,7 @@ def test_labels_are_text(root, labels, expected):
 @pytest.mark.parametrize("labels", [["Cat", "cat", "dog", "dog"], ["1", "01", "2", "2"], ["1", "1.0", "1.5", "2"]])
 def test_labels_that_are_probably_one_are_asked_about(root, labels):
     with pytest.raises(
-        ValueError, match=r"^csv: expected names that tell the classes apart, got '.*' and '.*'; write both"
+        ValueError, match=r"^csv: expected names that tell the classes apart; got '.*' and '.*'; write both"
     ):
         read_rows(root, *column("{file},{label}", of=labels))
 
@@ -124,7 +124,7 @@ def test_labels_that_are_probably_one_are_asked_about(root, labels):
 @pytest.mark.parametrize("labels", [["-1", "1", "1", "-1"], ["-1.0", "1.0", "1.0", "-1.0"], ["-1", "+1", "+1", "-1"]])
 def test_two_classes_of_opposite_sign_are_asked_about(root, labels):
     with pytest.raises(
-        ValueError, match=r"^csv: expected two classes or more, got the labels -1 and 1, .* write 0 and 1"
+        ValueError, match=r"^csv: expected two classes or more; got the labels -1 and 1, .* write 0 and 1"
     ):
         read_rows(root, *column("{file},{label}", of=labels))
 
@@ -190,19 +190,19 @@ def test_a_column_may_say_which_images_are_for_testing(root):
 QUESTIONS = {
     "two columns of labels": (
         ["file,label,class", *column("{file},{label},x")],
-        "labels, got the columns 'file', 'label",
+        "labels; got the columns 'file', 'label",
     ),
     "two columns of files": (
         ["image,path,label", *column("{file},{file},{label}")],
-        "files, got the columns 'image', 'pa",
+        "files; got the columns 'image', 'pa",
     ),
     "a column for each class": (
         ["file,cat,dog", *column("{file},0,1")],
-        "labels, got the columns 'file', 'cat', 'dog'; na",
+        "labels; got the columns 'file', 'cat', 'dog'; na",
     ),
     "no heading": (
         column("{file},3,{label}"),
-        "labels, which no heading tells in line 1, got 'pictures/0.png,3,cat'; add",
+        "labels, which no heading tells in line 1; got 'pictures/0.png,3,cat'; add",
     ),
 }
 

@@ -70,9 +70,9 @@ def test_every_image_is_drawn_equally_often():
 
 
 def test_labels_unknown_from_the_start_stay_unknown():
-    partly = LABELS.clone()
-    partly[::2] = -1
-    drawn = draw_labels(partly, 4, 4, balanced=False, seed=0)
+    partial = LABELS.clone()
+    partial[::2] = -1
+    drawn = draw_labels(partial, 4, 4, balanced=False, seed=0)
     assert int((drawn >= 0).sum()) == 4
     assert drawn[::2].tolist() == [-1] * 50
 
@@ -87,18 +87,18 @@ def test_the_global_random_state_is_left_alone():
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"num_labels": 101}, ValueError, "num_labels: expected at most the 100 known labels, got 101"),
-        ({"num_labels": 3}, ValueError, "at least one label for each of the 4 classes .*, got 3"),
-        ({"num_labels": -1}, ValueError, "num_labels: expected 0 or more, got -1"),
-        ({"num_labels": 10.0}, TypeError, "num_labels: expected an integer, got 10.0"),
-        ({"num_labels": 10}, ValueError, "multiple of the 4 classes as balanced=True, got 10"),
+        ({"num_labels": 101}, ValueError, "num_labels: expected at most the 100 known labels; got 101"),
+        ({"num_labels": 3}, ValueError, "at least one label for each of the 4 classes .*; got 3"),
+        ({"num_labels": -1}, ValueError, "num_labels: expected 0 or more; got -1"),
+        ({"num_labels": 10.0}, TypeError, "num_labels: expected an integer; got 10.0"),
+        ({"num_labels": 10}, ValueError, "multiple of the 4 classes as balanced=True; got 10"),
         ({"num_labels": 24}, ValueError, "at least 6 known labels of every class .* got 5 of class 3"),
         (
             {"num_labels": 20, "num_classes": 5},
             ValueError,
-            "a known label of every class, got none of class 4",
+            "a known label of every class; got none of class 4",
         ),
-        ({"num_labels": 20, "seed": -2}, ValueError, "seed: expected 0 or more, got -2"),
+        ({"num_labels": 20, "seed": -2}, ValueError, "seed: expected 0 or more; got -2"),
     ],
 )
 def test_a_draw_that_cannot_be_given_is_refused(arguments, error, match):
@@ -125,8 +125,8 @@ def test_split_leaves_a_label_of_every_class_and_every_unlabelled_image():
     ("number", "error", "match"),
     [
         (97, ValueError, "num_test: expected at most 96 images, .* got 97"),
-        (-1, ValueError, "num_test: expected 0 or more, got -1"),
-        (0.5, TypeError, "num_test: expected an integer, got 0.5"),
+        (-1, ValueError, "num_test: expected 0 or more; got -1"),
+        (0.5, TypeError, "num_test: expected an integer; got 0.5"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused(number, error, match):

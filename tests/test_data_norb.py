@@ -58,19 +58,19 @@ def test_compressed_files_are_read_too(folder):
 
 def test_a_missing_file_is_named(folder, tmp_path):
     (folder / f"{TESTING}-cat.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"root: expected the file {TESTING}-cat.mat or .*, got neither"):
+    with pytest.raises(FileNotFoundError, match=rf"root: expected the file {TESTING}-cat.mat or .*; got neither"):
         SmallNORB(10, num_validation=5, root=str(folder))
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "expected an undamaged file of small NORB, got"),
-        (b"\x00" * 100, "expected an undamaged file of small NORB, got"),
-        (_matrix(np.zeros((20, 2, 96, 95)), BYTE)[:-1], "expected an undamaged file of small NORB, got"),
+        (b"", "expected an undamaged file of small NORB; got"),
+        (b"\x00" * 100, "expected an undamaged file of small NORB; got"),
+        (_matrix(np.zeros((20, 2, 96, 95)), BYTE)[:-1], "expected an undamaged file of small NORB; got"),
         (
             _matrix(np.zeros((20, 96, 96)), BYTE),
-            r"expected pairs of 8-bit pictures in testing -dat, got uint8 \(20, 96",
+            r"expected pairs of 8-bit pictures in testing -dat; got uint8 \(20, 96",
         ),
         (
             _matrix(np.zeros((19, 2, 96, 96)), BYTE),
@@ -87,5 +87,5 @@ def test_a_damaged_file_is_refused(folder, content, sentence):
 
 @pytest.mark.parametrize("size", [7, 97])
 def test_a_size_that_cannot_be_had_is_refused(folder, size):
-    with pytest.raises(ValueError, match=f"size: expected 8 to 96 pixels, got {size}"):
+    with pytest.raises(ValueError, match=f"size: expected 8 to 96 pixels; got {size}"):
         SmallNORB(root=str(folder), size=size)

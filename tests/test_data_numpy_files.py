@@ -128,7 +128,7 @@ MISTAKES = {
     ),
     "one-hot": (
         lambda folder: np.save(folder / "train_labels.npy", np.zeros((40, 3), int)),
-        r"train_labels: expected shape \(N,\), or \(N, K\) with a 1 .*, got other values of shape \(40, 3\)",
+        r"train_labels: expected shape \(N,\), or \(N, K\) with a 1 .*; got other values of shape \(40, 3\)",
     ),
     "0 and 1": (
         lambda folder: np.save(folder / "train_images.npy", np.load(folder / "train_images.npy") // 128),
@@ -136,7 +136,7 @@ MISTAKES = {
     ),
     "0 to 13": (
         lambda folder: np.save(folder / "test_images.npy", np.load(folder / "test_images.npy") // 16),
-        "test_images: expected pixels of which 255 is white, got uint8 from 0 to 1[0-9]: write test_images / 1",
+        "test_images: expected pixels of which 255 is white; got uint8 from 0 to 1[0-9]: write test_images / 1",
     ),
     "booleans": (
         lambda folder: np.save(folder / "train_images.npy", np.zeros((40, 8, 8), bool)),
@@ -144,7 +144,7 @@ MISTAKES = {
     ),
     "half a class": (
         lambda folder: np.save(folder / "train_labels.npy", np.arange(40) / 2),
-        "train_labels: expected whole numbers, or NaN where not known, got 0.5",
+        "train_labels: expected whole numbers, or NaN where not known; got 0.5",
     ),
     "too few labels": (
         lambda folder: np.save(folder / "train_labels.npy", np.zeros(39, int)),

@@ -109,7 +109,7 @@ def test_the_default_root_is_in_the_cache(tmp_path, monkeypatch):
 def test_a_damaged_file_is_reported(root, tmp_path):
     path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=f"root: expected undamaged files of MNIST in '{tmp_path}', got: "):
+    with pytest.raises(ValueError, match=f"root: expected undamaged files of MNIST in '{tmp_path}'; got: "):
         MNIST(20, num_validation=50, root=root)
 
 
@@ -154,8 +154,8 @@ def test_every_argument_is_an_attribute_of_the_same_name(root, kind):
             ValueError,
             "num_labels: expected at most the 150 known labels",
         ),
-        ({"num_labels": -5}, ValueError, "num_labels: expected 0 or more, got -5"),
-        ({"seed": 0.5}, TypeError, "seed: expected an integer, got 0.5"),
+        ({"num_labels": -5}, ValueError, "num_labels: expected 0 or more; got -5"),
+        ({"seed": 0.5}, TypeError, "seed: expected an integer; got 0.5"),
     ],
 )
 def test_bad_arguments_are_refused(root, arguments, error, match):

@@ -46,7 +46,9 @@ def test_c_is_fitted_when_it_is_time_and_the_network_learns_from_the_next_step_o
     stages = []
     for share in (0.2, 0.39, 0.4, 0.5, 0.69, 0.71, 0.99):
         tiny.at(model, share)
-        stages.append((int(model.fits), len(model.stock.y), len(model.teaching.stock.y), model.learns_classifier))
+        stages.append(
+            (int(model.fits), len(model.feature_bank.y), len(model.teaching.feature_bank.y), model.learns_classifier)
+        )
     assert stages == [(0, 0, 0, False), (0, 0, 0, False), *[(1, 42, 0, True)] * 3, *[(2, 42, 42, True)] * 2]
 
 
@@ -54,8 +56,8 @@ def test_until_the_network_learns_the_classes_are_c_s():
     model, x = _model(feature_classifier=KNearestNeighbours(1)), distilled.images(9)
     model.advance(0.5)
     with torch.no_grad():
-        model.eval().take_stock(distilled.images(12), torch.arange(12) % CLASSES, x[:0])
-    assert torch.equal(model.classify(x).probs, model.stock.probabilities(model.encode(x)))
+        model.eval().refit(distilled.images(12), torch.arange(12) % CLASSES, x[:0])
+    assert torch.equal(model.classify(x).probs, model.feature_bank.probabilities(model.encode(x)))
     model.advance(0.5)
     by_network = model.y_encoder(model.h_encoder(x)).log_softmax(-1)
     torch.testing.assert_close(model.classify(x).logits, by_network, **EXACT)
@@ -89,7 +91,7 @@ def test_what_rests_stands_in_evaluation_mode():
 def test_the_first_lesson_is_what_c_says_of_the_vae_s_features_by_hand():
     model, seen = tiny.at(_model(), 0.5), distilled.seen()
     loss, terms = distilled.losses(model, seen)
-    c = model.stock.probabilities(model.q_z(seen.unlabelled, seen.y[:1]).mean)
+    c = model.feature_bank.probabilities(model.q_z(seen.unlabelled, seen.y[:1]).mean)
     log_q = model.y_encoder(model.h_encoder(seen.transformed)).log_softmax(-1)
     lesson = -(c * log_q).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], lesson.detach(), **EXACT)
@@ -102,9 +104,9 @@ def test_the_first_lesson_is_what_c_says_of_the_vae_s_features_by_hand():
 def test_the_second_lesson_is_what_c_says_of_the_network_s_features_as_they_were():
     model, seen = tiny.at(_model(), 0.5, 0.8), distilled.seen()
     h = model.h_encoder(seen.unlabelled)
-    c = model.teaching.stock.probabilities(h / h.norm(dim=-1, keepdim=True))
+    c = model.teaching.feature_bank.probabilities(h / h.norm(dim=-1, keepdim=True))
     torch.testing.assert_close(model.consistency_targets(seen.unlabelled).exp(), c, **EXACT)
-    assert not torch.allclose(c, model.stock.probabilities(model.encode(seen.unlabelled)))
+    assert not torch.allclose(c, model.feature_bank.probabilities(model.encode(seen.unlabelled)))
     with torch.no_grad():
         for parameter in model.h_encoder.parameters():
             parameter.add_(1.0)

@@ -35,7 +35,7 @@ def test_c_is_fitted_when_it_is_time_and_teaches_from_the_next_step_on():
     model, stages = _model(), []
     for share in (0.2, 0.39, 0.4, 0.5, 0.69, 0.71, 0.99):
         tiny.at(model, share)
-        stages.append((int(model.fits), len(model.teaching.stock.y), model.is_consistent))
+        stages.append((int(model.fits), len(model.teaching.feature_bank.y), model.is_consistent))
     assert stages == [(0, 0, False)] * 2 + [(1, 42, True)] * 3 + [(2, 42, True)] * 2
 
 
@@ -43,7 +43,7 @@ def test_the_lesson_is_what_c_says_of_the_features_as_they_were_by_hand():
     model, seen = tiny.at(_model(), 0.5), distilled.seen()
     loss, terms = distilled.losses(model, seen)
     h = model.h_encoder(seen.unlabelled)
-    c = model.teaching.stock.probabilities(h / h.norm(dim=-1, keepdim=True))
+    c = model.teaching.feature_bank.probabilities(h / h.norm(dim=-1, keepdim=True))
     lesson = -(c * model.classify(seen.transformed).logits).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], lesson.detach(), **EXACT)
     classification = F.cross_entropy(model.y_encoder(model.h_encoder(seen.labelled)), seen.y)

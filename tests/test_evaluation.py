@@ -509,7 +509,7 @@ def test_every_model_can_be_evaluated(name):
     data = made_up_data(5, model.image_shape, model.num_classes, binarise=binarise)
     result = evaluate(model, data, num_samples=3)
     x = data.observe(data.pixels(data.test_images))
-    if model.label_in_story:
+    if model.has_label_site:
         weights = log_weights(model, x, torch.arange(model.num_classes).unsqueeze(-1), 3)
         assert weights.shape == (3, model.num_classes, 5)
         assert not weights.requires_grad  # or every sample of every image would be kept

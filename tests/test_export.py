@@ -21,7 +21,7 @@ LEARNED = (
     "M1M2, end to end",
     "ADGM",
     "SDGM",
-    "LadderVAE, three rungs",
+    "LadderVAE, three layers",
 )
 
 

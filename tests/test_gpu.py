@@ -58,7 +58,7 @@ def test_a_step_of_a_cuda_graph_is_the_step(name, summed_classes):
 
 
 # Without dropout, which compiled code draws by other kernels, and so other units.
-@pytest.mark.parametrize("name", ["M2, convolutional, colour, VampPrior", "LadderVAE, three rungs"])
+@pytest.mark.parametrize("name", ["M2, convolutional, colour, VampPrior", "LadderVAE, three layers"])
 def test_a_compiled_step_is_the_step(name):
     captured.assert_is_the_step(MODELS[name], "cuda", captured.OBJECTIVE, compiled=True)
 

@@ -124,25 +124,25 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(
     f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 10)}]}}\n" for level in range(1, 10)
 )
 YAMLS = {
-    "aliases of aliases": (ALIASES, "expected at most 100,000 values, got more"),
-    "aliases of aliases under an option": (f"{ALIASES}data: *a9\n", "expected at most 100,000 values, got more"),
-    "merges of merges": (MERGES, "expected at most 100,000 values, got more"),
-    "itself": ("a: &a [*a]", "expected values that have an end, got one that holds itself"),
-    "deep": ("[" * 5000, "expected at most 100 levels of lists and mappings, got more"),
-    "deep mappings": ("{a: " * 5000, "expected at most 100 levels of lists and mappings, got more"),
-    "a megabyte and more": ("a" * (10**6 + 1), "expected at most 1 MB of YAML, got more"),
+    "aliases of aliases": (ALIASES, "expected at most 100,000 values; got more"),
+    "aliases of aliases under an option": (f"{ALIASES}data: *a9\n", "expected at most 100,000 values; got more"),
+    "merges of merges": (MERGES, "expected at most 100,000 values; got more"),
+    "itself": ("a: &a [*a]", "expected values that have an end; got one that holds itself"),
+    "deep": ("[" * 5000, "expected at most 100 levels of lists and mappings; got more"),
+    "deep mappings": ("{a: " * 5000, "expected at most 100 levels of lists and mappings; got more"),
+    "a megabyte and more": ("a" * (10**6 + 1), "expected at most 1 MB of YAML; got more"),
     "a call": ("!!python/object/apply:os.system [touch was_here]", "got 'python/object/apply:os.system'"),
     "a call inside": ("data: {x: !!python/object/new:os.system [touch was_here]}", "got 'python/object/new:os.system'"),
     "a module": ("data: !!python/module:antigravity", "got 'python/module:antigravity'"),
     "a date": ("data: 2001-01-01", "got 'timestamp'"),
     "bytes": ("data: !!binary aGVsbG8=", "got 'binary'"),
-    "an integer without an end": (f"data: {'9' * 5000}", "expected a YAML file, got"),
-    "no integer": ("data: !!int ''", "expected a YAML file, got"),
-    "no boolean": ("data: !!bool x", "expected a YAML file, got"),
-    "two documents": ("--- 1\n--- 2", "expected a YAML file, got"),
-    "a list as a key": ("? [1]\n: 2", "expected a YAML file, got"),
-    "UTF-16": ("data: 3".encode("utf-16"), "expected a YAML file, got"),
-    "zeros": (bytes(99), "expected a YAML file, got"),
+    "an integer without an end": (f"data: {'9' * 5000}", "expected a YAML file; got"),
+    "no integer": ("data: !!int ''", "expected a YAML file; got"),
+    "no boolean": ("data: !!bool x", "expected a YAML file; got"),
+    "two documents": ("--- 1\n--- 2", "expected a YAML file; got"),
+    "a list as a key": ("? [1]\n: 2", "expected a YAML file; got"),
+    "UTF-16": ("data: 3".encode("utf-16"), "expected a YAML file; got"),
+    "zeros": (bytes(99), "expected a YAML file; got"),
 }
 
 
@@ -161,7 +161,7 @@ def test_yaml_that_is_not_plain_is_refused(run, capsys, reader, content, expecte
     assert f": {reader}: " in found
     # In a tree everything is text, dates and numbers too, and these are no lists of classes.
     is_text = reader == "tree" and content in (YAMLS["a date"][0], YAMLS["an integer without an end"][0])
-    assert ("expected a list of classes for each main class, got" if is_text else expected) in found
+    assert ("expected a list of classes for each main class; got" if is_text else expected) in found
 
 
 @settings(BOUNDED, max_examples=200)
@@ -170,7 +170,7 @@ def test_random_bytes_are_yaml_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "random.yaml"
     path.write_bytes(content)
     found, words = attempt(lambda: read_yaml(path, "tree"))
-    assert words is None or re.fullmatch(r"tree: expected [^\n]*, got [^\n]*\.", words)
+    assert words is None or re.fullmatch(r"tree: expected [^\n]*; got [^\n]*\.", words)
     assert isinstance(found, str | int | float | bool | list | dict | None)
 
 
@@ -417,7 +417,7 @@ def test_a_pickle_runs_nowhere(run, capsys):
     for words in (["evaluate", "run"], ["fit", "--resume=run"], ["fit", "--config=run/config.yaml"]):
         sentence(capsys, *words)
     for path in images:
-        with pytest.raises(ValueError, match="expected an image file, got one that cannot be read"):
+        with pytest.raises(ValueError, match="expected an image file; got one that cannot be read"):
             read_image(path, (1, 8, 8))
     assert not Path("was_here").exists()
     with contextlib.suppress(pickle.UnpicklingError):
@@ -464,7 +464,7 @@ def test_no_link_in_a_folder_is_followed(pictures, name, target):
         assert len(read(pictures).train_images) == 6
         return
     with pytest.raises(
-        ValueError, match=rf"^root: expected files and folders themselves, got .*{name}', which is a sym"
+        ValueError, match=rf"^root: expected files and folders themselves; got .*{name}', which is a sym"
     ):
         read(pictures)
 
@@ -489,14 +489,14 @@ def test_no_link_is_classified(finished, pictures, capsys):
 
 
 ROWS = {
-    "above": ("../beside/private.png,cat", "files in .* alone, got '../beside/private.png' in line 2"),
-    "above and back": ("cat/../../pictures/cat/0.png,cat", "each file once, got .* again in line 2"),
-    "the same": ("cat/../cat/0.png,dog", "each file once, got 'cat/../cat/0.png' again in line 2"),
-    "absolute": ("/dev/zero,cat", "files in .* alone, got '/dev/zero' in line 2"),
-    "a link": ("cat/link.png,cat", "files and folders themselves, got .*link.png'"),
-    "in a link": ("link/private.png,cat", "files and folders themselves, got .*link'"),
-    "a pipe": ("pipe.png,cat", "a file in .* in line 2, got 'pipe.png'"),
-    "an end": ("a\0b.png,cat", "a file in .* in line 2, got"),
+    "above": ("../beside/private.png,cat", "files in .* alone; got '../beside/private.png' in line 2"),
+    "above and back": ("cat/../../pictures/cat/0.png,cat", "each file once; got .* again in line 2"),
+    "the same": ("cat/../cat/0.png,dog", "each file once; got 'cat/../cat/0.png' again in line 2"),
+    "absolute": ("/dev/zero,cat", "files in .* alone; got '/dev/zero' in line 2"),
+    "a link": ("cat/link.png,cat", "files and folders themselves; got .*link.png'"),
+    "in a link": ("link/private.png,cat", "files and folders themselves; got .*link'"),
+    "a pipe": ("pipe.png,cat", "a file in .* in line 2; got 'pipe.png'"),
+    "an end": ("a\0b.png,cat", "a file in .* in line 2; got"),
 }
 
 
@@ -513,7 +513,7 @@ def test_no_file_outside_of_the_folder_is_read_by_a_table(pictures, here, row, e
 @pytest.mark.parametrize("name", [b"a\nb", b"\xff\xfe", b"a\x1b[31mb", "a\u202eb".encode()])
 def test_names_of_classes_are_printable(pictures, name):
     picture(pictures / os.fsdecode(name) / "0.png")
-    with pytest.raises(ValueError, match=r"^class_names: expected printable text in UTF-8, got "):
+    with pytest.raises(ValueError, match=r"^class_names: expected printable text in UTF-8; got "):
         read(pictures)
 
 
@@ -570,8 +570,8 @@ FILES = {
     "SVG": (lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', "cannot be"),
     "PDF": (lambda: encoded("PDF"), "cannot be read"),
     "an icon": (lambda: encoded("ICO"), "cannot be read"),
-    "a large GIF": (enormous_gif, "at most [0-9]+ pixels, got a larger one"),
-    "a large BMP": (enormous_bmp, "at most [0-9]+ pixels, got a larger one"),
+    "a large GIF": (enormous_gif, "at most [0-9]+ pixels; got a larger one"),
+    "a large BMP": (enormous_bmp, "at most [0-9]+ pixels; got a larger one"),
     "half a PNG": (lambda: encoded("PNG")[:500], "cannot be read"),
     "half a JPEG": (lambda: encoded("JPEG")[:400], "cannot be read"),
     "half a TIFF": (lambda: encoded("TIFF")[:600], "cannot be read"),

@@ -89,8 +89,8 @@ def test_where_all_samples_are_the_same_it_is_the_elbo(name, summed_classes, mon
     monkeypatch.setattr(torch, "randn", lambda shape, **options: torch.zeros(shape, **options))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(8, *model.image_shape, generator=generator).round()
-    admissible = (torch.arange(model.num_classes) > 0).expand(2, -1)
-    seen = Observations(x[:3], torch.arange(3) % model.num_classes, x[3:6], None, x[6:], admissible)
+    candidates = (torch.arange(model.num_classes) > 0).expand(2, -1)
+    seen = Observations(x[:3], torch.arange(3) % model.num_classes, x[3:6], None, x[6:], candidates)
     found = []
     for samples in (1, K):
         torch.manual_seed(2)  # of the class that a truncated sum draws

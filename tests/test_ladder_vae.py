@@ -1,4 +1,4 @@
-"""The ladder VAE: the merge, the bound by hand, one rung = M2, and the style rung by rung."""
+"""The ladder VAE: the merge, the bound by hand, one layer = M2, and the style layer by layer."""
 
 import math
 
@@ -24,7 +24,7 @@ IMAGE = (1, 4, 4)
 SIZES = Sizes(10, 40)
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 LADDERS = {1: ((), ()), 2: ((4,), (7,)), 3: ((5, 3), (7, 6)), 5: ((6, 5, 4, 3), (9, 8, 7, 6))}
-RUNGS = pytest.mark.parametrize("rungs", LADDERS)
+LAYERS = pytest.mark.parametrize("layers", LADDERS)
 
 
 def _moved(model):
@@ -34,9 +34,9 @@ def _moved(model):
     return model
 
 
-def _model(rungs, prior=None, networks=None):
+def _model(layers, prior=None, networks=None):
     """A ladder away from its initial values, of black and white images."""
-    latent_dims, hidden = LADDERS[rungs]
+    latent_dims, hidden = LADDERS[layers]
     return _moved(
         LadderVAE(
             IMAGE,
@@ -68,32 +68,32 @@ def _merged(one, other):
 
 
 def _rungs_by_hand(model, x, y, noises):
-    """Go up and down by hand: (i, q, p, z) of every rung from the top, p None at the top; z = μ + σ ε."""
+    """Go up and down by hand: (i, q, p, z) of every layer from the top, p None at the top; z = μ + σ ε."""
     d, seen = x, []
     for network, size in zip(model.up, model.hidden, strict=True):
         outputs = network(d)
         d = outputs[..., :size]
         seen.append(_normal(outputs[..., size:]))
-    rungs, p = [], None
-    for i, noise in zip(range(model.num_rungs, 0, -1), noises, strict=True):
+    layers, p = [], None
+    for i, noise in zip(range(model.num_layers, 0, -1), noises, strict=True):
         q = _normal(model.z_encoder(d, y)) if p is None else _merged(seen[i - 1], p)
         z = q.loc + q.scale * noise
-        rungs.append((i, q, p, z))
+        layers.append((i, q, p, z))
         if i > 1:
             # The class is seen right below the top and nowhere else.
-            p = _normal(model.down[i - 2](z, y) if i == model.num_rungs else model.down[i - 2](z))
-    return rungs
+            p = _normal(model.down[i - 2](z, y) if i == model.num_layers else model.down[i - 2](z))
+    return layers
 
 
 def _terms_by_hand(model, x, y, noises):
     """-log p(x|·), {i: log q(z_i) - log p(z_i)} and -log p(y), each (batch,)."""
-    rungs = _rungs_by_hand(model, x, y, noises)
+    layers = _rungs_by_hand(model, x, y, noises)
     kl = {}
-    for i, q, p, z in rungs:
+    for i, q, p, z in layers:
         log_p = model.prior(y).log_prob(z) if p is None else p.log_prob(z).sum(-1)
         kl[i] = q.log_prob(z).sum(-1) - log_p
-    z = rungs[-1][-1]
-    logits = model.decoder(z, y) if model.num_rungs == 1 else model.decoder(z)
+    z = layers[-1][-1]
+    logits = model.decoder(z, y) if model.num_layers == 1 else model.decoder(z)
     log_p_x = torch.distributions.Bernoulli(logits=logits).log_prob(x).flatten(1).sum(1)
     return -log_p_x, kl, -model.class_prior.logits.log_softmax(0)[y]
 
@@ -169,9 +169,9 @@ def test_the_merge_holds_in_single_precision_at_the_bounds_of_the_scales(log_sca
 
 @pytest.mark.parametrize("batches", ["both", "labelled only", "unlabelled only"])
 @pytest.mark.parametrize("prior", [StandardNormal, ClassConditional])
-@pytest.mark.parametrize("rungs", [2, 3])
-def test_the_objective_is_the_sum_over_classes_written_by_hand_in_value_and_gradient(rungs, prior, batches):
-    model, beta = _model(rungs, prior(LATENT)), 0.7
+@pytest.mark.parametrize("layers", [2, 3])
+def test_the_objective_is_the_sum_over_classes_written_by_hand_in_value_and_gradient(layers, prior, batches):
+    model, beta = _model(layers, prior(LATENT)), 0.7
     x, y = _images(4 if batches != "unlabelled only" else 0), torch.tensor([0, 1, 2, 0])
     u = _images(5 if batches != "labelled only" else 0)
     y = y[: len(x)]
@@ -179,12 +179,12 @@ def test_the_objective_is_the_sum_over_classes_written_by_hand_in_value_and_grad
     loss, terms = Objective(alpha=0.1, kl_weight=KLWeight(beta, beta))(model, Observations(x, y, u), SIZES)
 
     torch.manual_seed(7)
-    expected, by_rung = torch.zeros(()), {}
+    expected, by_layer = torch.zeros(()), {}
     if len(x):
         reconstruction, kl, cross_entropy = _terms_by_hand(model, x, y, _noises(model, len(x)))
         expected = expected + 10 / 50 * (reconstruction + beta * sum(kl.values()) + cross_entropy).mean()
         expected = expected + 0.1 * F.cross_entropy(model.y_encoder(x), y)
-        by_rung |= {f"labelled/kl/z_{i}": value.mean().detach() for i, value in kl.items()}
+        by_layer |= {f"labelled/kl/z_{i}": value.mean().detach() for i, value in kl.items()}
     if len(u):
         noises, log_q_y = _noises(model, CLASSES, len(u)), model.y_encoder(u).log_softmax(-1)
         for k in range(CLASSES):
@@ -195,11 +195,11 @@ def test_the_objective_is_the_sum_over_classes_written_by_hand_in_value_and_grad
             expected = expected + 40 / 50 * (q * (bound + log_q_y[:, k])).mean()
             for i, value in kl.items():
                 name = f"unlabelled/kl/z_{i}"
-                by_rung[name] = by_rung.get(name, 0.0) + (q * value).mean().detach()
+                by_layer[name] = by_layer.get(name, 0.0) + (q * value).mean().detach()
 
     torch.testing.assert_close(loss, expected, **EXACT)
     _assert_same(_gradients(model, loss), _gradients(model, expected))
-    _assert_same({name: value for name, value in terms.items() if "/kl/" in name}, by_rung)
+    _assert_same({name: value for name, value in terms.items() if "/kl/" in name}, by_layer)
 
 
 @pytest.mark.parametrize("prior", [StandardNormal, ClassConditional, lambda latent: VampPrior(latent, 3)])
@@ -230,9 +230,9 @@ def test_with_one_rung_it_is_m2_in_value_and_gradient(prior):
         torch.testing.assert_close(getattr(ladder, method)(x, y), getattr(m2, method)(x, y), **EXACT)
 
 
-@RUNGS
-def test_importance_weights_are_those_written_by_hand(rungs):
-    model, x = _model(rungs).eval(), _images(4)
+@LAYERS
+def test_importance_weights_are_those_written_by_hand(layers):
+    model, x = _model(layers).eval(), _images(4)
     torch.manual_seed(7)
     log_w = log_weights(model, x, torch.arange(CLASSES).unsqueeze(-1), num_samples=3)
     torch.manual_seed(7)
@@ -245,10 +245,10 @@ def test_importance_weights_are_those_written_by_hand(rungs):
             torch.testing.assert_close(log_w[s, k], expected.detach(), **EXACT)
 
 
-@pytest.mark.parametrize("rungs", [2, 3])
-def test_a_guide_that_has_seen_nothing_below_the_top_expects_what_the_story_expects(rungs):
-    # σ̂ as large as it may be: the merge leaves the story's expectation, and the rung has no KL divergence.
-    model, x, y = _model(rungs), _images(4), torch.tensor([0, 1, 2, 0])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_a_guide_that_has_seen_nothing_below_the_top_expects_what_the_story_expects(layers):
+    # σ̂ as large as it may be: the merge leaves the story's expectation, and the layer has no KL divergence.
+    model, x, y = _model(layers), _images(4), torch.tensor([0, 1, 2, 0])
     with torch.no_grad():
         for network, size, latent_dim in zip(model.up, model.hidden, model.latent_dims, strict=True):
             network.perceptron.rest[-1].weight[size:] = 0
@@ -259,45 +259,45 @@ def test_a_guide_that_has_seen_nothing_below_the_top_expects_what_the_story_expe
             network.perceptron.rest[-1].bias[len(network.perceptron.rest[-1].bias) // 2 :] = -1.0
     _, terms = Objective()(model, Observations(x, y, x), SIZES)
     for kind in ("labelled", "unlabelled"):
-        for i in range(1, rungs):
+        for i in range(1, layers):
             assert abs(terms[f"{kind}/kl/z_{i}"]) < 1e-3
-        assert terms[f"{kind}/kl/z_{rungs}"].abs() > 0.01
+        assert terms[f"{kind}/kl/z_{layers}"].abs() > 0.01
     torch.testing.assert_close(
         model.encode(x, y)[:, LATENT:], torch.zeros(4, sum(model.latent_dims)), rtol=0, atol=0.01
     )
 
 
-# The style, rung by rung
+# The style, layer by layer
 
 
-@RUNGS
-def test_the_reconstruction_is_of_every_rungs_mean(rungs):
-    model, x, y = _model(rungs).eval(), _images(4), torch.tensor([0, 1, 2, 0])
-    by_hand = _rungs_by_hand(model, x, y, [torch.zeros(1)] * rungs)
+@LAYERS
+def test_the_reconstruction_is_of_every_rungs_mean(layers):
+    model, x, y = _model(layers).eval(), _images(4), torch.tensor([0, 1, 2, 0])
+    by_hand = _rungs_by_hand(model, x, y, [torch.zeros(1)] * layers)
     z = by_hand[-1][-1]
-    logits = model.decoder(z, y) if rungs == 1 else model.decoder(z)
+    logits = model.decoder(z, y) if layers == 1 else model.decoder(z)
     torch.testing.assert_close(model.reconstruct(x, y), logits.sigmoid(), **EXACT)
     expected = [q.loc if p is None else (q.loc - p.loc) / p.scale for _, q, p, _ in by_hand]
     torch.testing.assert_close(model.encode(x, y), torch.cat(expected, dim=-1), **EXACT)
     torch.testing.assert_close(model.q_z(x, y).base_dist.scale, by_hand[0][1].scale, **EXACT)
 
 
-@pytest.mark.parametrize("rungs", [2, 3, 5])
-def test_an_analogy_keeps_what_the_image_adds_on_every_rung(rungs):
-    model, x, y = _model(rungs).eval(), _images(4), torch.tensor([0, 1, 2, 0])
+@pytest.mark.parametrize("layers", [2, 3, 5])
+def test_an_analogy_keeps_what_the_image_adds_on_every_layer(layers):
+    model, x, y = _model(layers).eval(), _images(4), torch.tensor([0, 1, 2, 0])
     top, *noise = model.encode(x, y).split([LATENT, *reversed(model.latent_dims)], dim=-1)
     for k, analogy in enumerate(model.analogies(x, y)):
         z = top
-        for i, epsilon in zip(range(rungs - 1, 0, -1), noise, strict=True):
-            of_class = torch.full((4,), k) if i == rungs - 1 else None
+        for i, epsilon in zip(range(layers - 1, 0, -1), noise, strict=True):
+            of_class = torch.full((4,), k) if i == layers - 1 else None
             p = _normal(model.down[i - 1](z, of_class))
             z = p.loc + p.scale * epsilon
         torch.testing.assert_close(analogy, model.decoder(z).sigmoid(), **EXACT)
 
 
-@pytest.mark.parametrize("rungs", [2, 3])
-def test_what_is_drawn_and_decoded_is_what_the_program_draws(rungs):
-    model, y = _model(rungs, ClassConditional(LATENT)).eval(), torch.tensor([0, 1, 2])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_what_is_drawn_and_decoded_is_what_the_program_draws(layers):
+    model, y = _model(layers, ClassConditional(LATENT)).eval(), torch.tensor([0, 1, 2])
     with torch.no_grad():
         torch.manual_seed(1)
         ours = model.sample(y, num_samples=4000)  # (samples, classes, channels, height, width)

@@ -19,10 +19,10 @@ from ssvae.inference.predict import class_probabilities
 from ssvae.inference.training import train
 from ssvae.models import M1, M2
 from ssvae.models.feature_classifiers import (
+    FeatureBank,
     KNearestNeighbours,
     LabelSpreading,
     LogisticRegression,
-    Stock,
     SupportVectorMachine,
 )
 from ssvae.models.likelihoods import Bernoulli
@@ -60,10 +60,10 @@ def _clusters(n, centres=((0.0, 0.0), (4.0, 0.0), (0.0, 4.0)), spread=0.5):
     return torch.tensor(centres)[y] + spread * torch.randn(n, 2), y
 
 
-def _stock(classifier, z, y, num_classes=CLASSES):
-    stock = Stock(classifier, z.shape[-1], num_classes)
-    stock.keep(z, y)
-    return stock
+def _feature_bank(classifier, z, y, num_classes=CLASSES):
+    bank = FeatureBank(classifier, z.shape[-1], num_classes)
+    bank.keep(z, y)
+    return bank
 
 
 # The bound
@@ -153,7 +153,7 @@ def test_of_a_prior_that_looks_at_the_class_it_takes_the_mixture():
 def test_clusters_are_told_apart(classifier):
     z, y = _clusters(30)
     new, expected = _clusters(60)
-    probabilities = _stock(classifier, z, y).probabilities(new)
+    probabilities = _feature_bank(classifier, z, y).probabilities(new)
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(60), **EXACT)
     assert probabilities.argmax(-1).equal(expected)
 
@@ -163,7 +163,7 @@ def test_the_machines_classes_are_scikit_learns_own():
     z, y = _clusters(60, spread=2.0)
     new, _ = _clusters(300, spread=2.0)
     machine = SVC(C=10.0, gamma="scale", break_ties=True).fit(z.numpy(), y.numpy())
-    probabilities = _stock(SupportVectorMachine(), z, y).probabilities(new)
+    probabilities = _feature_bank(SupportVectorMachine(), z, y).probabilities(new)
     assert probabilities.argmax(-1).equal(torch.as_tensor(machine.predict(new.numpy())))
     # A temperature from images that were left out: as sure as it is right.
     right = (probabilities.argmax(-1) == torch.arange(300) % 3).double().mean()
@@ -184,7 +184,7 @@ def test_the_machines_temperature_is_the_most_probable_one(centres):
     chosen = left_out.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     best = brentq(lambda scale: ((scale * left_out).softmax(-1) * left_out).sum(-1).sub(chosen).sum().item(), 1e-3, 1e3)
     expected = (best * logits(machine.fit(z.numpy(), y.numpy()).decision_function(z.numpy()))).softmax(-1)
-    found = _stock(SupportVectorMachine(), z, y, len(centres)).probabilities(z)
+    found = _feature_bank(SupportVectorMachine(), z, y, len(centres)).probabilities(z)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
@@ -194,7 +194,7 @@ def test_the_machines_temperature_is_scikit_learns():
     machine = SVC(C=10.0, gamma="scale", break_ties=True)
     calibrated = CalibratedClassifierCV(machine, method="temperature", cv=5, ensemble=False).fit(z.numpy(), y.numpy())
     expected = torch.as_tensor(calibrated.predict_proba(z.numpy()))
-    found = _stock(SupportVectorMachine(), z, y).probabilities(z)
+    found = _feature_bank(SupportVectorMachine(), z, y).probabilities(z)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
@@ -202,7 +202,7 @@ def test_the_machines_temperature_is_scikit_learns():
 def test_a_machine_with_one_image_of_a_class_still_gives_probabilities(centres):
     z, y = _clusters(len(centres), centres)
     new, expected = _clusters(40, centres)
-    probabilities = _stock(SupportVectorMachine(), z, y, len(centres)).probabilities(new)
+    probabilities = _feature_bank(SupportVectorMachine(), z, y, len(centres)).probabilities(new)
     assert probabilities.argmax(-1).equal(expected)
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(40), **EXACT)
 
@@ -215,12 +215,12 @@ def test_neighbours_and_regression_give_scikit_learns_probabilities():
         (LogisticRegression(C=0.1), Regression(C=0.1, max_iter=10_000)),
     ):
         expected = theirs.fit(z.numpy(), y.numpy()).predict_proba(new.numpy())
-        torch.testing.assert_close(_stock(ours, z, y).probabilities(new), torch.as_tensor(expected), **EXACT)
+        torch.testing.assert_close(_feature_bank(ours, z, y).probabilities(new), torch.as_tensor(expected), **EXACT)
 
 
 def test_more_neighbours_than_labelled_images_are_all_of_them():
     z, y = _clusters(4)
-    probabilities = _stock(KNearestNeighbours(10), z, y).probabilities(z[:1])
+    probabilities = _feature_bank(KNearestNeighbours(10), z, y).probabilities(z[:1])
     torch.testing.assert_close(probabilities, torch.tensor([[0.5, 0.25, 0.25]]), **EXACT)
 
 
@@ -231,9 +231,9 @@ def test_labels_spread_along_unlabelled_images():
     z = torch.cat([rows[0][:1], rows[1][-1:], *rows])
     y = torch.cat([torch.tensor([0, 1]), torch.full((82,), -1)])
     expected = torch.tensor([0] * 41 + [1] * 41)
-    spread = _stock(LabelSpreading(num_neighbours=3, alpha=0.9), z, y, 2).probabilities(z[2:])
+    spread = _feature_bank(LabelSpreading(num_neighbours=3, alpha=0.9), z, y, 2).probabilities(z[2:])
     assert spread.argmax(-1).equal(expected)
-    nearest = _stock(KNearestNeighbours(1), z, y, 2).probabilities(z[2:])
+    nearest = _feature_bank(KNearestNeighbours(1), z, y, 2).probabilities(z[2:])
     assert (nearest.argmax(-1) == expected).double().mean() < 0.6
 
 
@@ -242,7 +242,7 @@ def test_where_no_label_has_arrived_all_classes_are_equal():
     y[2:] = -1
     y[1] = -1  # the far cluster has no label at all
     y[2], y[4] = 1, 0
-    probabilities = _stock(LabelSpreading(), z, y, 2).probabilities(z[1:2])
+    probabilities = _feature_bank(LabelSpreading(), z, y, 2).probabilities(z[1:2])
     torch.testing.assert_close(probabilities, torch.full((1, 2), 0.5), **EXACT)
 
 
@@ -253,7 +253,7 @@ def test_before_any_stock_is_taken_all_classes_are_equal(classifier):
 
 def test_a_class_without_a_label_is_never_told(classifier):
     z, y = _clusters(20, ((0.0, 0.0), (4.0, 0.0)))
-    probabilities = _stock(classifier, z, 2 * y).probabilities(z.view(4, 5, 2))
+    probabilities = _feature_bank(classifier, z, 2 * y).probabilities(z.view(4, 5, 2))
     assert probabilities.shape == (4, 5, 3)
     assert probabilities[..., 1].abs().max() == 0
     assert probabilities.argmax(-1).flatten().equal(2 * y)
@@ -262,24 +262,24 @@ def test_a_class_without_a_label_is_never_told(classifier):
 def test_a_single_known_class_is_certain(classifier):
     z, y = _clusters(6)
     y[y != 2] = -1
-    assert _stock(classifier, z, y).probabilities(z).equal(torch.tensor([0.0, 0.0, 1.0]).expand(6, 3))
+    assert _feature_bank(classifier, z, y).probabilities(z).equal(torch.tensor([0.0, 0.0, 1.0]).expand(6, 3))
 
 
-# Taking stock
+# Refitting
 
 
 def _stocked(classifier=None, n=30):
     model = _m1(feature_classifier=classifier).eval()
     x, y = _images(n), torch.arange(n) % CLASSES
     with torch.no_grad():
-        model.take_stock(x, y, _images(7))
+        model.refit(x, y, _images(7))
     return model, x, y
 
 
 def test_it_keeps_the_mean_features_of_labelled_and_unlabelled_images():
     model, x, y = _stocked()
-    assert model.stock.y.tolist() == [*y.tolist(), *[-1] * 7]
-    torch.testing.assert_close(model.stock.z[:30], model.q_z(x, y).mean.detach(), **EXACT)
+    assert model.feature_bank.y.tolist() == [*y.tolist(), *[-1] * 7]
+    torch.testing.assert_close(model.feature_bank.z[:30], model.q_z(x, y).mean.detach(), **EXACT)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_training_shows_as_many_unlabelled_images_as_the_classifier_has_a_use_fo
     networks = MLP(hidden=(6,))
     model = M1(data.image_shape, CLASSES, prior=StandardNormal(2), networks=networks, feature_classifier=classifier)
     train(model, data, Recipe(max_epochs=1, batch_size=10, trainer=TrainerOptions(progress_bar=False)), folder=None)
-    kept = model.stock.y
+    kept = model.feature_bank.y
     assert (int((kept >= 0).sum()), int((kept < 0).sum())) == (data.num_labelled, unlabelled)
 
 
@@ -299,10 +299,10 @@ def test_taking_stock_again_forgets_what_was_there():
     model, x, y = _stocked()
     model.classify(x)
     with torch.no_grad():
-        model.take_stock(x[:6], (y[:6] + 1) % CLASSES, x[:0])
+        model.refit(x[:6], (y[:6] + 1) % CLASSES, x[:0])
     fresh = _m1()
     fresh.load_state_dict(model.state_dict())
-    assert len(model.stock.y) == 6
+    assert len(model.feature_bank.y) == 6
     assert torch.equal(model.classify(x).probs, fresh.eval().classify(x).probs)
 
 
@@ -322,9 +322,12 @@ def test_a_loaded_model_classifies_the_same_whatever_was_in_stock(classifier):
 def test_no_fitted_classifier_is_copied_or_saved(classifier):
     model, x, _ = _stocked(classifier)
     model.classify(x)
-    assert model.stock._fitted is not None
-    assert copy.deepcopy(model).stock._fitted is None
-    assert {name for name in model.state_dict() if name.startswith("stock")} == {"stock.z", "stock.y"}
+    assert model.feature_bank._fitted is not None
+    assert copy.deepcopy(model).feature_bank._fitted is None
+    assert {name for name in model.state_dict() if name.startswith("feature_bank")} == {
+        "feature_bank.z",
+        "feature_bank.y",
+    }
 
 
 def test_training_does_not_see_the_stock():
@@ -341,7 +344,7 @@ def _along_the_first_axis():
     """A model whose features 1 say the class: below -0.5, between, above 0.5."""
     model = _m1(feature_classifier=KNearestNeighbours(1)).eval()
     z = torch.tensor([[-1.0, 0.0], [-1.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
-    model.stock.keep(z, torch.tensor([0, 0, 1, 2]))
+    model.feature_bank.keep(z, torch.tensor([0, 0, 1, 2]))
     return model
 
 
@@ -356,7 +359,7 @@ def _features_of_decoded(model, call):
 def test_samples_of_a_class_are_draws_from_the_prior_where_the_classifier_says_so():
     model, y = _along_the_first_axis(), torch.tensor([0, 1, 2])
     z = _features_of_decoded(model, lambda: model.sample(y, num_samples=1000))
-    assert model.stock.probabilities(z).argmax(-1).equal(y.expand(1000, 3))
+    assert model.feature_bank.probabilities(z).argmax(-1).equal(y.expand(1000, 3))
     # p(z_1 | z_1 > 0.5), of the standard normal: its mean is φ(0.5) / (1 - Φ(0.5)); the second feature is left alone.
     normal = torch.distributions.Normal(0.0, 1.0)
     half = torch.tensor(0.5)
@@ -377,8 +380,8 @@ def test_an_analogy_is_moved_by_the_difference_of_the_classes_mean_features():
 
 def test_a_class_without_a_label_has_the_mean_of_all():
     model = _along_the_first_axis()
-    model.stock.keep(model.stock.z, torch.tensor([0, 0, 0, -1]))
-    torch.testing.assert_close(model.stock.class_means()[2], torch.tensor([-2 / 3, 2 / 3]), **EXACT)
+    model.feature_bank.keep(model.feature_bank.z, torch.tensor([0, 0, 0, -1]))
+    torch.testing.assert_close(model.feature_bank.class_means()[2], torch.tensor([-2 / 3, 2 / 3]), **EXACT)
 
 
 def test_its_baseline_is_a_classifier_of_the_image_with_the_same_networks():
@@ -395,7 +398,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(classif
     model = M1((1, 8, 8), 3, prior=StandardNormal(3), networks=MLP((7,)), feature_classifier=classifier)
     run = fit(model, data, folder="run", max_epochs=2, batch_size=10)
     unlabelled = 34 if classifier.num_unlabelled else 0
-    assert model.stock.y.tolist() == [*data.train_labels[data.labelled_index].tolist(), *[-1] * unlabelled]
+    assert model.feature_bank.y.tolist() == [*data.train_labels[data.labelled_index].tolist(), *[-1] * unlabelled]
     x = data.pixels(data.test_images)
     again = load("run", with_data=False).model
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))

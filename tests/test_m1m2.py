@@ -193,7 +193,7 @@ def test_the_stage_depends_on_progress_alone():
     flags = []
     for progress in (0.9, 0.0, 0.5, 1.0):
         model.advance(progress)
-        kinds = {model.label_in_story, model.sums_over_class, model.learns_classifier}
+        kinds = {model.has_label_site, model.sums_over_class, model.learns_classifier}
         flags.append((int(model.stage), kinds))
     assert flags == [(3, {True}), (1, {False}), (2, {True}), (3, {True})]
     never = _m1m2(m2_until=1.0)
@@ -239,7 +239,7 @@ def test_features_that_hardly_differ_between_images_are_dropped():
     model = _m1m2()
     x = torch.tensor([-1.0, 1.0]).repeat(10).view(20, 1, 1, 1).expand(20, *IMAGE)  # a standard deviation of one
     _with_means(model, torch.tensor([0.0, 0.09, 0.11, 1.0, -1.0]))
-    model.take_stock(x[:4], torch.zeros(4, dtype=torch.int64), x[4:])
+    model.refit(x[:4], torch.zeros(4, dtype=torch.int64), x[4:])
     assert model.used.tolist() == [False, False, True, True, True]
     # Neither q(y | z1) nor q(z2 | z1, y) sees them, and p(z1 | y, z2) is N(0, 1) there.
     model.advance(0.5)
@@ -256,11 +256,11 @@ def test_features_that_hardly_differ_between_images_are_dropped():
 def test_an_m1_that_uses_nothing_keeps_all_and_the_end_keeps_what_there_is():
     model, x = _m1m2(), _images()
     _with_means(model, torch.zeros(Z1))
-    model.take_stock(x, torch.zeros(BATCH, dtype=torch.int64), x[:0])
+    model.refit(x, torch.zeros(BATCH, dtype=torch.int64), x[:0])
     assert model.used.all()
     model.used[0] = False
     model.advance(0.9)
-    model.take_stock(x, torch.zeros(BATCH, dtype=torch.int64), x[:0])
+    model.refit(x, torch.zeros(BATCH, dtype=torch.int64), x[:0])
     assert model.used.tolist() == [False, True, True, True, True]
 
 
@@ -296,7 +296,7 @@ def test_a_loaded_model_is_in_the_stage_that_was_saved(progress):
     model, other = _m1m2(progress), _m1m2(0.9)
     model.used[2] = False
     other.load_state_dict(model.state_dict())
-    assert other.label_in_story == other.sums_over_class == other.learns_classifier == (progress > 0)
+    assert other.has_label_site == other.sums_over_class == other.learns_classifier == (progress > 0)
     learns = [{name for name, p in one.named_parameters() if p.requires_grad} for one in (model, other)]
     assert learns[0] == learns[1]
     assert other.used.equal(model.used)

@@ -21,31 +21,31 @@ def _m2(prior):
 def test_an_image_hits_the_node_nearest_to_its_code(per_class):
     model = _m2(GenerativeTopographicMapping(LATENT, 3, 4, per_class=per_class))
     x = torch.rand(503, *IMAGE)  # more than are encoded at once
-    found = maps.hits(model, x)
+    found = maps.best_matching_units(model, x)
     y = model.classify(x).logits.argmax(-1)
     nodes = model.prior.nodes(torch.arange(CLASSES))
-    for image, z, of_class, winner, second in zip(x, model.encode(x), y, *found, strict=True):
+    for image, z, of_class, best, second in zip(x, model.encode(x), y, *found, strict=True):
         distances = {
             (row, column): (nodes[of_class, row, column] - z).norm().item() for row in range(3) for column in range(4)
         }
-        assert sorted(distances, key=distances.get)[:2] == [tuple(winner.tolist()), tuple(second.tolist())], image
+        assert sorted(distances, key=distances.get)[:2] == [tuple(best.tolist()), tuple(second.tolist())], image
 
 
 def test_a_map_of_one_node_is_hit_by_all():
-    found = maps.hits(_m2(GenerativeTopographicMapping(LATENT, 1, 1)), torch.rand(4, *IMAGE))
-    assert found.winner.tolist() == found.second.tolist() == [[0, 0]] * 4
+    found = maps.best_matching_units(_m2(GenerativeTopographicMapping(LATENT, 1, 1)), torch.rand(4, *IMAGE))
+    assert found.best.tolist() == found.second.tolist() == [[0, 0]] * 4
     assert maps.topographic_error(found) == 0
 
 
 def test_a_prior_that_is_no_map_is_refused():
     with pytest.raises(ValueError, match=r"^model: expected one whose prior is a map; got one with StandardNormal"):
-        maps.hits(_m2(StandardNormal(LATENT)), torch.rand(4, *IMAGE))
+        maps.best_matching_units(_m2(StandardNormal(LATENT)), torch.rand(4, *IMAGE))
 
 
 def test_the_topographic_error_counts_images_between_nodes_that_are_no_neighbours():
-    winner = torch.tensor([[0, 0], [0, 0], [1, 1], [2, 3], [0, 0]])
+    best = torch.tensor([[0, 0], [0, 0], [1, 1], [2, 3], [0, 0]])
     second = torch.tensor([[0, 1], [0, 2], [2, 2], [0, 3], [0, 0]])  # beside, two away, diagonal, two away, the same
-    assert maps.topographic_error(maps.Hits(winner, second)) == pytest.approx(2 / 5)
+    assert maps.topographic_error(maps.BestMatchingUnits(best, second)) == pytest.approx(2 / 5)
 
 
 PLACES = torch.tensor([[0, 0], [0, 0], [0, 0], [0, 1], [0, 1], [2, 1], [2, 1], [2, 1]])

@@ -164,10 +164,10 @@ MODELS = {
         networks=Convolutional(channels=(4, 4), hidden=16),
         auxiliary_dim=3,
     ),
-    "LadderVAE, one rung": lambda: LadderVAE(
+    "LadderVAE, one layer": lambda: LadderVAE(
         GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,)), latent_dims=(), hidden=()
     ),
-    "LadderVAE, three rungs": lambda: LadderVAE(
+    "LadderVAE, three layers": lambda: LadderVAE(
         GREY,
         CLASSES,
         prior=ClassConditional(LATENT),
@@ -175,7 +175,7 @@ MODELS = {
         latent_dims=(4, 3),
         hidden=(9, 8),
     ),
-    "LadderVAE, two rungs, convolutional, colour, VampPrior": lambda: LadderVAE(
+    "LadderVAE, two layers, convolutional, colour, VampPrior": lambda: LadderVAE(
         COLOUR,
         CLASSES,
         prior=VampPrior(LATENT, num_components=3, per_class=True),
@@ -267,7 +267,7 @@ def test_plain_svi_trains_every_model_and_leaves_nothing_in_the_store(model, nam
         # What is to be minimised beside the ELBO, SVI knows nothing of.
         one.zero_grad()
         beside = sum(one.penalties(x).values(), torch.zeros((), requires_grad=True))
-        if one.learns_classifier and not one.label_in_story:
+        if one.learns_classifier and not one.has_label_site:
             beside = beside - one.classify(x).log_prob(y).sum()
         beside.backward()
         for key, parameter in one.named_parameters():
@@ -306,7 +306,7 @@ def test_encode_and_reconstruct_are_means_at_the_given_class_or_what_stands_in_f
 
 
 def test_an_analogy_in_the_images_own_class_is_its_reconstruction(model):
-    if not (model.label_in_story or model.learns_classifier):
+    if not (model.has_label_site or model.learns_classifier):
         pytest.skip("its decoder is told no class")
     model.eval()
     x, y = _images(model), torch.tensor([0, 1, 2, 2])
@@ -320,12 +320,12 @@ def test_an_analogy_in_the_images_own_class_is_its_reconstruction(model):
             expected = model.p_x(z, torch.full((BATCH,), k)).mean
             torch.testing.assert_close(analogies[k], expected, rtol=0, atol=1e-12)
     # A model's own way may have to take stock first.
-    if model.label_in_story or not own_way:
+    if model.has_label_site or not own_way:
         assert not torch.allclose(analogies[0], analogies[1])
 
 
 def test_a_sample_is_the_mean_image_of_a_draw_from_the_prior_of_its_class(model):
-    if isinstance(model, M1) and len(model.stock.known):
+    if isinstance(model, M1) and len(model.feature_bank.known):
         pytest.skip("its draws are repeated until its classifier says the class, see test_m1.py")
     model.eval()
     y = torch.tensor([2, 0, 1])

@@ -741,26 +741,26 @@ def test_where_nothing_is_summed_over_pyro_refuses_a_dimension_too_many():
 # Labels that admit some of the classes
 
 
-def _seen_partly(admissible, x):
+def _partial_batch(candidates, x):
     none = x[:0]
-    return Observations(none, torch.zeros(0, dtype=torch.int64), none, partly=x, admissible=admissible)
+    return Observations(none, torch.zeros(0, dtype=torch.int64), none, partial=x, candidates=candidates)
 
 
-PARTLY = Sizes(num_labelled=0, num_unlabelled=30, num_partly_labelled=10)
+PARTIAL = Sizes(num_labelled=0, num_unlabelled=30, num_partially_labelled=10)
 
 
 @pytest.mark.parametrize("prior", ["StandardNormal", "ClassConditional"])
 def test_of_a_label_that_admits_some_classes_the_bound_is_the_sum_over_them_by_hand(prior):
     model, x = _model(prior), _images(4)
-    admissible = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]]).bool()
+    candidates = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]]).bool()
     torch.manual_seed(7)
-    loss, terms = Objective(alpha=0.5)(model, _seen_partly(admissible, x), PARTLY)
+    loss, terms = Objective(alpha=0.5)(model, _partial_batch(candidates, x), PARTIAL)
 
     torch.manual_seed(7)
     noise = _noise(CLASSES, 4, LATENT)
     log_q_y = model.y_encoder(x).log_softmax(-1)
     bounds, classification = [], []
-    for image, admitted in enumerate(admissible):
+    for image, admitted in enumerate(candidates):
         log_q_a = log_q_y[image, admitted].logsumexp(0)
         bound = torch.zeros(())
         for k in admitted.nonzero().squeeze(1).tolist():
@@ -771,19 +771,19 @@ def test_of_a_label_that_admits_some_classes_the_bound_is_the_sum_over_them_by_h
         classification.append(-log_q_a)
     expected = 10 / 40 * torch.stack(bounds).mean() + 0.5 * torch.stack(classification).mean()
     torch.testing.assert_close(loss, expected, **EXACT)
-    torch.testing.assert_close(terms["partly/negative_elbo"], torch.stack(bounds).mean().detach(), **EXACT)
+    torch.testing.assert_close(terms["partial/negative_elbo"], torch.stack(bounds).mean().detach(), **EXACT)
     _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
 
 
 def test_a_label_that_admits_every_class_is_none():
     model, x = _model(), _images(5)
     torch.manual_seed(7)
-    loss, terms = Objective()(model, _seen_partly(torch.ones(5, CLASSES, dtype=torch.bool), x), Sizes(0, 0, 5))
+    loss, terms = Objective()(model, _partial_batch(torch.ones(5, CLASSES, dtype=torch.bool), x), Sizes(0, 0, 5))
     torch.manual_seed(7)
     none = torch.zeros(0, dtype=torch.int64)
     expected, _ = Objective()(model, Observations(x[:0], none, x), Sizes(0, 5))
     torch.testing.assert_close(loss, expected, **EXACT)
-    torch.testing.assert_close(terms["partly_classification"], torch.zeros(()), **EXACT)
+    torch.testing.assert_close(terms["partial_classification"], torch.zeros(()), **EXACT)
     _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
 
 
@@ -791,17 +791,17 @@ def test_a_label_that_admits_one_class_is_that_class(monkeypatch):
     # z at its mean: the two bounds draw noise of different shapes.
     monkeypatch.setattr(LogScaleNormal, "rsample", lambda normal, shape=(): normal.mean)
     model, x, y = _model("ClassConditional"), _images(5), torch.arange(5) % CLASSES
-    loss, terms = Objective()(model, _seen_partly(F.one_hot(y, CLASSES).bool(), x), Sizes(0, 0, 5))
+    loss, terms = Objective()(model, _partial_batch(F.one_hot(y, CLASSES).bool(), x), Sizes(0, 0, 5))
     expected, by_class = Objective()(model, Observations(x, y, x[:0]), Sizes(5, 0))
     torch.testing.assert_close(loss, expected, **EXACT)
-    torch.testing.assert_close(terms["partly_classification"], by_class["classification"], **EXACT)
+    torch.testing.assert_close(terms["partial_classification"], by_class["classification"], **EXACT)
     _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
 
 
-def test_partly_labelled_images_train_the_classifier_alone_where_the_generative_terms_are_off():
+def test_partially_labelled_images_train_the_classifier_alone_where_the_generative_terms_are_off():
     model, x = _model(), _images(4)
-    admissible = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]]).bool()
-    loss, terms = Objective(alpha=2.0, generative=False)(model, _seen_partly(admissible, x), PARTLY)
+    candidates = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]]).bool()
+    loss, terms = Objective(alpha=2.0, generative=False)(model, _partial_batch(candidates, x), PARTIAL)
     q = model.classify(x).probs
-    torch.testing.assert_close(loss, -2 * (q * admissible).sum(-1).log().mean(), **EXACT)
-    assert list(terms) == ["partly_classification"]
+    torch.testing.assert_close(loss, -2 * (q * candidates).sum(-1).log().mean(), **EXACT)
+    assert list(terms) == ["partial_classification"]

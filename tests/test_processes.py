@@ -63,7 +63,7 @@ def test_the_shares_of_a_batch_are_equal_and_make_the_batch(num_processes):
         batches.set_epoch(4)
         shares.append(list(batches))
     whole = Batches(indices, 6, 6, seed=3)
-    whole.partly_batch_size = batches.partly_batch_size
+    whole.partial_batch_size = batches.partial_batch_size
     whole.set_epoch(4)
     for batch, *parts in zip(whole, *shares, strict=True):
         for kind, images in enumerate(batch):
@@ -74,16 +74,16 @@ def test_the_shares_of_a_batch_are_equal_and_make_the_batch(num_processes):
 
 def test_as_many_labelled_images_as_can_be_shared_stand_beside():
     batches = Batches((torch.arange(7), torch.arange(20), torch.arange(5)), 6, num_processes=3)
-    assert (batches.labelled_batch_size, batches.partly_batch_size) == (6, 3)
+    assert (batches.labelled_batch_size, batches.partial_batch_size) == (6, 3)
 
 
 @pytest.mark.parametrize(
     ("indices", "sizes", "sentence"),
     [
-        ((7, 20, 0), (5, 2), "batch_size: expected a multiple of 2, the number of processes, got 5"),
-        ((7, 20, 0), (6, 3), "labelled_batch_size: expected a multiple of 2, the number of processes, got 3"),
-        ((1, 20, 0), (6, None), "data: expected a labelled image for each of the 2 processes, got 1"),
-        ((4, 20, 1), (6, None), "data: expected a partly labelled image for each of the 2 processes, got 1"),
+        ((7, 20, 0), (5, 2), "batch_size: expected a multiple of 2, the number of processes; got 5"),
+        ((7, 20, 0), (6, 3), "labelled_batch_size: expected a multiple of 2, the number of processes; got 3"),
+        ((1, 20, 0), (6, None), "data: expected a labelled image for each of the 2 processes; got 1"),
+        ((4, 20, 1), (6, None), "data: expected a partially labelled image for each of the 2 processes; got 1"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(indices, sizes, sentence):
@@ -106,7 +106,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     # J and its terms, of the joined batches; validation by one process, and known to both.
     for of_one, *of_two in zip(alone["rows"], *(each["rows"] for each in pair), strict=True):
         of_one.pop("seconds")
-        assert {"loss", "labelled/kl", "partly/kl", "validation_accuracy"} <= of_one.keys()
+        assert {"loss", "labelled/kl", "partial/kl", "validation_accuracy"} <= of_one.keys()
         for row in of_two:
             assert {name: row[name] for name in of_one} == pytest.approx(of_one, rel=1e-6, abs=1e-9)
     # The gradients: what gradient descent has made of the weights, which have moved.

@@ -274,7 +274,7 @@ def test_hidden_labels_never_reach_training(case, num_labels):
         observed = training.observations(batch)
         assert torch.equal(observed.y, labels[batch.labelled])
         assert (observed.y >= 0).all()
-        assert observed.partly is None
+        assert observed.partial is None
         seen |= set(batch.unlabelled.tolist())
     assert seen == set(data.unlabelled_index.tolist())
 

@@ -14,15 +14,15 @@ from ssvae.data import Digits
 from ssvae.inference import fit
 from ssvae.inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
 from ssvae.inference.applications.rejection import (
+    AnomalyScores,
     Rejection,
-    Surprise,
     Threshold,
+    anomaly_scores,
     auroc,
     fit_rejection,
     measures,
     outcome,
     reclassify,
-    surprise,
 )
 from ssvae.inference.command_line.commands import run_command
 from ssvae.models import GMVAE, M2
@@ -71,10 +71,10 @@ def _of(*z):
     return _Linear().p_x(torch.tensor(z).double(), None).mean.detach()
 
 
-def test_surprise_is_the_latent_density_and_the_distance_from_the_reconstruction():
+def test_the_anomaly_scores_are_the_latent_density_and_the_distance_from_the_reconstruction():
     x = _of([3.0, 0.0, 0.0], [0.0, 2.0, 1.0])
     x[1, 0, 5, 5], x[1, 0, 6, 6] = 0.3, 0.4
-    seen = surprise(_Linear(), x)
+    seen = anomaly_scores(_Linear(), x)
     assert seen.classes.tolist() == [0, 1]
     constant = 1.5 * math.log(2 * math.pi)
     torch.testing.assert_close(seen.latent, torch.tensor([constant, constant + 0.5 * (1 + 1)]))
@@ -89,7 +89,7 @@ RULE = Rejection(
 
 def test_an_image_is_rejected_where_it_exceeds_either_limit_of_its_class():
     classes = torch.tensor([0, 1, 0, 1, 2])
-    seen = Surprise(classes, torch.tensor([5.0, 5.0, 3.0, 3.0, 3.0]), torch.tensor([0.5, 0.5, 0.75, 1.5, 1.5]))
+    seen = AnomalyScores(classes, torch.tensor([5.0, 5.0, 3.0, 3.0, 3.0]), torch.tensor([0.5, 0.5, 0.75, 1.5, 1.5]))
     torch.testing.assert_close(RULE.score(seen), torch.tensor([0.5, -0.25, -0.5, 1.0, -0.5]))
     assert RULE.decide(seen).tolist() == [-1, 1, 0, -1, 2]
 
@@ -103,7 +103,7 @@ def test_thresholds_are_quantiles_over_the_validation_images_of_a_class():
     data = tiny.arrays(num_validation=60)
     model = tiny.m2().double()
     rule = fit_rejection(model, data, quantile=0.8)
-    seen = surprise(model, data.pixels(data.validation_images))
+    seen = anomaly_scores(model, data.pixels(data.validation_images))
     for k in set(seen.classes.tolist()):
         of_class = seen.classes == k
         expected = torch.quantile(seen.latent[of_class], 0.8)
@@ -178,11 +178,11 @@ def test_who_knows_the_thresholds_finds_the_image_that_is_wrong_and_accepted_whe
     # z = (3, 0, 0) becomes another class where 5 ε of it goes to another axis, so from ε = 0.3 on. Then
     # -log p(z | 1) = 1.5 log 2π + (3 - 5 ε)² = 3.8 at ε = 0.4, where the limit is 6.
     model, x, y = _Linear().double(), _of([3.0, 0.0, 0.0]), torch.tensor([0])
-    assert RULE.decide(surprise(model, adaptive(model, RULE, x, y, 0.29))).item() in (-1, 0)
+    assert RULE.decide(anomaly_scores(model, adaptive(model, RULE, x, y, 0.29))).item() in (-1, 0)
     for epsilon in (0.4, 0.5):
         # Without a look at the thresholds the other pixels stay where the start put them.
-        assert RULE.decide(surprise(model, pgd(model, x, y, epsilon))).tolist() == [-1]
-        assert RULE.decide(surprise(model, adaptive(model, RULE, x, y, epsilon))).item() in (1, 2)
+        assert RULE.decide(anomaly_scores(model, pgd(model, x, y, epsilon))).tolist() == [-1]
+        assert RULE.decide(anomaly_scores(model, adaptive(model, RULE, x, y, epsilon))).item() in (1, 2)
     never = Rejection(Threshold(torch.full((3,), 2.7), torch.full((3,), 1.0)), RULE.reconstruction)  # < 1.5 log 2π
     torch.testing.assert_close(adaptive(model, never, x, y, 0.5), pgd(model, x, y, 0.5))
 
@@ -197,7 +197,7 @@ def test_what_gets_through_without_a_look_at_the_thresholds_gets_through_with_it
     rule = fit_rejection(model, data, quantile=0.6)
     wrong = {}
     for name, attack in attacks(model, rule, x, y, num_steps=10, seed=3).items():
-        decisions = rule.decide(surprise(model, attack(epsilon)))
+        decisions = rule.decide(anomaly_scores(model, attack(epsilon)))
         wrong[name] = (decisions != y) & (decisions != -1)
     assert not (wrong["PGD"] & ~wrong["adaptive"]).any()
     assert wrong["adaptive"].sum() > wrong["PGD"].sum()
@@ -247,9 +247,9 @@ def test_through_the_decoder_an_image_finds_its_nearest_component():
 
 
 def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order():
-    ordinary, strange = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0])
+    ordinary, anomalous = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0])
     # 2 is above 1, level with 2 and below 3; 4 is above all.
-    assert auroc(ordinary, strange) == pytest.approx((1 + 0.5 + 3) / 6)
+    assert auroc(ordinary, anomalous) == pytest.approx((1 + 0.5 + 3) / 6)
 
 
 def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path, capsys):

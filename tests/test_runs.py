@@ -287,7 +287,7 @@ def test_a_run_on_arrays_goes_on_with_the_same_arrays(tmp_path, monkeypatch):
         {"num_test": 11},
         {"binarise": True},
         {"class_names": ["a", "b", "c"]},
-        {"admissible": torch.eye(3, dtype=torch.bool)[torch.arange(40) % 3]},
+        {"candidates": torch.eye(3, dtype=torch.bool)[torch.arange(40) % 3]},
         {"tree": {"low": ["0", "1"], "high": ["2"]}},
     ],
 )
@@ -363,8 +363,8 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ("a: [1", "expected a YAML file, got .*, which cannot be read as that"),
-        (b"\xff\xfe\x00", "expected a YAML file, got .*, which cannot be read as that"),
+        ("a: [1", "expected a YAML file; got .*, which cannot be read as that"),
+        (b"\xff\xfe\x00", "expected a YAML file; got .*, which cannot be read as that"),
         ("", "expected the configuration of a run"),
         ("- 1", "expected the configuration of a run"),
         ("data: 3", "expected the configuration of a run"),
@@ -471,12 +471,12 @@ def test_a_run_with_main_classes_reports_both_levels_and_goes_on_when_resumed(tm
     correct = (odd > 0.5) == (data.test_labels % 2 == 1)
     assert numbers["main_classes"]["accuracy"] == pytest.approx(correct.double().mean().item())
     assert set(numbers["main_class_baselines"]) == {"supervised", "consistency alone"}
-    assert {"partly/negative_elbo", "partly_classification"} <= run.history[-1].keys()
+    assert {"partial/negative_elbo", "partial_classification"} <= run.history[-1].keys()
     report = (target / "report.md").read_text()
     assert "| main classes, baseline: supervised |" in report
-    assert "20 labelled, 100 partly labelled" in report
+    assert "20 labelled, 100 partially labelled" in report
     again = load(str(target))
-    assert torch.equal(again.data.train_admissible, data.train_admissible)
+    assert torch.equal(again.data.train_candidates, data.train_candidates)
     tiny.assert_same_tensors(again.model.state_dict(), run.model.state_dict())
 
 
@@ -486,7 +486,7 @@ class _WithoutSum(M2):
 
 def test_a_model_that_does_not_sum_over_classes_is_refused_where_labels_admit_several(tmp_path):
     model = _WithoutSum((1, 8, 8), 10, networks=MLP((6,)))
-    sentence = "model: expected one that sums over the classes that a label admits, as 100 images are partly labelled"
+    sentence = "model: expected one that sums over the candidate classes, as 100 images are partially labelled"
     with pytest.raises(ValueError, match=sentence):
         fit(model, digits(tree=ODD_OR_EVEN, num_coarse_labels=100), folder=str(tmp_path / "run"), **options())
     assert not (tmp_path / "run").exists()

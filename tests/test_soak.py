@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.children import Growth
 from benchmarks.watch import Watch
 from benchmarks.whole_files import find_differences, find_torn, leftovers
-from ssvae.inference.storage.checkpoints import STORY, AtomicCheckpointIO
+from ssvae.inference.storage.checkpoints import METADATA, AtomicCheckpointIO
 
 ROWS = "epoch,seconds,loss\n1,0.5,20.25\n2,1.0,19.125\n"
 
@@ -20,7 +20,7 @@ def write_run(folder, seconds="0.5", weight=1.0):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "figures").mkdir()
     story = {"model": {"class_path": "a.B", "init_args": {}}, "history": [{"step": 7.0}]}
-    checkpoint = {"state_dict": {"weight": torch.full((100,), weight)}, STORY: story}
+    checkpoint = {"state_dict": {"weight": torch.full((100,), weight)}, METADATA: story}
     AtomicCheckpointIO().save_checkpoint(checkpoint, folder / "checkpoints" / "last.ckpt")
     picture = io.BytesIO()
     Image.effect_noise((50, 50), 9).save(picture, "PNG")

@@ -44,7 +44,7 @@ def _negative_log_likelihood(model, z, x):
     return -ContinuousBernoulli()(_dense(model.decoder, z).unflatten(-1, IMAGE)).log_prob(x).mean()
 
 
-def _winners(model, z):
+def _best_matching_units(model, z):
     return torch.tensor([min(range(len(model.prior.embeddings)), key=lambda k: _square(model, k, of)) for of in z])
 
 
@@ -61,18 +61,18 @@ def _neighbours(k, rows, columns):
 def _losses(model, x):
     """The four losses of the docstring, written as loops."""
     z_e = _dense(model.encoder, x.flatten(1))
-    winners = _winners(model, z_e)
+    best_matching_units = _best_matching_units(model, z_e)
     embeddings = model.prior.embeddings
     of_map = [
         torch.stack(
             [(embeddings[j] - z.detach()).square().sum() for j in _neighbours(int(k), model.rows, model.columns)]
         ).mean()
-        for k, z in zip(winners, z_e, strict=True)
+        for k, z in zip(best_matching_units, z_e, strict=True)
     ]
     return {
-        "reconstruction": _negative_log_likelihood(model, embeddings[winners], x),
+        "reconstruction": _negative_log_likelihood(model, embeddings[best_matching_units], x),
         "second_path": _negative_log_likelihood(model, z_e, x),
-        "commitment": model.commitment * (z_e - embeddings[winners]).square().sum(-1).mean(),
+        "commitment": model.commitment * (z_e - embeddings[best_matching_units]).square().sum(-1).mean(),
         "map": model.neighbourhood * torch.stack(of_map).mean(),
     }
 
@@ -185,7 +185,7 @@ def test_images_are_decoded_from_the_node_nearest_to_their_code():
     model, x = _som(), _images()
     z = model.encode(x)
     expected = ContinuousBernoulli()(
-        _dense(model.decoder, model.prior.embeddings[_winners(model, z)]).unflatten(-1, IMAGE)
+        _dense(model.decoder, model.prior.embeddings[_best_matching_units(model, z)]).unflatten(-1, IMAGE)
     )
     torch.testing.assert_close(model.reconstruct(x), expected.mean, **EXACT)
     torch.testing.assert_close(z, _dense(model.encoder, x.flatten(1)), **EXACT)
@@ -207,7 +207,7 @@ def test_before_it_has_seen_labels_it_knows_no_class():
 
 def test_nodes_take_the_classes_of_the_images_that_they_win():
     codebook = Codebook(LATENT, 1, 2, CLASSES)
-    codebook.take_stock(torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 0, 1]))
+    codebook.refit(torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 0, 1]))
     expected = torch.tensor([[4 / 3, 1 / 3, 7 / 3], [1 / 3, 4 / 3, 1 / 3]]) / torch.tensor([[4.0], [2.0]])
     torch.testing.assert_close(codebook.node_classes, expected, **EXACT)
 
@@ -215,32 +215,32 @@ def test_nodes_take_the_classes_of_the_images_that_they_win():
 def test_nodes_without_images_take_those_of_the_nearest_nodes_that_have_some():
     codebook = Codebook(LATENT, 2, 4, CLASSES)
     # 0 . . 1
-    # . . . .    winners 0 (class 0, twice) and 3 (class 1)
-    codebook.take_stock(torch.tensor([0, 0, 3]), torch.tensor([0, 0, 1]))
+    # . . . .    best_matching_units 0 (class 0, twice) and 3 (class 1)
+    codebook.refit(torch.tensor([0, 0, 3]), torch.tensor([0, 0, 1]))
     left, right = torch.tensor([7 / 3, 1 / 3, 1 / 3]) / 3, torch.tensor([1 / 3, 4 / 3, 1 / 3]) / 2
     expected = torch.stack([left, left, right, right, left, left, right, right])
     torch.testing.assert_close(codebook.node_classes, expected, **EXACT)
     # As far from one as from the other: both.
     codebook = Codebook(LATENT, 1, 3, CLASSES)
-    codebook.take_stock(torch.tensor([0, 0, 2]), torch.tensor([0, 0, 1]))
+    codebook.refit(torch.tensor([0, 0, 2]), torch.tensor([0, 0, 1]))
     torch.testing.assert_close(codebook.node_classes[1], torch.tensor([7 / 3, 4 / 3, 1 / 3]) / 4, **EXACT)
 
 
 def test_without_labels_no_node_has_a_class():
     codebook = Codebook(LATENT, 2, 2, CLASSES)
-    codebook.take_stock(NO_LABELS, NO_LABELS)
+    codebook.refit(NO_LABELS, NO_LABELS)
     torch.testing.assert_close(codebook.node_classes, torch.full((4, CLASSES), 1 / 3), **EXACT)
 
 
 def test_taking_stock_twice_is_taking_stock_once():
     model, x, y = _som(), _images(), torch.arange(BATCH) % CLASSES
     with torch.no_grad():
-        model.take_stock(x, y, x)
+        model.refit(x, y, x)
         once = model.prior.node_classes.clone()
-        model.take_stock(x, y, x)
+        model.refit(x, y, x)
     assert torch.equal(model.prior.node_classes, once)
-    winners = _winners(model, model.encode(x))
-    torch.testing.assert_close(model.classify(x).probs, once[winners], **EXACT)
+    best_matching_units = _best_matching_units(model, model.encode(x))
+    torch.testing.assert_close(model.classify(x).probs, once[best_matching_units], **EXACT)
 
 
 def _with_classes(*of_nodes):

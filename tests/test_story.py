@@ -12,7 +12,7 @@ from torch import nn
 
 from ssvae.models import M2
 from ssvae.models.likelihoods import DiscretizedLogistic, Gaussian
-from ssvae.models.networks import MLP, Convolutional, Networks
+from ssvae.models.networks import MLP, Architecture, Convolutional
 from ssvae.models.priors import (
     ClassConditional,
     ClassPrior,
@@ -191,7 +191,7 @@ def test_a_model_that_tells_no_story_has_that_of_the_interface():
     ]
 
 
-class _Linear(Networks):
+class _Linear(Architecture):
     """A recipe of one's own, without options."""
 
     def encoder(self, image_shape, num_outputs, num_classes=0, num_beside=0):

@@ -72,8 +72,8 @@ def by_hand(model, data, recipe):
     sizes = Sizes(data.num_labelled, data.num_unlabelled)
     batches = Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed)
     steps = len(batches) * recipe.max_epochs
-    alignment, pupil = Alignment(model), copy.deepcopy(model)
-    adam = torch.optim.Adam(pupil.parameters(), lr=recipe.learning_rate, fused=True)
+    alignment, student = Alignment(model), copy.deepcopy(model)
+    adam = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.learning_rate, total_steps=steps)
     step, rows = 0, []
     for epoch in range(recipe.max_epochs):
@@ -87,7 +87,7 @@ def by_hand(model, data, recipe):
             transformed = data.observe(recipe.augmentation(unlabelled))
             labelled, y = data.observe(labelled), data.train_labels[batch.labelled]
             seen = Observations(labelled, y, data.observe(unlabelled), transformed, cut=cut)
-            loss, terms = recipe.objective(pupil, seen, sizes, step / steps, alignment, model)
+            loss, terms = recipe.objective(student, seen, sizes, step / steps, alignment, model)
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -95,7 +95,7 @@ def by_hand(model, data, recipe):
             step += 1
             for name, mean in model.state_dict().items():
                 weight = 1 - min(0.5, step / (step + 9)) if mean.is_floating_point() else 1
-                mean.lerp_(pupil.state_dict()[name], weight) if weight < 1 else mean.copy_(pupil.state_dict()[name])
+                mean.lerp_(student.state_dict()[name], weight) if weight < 1 else mean.copy_(student.state_dict()[name])
             for name, value in {"loss": loss.detach(), **terms}.items():
                 totals[name] = totals.get(name, 0) + value.item() / len(batches)
         rows.append(totals)
@@ -483,9 +483,9 @@ def test_numbers_of_numpys_become_pythons_own_which_a_configuration_can_hold():
 @pytest.mark.parametrize(
     ("data", "options", "sentence"),
     [
-        ({}, {"batch_size": 35}, "batch_size: expected at most 34, the number of unlabelled images, got 35"),
+        ({}, {"batch_size": 35}, "batch_size: expected at most 34, the number of unlabelled images; got 35"),
         ({}, {"labelled_batch_size": 7}, "labelled_batch_size: expected at most 6"),
-        ({}, {"seed": -1}, "seed: expected 0 or more, got -1"),
+        ({}, {"seed": -1}, "seed: expected 0 or more; got -1"),
         ({"num_validation": 0}, {"early_stopping": 3}, "early_stopping: expected validation images"),
         ({"num_labels": 0}, {"objective": Objective(generative=False)}, "data: expected labelled images"),
         ({}, {"trainer": TrainerOptions(accelerator="gpuu")}, "trainer: .*gpuu"),

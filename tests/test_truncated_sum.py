@@ -36,13 +36,13 @@ def drawn(monkeypatch):
     return asked
 
 
-def _j(model, x, k=None, admissible=None, **options):
-    """J / N of images that are unlabelled or partly labelled, its gradient and its terms."""
+def _j(model, x, k=None, candidates=None, **options):
+    """J / N of images that are unlabelled or partially labelled, its gradient and its terms."""
     none, y = x[:0], torch.zeros(0, dtype=torch.int64)
-    if admissible is None:
+    if candidates is None:
         seen, sizes = Observations(none, y, x), Sizes(0, len(x))
     else:
-        seen, sizes = Observations(none, y, none, None, x, admissible), Sizes(0, 0, len(x))
+        seen, sizes = Observations(none, y, none, None, x, candidates), Sizes(0, 0, len(x))
     model.zero_grad()
     loss, terms = Objective(alpha=0, summed_classes=k, **options)(model, seen, sizes)
     loss.backward()
@@ -66,7 +66,7 @@ def _expected(model, x, drawn, k, **options):
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize(
-    "options", [{}, {"admissible": torch.tensor([[True, False, True, True, True]])}], ids=["U", "A"]
+    "options", [{}, {"candidates": torch.tensor([[True, False, True, True, True]])}], ids=["U", "A"]
 )
 def test_value_gradient_and_terms_are_unbiased(model, drawn, k, options):
     x = torch.rand(1, *IMAGE)
@@ -96,9 +96,9 @@ def test_free_bits_leave_value_and_gradient_unbiased(model, drawn, k, per_dimens
 
 def test_where_the_classes_that_are_summed_over_are_all_that_are_possible_the_sum_is_exact(model):
     x = torch.rand(3, *IMAGE)
-    admissible = torch.tensor([[True, False, False, True, False]]).expand(3, -1)
-    exact_value, exact_gradient, _ = _j(model, x, admissible=admissible)
-    value, gradient, _ = _j(model, x, k=2, admissible=admissible)
+    candidates = torch.tensor([[True, False, False, True, False]]).expand(3, -1)
+    exact_value, exact_gradient, _ = _j(model, x, candidates=candidates)
+    value, gradient, _ = _j(model, x, k=2, candidates=candidates)
     torch.testing.assert_close(value, exact_value, rtol=0, atol=1e-9)
     torch.testing.assert_close(gradient, exact_gradient, rtol=0, atol=1e-9)
 

@@ -180,7 +180,7 @@ def test_the_start_depends_on_the_recipes_seed_alone():
     assert not torch.equal(starts[0], starts[2])
 
 
-def test_a_teacher_and_its_pupil_start_alike():
+def test_a_teacher_and_its_student_start_alike():
     model = tiny.m2(prior=VampPrior(3, num_components=4))
     training = Training(model, tiny.arrays(), tiny.everything(), None, print_lines=False)
     training.start()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssvae.inference.applications.rejection import REJECTED, Rejection, measures, surprise
+from ssvae.inference.applications.rejection import REJECTED, Rejection, anomaly_scores, measures
 from ssvae.inference.predict import device_of, evaluating, seeded
 from ssvae.models import SemiSupervisedModel
 
@@ -186,7 +186,7 @@ def _search(
 
 def _left(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, y: Tensor) -> Tensor:
     """Return the indices of the images that are not wrong and accepted."""
-    decisions = rejection.decide(surprise(model, x)).to(y.device)
+    decisions = rejection.decide(anomaly_scores(model, x)).to(y.device)
     return ((decisions == y) | (decisions == REJECTED)).nonzero().squeeze(-1)
 
 

@@ -1,4 +1,4 @@
-"""Generated images, judged by a classifier that has seen all labels and none of them."""
+"""Quality of generated images, by a reference classifier that was trained on all labels."""
 
 import ssvae.inference.environment  # noqa: F401  # isort: skip  (before torchmetrics)
 
@@ -14,22 +14,22 @@ from ssvae.inference.predict import device_of, evaluating, seeded
 from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.inference.training.training import train
 from ssvae.models import M2, SemiSupervisedModel
-from ssvae.models.networks import MLP, SMALLEST_IMAGE, Convolutional, Networks
+from ssvae.models.networks import MLP, SMALLEST_IMAGE, Architecture, Convolutional
 
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class GenerationScores:
-    """How good images are, in the eyes of a judge.
+    """Quality of images of known classes, by a reference classifier.
 
     Attributes:
-        agreement: Share of the images that the judge puts into the class they are to be of.
-        diversity: Mean distance of two images of one class, in the judge's features, divided by the same of the
-            test images: 1 is as diverse as they are.
+        agreement: Share of the images that the reference classifier puts into the class they were drawn for.
+        diversity: Mean distance of two images of one class, in the reference classifier's features,
+            divided by the same of the test images: 1 is as diverse as they are.
         frechet_distance: Fréchet distance of the features, ‖μ - μ'‖² + tr(Σ + Σ' - 2 (Σ Σ')^½), to those of the test
-            images (Heusel et al. 2017, arXiv 1706.08500), with the judge in place of the Inception network: a number
-            to compare with others of the same judge.
+            images (Heusel et al. 2017, arXiv 1706.08500), with the reference classifier in place of
+            the Inception network. Compare it only with values by the same classifier.
     """
 
     agreement: float
@@ -37,7 +37,7 @@ class GenerationScores:
     frechet_distance: float
 
 
-class Judge(nn.Module):
+class ReferenceClassifier(nn.Module):
     """A classifier, with the units below its last layer as its features.
 
     Args:
@@ -69,7 +69,9 @@ class Judge(nn.Module):
         return torch.cat(logits).cpu(), torch.cat(seen).cpu()
 
 
-def train_judge(data: ImageData, *, max_steps: int = 2000, seed: int = 0) -> tuple[Judge, float]:
+def train_reference_classifier(
+    data: ImageData, *, max_steps: int = 2000, seed: int = 0
+) -> tuple[ReferenceClassifier, float]:
     """Train a convolutional classifier on all labels there are.
 
     Args:
@@ -78,20 +80,20 @@ def train_judge(data: ImageData, *, max_steps: int = 2000, seed: int = 0) -> tup
         seed: Of its weights and batches.
 
     Returns:
-        The judge, and its accuracy on the test images.
+        The reference classifier, and its accuracy on the test images.
 
     Raises:
         ValueError: If the training images are not all labelled, or there are no test images.
     """
     if data.num_labelled < len(data.train_images):
         raise ValueError(
-            f"data: expected the class of every training image (num_labels=None), for the judge to learn from; got "
-            f"{data.num_labelled} of {len(data.train_images)}."
+            f"data: expected the class of every training image (num_labels=None), to train the reference "
+            f"classifier; got {data.num_labelled} of {len(data.train_images)}."
         )
     if not len(data.test_images):
         raise ValueError("data: expected test images to compare with; got none.")
     small = min(data.image_shape[1:]) < SMALLEST_IMAGE
-    networks: Networks = MLP((256, 128), nn.ReLU) if small else Convolutional((32, 64), 128)
+    networks: Architecture = MLP((256, 128), nn.ReLU) if small else Convolutional((32, 64), 128)
     with seeded(seed):
         model = M2(data.image_shape, data.num_classes, networks=networks)
     recipe = Recipe(
@@ -102,20 +104,25 @@ def train_judge(data: ImageData, *, max_steps: int = 2000, seed: int = 0) -> tup
         trainer=TrainerOptions(progress_bar=False),
     )
     train(model, data, recipe, folder=None, interactive=False)
-    judge = Judge(model)
-    correct = judge.classes(data.pixels(data.test_images)) == data.test_labels
-    return judge, correct.double().mean().item()
+    reference = ReferenceClassifier(model)
+    correct = reference.classes(data.pixels(data.test_images)) == data.test_labels
+    return reference, correct.double().mean().item()
 
 
 def score_generation(
-    model: SemiSupervisedModel, data: ImageData, judge: Judge, *, num_samples: int = 100, seed: int = 0
+    model: SemiSupervisedModel,
+    data: ImageData,
+    reference: ReferenceClassifier,
+    *,
+    num_samples: int = 100,
+    seed: int = 0,
 ) -> dict[str, GenerationScores]:
-    """Let a judge look at class samples, and at training images beside them, the best that could be hoped for.
+    """Score class samples by a reference classifier, and training images beside them, which are an upper limit.
 
     Args:
         model: The model.
         data: The images, with the classes of the training images (`num_labels=None`).
-        judge: The judge.
+        reference: The reference classifier.
         num_samples: How many samples of each class, and how many training images.
         seed: Of the samples.
 
@@ -137,17 +144,17 @@ def score_generation(
         "samples": (samples.flatten(end_dim=1), y.repeat(num_samples)),
         "training images": (data.pixels(data.train_images[index]), data.train_labels[index]),
     }
-    real = judge(data.pixels(data.test_images))
+    real = reference(data.pixels(data.test_images))
     spread = _spread(real, data.test_labels, data.num_classes)
-    distance = FrechetInceptionDistance(feature=_Features(judge.num_features), reset_real_features=False)
+    distance = FrechetInceptionDistance(feature=_Features(reference.num_features), reset_real_features=False)
     distance.set_dtype(torch.float64)
     distance.update(real, real=True)
     scores = {}
     for name, (x, classes) in images.items():
-        features = judge(x)
+        features = reference(x)
         distance.update(features, real=False)
         scores[name] = GenerationScores(
-            agreement=(judge.classes(x) == classes).double().mean().item(),
+            agreement=(reference.classes(x) == classes).double().mean().item(),
             diversity=_spread(features, classes, data.num_classes) / spread,
             frechet_distance=distance.compute().item(),
         )

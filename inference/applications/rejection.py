@@ -30,7 +30,7 @@ _DRAWS = 64
 
 
 @dataclass(frozen=True)
-class Surprise:
+class AnomalyScores:
     """How little a model has to say for images; float64.
 
     Attributes:
@@ -78,13 +78,13 @@ class Rejection:
     latent: Threshold
     reconstruction: Threshold
 
-    def score(self, seen: Surprise) -> Tensor:
+    def score(self, seen: AnomalyScores) -> Tensor:
         """Return the larger excess of the two, (N,): positive where an image is rejected."""
         return torch.maximum(
             self.latent.excess(seen.latent, seen.classes), self.reconstruction.excess(seen.reconstruction, seen.classes)
         )
 
-    def decide(self, seen: Surprise) -> Tensor:
+    def decide(self, seen: AnomalyScores) -> Tensor:
         """Return classes, (N,), -1 where the image is rejected."""
         return seen.classes.masked_fill(self.score(seen) > 0, REJECTED)
 
@@ -98,14 +98,14 @@ class Outcome:
     rejection: float
 
 
-def surprise(model: SemiSupervisedModel, x: Tensor) -> Surprise:
+def anomaly_scores(model: SemiSupervisedModel, x: Tensor) -> AnomalyScores:
     """Return how little a model has to say for images (N, channels, height, width) in [0, 1]."""
     parts = []
     with evaluating(model):
         for chunk in x.to(device_of(model)).split(_AT_ONCE):
             y = model.classify(chunk).logits.argmax(-1)
             parts.append([y.cpu(), *(measure.cpu() for measure in measures(model, chunk, y))])
-    return Surprise(*(torch.cat(each) for each in zip(*parts, strict=True)))
+    return AnomalyScores(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
 def measures(model: SemiSupervisedModel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +136,7 @@ def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: floa
         raise ValueError(f"quantile: expected a number between 0 and 1; got {quantile}.")
     if not len(data.validation_images):
         raise ValueError("data: expected validation images, by which the thresholds are set; got none.")
-    seen = surprise(model, data.pixels(data.validation_images))
+    seen = anomaly_scores(model, data.pixels(data.validation_images))
 
     def threshold(values: Tensor) -> Threshold:
         of_classes = [values[seen.classes == k] for k in range(model.num_classes)]
@@ -243,7 +243,7 @@ def measure(
         attacked: The same, attacked.
         labels: Their classes, (N,).
     """
-    seen = surprise(model, attacked)
+    seen = anomaly_scores(model, attacked)
     decisions = rejection.decide(seen)
     again = decisions.clone()
     rejected = decisions == REJECTED
@@ -252,14 +252,14 @@ def measure(
         outcome(decisions, labels),
         outcome(again, labels),
         (seen.classes == labels).double().mean().item(),
-        auroc(rejection.score(surprise(model, clean)), rejection.score(seen)),
+        auroc(rejection.score(anomaly_scores(model, clean)), rejection.score(seen)),
     )
 
 
-def auroc(ordinary: Tensor, strange: Tensor) -> float:
-    """Return the probability that a strange image has a higher score than an ordinary one; ties count half."""
+def auroc(ordinary: Tensor, anomalous: Tensor) -> float:
+    """Return the probability that an anomalous image has a higher score than an ordinary one; ties count half."""
     # Imported here since scikit-learn takes a second to import.
     from sklearn.metrics import roc_auc_score
 
-    is_strange = torch.cat([torch.zeros(len(ordinary)), torch.ones(len(strange))])
-    return float(roc_auc_score(is_strange.numpy(), torch.cat([ordinary, strange]).numpy()))
+    is_anomalous = torch.cat([torch.zeros(len(ordinary)), torch.ones(len(anomalous))])
+    return float(roc_auc_score(is_anomalous.numpy(), torch.cat([ordinary, anomalous]).numpy()))

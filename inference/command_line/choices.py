@@ -50,7 +50,7 @@ def _is_of(kind: type, thing: object) -> bool:
 
 
 _DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
-_NETWORKS = offered(networks, networks.Networks)
+_NETWORKS = offered(networks, networks.Architecture)
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": _DATA,
     "other": _DATA,

@@ -68,7 +68,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "classify": classify,
         "explore": explore,
         "features": features,
-        "judge": judge,
+        "score": score,
         "augment": augment,
         "attack": attack,
         "study": study,
@@ -337,24 +337,28 @@ def features(arguments: list[str]) -> None:
         print(f"\nThe classifiers learned from the {run.data.num_labelled} labelled training images.")
 
 
-def judge(arguments: list[str]) -> None:
-    """`ssvae judge`: class samples in the eyes of a classifier that has seen all labels."""
-    from ssvae.inference.applications.generation import score_generation, train_judge
+def score(arguments: list[str]) -> None:
+    """`ssvae score`: class samples, scored by a classifier that was trained on all labels."""
+    from ssvae.inference.applications.generation import score_generation, train_reference_classifier
 
-    parser = run_parser("judge", "Class samples, judged by a classifier that was trained on all labels.")
+    parser = run_parser("score", "Class samples, scored by a classifier that was trained on all labels.")
     parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
-    parser.add_argument("--max_steps", type=int, default=2000, help="of the judge's training, on 100 images each")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples and the judge")
+    parser.add_argument(
+        "--max_steps", type=int, default=2000, help="optimiser steps of the reference classifier, on 100 images each"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the samples and of the reference classifier"
+    )
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
     data = runs.with_all_labels(run.data)
-    judge, accuracy = train_judge(data, max_steps=options.max_steps, seed=options.seed)
-    found = score_generation(run.model, data, judge, num_samples=options.num_samples, seed=options.seed)
+    reference, accuracy = train_reference_classifier(data, max_steps=options.max_steps, seed=options.seed)
+    found = score_generation(run.model, data, reference, num_samples=options.num_samples, seed=options.seed)
     print("| images | agreement | diversity | Fréchet distance |\n|---|---|---|---|")
     for name, scores in found.items():
         print(f"| {name} | {scores.agreement:.2%} | {scores.diversity:.3f} | {scores.frechet_distance:.3f} |")
-    print(f"\nThe judge puts {accuracy:.2%} of the test images into their class.")
+    print(f"\nThe reference classifier puts {accuracy:.2%} of the test images into their class.")
 
 
 def augment(arguments: list[str]) -> None:
@@ -424,11 +428,11 @@ def attack(arguments: list[str]) -> None:
         save_picture(figures.figure_of(axes), run.folder / "figures" / f"attack_{name.lower()}.png")
     if options.other is not None:
         other = build(options.other.as_dict())
-        strange = data.pixels(like(other.test_images[: options.num_images], model.image_shape))
-        seen = rejection.surprise(model, strange)
-        score = rejection.auroc(rule.score(rejection.surprise(model, x)), rule.score(seen))
+        anomalous = data.pixels(like(other.test_images[: options.num_images], model.image_shape))
+        seen = rejection.anomaly_scores(model, anomalous)
+        score = rejection.auroc(rule.score(rejection.anomaly_scores(model, x)), rule.score(seen))
         rejected = (rule.score(seen) > 0).double().mean().item()
-        print(f"\n{other.name}: {rejected:.1%} of {len(strange)} test images rejected, AUROC {score:.3f}")
+        print(f"\n{other.name}: {rejected:.1%} of {len(anomalous)} test images rejected, AUROC {score:.3f}")
     print(f"\nCurves: {run.folder / 'figures'}")
 
 

@@ -40,7 +40,7 @@ def fit_help(
     shown = argparse.ArgumentParser("ssvae fit", "ssvae fit [OPTION VALUE] …", description, add_help=False)
     run = shown.add_argument_group("the run")
     for action in of_run:
-        default = "" if action.default in (None, argparse.SUPPRESS) else f" (default: {_told(action.default)})"
+        default = "" if action.default in (None, argparse.SUPPRESS) else f" (default: {_format_value(action.default)})"
         name = "NAME" if action.dest in choices else action.metavar or action.dest.upper()
         run.add_argument(*action.option_strings, metavar=name, help=_escaped(f"{action.help}{default}"))
     groups: dict[str, Any] = {}
@@ -96,13 +96,13 @@ def _default(option: Option, values: Mapping[str, Any]) -> str:
     if option.path not in values and default is option.parameter.empty:
         return "needed"
     value = values.get(option.path, default)
-    return f"default: {str(value).rpartition('.')[2] if option.part and value else _told(value)}"
+    return f"default: {str(value).rpartition('.')[2] if option.part and value else _format_value(value)}"
 
 
-def _told(value: object) -> str:
+def _format_value(value: object) -> str:
     """Return a value as it would be typed."""
     if isinstance(value, tuple | list):
-        return f"[{','.join(map(_told, value))}]"
+        return f"[{','.join(map(_format_value, value))}]"
     if isinstance(value, type):
         name = value.__name__
         return f"torch.nn.{name}" if getattr(nn, name, None) is value else name

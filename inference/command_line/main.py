@@ -14,7 +14,7 @@ Semi-supervised variational autoencoders in Pyro.
   generate  pictures of a run: class samples, analogies, reconstructions, latent map
   classify  one line (CSV) per image: file, class, probability of each class
   features  what the latent means tell a linear probe, nearest neighbours and k-means
-  judge     class samples in the eyes of a classifier that has seen all labels
+  score     class samples, scored by a classifier that was trained on all labels
   augment   a classifier on the run's labels, with generated training images and without
   attack    adversarial images: what is rejected, and what the decoder makes of it
   study     models × data × numbers of labels × seeds: run folders, and one table of them
@@ -31,7 +31,7 @@ Semi-supervised variational autoencoders in Pyro.
   ssvae explore runs/NAME runs/OTHER
 """
 
-COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "judge", "augment", "attack", "study", "explore")
+COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "score", "augment", "attack", "study", "explore")
 _OTHER_NAMES = {
     "train": "fit",
     "run": "fit",

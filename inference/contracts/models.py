@@ -25,7 +25,7 @@ from ssvae.inference.evaluation.evaluation import importance_sampling
 from ssvae.inference.objective.objective import Objective, Observations, Sizes
 from ssvae.inference.predict import seeded
 from ssvae.models import SemiSupervisedModel
-from ssvae.models.stages import Staged, TakesStock
+from ssvae.models.stages import Refits, Staged
 
 _PLATE = "images"
 
@@ -59,7 +59,7 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
     for attribute in ("image_shape", "num_classes", "prior", "likelihood"):
         if not hasattr(model, attribute):
             raise ContractError(f"{name}: expected the attribute {attribute!r}; got a model without it.")
-    for method, kind in {"advance": Staged, "take_stock": TakesStock}.items():
+    for method, kind in {"advance": Staged, "refit": Refits}.items():
         if hasattr(model, method) and not isinstance(model, kind):
             raise ContractError(
                 f"{name}: expected a model with {method!r} to inherit from ssvae.models.stages.{kind.__name__}, "
@@ -96,7 +96,7 @@ def _check_arguments(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 def _given(model: SemiSupervisedModel, batch: _Batch) -> tuple[Trace, Trace]:
     """Run the guide, and the model on its latent variables, with y given where the story has a use for it."""
-    arguments = (batch.x, batch.y) if model.label_in_story else (batch.x,)
+    arguments = (batch.x, batch.y) if model.has_label_site else (batch.x,)
     guide = _run(model.guide, *arguments)
     return guide, _run(poutine.replay(model.model, trace=guide), *arguments)
 
@@ -146,7 +146,7 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
                 f'every site of the {program} in pyro.plate("{_PLATE}", len(x))',
                 f"{name!r} in {_names(set(plates)) if plates else 'no plate'}",
             )
-    observations = {"x": batch.x, "y": batch.y} if model.label_in_story else {"x": batch.x}
+    observations = {"x": batch.x, "y": batch.y} if model.has_label_site else {"x": batch.x}
     expect(
         observations.keys() <= _sites(given).keys() and "x" in _sites(story),
         f"sites of the names {' and '.join(map(repr, observations))} in the model",
@@ -161,7 +161,7 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
 def _check_given(model: SemiSupervisedModel, batch: _Batch) -> None:
     guide, story = _given(model, batch)
     expect("y" not in _sites(guide), "no site 'y' in the guide where y is given", "one")
-    _check_each_image(guide, story, " with y given" if model.label_in_story else "")
+    _check_each_image(guide, story, " with y given" if model.has_label_site else "")
 
 
 def _check_without(model: SemiSupervisedModel, batch: _Batch) -> None:
@@ -270,7 +270,7 @@ def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
     expect(len(latent) == 1, "q_z(x, y) with event_shape (latent,)", latent)
     _expect_shapes("q_z(x, y)", model.q_z(x, y), (images,), latent)
     style = tuple(model._draw(y).shape[1:])  # more than z where there are other latent variables
-    if model.label_in_story:
+    if model.has_label_site:
         call = "q_z(x, y) with y of shape (classes, 1)"
         _expect_shapes(call, model.q_z(x, every_class), (classes, images), latent)
     for leading in ((), (classes,), (5, classes)):
@@ -303,7 +303,7 @@ def _expect_shapes(call: str, distribution: Any, batch_shape: tuple[int, ...], e
 
 def _check_evaluation(model: SemiSupervisedModel, batch: _Batch) -> None:
     log_joint = importance_sampling(model, batch.x, num_samples=3).log_joint
-    expected = (len(batch.x), model.num_classes if model.label_in_story else 1)
+    expected = (len(batch.x), model.num_classes if model.has_label_site else 1)
     expect(log_joint.shape == expected, f"log p(x, y) of shape {expected}", tuple(log_joint.shape))
     expect(log_joint.isfinite().all(), "a finite log p(x, y)", "others")
 
@@ -315,8 +315,8 @@ def _check_training(model: SemiSupervisedModel, batch: _Batch) -> None:
 
     def backward() -> None:
         loss, terms = Objective()(model, seen, Sizes(len(batch.x), len(batch.x)))
-        strange = [name for name, value in terms.items() if not value.isfinite()]
-        expect(not strange, "a finite loss", f"another in the term {', '.join(strange)!r}")
+        anomalous = [name for name, value in terms.items() if not value.isfinite()]
+        expect(not anomalous, "a finite loss", f"another in the term {', '.join(anomalous)!r}")
         loss.backward()
 
     check_gradients(learned(model), "J", backward)
@@ -328,7 +328,7 @@ def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
 
     def learning() -> tuple[object, ...]:
         parts = [part.training for part in model.modules()]
-        kind = model.label_in_story, model.sums_over_class, model.learns_classifier, model.is_consistent
+        kind = model.has_label_site, model.sums_over_class, model.learns_classifier, model.is_consistent
         return *parts, *kind, *(parameter.requires_grad for parameter in model.parameters())
 
     before = None
@@ -338,14 +338,14 @@ def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
         now = model.current_stage, learning()
         expect(
             before is None or now[0] != before[0] or now == before,
-            "another current_stage where advance or take_stock changes what learns, and from what",
+            "another current_stage where advance or refit changes what learns, and from what",
             f"{now[0]} again",
         )
         before = now
-        if isinstance(model, TakesStock):
+        if isinstance(model, Refits):
             model.eval()
             with torch.no_grad():
-                model.take_stock(batch.x, batch.y, batch.x.flip(0))
+                model.refit(batch.x, batch.y, batch.x.flip(0))
 
 
 def _check_copy(model: SemiSupervisedModel, batch: _Batch) -> None:

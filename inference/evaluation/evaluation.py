@@ -254,7 +254,7 @@ def evaluate(
         share_unreliable=(estimate.pareto_k > K_LIMIT).double().mean().item() if known_tail else None,
         bits_per_dimension=bits_per_dimension(log_likelihood, model.image_shape, model.likelihood),
     )
-    if not model.label_in_story:
+    if not model.has_label_site:
         return evaluation
     return replace(
         evaluation,
@@ -292,8 +292,8 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
     _check_num_samples(num_samples)
     if not model.bounds_evidence:
         raise ValueError(f"model: expected one whose guide has a density; got {type(model).__name__}, which has none.")
-    device, num_classes = device_of(model), model.num_classes if model.label_in_story else 1
-    y = torch.arange(num_classes, device=device).unsqueeze(-1) if model.label_in_story else None  # (classes, 1)
+    device, num_classes = device_of(model), model.num_classes if model.has_label_site else 1
+    y = torch.arange(num_classes, device=device).unsqueeze(-1) if model.has_label_site else None  # (classes, 1)
     found = []
     for images in torch.split(
         x.to(device), images_per_chunk(model, copies=num_classes * SAMPLES * _KEPT_BY_A_GRADIENT)

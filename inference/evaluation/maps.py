@@ -11,19 +11,19 @@ from ssvae.models import SemiSupervisedModel
 _ENCODED_AT_ONCE = 500
 
 
-class Hits(NamedTuple):
+class BestMatchingUnits(NamedTuple):
     """Which nodes of a map images are nearest to.
 
     Attributes:
-        winner: The nearest node's row and column, (images, 2).
+        best: The nearest node's row and column, (images, 2).
         second: Those of the second nearest; of the nearest again on a map of one node.
     """
 
-    winner: Tensor
+    best: Tensor
     second: Tensor
 
 
-def hits(model: SemiSupervisedModel, x: Tensor) -> Hits:
+def best_matching_units(model: SemiSupervisedModel, x: Tensor) -> BestMatchingUnits:
     """Look up the nodes nearest to the codes of images, of the map of the most probable class where each has its own.
 
     Args:
@@ -45,34 +45,34 @@ def hits(model: SemiSupervisedModel, x: Tensor) -> Hits:
             nearest = distances.sort(stable=True).indices[:, [0, min(1, nodes.shape[1] - 1)]].cpu()  # (batch, 2)
             places.append(torch.stack([nearest // columns, nearest % columns], dim=-1))
     found = torch.cat(places)  # (images, 2, 2)
-    return Hits(found[:, 0], found[:, 1])
+    return BestMatchingUnits(found[:, 0], found[:, 1])
 
 
-def topographic_error(found: Hits) -> float:
+def topographic_error(units: BestMatchingUnits) -> float:
     """Return the share of images whose two nearest nodes are no neighbours on the grid: Kiviluoto 1996.
 
     Neighbours are the eight around a node, the diagonal ones too.
     """
-    apart = (found.winner - found.second).abs().amax(-1) > 1
+    apart = (units.best - units.second).abs().amax(-1) > 1
     return apart.double().mean().item()
 
 
-def purity(winners: Tensor, labels: Tensor) -> float:
+def purity(nodes: Tensor, labels: Tensor) -> float:
     """Return the share of images that are of the most frequent class at their node.
 
     Args:
-        winners: Row and column of each image's node, (images, 2).
+        nodes: Row and column of each image's node, (images, 2).
         labels: Their true classes, (images,).
     """
-    _, node = winners.unique(dim=0, return_inverse=True)
+    _, node = nodes.unique(dim=0, return_inverse=True)
     of_most = sum(int(labels[node == one].bincount().max()) for one in node.unique())
     return of_most / len(labels)
 
 
-def normalised_mutual_information(winners: Tensor, labels: Tensor) -> float:
+def normalised_mutual_information(nodes: Tensor, labels: Tensor) -> float:
     """Return I(node; class) / (½ H(node) + ½ H(class)), in [0, 1]; arguments as of `purity`."""
     # Imported here since scikit-learn takes a second to import.
     from sklearn.metrics import normalized_mutual_info_score
 
-    _, node = winners.unique(dim=0, return_inverse=True)
+    _, node = nodes.unique(dim=0, return_inverse=True)
     return float(normalized_mutual_info_score(labels.numpy(), node.numpy()))

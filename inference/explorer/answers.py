@@ -93,7 +93,7 @@ def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
     seen = pixels.to(device_of(model))
     # Pyro's checks look at every value, which takes as long again; pixels in [0, 1] have no surprises for them.
     with pyro.validation_enabled(False), seeded(0):
-        known = model.label_in_story and model.bounds_evidence
+        known = model.has_label_site and model.bounds_evidence
         posterior = estimate_posterior(model, observed, num_samples) if known else None
     with evaluating(model):
         reconstruction, analogies = model.reconstruct(seen).cpu()[0], model.analogies(seen).cpu()[:, 0]

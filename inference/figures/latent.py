@@ -114,14 +114,14 @@ def node_map(
             f"labels: expected one for each of {len(x)} images, and some known; got {tuple(labels.shape)}."
         )
     x, labels = x[labels >= 0], labels[labels >= 0].cpu()
-    found = maps.hits(model, x)
+    found = maps.best_matching_units(model, x)
     device = device_of(model)
     with evaluating(model):
         nodes = model.prior.nodes(torch.arange(model.num_classes, device=device))
         assert nodes is not None
         rows, columns = nodes.shape[1:3]
         counts = torch.zeros(rows, columns, model.num_classes)
-        counts.index_put_((*found.winner.T, labels), torch.ones(len(labels)), accumulate=True)
+        counts.index_put_((*found.best.T, labels), torch.ones(len(labels)), accumulate=True)
         y = counts.argmax(-1)  # (rows, columns)
         row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         images = model.p_x(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
@@ -133,10 +133,8 @@ def node_map(
     lay_out(images.unflatten(0, (rows, columns)), ax=ax)
     _frame(ax, y.where(counts.sum(-1) > 0, -1), images.shape[-2:], names)
     error = maps.topographic_error(found)
-    nmi = maps.normalised_mutual_information(found.winner, labels)
-    ax.set_title(
-        f"purity {maps.purity(found.winner, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10
-    )
+    nmi = maps.normalised_mutual_information(found.best, labels)
+    ax.set_title(f"purity {maps.purity(found.best, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10)
     return ax
 
 

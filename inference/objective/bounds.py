@@ -73,7 +73,7 @@ class Bound:
         model: SemiSupervisedModel,
         kl_weight: float | Tensor,
         *batch: Tensor,
-        admissible: Tensor | None = None,
+        candidates: Tensor | None = None,
     ) -> Tensor:
         """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted.
 
@@ -88,8 +88,8 @@ class Bound:
         if self.num_samples > 1:
             samples = pyro.plate("samples", self.num_samples, dim=-2)
             story, guide = samples(story), samples(guide)
-        if admissible is not None:
-            guide = _Admit(admissible)(guide)
+        if candidates is not None:
+            guide = _RestrictToCandidates(candidates)(guide)
         self.kl_weight = kl_weight
         scaled: AbstractContextManager[object] = (
             _ScaleLatents(kl_weight) if self.num_samples == 1 and _weighs(kl_weight) else nullcontext()
@@ -317,9 +317,9 @@ class TruncatedBound(Bound, Trace_ELBO):
         return ((q_known * known).sum(0) + score * (drawn - b) + q_rest * b).sum()
 
 
-def restrict(logits: Tensor, admissible: Tensor) -> Tensor:
+def restrict(logits: Tensor, candidates: Tensor) -> Tensor:
     """Return logits that leave no probability to other classes; finite, since 0 · ∞ would not be 0."""
-    return logits.masked_fill(~admissible, -1e4)
+    return logits.masked_fill(~candidates, -1e4)
 
 
 class _ScaleLatents(Messenger):
@@ -334,17 +334,17 @@ class _ScaleLatents(Messenger):
             message["scale"] = message["scale"] * self.weight
 
 
-class _Admit(Messenger):
+class _RestrictToCandidates(Messenger):
     """Turn the guide's q(y | x) into q(y | x, A)."""
 
-    def __init__(self, admissible: Tensor) -> None:
+    def __init__(self, candidates: Tensor) -> None:
         super().__init__()
-        self.admissible = admissible
+        self.candidates = candidates
 
     def _pyro_sample(self, message: Any) -> None:  # noqa: ANN401
         if message["name"] == "y":
             # q(y | x, A)
-            message["fn"] = dist.Categorical(logits=restrict(message["fn"].logits, self.admissible))
+            message["fn"] = dist.Categorical(logits=restrict(message["fn"].logits, self.candidates))
 
 
 class _Truncate(Messenger):

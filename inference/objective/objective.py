@@ -96,16 +96,16 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many labelled, unlabelled and partly labelled training images there are, by weight: N_l, N_u and N_p."""
+    """How many labelled, unlabelled and partially labelled training images there are, by weight: N_l, N_u and N_p."""
 
     num_labelled: float
     num_unlabelled: float
-    num_partly_labelled: float = 0
+    num_partially_labelled: float = 0
 
     @property
     def total(self) -> float:
         """N = N_l + N_u + N_p."""
-        return self.num_labelled + self.num_unlabelled + self.num_partly_labelled
+        return self.num_labelled + self.num_unlabelled + self.num_partially_labelled
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Observations:
         y: Their classes, (labelled batch,).
         unlabelled: Images whose class is not known, (batch, channels, height, width).
         transformed: The unlabelled images, each shifted, turned and scaled by itself; for `Consistency`.
-        partly: Images whose label admits some of the classes, (partly labelled batch, channels, height, width).
-        admissible: The classes it admits, booleans (partly labelled batch, classes).
+        partial: Images whose label admits some of the classes, (partially labelled batch, channels, height, width).
+        candidates: The classes it admits, booleans (partially labelled batch, classes).
         cut: The labelled images, each with a part cut out, for -log q(y|x) to see in their place; None for the same.
     """
 
@@ -126,8 +126,8 @@ class Observations:
     y: Tensor
     unlabelled: Tensor
     transformed: Tensor | None = None
-    partly: Tensor | None = None
-    admissible: Tensor | None = None
+    partial: Tensor | None = None
+    candidates: Tensor | None = None
     cut: Tensor | None = None
 
 
@@ -293,10 +293,10 @@ class Objective:
             # U(x), y summed over
             weight = sizes.num_unlabelled / sizes.total
             yield Term("unlabelled", weight, *self._bound(model, progress, seen.unlabelled))
-        if seen.partly is not None:
+        if seen.partial is not None:
             # L(x, A), y summed over A
-            weight = self.labelled_weight * sizes.num_partly_labelled / sizes.total
-            yield Term("partly", weight, *self._bound(model, progress, seen.partly, admissible=seen.admissible))
+            weight = self.labelled_weight * sizes.num_partially_labelled / sizes.total
+            yield Term("partial", weight, *self._bound(model, progress, seen.partial, candidates=seen.candidates))
 
     def _classify(self, model: SemiSupervisedModel, seen: Observations, teacher: SemiSupervisedModel | None) -> _Logits:
         """Return the logits of the labelled images and, where consistency takes part, its targets and what they are of.
@@ -340,10 +340,10 @@ class Objective:
         if self.alpha and logits.labelled is not None and len(seen.labelled):
             # -log q(y | x)
             yield Term("classification", self.alpha, F.cross_entropy(logits.labelled, seen.y))
-        if self.alpha and seen.partly is not None and seen.admissible is not None:
+        if self.alpha and seen.partial is not None and seen.candidates is not None:
             # -log q(A | x)
-            log_q = model.classify(seen.partly).logits
-            yield Term("partly_classification", self.alpha, -restrict(log_q, seen.admissible).logsumexp(-1).mean())
+            log_q = model.classify(seen.partial).logits
+            yield Term("partial_classification", self.alpha, -restrict(log_q, seen.candidates).logsumexp(-1).mean())
 
     def _bound(
         self,
@@ -351,14 +351,14 @@ class Objective:
         progress: float | Tensor,
         x: Tensor,
         y: Tensor | None = None,
-        admissible: Tensor | None = None,
+        candidates: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean of L(x, y), U(x) or L(x, A) over a batch, with the model's own penalties, and the terms."""
         beta = self.kl_weight(progress)
-        batch = (x,) if y is None or not model.label_in_story else (x, y)
+        batch = (x,) if y is None or not model.has_label_site else (x, y)
         summed = len(batch) == 1 and model.sums_over_class
         bound: Bound = self._sum(model.num_classes) if summed else PlainBound(self.importance_samples)
-        loss = bound.negative_elbo(model, beta, *batch, admissible=admissible) / len(x)
+        loss = bound.negative_elbo(model, beta, *batch, candidates=candidates) / len(x)
         if self.free_bits:
             # Σ max(λ, KL) = Σ KL + Σ max(0, λ - KL)
             kl = bound.kl_by_dimension() if self.free_bits_per_dimension else bound.kl_by_latent()

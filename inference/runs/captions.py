@@ -40,14 +40,14 @@ _IN_ELBO = {
 _BOUNDS = {
     "labelled": "L(x, y), the negative ELBO of a labelled image",
     "unlabelled": "U(x), the negative ELBO of an unlabelled image",
-    "partly": "L(x, A), the negative ELBO of an image whose label admits the classes A",
+    "partial": "L(x, A), the negative ELBO of an image whose label admits the classes A",
 }
 _OTHERS = {
     "loss": "J / N, what the step minimises: L and U by their images' shares with the KL weight, and the terms below "
     "by their weights in config.yaml",
     "consistency": "cross-entropy between q(y\\|x) and that of the transformed image, without its weight",
     "classification": "-log q(y\\|x) of labelled images, without its weight alpha",
-    "partly_classification": "-log q(A\\|x) of images whose label admits the classes A, without its weight alpha",
+    "partial_classification": "-log q(A\\|x) of images whose label admits the classes A, without its weight alpha",
     "kl_weight": "weight of the KL term in L and U (no nats)",
     "learning_rate": "step size of the optimiser (no nats)",
     "validation_accuracy": "share of validation images that q(y\\|x) classifies rightly (no nats)",

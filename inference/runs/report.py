@@ -42,7 +42,7 @@ def summary(run: "Run") -> str:
     assert run.recipe is not None
     data, recipe = run.data, run.recipe
     objective = recipe.objective
-    sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partly_labelled)
+    sizes = Sizes(data.num_labelled, data.num_unlabelled, data.num_partially_labelled)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     lines = [
         data.summary(),

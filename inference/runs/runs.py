@@ -19,7 +19,7 @@ from ssvae.inference.nearest import asked, nearest
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.predict import predict_probabilities, seeded
 from ssvae.inference.runs.run import Run
-from ssvae.inference.storage.checkpoints import STORY, AtomicCheckpointIO, check_trained, read_checkpoint
+from ssvae.inference.storage.checkpoints import METADATA, AtomicCheckpointIO, check_trained, read_checkpoint
 from ssvae.inference.storage.description import Description, build, build_options, describe, holds_arrays, without_files
 from ssvae.inference.storage.files import write_atomically
 from ssvae.inference.training.checks import check_trainable
@@ -76,10 +76,10 @@ def fit(
     config = _config(model, data, options, baselines)
     target = _new_folder(folder, data, type(model).__name__)
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    story = {"model": without_files(describe(model))}
+    metadata = {"model": without_files(describe(model))}
     if config["data"] is None:
-        story["data"] = _digest(data)
-    start = {"state_dict": model.state_dict(), STORY: story}
+        metadata["data"] = _digest(data)
+    start = {"state_dict": model.state_dict(), METADATA: metadata}
     AtomicCheckpointIO().save_checkpoint(start, _initial(target))
     return _train_and_evaluate(target, model, data, options, baselines)
 
@@ -115,8 +115,8 @@ def resume(folder: str, data: ImageData | None = None) -> Run:
         if config["data"] is not None:
             raise ValueError(f"data: expected none, as {target / 'config.yaml'} names the run's own; got {data.name}.")
     recipe = _build_recipe(config, target)
-    model, story = _load_model(_initial(target), config)
-    if config["data"] is None and story.get("data") != _digest(data):
+    model, metadata = _load_model(_initial(target), config)
+    if config["data"] is None and metadata.get("data") != _digest(data):
         raise ValueError(f"data: expected the images and labels that {target} began with; got others.")
     check_sizes(model, data)
     return _train_and_evaluate(target, model, data, recipe, config["baselines"])
@@ -139,10 +139,10 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     """
     target = Path(folder)
     config = _read_config(target)
-    model, story = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config, trained=True)
-    run = Run(target, model.eval(), tuple(story["class_names"]), history=story["history"])
+    model, metadata = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config, trained=True)
+    run = Run(target, model.eval(), tuple(metadata["class_names"]), history=metadata["history"])
     run.bits = _bits(config["data"])
-    run.seconds["model"] = story["seconds"]
+    run.seconds["model"] = metadata["seconds"]
     if with_data:
         run.data = _build_data(config, target)
         run.recipe = _build_recipe(config, target)
@@ -183,10 +183,10 @@ def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
         raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
     if model.num_classes != data.num_classes:
         raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
-    if data.num_partly_labelled and model.label_in_story and not model.sums_over_class:
+    if data.num_partially_labelled and model.has_label_site and not model.sums_over_class:
         raise ValueError(
-            f"model: expected one that sums over the classes that a label admits, as {data.num_partly_labelled} images "
-            f"are partly labelled; got {type(model).__name__}, which does not."
+            f"model: expected one that sums over the candidate classes, as {data.num_partially_labelled} images are "
+            f"partially labelled; got {type(model).__name__}, which does not."
         )
 
 
@@ -294,7 +294,7 @@ def _digest(data: ImageData) -> str:
     for part in (
         data.train_images,
         data.train_labels,
-        data.train_admissible,
+        data.train_candidates,
         data.validation_images,
         data.validation_labels,
         data.test_images,
@@ -372,11 +372,11 @@ def _load_model(
 ) -> tuple[SemiSupervisedModel, dict[str, Any]]:
     """Return a checkpoint's model with its weights, and what the checkpoint says beside them."""
     saved = read_checkpoint(path)
-    story = saved[STORY]
-    if _without_sizes(story["model"]) != without_files(config["model"]):
+    metadata = saved[METADATA]
+    if _without_sizes(metadata["model"]) != without_files(config["model"]):
         raise ValueError(f"checkpoint: expected one of the model in config.yaml; {path} is of another model.")
     with torch.random.fork_rng(devices=[]):
-        model = build(story["model"])
+        model = build(metadata["model"])
     if not isinstance(model, SemiSupervisedModel):
         raise ValueError(f"checkpoint: expected one of a model; {path} is of {type(model).__name__}.")
     try:
@@ -385,7 +385,7 @@ def _load_model(
         raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
     if trained:
         check_trained(saved, path)
-    return model, story
+    return model, metadata
 
 
 def _state(state: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from ssvae.inference._lightning import TorchCheckpointIO
 from ssvae.inference.storage.files import write_atomically
 
-STORY = "ssvae"  # under this key a checkpoint says which model it is of
+METADATA = "ssvae"  # under this key a checkpoint says which model it is of
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,16 +61,16 @@ def check_trained(checkpoint: dict[str, Any], path: Path) -> None:
     Raises:
         ValueError: If it does not say how training went.
     """
-    story = checkpoint[STORY]
-    names, history = story.get("class_names"), story.get("history")
+    metadata = checkpoint[METADATA]
+    names, history = metadata.get("class_names"), metadata.get("history")
     good = (
         isinstance(names, list)
         and all(isinstance(name, str) for name in names)
-        and len(names) == story["model"]["init_args"].get("num_classes")
+        and len(names) == metadata["model"]["init_args"].get("num_classes")
         and isinstance(history, list)
         and len(history) > 0
         and all(isinstance(row, dict) and {"epoch", "step", "seconds"} <= row.keys() for row in history)
-        and isinstance(story.get("seconds"), int | float)
+        and isinstance(metadata.get("seconds"), int | float)
     )
     if not good:
         raise ValueError(f"checkpoint: expected one that training saved; {path} is none.")
@@ -81,8 +81,8 @@ def _is_ours(checkpoint: object) -> bool:
         return False
     if not all(isinstance(name, str) and _is_plain(value) for name, value in checkpoint["state_dict"].items()):
         return False
-    story = checkpoint.get(STORY)
-    model = story.get("model") if isinstance(story, dict) else None
+    metadata = checkpoint.get(METADATA)
+    model = metadata.get("model") if isinstance(metadata, dict) else None
     return isinstance(model, dict) and isinstance(model.get("init_args"), dict) and "class_path" in model
 
 

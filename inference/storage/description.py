@@ -17,7 +17,7 @@ from ssvae.data import ImageData
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.feature_classifiers import FeatureClassifier
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Networks
+from ssvae.models.networks import Architecture
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
 
@@ -25,7 +25,7 @@ Description = dict[str, Any]
 Options = TypeVar("Options")
 
 # A run folder may come from anywhere: only these may be constructed from its description.
-KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Networks, FeatureClassifier, ImageData)
+KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Architecture, FeatureClassifier, ImageData)
 
 
 def describe(thing: object) -> Any:  # noqa: ANN401

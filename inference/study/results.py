@@ -162,19 +162,19 @@ def table(results: Sequence[Result]) -> str:
         "|---|---|---|---|---|---|---|---|" + "---|---|" * told + "---|---|---|---|",
     ]
     for (data, labels, model), found in _by_setting(results).items():
-        of_samples = _told([each.effective_samples for each in found], 0, spread=False)
-        unreliable = _told([each.share_unreliable for each in found], 0, spread=False)
+        of_samples = _format_value([each.effective_samples for each in found], 0, spread=False)
+        unreliable = _format_value([each.share_unreliable for each in found], 0, spread=False)
         lines.append(
             f"| {data} | {'all' if labels is None else labels} | {model} "
-            f"| {_told([each.accuracy for each in found], 2)} "
-            f"| {_told([each.supervised for each in found], 2)} "
-            f"| {_told([each.consistency for each in found], 2)} "
-            f"| {_told([each.ece for each in found], 1)} "
-            f"| {_told([each.log_likelihood for each in found], 1)} "
+            f"| {_format_value([each.accuracy for each in found], 2)} "
+            f"| {_format_value([each.supervised for each in found], 2)} "
+            f"| {_format_value([each.consistency for each in found], 2)} "
+            f"| {_format_value([each.ece for each in found], 1)} "
+            f"| {_format_value([each.log_likelihood for each in found], 1)} "
             + (f"| {of_samples} | {unreliable} " if told else "")
-            + f"| {_told([each.reconstruction_error for each in found], 4)} "
-            f"| {_told([each.steps for each in found], 0, spread=False)} "
-            f"| {_told([each.seconds for each in found], 0, spread=False)} | {len(found)} |"
+            + f"| {_format_value([each.reconstruction_error for each in found], 4)} "
+            f"| {_format_value([each.steps for each in found], 0, spread=False)} "
+            f"| {_format_value([each.seconds for each in found], 0, spread=False)} | {len(found)} |"
         )
     hardware, commits = (sorted({getattr(each, name) for each in results}) for name in ("hardware", "commit"))
     reliability = (
@@ -202,7 +202,7 @@ def _by_setting(results: Sequence[Result]) -> dict[tuple[str, int | None, str], 
     return found
 
 
-def _told(values: Sequence[float | None], digits: int, spread: bool = True) -> str:
+def _format_value(values: Sequence[float | None], digits: int, spread: bool = True) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""

@@ -20,7 +20,7 @@ class Saving(Checkpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save after every noted epoch."""
         assert isinstance(pl_module, Training)
-        if not pl_module.is_noted:
+        if not pl_module.is_log_epoch:
             return
         # The best one first: a run that is killed between the two does this epoch, and both, once more.
         if "validation_accuracy" in pl_module.history[-1] and pl_module.last_is_best:

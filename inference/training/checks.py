@@ -9,7 +9,7 @@ from ssvae.data import ImageData
 from ssvae.inference._lightning import CUDAAccelerator, MisconfigurationException, lightning, quiet
 from ssvae.inference.objective.bounds import factorises
 from ssvae.inference.predict import device_of
-from ssvae.inference.storage.checkpoints import STORY
+from ssvae.inference.storage.checkpoints import METADATA
 from ssvae.inference.storage.description import describe, without_files
 from ssvae.inference.training.module import batches_of
 from ssvae.inference.training.recipe import Recipe
@@ -75,7 +75,7 @@ def _check_capturable(step: str, data: ImageData, trainer: lightning.Trainer) ->
 
 def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, path: Path) -> None:
     """Raise ValueError unless a checkpoint is of a model with the same story, networks and sizes."""
-    theirs, ours = checkpoint[STORY]["model"], without_files(describe(model))
+    theirs, ours = checkpoint[METADATA]["model"], without_files(describe(model))
     if theirs == ours:
         return
     differing = [

@@ -19,16 +19,16 @@ from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.objective.alignment import Alignment
 from ssvae.inference.objective.objective import Observations, Sizes
 from ssvae.inference.predict import evaluating, predict_probabilities
-from ssvae.inference.storage.checkpoints import STORY
+from ssvae.inference.storage.checkpoints import METADATA
 from ssvae.inference.storage.description import describe, without_files
 from ssvae.inference.storage.files import write_atomically
 from ssvae.inference.training.captured_step import CapturedStep
 from ssvae.inference.training.history import Row
 from ssvae.inference.training.learning_rate import RepeatedCycle
-from ssvae.inference.training.mean_teacher import average, pupil_of
+from ssvae.inference.training.mean_teacher import average, student_of
 from ssvae.inference.training.recipe import Recipe
 from ssvae.models import SemiSupervisedModel
-from ssvae.models.stages import Staged, TakesStock
+from ssvae.models.stages import Refits, Staged
 
 
 class Training(lightning.LightningModule):
@@ -52,7 +52,7 @@ class Training(lightning.LightningModule):
         self.model = model
         self.data = data
         self.recipe = recipe
-        kinds = data.labelled_index, data.unlabelled_index, data.partly_labelled_index
+        kinds = data.labelled_index, data.unlabelled_index, data.partially_labelled_index
         self.sizes = Sizes(*(data.weight_of(index) for index in kinds))
         self.batches = batches_of(data, recipe, num_processes)
         objective = recipe.objective
@@ -66,7 +66,7 @@ class Training(lightning.LightningModule):
         aligned = objective.consistency is not None and objective.consistency.aligned
         self.alignment = Alignment(model) if aligned else None
         # `model` is what is validated and left: the teacher, where there is one.
-        self.pupil = None if objective.teacher_decay is None else pupil_of(model)
+        self.student = None if objective.teacher_decay is None else student_of(model)
         self.history: list[Row] = []
         self.seconds = 0.0
         self.has_begun = False
@@ -74,12 +74,12 @@ class Training(lightning.LightningModule):
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
         self._labels = data.train_labels
-        self._admissible = data.train_admissible
+        self._candidates = data.train_candidates
 
     @property
     def models(self) -> list[SemiSupervisedModel]:
-        """The model, and its pupil where it is a teacher."""
-        return [self.model] if self.pupil is None else [self.model, self.pupil]
+        """The model, and its student where it is a teacher."""
+        return [self.model] if self.student is None else [self.model, self.student]
 
     @property
     def learner(self) -> SemiSupervisedModel:
@@ -122,8 +122,8 @@ class Training(lightning.LightningModule):
         if not self.data.memory_mapped:
             self._images = self.data.train_images.to(self.device)
         self._labels = self.data.train_labels.to(self.device)
-        if self.data.train_admissible is not None:
-            self._admissible = self.data.train_admissible.to(self.device)
+        if self.data.train_candidates is not None:
+            self._candidates = self.data.train_candidates.to(self.device)
 
     def on_fit_end(self) -> None:
         """Let go of what was captured, and of the memory that it works in."""
@@ -154,13 +154,13 @@ class Training(lightning.LightningModule):
             if self.recipe.objective.consistency is not None:
                 transformed = observe(augment(unlabelled))
         y = self._labels[batch.labelled]
-        if not len(batch.partly):
+        if not len(batch.partial):
             return Observations(observe(labelled), y, observe(unlabelled), transformed, cut=cut)
-        assert self._admissible is not None
-        partly = self._pixels(batch.partly)
-        partly = observe(partly if augment is None else augment.move(partly))
+        assert self._candidates is not None
+        partial = self._pixels(batch.partial)
+        partial = observe(partial if augment is None else augment.move(partial))
         return Observations(
-            observe(labelled), y, observe(unlabelled), transformed, partly, self._admissible[batch.partly], cut
+            observe(labelled), y, observe(unlabelled), transformed, partial, self._candidates[batch.partial], cut
         )
 
     def _pixels(self, index: Tensor) -> Tensor:
@@ -198,21 +198,21 @@ class Training(lightning.LightningModule):
         return self._captured[1]
 
     def _estimate(
-        self, labelled: Tensor, unlabelled: Tensor, partly: Tensor, progress: float | Tensor
+        self, labelled: Tensor, unlabelled: Tensor, partial: Tensor, progress: float | Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return J / N of a batch, and its terms."""
-        teacher = None if self.pupil is None else self.model
-        seen = self.observations(Batch(labelled, unlabelled, partly))
+        teacher = None if self.student is None else self.model
+        seen = self.observations(Batch(labelled, unlabelled, partial))
         return self.recipe.objective(self.learner, seen, self.sizes, progress, self.alignment, teacher)
 
     def on_train_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
         """Let the teacher follow, where there is one."""
         decay = self.recipe.objective.teacher_decay
-        if self.pupil is not None and decay is not None:
-            average(self.model, self.pupil, decay, self.global_step)
+        if self.student is not None and decay is not None:
+            average(self.model, self.student, decay, self.global_step)
 
     @property
-    def is_noted(self) -> bool:
+    def is_log_epoch(self) -> bool:
         """Whether the epoch that ends now gets a row, a validation and a checkpoint."""
         return (self.current_epoch + 1) % self.every == 0
 
@@ -234,29 +234,29 @@ class Training(lightning.LightningModule):
                 if not torch.isfinite(value).all():
                     self._stop_at(f"{name!r}")
         self.seconds += time.perf_counter() - self._started
-        if not self.is_noted:
+        if not self.is_log_epoch:
             return
-        self._take_stock()
+        self._refit()
         self.history.append(self._row())
         shown = ("loss", "validation_accuracy")
         row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
         self.log_dict({name: row.pop(name) for name in shown if name in row}, prog_bar=True)
         self.log_dict(row)
         if self.trainer.is_global_zero:
-            self._tell()
+            self._log_row()
         self._stop_early()
 
-    def _take_stock(self) -> None:
+    def _refit(self) -> None:
         """Show the models the labelled training images, and as many unlabelled ones as they ask for, in grey."""
-        if not isinstance(self.model, TakesStock):
+        if not isinstance(self.model, Refits):
             return
         order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
-        shown = self.data.unlabelled_index[order[: self.model.stock_size]]
+        shown = self.data.unlabelled_index[order[: self.model.num_refit_images]]
         labelled = self.data.labelled_index
         for model in self.models:
-            assert isinstance(model, TakesStock)
+            assert isinstance(model, Refits)
             with evaluating(model):
-                model.take_stock(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
+                model.refit(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
 
     def _row(self) -> Row:
         """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""
@@ -296,7 +296,7 @@ class Training(lightning.LightningModule):
         if rows[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
             self.trainer.should_stop = True
 
-    def _tell(self) -> None:
+    def _log_row(self) -> None:
         """Write metrics.csv anew, whole; print about twenty lines in all where there is no progress bar."""
         if self.folder is not None:
             table = io.StringIO()
@@ -326,7 +326,7 @@ class Training(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say which model the checkpoint is of, and how training went so far."""
-        checkpoint[STORY] = {
+        checkpoint[METADATA] = {
             "model": without_files(describe(self.model)),
             "class_names": list(self.data.class_names),
             "history": self.history,
@@ -335,8 +335,8 @@ class Training(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting where the checkpoint was written."""
-        self.history = list(checkpoint[STORY]["history"])
-        self.seconds = checkpoint[STORY]["seconds"]
+        self.history = list(checkpoint[METADATA]["history"])
+        self.seconds = checkpoint[METADATA]["seconds"]
 
 
 def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:

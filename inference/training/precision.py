@@ -1,4 +1,4 @@
-"""Networks in bfloat16, densities and sums in float32."""
+"""Architecture in bfloat16, densities and sums in float32."""
 
 import torch
 from torch import nn

@@ -164,8 +164,3 @@ def check_grid(rows: int, columns: int) -> None:
     for name, number in (("rows", rows), ("columns", columns)):
         if number < 1:
             raise ValueError(f"{name}: expected a positive integer; got {number}.")
-
-
-def spread(*shape: int) -> Tensor:
-    """Return component means drawn from N(0, I): where the posteriors of an untrained encoder will meet them."""
-    return torch.randn(*shape)

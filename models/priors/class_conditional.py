@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ssvae.models.likelihoods import bounded
 from ssvae.models.mixture import NormalMixture
 from ssvae.models.posteriors import AmortizedPosterior
-from ssvae.models.priors.base import Prior, check_components, check_latent_dim, spread
+from ssvae.models.priors.base import Prior, check_components, check_latent_dim
 
 
 class ClassConditional(Prior):
@@ -41,7 +41,7 @@ class ClassConditional(Prior):
 
     def _make_parameters(self, num_classes: int) -> None:
         self.logits = nn.Parameter(torch.zeros(num_classes, self.num_components))
-        self.loc = nn.Parameter(spread(num_classes, self.num_components, self.latent_dim))
+        self.loc = nn.Parameter(torch.randn(num_classes, self.num_components, self.latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(num_classes, self.num_components, self.latent_dim))
         # One component has weight one whatever its logit: nothing to learn.
         self.logits.requires_grad_(self.num_components > 1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssvae.models.likelihoods import bounded
 from ssvae.models.mixture import NormalMixture
-from ssvae.models.priors.base import Prior, check_components, check_latent_dim, spread
+from ssvae.models.priors.base import Prior, check_components, check_latent_dim
 
 
 class GaussianMixture(Prior):
@@ -36,7 +36,7 @@ class GaussianMixture(Prior):
         self.latent_dim = latent_dim
         self.num_components = num_components
         self.logits = nn.Parameter(torch.zeros(num_components))
-        self.loc = nn.Parameter(spread(num_components, latent_dim))
+        self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssvae.models.likelihoods import bounded
 from ssvae.models.mixture import NormalMixture
 from ssvae.models.posteriors import AmortizedPosterior
-from ssvae.models.priors.base import Prior, check_grid, check_latent_dim, spread
+from ssvae.models.priors.base import Prior, check_grid, check_latent_dim
 
 
 class GenerativeTopographicMapping(Prior):
@@ -70,7 +70,7 @@ class GenerativeTopographicMapping(Prior):
     def _make_weights(self, *classes: int) -> nn.Parameter:
         # Means as far from the origin as those of the other mixtures.
         size = self.basis.square().sum(-1).mean().sqrt()
-        return nn.Parameter(spread(*classes, self.basis.shape[-1], self.latent_dim) / size)
+        return nn.Parameter(torch.randn(*classes, self.basis.shape[-1], self.latent_dim) / size)
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
         """Make weights for each class, where each has its own; see `Prior.attach`."""

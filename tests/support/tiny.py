@@ -72,7 +72,7 @@ def at(model, *shares):
         model.advance(share)
         model.eval()
         with torch.no_grad():
-            model.take_stock(x[:12], y, x[12:])
+            model.refit(x[:12], y, x[12:])
         model.train()
         model.advance(share)
     return model
