@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test coverage test-oldest benchmark notebook
+.PHONY: install demo test coverage test-oldest docs benchmark notebook
 
 install: $(INSTALLED)
 
@@ -38,6 +38,10 @@ test-oldest:
 	test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
 	$(OLDEST)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints-oldest.txt --editable '.[test]'
 	$(OLDEST)/python -m pytest --numprocesses auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning
+
+# The pages, in docs/_build/html; a warning is an error, and so is a name that is not there. The tests build them too.
+docs: install
+	$(BIN)/python -m sphinx -W -n --keep-going -b html docs docs/_build/html
 
 benchmark: install
 	$(BIN)/python -m benchmarks
