@@ -40,7 +40,7 @@ class Batches:
     Without unlabelled images a pass goes over the partially labelled ones, without those over the labelled ones,
     that many at a time.
 
-    An epoch is a pass, or of a pass of more than 1000 steps one of its `num_parts` equal parts, so that training
+    An epoch is a pass, or of a pass of more than 1000 steps one of its ``num_parts`` equal parts, so that training
     on very many images is noted, validated and saved in between. The batches of an epoch depend on the seed and
     the epoch only, so a resumed run sees those it would have seen.
 

@@ -35,20 +35,20 @@ _NEARLY_BLACK = 16
 class ImageFolder(ImageData):
     """Your own images: a sub-folder for each class, or a table of files and labels.
 
-    `root` holds one sub-folder of images per class, named after it, and if there are any a sub-folder
-    `unlabelled` of images whose class is not known (`unlabeled`, in any case, and `-1` mean the same). Hidden files and
-    folders, what operating systems leave behind and files that are not images are passed over. Classes are in
+    `root` holds one sub-folder of images per class, named after it, and if there are any a sub-folder ``unlabelled``
+    of images whose class is not known (``unlabeled``, in any case, and ``-1`` mean the same). Hidden files and folders,
+    what operating systems leave behind and files that are not images are passed over. Classes are in
     alphabetical order, in numerical order if all are numbers.
 
-    A data set may come in parts: `root` then holds the folders `train`, `test` and `validation` (or `val`, `valid`),
-    each with a sub-folder for each class; or `test_root` and `validation_root` name the folders of test and validation
-    images. The classes are those of the training images.
+    A data set may come in parts: `root` then holds the folders ``train``, ``test`` and ``validation`` (or ``val``,
+    ``valid``), each with a sub-folder for each class; or `test_root` and `validation_root` name the folders of test and
+    validation images. The classes are those of the training images.
 
-    Or else `csv` names a table of files, relative to `root`, and their labels, where no label, -1, NaN and `unlabelled`
-    mean not known. It is separated by commas, semicolons, tabs or bars, and may have a heading (`file,label`,
-    `filename`, `path`, `image`; `class`, `category`, `target` and the like) and further columns, of which one headed
-    `split` may say which images are for training, validation and testing. Labels are text, 01 for one; but 1.0 is 1,
-    unless there are fractions among the labels.
+    Or else `csv` names a table of files, relative to `root`, and their labels, where no label, -1, NaN and
+    ``unlabelled`` mean not known. It is separated by commas, semicolons, tabs or bars, and may have a heading
+    (``file,label``, ``filename``, ``path``, ``image``; ``class``, ``category``, ``target`` and the like) and further
+    columns, of which one headed ``split`` may say which images are for training, validation and testing. Labels are
+    text, 01 for one; but 1.0 is 1, unless there are fractions among the labels.
 
     `root` itself may be a symbolic link, but below it none is followed, and no file of the table lies elsewhere:
     what is read is in `root`, and no image is among both the training and the test images by another name.

@@ -30,8 +30,8 @@ class SmallNORB(DrawnLabels):
     """Small NORB: 24300 images of 25 toys for training and validation, 24300 of 25 other toys for testing.
 
     Five classes of toys under 6 lightings, 9 elevations and 18 azimuths. Each image is a stereo pair, whose two
-    grey pictures of 96×96 pixels are the two channels here, averaged over squares to `size`. The files (`.mat`,
-    which have nothing to do with Matlab, or `.mat.gz`) are not downloaded: they are at
+    grey pictures of 96×96 pixels are the two channels here, averaged over squares to `size`. The files (``.mat``,
+    which have nothing to do with Matlab, or ``.mat.gz``) are not downloaded: they are at
     https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/.
 
     Args:
@@ -40,7 +40,7 @@ class SmallNORB(DrawnLabels):
         size: height and width in pixels, from 8 to 96.
         balanced: whether every class keeps equally many labels, rather than its share.
         seed: which images keep their label.
-        root: folder that holds the files; None for `smallnorb` in the environment variable SSVAE_DATA, else in
+        root: folder that holds the files; None for ``smallnorb`` in the environment variable SSVAE_DATA, else in
             ~/.cache/ssvae.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.
         tree: main classes with their classes, `{"alive": ["animal", "human"], …}` or a YAML file of them, at which

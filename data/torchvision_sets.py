@@ -197,7 +197,7 @@ class SVHN(_TorchvisionSet):
         num_validation: training images set apart for validation; they do not depend on `seed`.
         balanced: whether every class keeps equally many labels, rather than its share.
         seed: which images keep their label.
-        root: folder that holds `train_32x32.mat` and `test_32x32.mat`; None for the environment variable
+        root: folder that holds ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable
             SSVAE_DATA, else ~/.cache/ssvae.
         download: whether files that `root` lacks are downloaded.
         binarise: whether pixels are drawn from Bernoulli distributions at every batch.

@@ -94,7 +94,10 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "article_header_start": ["toggle-primary-sidebar.html"],
     "search_bar_text": "Search",
+    # The search field stands in the sidebar.
+    "navbar_persistent": [],
 }
+html_context = {"default_mode": "auto"}
 if REPOSITORY_URL:
     html_theme_options |= {
         "repository_url": REPOSITORY_URL,

@@ -65,7 +65,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     "unlabelled", "unlabeled" and "" are unlabelled, and strings such as "nan" and "-1" are refused.
 
     A row of X is an image, flattened: (channels, height, width) in this order. The models look at numbers in [0, 1],
-    so `fit` notes the range of all its rows, and every method brings X to [0, 1] by it and clips what lies outside:
+    so `fit` notes the range of all its rows, and every method brings X to [0, 1] by it and clips what lies outside::
 
         x = clip((X - data_min_) / data_range_, 0, 1), rounded to multiples of 1/255 as all images are
 
@@ -102,7 +102,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             neighbourhood, which no augmentation suits.
         binarise: Whether pixels are drawn from Bernoulli distributions at every batch, for a Bernoulli likelihood.
         objective: J and its options; None for ``Objective(alpha=100, kl_weight=KLWeight(5, 1, 0.75))``, which suits few
-            labels, as in the recipe `few_labels_generative`.
+            labels, as in the recipe ``few_labels_generative``.
         augmentation: How labelled images, and the x' of consistency, are shifted, turned and scaled; or None.
         max_epochs: Passes over the unlabelled rows, at most; None for no limit but max_steps.
         max_steps: Optimiser steps, at most, rounded up to whole epochs; None for no limit but max_epochs.
@@ -250,12 +250,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return self.classes_[probabilities.argmax(1)]
 
     def predict_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return q(y | x) for rows (n_samples, n_features); (n_samples, n_classes), in the order of `classes_`."""
+        """Return q(y | x) for rows (n_samples, n_features); (n_samples, n_classes), in the order of ``classes_``."""
         pixels = self._pixels(X)
         return class_probabilities(self._in_float64(), pixels).numpy()
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return log q(y | x) for rows (n_samples, n_features); (n_samples, n_classes), in the order of `classes_`."""
+        """Return log q(y | x) for rows (n_samples, n_features), (n_samples, n_classes), columns as ``classes_``."""
         pixels, model = self._pixels(X), self._in_float64()
         with evaluating(model):
             chunks = torch.split(pixels, _IMAGES_AT_ONCE)

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from docutils import nodes
@@ -71,6 +72,11 @@ def _escaped(text: str) -> str:
     return "".join(
         part.replace("``", "`") if part.startswith("`") else re.sub(r"([\\*_<$\[\]#])", r"\\\1", part) for part in parts
     )
+
+
+def _printable(metavar: str) -> str:
+    """Return what stands for a value, without the control characters by which argparse hides a space."""
+    return "".join(letter for letter in metavar if letter.isprintable())
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -131,7 +137,7 @@ class PartCard(Generated):
         if issubclass(owner, SemiSupervisedModel):
             rows += [(f"`{name}`", f"`{what}`") for name, what in owner(_IMAGE_SHAPE, _NUM_CLASSES).story()]
             rows.append(("bound on log p(x)", "yes" if owner.bounds_evidence else "no"))
-        return f"{summary(owner)}\n\n{_table(('', ''), rows)}"
+        return f"{summary(owner)}\n\n{_table(('', f'`{argument}`'), rows)}"
 
 
 def _comment(text: str) -> str:
@@ -202,11 +208,15 @@ class Options(Generated):
             tables.append(f"(options-{owner.__name__})=\n{self._group(f'{path} {owner.__name__}', actions)}")
         return "\n\n".join(tables)
 
-    def _group(self, title: str, actions: Iterable[object]) -> str:
+    def _group(self, title: str, actions: Iterable[Any]) -> str:
         option, _, about = title.partition(": ")
         head = f"### {_escaped(option)}\n\n{_escaped(about)}"
         rows = [
-            (f"`{action.option_strings[0]}`", f"`{action.metavar}`", _escaped(action.help.replace("%%", "%")))  # type: ignore[attr-defined]
+            (
+                f"`{action.option_strings[0]}`",
+                f"`{_printable(action.metavar)}`",
+                _escaped(action.help.replace("%%", "%")),
+            )
             for action in actions
         ]
         return f"{head}\n\n{_table(('option', 'value', 'meaning'), rows) if rows else 'It has no options.'}"

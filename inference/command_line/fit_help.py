@@ -70,7 +70,8 @@ def _offered(option: Option, choices: Choices) -> list[str]:
 def _documentation(owner: type) -> dict[str, str]:
     """Return what a class's documentation says of its arguments."""
     found = parse(owner.__doc__ or "").params
-    return {each.arg_name: " ".join((each.description or "").split()) for each in found}
+    # What is code in the pages, in two backticks, is in one on a terminal.
+    return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in found}
 
 
 def _kind(option: Option) -> str:
