@@ -62,13 +62,17 @@ def build(tmp_path_factory, worker_id):
 @pytest.fixture(scope="module")
 def pages(build):
     """The pages, read, by their paths."""
-    found = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in build[0].rglob("*.html")}
+    found = {
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in build[0].rglob("*.html")
+        if "_static" not in path.parts
+    }
     assert len(found) > 50
     return found
 
 
 def test_it_builds_without_a_warning(build):
-    assert [line for line in build[1].splitlines() if line.strip() and ": docstring of " not in line] == []
+    assert [line for line in build[1].splitlines() if line.strip() and ":docstring of " not in line] == []
 
 
 def test_every_link_within_the_site_leads_somewhere(build, pages):
@@ -80,6 +84,8 @@ def test_every_link_within_the_site_leads_somewhere(build, pages):
         ):
             link = tag[attribute]
             if re.match(r"[a-z]+:|//", link) or link in ("", "#"):
+                continue
+            if tag.find(class_="problematic"):  # said while it was built
                 continue
             place, anchor = urldefrag(link)
             target = (path.parent / unquote(place.partition("?")[0])).resolve() if place else path

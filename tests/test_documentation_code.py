@@ -31,7 +31,7 @@ def _as_users_do():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("name", _modules_with_examples())
+@pytest.mark.parametrize("name", list(_modules_with_examples()))
 def test_the_examples_of_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(import_module(name))
