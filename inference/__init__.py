@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ssvae.inference import contracts, figures
     from ssvae.inference.estimator import SemiSupervisedClassifier
     from ssvae.inference.evaluation.evaluation import evaluate
     from ssvae.inference.objective.objective import Consistency, Objective
@@ -23,12 +24,15 @@ __all__ = [
     "Run",
     "SemiSupervisedClassifier",
     "TrainerOptions",
+    "contracts",
     "evaluate",
+    "figures",
     "fit",
     "load",
     "resume",
 ]
 
+_FOLDERS = ("contracts", "figures")
 _HOMES = {
     "Consistency": "objective.objective",
     "KLWeight": "objective.schedules",
@@ -45,6 +49,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _FOLDERS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,6 +16,7 @@ from ssvae.models.m2 import M2
 from ssvae.models.sdgm import SDGM
 from ssvae.models.somvae import SOMVAE
 from ssvae.models.sparse_label_vae import SparseLabelVAE
+from ssvae.models.torchvision_classifier import Torchvision
 
 __all__ = [
     "ADGM",
@@ -33,6 +34,7 @@ __all__ = [
     "LadderVAE",
     "SemiSupervisedModel",
     "SparseLabelVAE",
+    "Torchvision",
     "feature_classifiers",
     "likelihoods",
     "networks",

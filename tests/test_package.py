@@ -46,6 +46,15 @@ def test_everyday_names_are_offered():
     assert everyday <= set(ssvae.__all__)
 
 
+def test_modules_are_attributes_without_being_imported_by_name():
+    program = (
+        "import ssvae, ssvae.inference\n"
+        "from ssvae.models import *\n"
+        "print(ssvae.figures.__name__, ssvae.inference.contracts.check_prior.__name__, Torchvision.__name__)"
+    )
+    assert run(program, ROOT, ROOT / "typing") == "ssvae.inference.figures check_prior Torchvision"
+
+
 def test_a_name_that_is_not_offered_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'ssvae' has no attribute 'M3'"):
         _ = ssvae.M3

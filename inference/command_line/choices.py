@@ -15,8 +15,15 @@ from types import ModuleType
 
 from ssvae import models
 from ssvae.data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageFolder, NumpyFiles, SmallNORB
-from ssvae.models import SemiSupervisedModel, feature_classifiers, likelihoods, networks, posteriors, priors
-from ssvae.models.torchvision_classifier import Torchvision
+from ssvae.models import (
+    SemiSupervisedModel,
+    Torchvision,
+    feature_classifiers,
+    likelihoods,
+    networks,
+    posteriors,
+    priors,
+)
 
 
 def offered(package: ModuleType, kind: type) -> tuple[type, ...]:
