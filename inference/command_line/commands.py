@@ -73,6 +73,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "attack": attack,
         "study": study,
     }
+        "export": export,
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name of a file that is not in UTF-8 keeps its bytes.
         sys.stdout.reconfigure(errors="surrogateescape")
@@ -295,6 +296,22 @@ def explore(arguments: list[str]) -> None:
     parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class in an answer")
     parser.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on; only this machine")
     parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any that is free")
+def export(arguments: list[str]) -> None:
+    """`ssvae export`: q(y|x) as a file that other programs run."""
+    from ssvae.inference.runs.export import check_export, export_classifier
+
+    parser = run_parser("export", "q(y|x), from pixels in [0, 1] to class probabilities, as a file for other programs.")
+    parser.add_argument(
+        "file", help="the file to write: classifier.onnx for ONNX, classifier.pt2 for torch.export.load"
+    )
+    options = parse(parser, arguments)
+    path = Path(options.file)
+    check_export(path)
+    run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
+    export_classifier(run.model, run.class_names, path)
+    print(path)
+
+
     parser.add_argument("--open", type=bool, default=True, help="whether to open the page in the browser")
     options = parse(parser, arguments)
     try:

@@ -13,6 +13,7 @@ Semi-supervised variational autoencoders in Pyro.
   evaluate  accuracy, calibration and log-likelihood of a run, on the test images
   generate  pictures of a run: class samples, analogies, reconstructions, latent map
   classify  one line (CSV) per image: file, class, probability of each class
+  export    a run's classifier as a file, ONNX or torch.export's, for other programs
   features  what the latent means tell a linear probe, nearest neighbours and k-means
   score     class samples, scored by a classifier that was trained on all labels
   augment   a classifier on the run's labels, with generated training images and without
@@ -27,11 +28,24 @@ Semi-supervised variational autoencoders in Pyro.
   ssvae evaluate runs/NAME
   ssvae generate runs/NAME
   ssvae classify runs/NAME a.png b.png folder/
+  ssvae export runs/NAME classifier.onnx
   ssvae study studies/mnist.yaml
   ssvae explore runs/NAME runs/OTHER
 """
 
-COMMANDS = ("fit", "evaluate", "generate", "classify", "features", "score", "augment", "attack", "study", "explore")
+COMMANDS = (
+    "fit",
+    "evaluate",
+    "generate",
+    "classify",
+    "export",
+    "features",
+    "score",
+    "augment",
+    "attack",
+    "study",
+    "explore",
+)
 _OTHER_NAMES = {
     "train": "fit",
     "run": "fit",
@@ -43,6 +57,7 @@ _OTHER_NAMES = {
     "sample": "generate",
     "plot": "generate",
     "cluster": "features",
+    "onnx": "export",
     "serve": "explore",
     "compare": "explore",
 }

@@ -1,0 +1,88 @@
+"""A trained classifier q(y|x) as a file that other programs run: ONNX, or a program of torch.export's."""
+
+import io
+import json
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from ssvae.inference.storage.description import describe
+from ssvae.inference.storage.files import write_atomically
+from ssvae.models import ClassProbabilities, SemiSupervisedModel
+
+_PACKAGES = {".onnx": ("onnx", "onnxscript"), ".pt2": ()}
+
+
+def check_export(path: Path) -> None:
+    """Refuse a file that cannot be written, before any work is done.
+
+    Raises:
+        ValueError: If its suffix is unknown, or a package that writes it is not installed.
+        FileExistsError: If it is there: nothing is overwritten.
+        FileNotFoundError: If its folder is not there.
+    """
+    if path.suffix not in _PACKAGES:
+        raise ValueError(f"file: expected a name that ends in {' or '.join(_PACKAGES)}; got {path}.")
+    if path.exists():
+        raise FileExistsError(f"file: expected one that does not exist yet; {path} exists, and is never overwritten.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"file: expected a folder that exists; {path.parent} does not.")
+    missing = [package for package in _PACKAGES[path.suffix] if find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"file: expected the packages of the extra `export` for {path.suffix}; got no {missing[0]}. "
+            "pip install 'ssvae[export]' installs them."
+        )
+
+
+def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], path: Path) -> None:
+    """Write q(y|x) as a file: from images to class probabilities, for a batch of any size.
+
+    The input, `pixels`, is float32 (batch, *image_shape) in [0, 1]: grey or colour, not binarised, as `ssvae classify`
+    has them. The output, `probabilities`, is float32 (batch, classes). What the model does to pixels before its first
+    layer is inside. The class names, a list in JSON, are ONNX's metadata "class_names", or the extra file
+    "class_names.json" of a .pt2, beside the "class_path" of the model.
+
+    Example:
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession("classifier.onnx")  # doctest: +SKIP
+        >>> (probabilities,) = session.run(None, {"pixels": pixels})  # doctest: +SKIP
+
+    Args:
+        model: The model, on the CPU; it is put in evaluation mode and its weights become float32.
+        class_names: The names of its classes.
+        path: The file: .onnx, or .pt2 for `torch.export.load`.
+
+    Raises:
+        ValueError: If the model does not learn q(y|x), or as in `check_export`.
+        FileExistsError, FileNotFoundError: As in `check_export`.
+    """
+    check_export(path)
+    classifier = ClassProbabilities(model).float()
+    pixels = torch.zeros(2, *model.image_shape, dtype=torch.float32)
+    metadata = {"class_names": json.dumps(class_names), "class_path": describe(type(model))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what torch's own exporters have deprecated
+        exported = torch.export.export(classifier, (pixels,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        content = _onnx(exported, metadata) if path.suffix == ".onnx" else _pt2(exported, metadata)
+    write_atomically(path, content)
+
+
+def _onnx(exported: torch.export.ExportedProgram, metadata: dict[str, str]) -> bytes:
+    program = torch.onnx.export(
+        exported, (), dynamo=True, verbose=False, input_names=["pixels"], output_names=["probabilities"]
+    )
+    assert program is not None
+    model = program.model_proto
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString()
+
+
+def _pt2(exported: torch.export.ExportedProgram, metadata: dict[str, str]) -> bytes:
+    content = io.BytesIO()
+    extra_files = {"class_names.json": metadata["class_names"], "class_path": metadata["class_path"]}
+    torch.export.save(exported, content, extra_files=extra_files)
+    return content.getvalue()

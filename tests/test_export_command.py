@@ -1,0 +1,104 @@
+"""`ssvae export`: a run's classifier as a file, and what is refused before any work is done."""
+
+import json
+
+import onnxruntime
+import pytest
+import torch
+from support import tiny
+
+from ssvae.inference import load
+from ssvae.inference.command_line.main import main
+from ssvae.inference.runs import export
+from ssvae.inference.runs.export import export_classifier
+from ssvae.inference.training import train
+from ssvae.models import M1
+from ssvae.models.networks import MLP
+
+NAMES = [str(k) for k in range(10)]
+SMALL = ["--max_steps=12", "--batch_size=500", "--baselines=false", "--trainer.progress_bar=false"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on the digits, with batch norm and dropout, in float32 as users' runs are; no test changes it."""
+    folder = tmp_path_factory.mktemp("export") / "run"
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssvae.inference.runs.report.write_report", lambda run: None)
+        assert main(["fit", *SMALL, "--model.networks.hidden=[8]", "--folder", str(folder)]) == 0
+    torch.set_default_dtype(dtype)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.set_default_dtype(torch.float32)
+
+
+def expected(run, batch):
+    loaded = load(str(run))
+    x = loaded.data.pixels(loaded.data.test_images[:batch])
+    with torch.no_grad():
+        return x, loaded.model.classify(x).probs
+
+
+def test_an_onnx_file_answers_as_the_model(run, capsys):
+    assert main(["export", str(run), "classifier.onnx"]) == 0
+    assert capsys.readouterr().out.endswith("classifier.onnx\n")
+    session = onnxruntime.InferenceSession("classifier.onnx")
+    said = session.get_modelmeta().custom_metadata_map
+    assert (json.loads(said["class_names"]), said["class_path"]) == (NAMES, "ssvae.models.m2.M2")
+    for batch in (1, 7):
+        x, probabilities = expected(run, batch)
+        (found,) = session.run(["probabilities"], {"pixels": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), probabilities, rtol=0, atol=1e-5)
+    assert probabilities.std(0).max() > 1e-3  # the images do not all have one answer
+
+
+def test_a_program_of_torch_answers_as_the_model(run):
+    assert main(["export", str(run), "classifier.pt2", "--checkpoint=last"]) == 0
+    files = {"class_names.json": "", "class_path": ""}
+    program = torch.export.load("classifier.pt2", extra_files=files).module()
+    assert json.loads(files["class_names.json"]) == NAMES
+    assert files["class_path"] == "ssvae.models.m2.M2"
+    for batch in (1, 7):
+        x, probabilities = expected(run, batch)
+        torch.testing.assert_close(program(x), probabilities, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("there.onnx", "file: expected one that does not exist yet; there.onnx exists, and is never overwritten."),
+        ("classifier.h5", "file: expected a name that ends in .onnx or .pt2; got classifier.h5."),
+        ("classifier", "file: expected a name that ends in .onnx or .pt2; got classifier."),
+        ("nowhere/classifier.onnx", "file: expected a folder that exists; nowhere does not."),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(run, tmp_path, capsys, monkeypatch, file, sentence):
+    monkeypatch.setattr("ssvae.inference.runs.runs.load", lambda *arguments, **options: 1 / 0)
+    (tmp_path / "there.onnx").write_text("precious")
+    assert main(["export", str(run), file]) == 2
+    assert capsys.readouterr().err == f"ssvae export: {sentence}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]
+    assert (tmp_path / "there.onnx").read_text() == "precious"
+
+
+def test_a_package_that_is_missing_is_named_before_any_work(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ssvae.inference.runs.runs.load", lambda *arguments, **options: 1 / 0)
+    monkeypatch.setattr(export, "find_spec", lambda package: None)
+    assert main(["export", str(run), "classifier.onnx"]) == 2
+    sentence = "got no onnx. pip install 'ssvae[export]' installs them."
+    assert capsys.readouterr().err.endswith(f"for .onnx; {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_does_not_learn_its_classifier_is_refused(tmp_path):
+    model = M1((1, 8, 8), 3, networks=MLP((5,)))
+    train(model, tiny.arrays(), tiny.recipe(max_epochs=1), None)
+    with pytest.raises(ValueError, match=r"^model: expected one whose q\(y \| x\) is a network, .*; got M1, which"):
+        export_classifier(model, ("a", "b", "c"), tmp_path / "classifier.onnx")
+    assert list(tmp_path.iterdir()) == []
