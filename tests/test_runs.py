@@ -14,6 +14,8 @@ import pytest
 import torch
 import yaml
 from matplotlib import pyplot
+from safetensors import safe_open
+from safetensors.torch import load_file
 from support import tiny
 
 import ssvae.inference.runs.runs
@@ -21,7 +23,8 @@ from ssvae.data import Digits
 from ssvae.inference import Objective, figures, fit, load, resume
 from ssvae.inference.runs import baseline_objectives
 from ssvae.inference.runs.captions import CAPTIONS
-from ssvae.inference.storage.checkpoints import read_checkpoint
+from ssvae.inference.storage.checkpoints import FORMAT, METADATA, read_checkpoint
+from ssvae.inference.storage.weights import save_weights
 from ssvae.inference.training import train
 from ssvae.models import M2
 from ssvae.models.likelihoods import Bernoulli
@@ -79,8 +82,8 @@ def contents(folder):
 def test_a_run_leaves_a_folder(finished):
     folder = finished.folder
     assert {path.name for path in folder.iterdir()} == {
-        "config.yaml", "metrics.csv", "checkpoints", "tensorboard", "baselines", "figures", "report.md",
-        "evaluation.json",
+        "config.yaml", "metrics.csv", "checkpoints", "model.safetensors", "tensorboard", "baselines", "figures",
+        "report.md", "evaluation.json",
     }  # fmt: skip
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"initial.ckpt", "last.ckpt", "best.ckpt"}
     assert all(path.name.startswith("events.") for path in (folder / "tensorboard").iterdir())
@@ -101,6 +104,37 @@ def test_a_run_leaves_a_folder(finished):
     assert numbers["classifier"]["accuracy"] == finished.evaluation.classifier.accuracy
     assert numbers["baselines"]["supervised"]["accuracy"] == finished.baselines["supervised"].accuracy
     assert finished.seconds.keys() == {"model", "supervised", "consistency alone"}
+
+
+def test_the_weights_alone_are_a_file_that_other_programs_read(finished):
+    path = finished.folder / "model.safetensors"
+    torch.manual_seed(1)
+    fresh = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,), dropout=0.1, batch_norm=True)).eval()
+    x = finished.data.pixels(finished.data.test_images)
+    assert not torch.equal(fresh.classify(x).logits, finished.model.classify(x).logits)
+    fresh.load_state_dict(load_file(path))
+    assert torch.equal(fresh.classify(x).logits, finished.model.classify(x).logits)
+    with safe_open(path, "pt") as opened:
+        said = opened.metadata()
+    assert json.loads(said["class_names"]) == list(finished.class_names)
+    assert said["class_path"] == "ssvae.models.m2.M2"
+
+
+def test_weights_that_share_memory_are_saved_and_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    model, path = m2(), tmp_path / "model.safetensors"
+    model.again = model.y_encoder  # the same tensors under two names
+    save_weights(model, ("a",), path)
+    tiny.assert_same_tensors(load_file(path), dict(model.state_dict()))
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_weights(m2(), ("a",), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_baselines_are_the_same_classifier_trained_without_the_generative_terms(finished, tmp_path):
@@ -423,6 +457,79 @@ def test_checkpoints_of_other_models_are_refused(folder, tmp_path):
     checkpoint["ssvae"]["model"] = read_checkpoint(folder / "checkpoints" / "initial.ckpt")["ssvae"]["model"]
     torch.save(checkpoint, last)
     with pytest.raises(ValueError, match=r"last\.ckpt is of another model: its tensors have other names or shapes"):
+        load(str(folder))
+
+
+def changed(folder, format_of_run, change=lambda saved, config: None):
+    """Change a run's checkpoints and configuration to what another version wrote."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for path in (folder / "checkpoints").iterdir():
+        saved = read_checkpoint(path)
+        if format_of_run is None:
+            del saved[METADATA]["format"]
+        else:
+            saved[METADATA]["format"] = format_of_run
+        change(saved, config)
+        torch.save(saved, path)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def _of_three_names(saved, config):
+    saved[METADATA]["model"]["class_path"] = config["model"]["class_path"] = "models.m2.M2"
+
+
+def _of_other_weights(saved, config):
+    saved["state_dict"] = {f"{name}_": value for name, value in saved["state_dict"].items()}
+
+
+def _of_other_parts(saved, config):
+    for description in (saved[METADATA]["model"], config["model"]):
+        description["init_args"]["prior"] = {"class_path": "ssvae.models.priors.Gone", "init_args": {}}
+
+
+def _of_other_arguments(saved, config):
+    for description in (saved[METADATA]["model"], config["model"]):
+        description["init_args"]["hidden"] = [3]
+
+
+def _of_other_data(saved, config):
+    config["data"]["class_path"] = "data.digits.Digits_"
+
+
+def _of_other_options(saved, config):
+    config["objective"]["beta"] = 1.0
+
+
+OTHER_NAMES = [
+    _of_three_names, _of_other_weights, _of_other_parts, _of_other_arguments, _of_other_data, _of_other_options,
+]  # fmt: skip
+
+
+OTHER_VERSIONS = [(None, "an earlier", change) for change in OTHER_NAMES]
+OTHER_VERSIONS += [(FORMAT + 1, "a later", change) for change in OTHER_NAMES[1:]]
+
+
+@pytest.mark.parametrize(("format_of_run", "version", "change"), OTHER_VERSIONS)
+def test_a_run_of_another_version_with_other_names_gets_one_sentence(folder, format_of_run, version, change):
+    changed(folder, format_of_run, change)
+    sentence = (
+        rf"^run: expected one that this version of ssvae can read; .*run was made by {version} version, whose names of "
+        r"classes, options or weights differ\.$"
+    )
+    for action in (load, resume):
+        with pytest.raises(ValueError, match=sentence):
+            action(str(folder))
+
+
+def test_a_run_of_an_earlier_version_with_the_same_names_is_read(folder, finished):
+    changed(folder, None)
+    tiny.assert_same_tensors(load(str(folder)).model.state_dict(), finished.model.state_dict())
+
+
+@pytest.mark.parametrize("change", OTHER_NAMES[1:])
+def test_a_damaged_run_of_this_version_is_not_taken_for_one_of_another(folder, change):
+    changed(folder, FORMAT, change)
+    with pytest.raises(ValueError, match=r"^(?!run: expected one that this version)"):
         load(str(folder))
 
 

@@ -16,7 +16,8 @@ class Run:
     """A trained model and the folder it was trained in.
 
     Attributes:
-        folder: config.yaml, metrics.csv, checkpoints/, tensorboard/, baselines/, figures/, report.md.
+        folder: config.yaml, metrics.csv, checkpoints/, model.safetensors (the weights alone), tensorboard/, baselines/,
+            figures/, report.md.
         model: The model with its trained weights.
         class_names: The names of the classes.
         data: The images; None where the run was loaded for its model alone.

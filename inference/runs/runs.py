@@ -4,6 +4,8 @@ import copy
 import hashlib
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,10 @@ from ssvae.inference.nearest import asked, nearest
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.predict import predict_probabilities, seeded
 from ssvae.inference.runs.run import Run
-from ssvae.inference.storage.checkpoints import METADATA, AtomicCheckpointIO, check_trained, read_checkpoint
+from ssvae.inference.storage.checkpoints import FORMAT, METADATA, AtomicCheckpointIO, check_trained, read_checkpoint
 from ssvae.inference.storage.description import Description, build, build_options, describe, holds_arrays, without_files
 from ssvae.inference.storage.files import write_atomically
+from ssvae.inference.storage.weights import save_weights
 from ssvae.inference.training.checks import check_trainable
 from ssvae.inference.training.processes import connected, is_first
 from ssvae.inference.training.recipe import Recipe
@@ -76,7 +79,7 @@ def fit(
     config = _config(model, data, options, baselines)
     target = _new_folder(folder, data, type(model).__name__)
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    metadata = {"model": without_files(describe(model))}
+    metadata = {"format": FORMAT, "model": without_files(describe(model))}
     if config["data"] is None:
         metadata["data"] = _digest(data)
     start = {"state_dict": model.state_dict(), METADATA: metadata}
@@ -109,13 +112,18 @@ def resume(folder: str, data: ImageData | None = None) -> Run:
             "and train anew."
         )
     if data is None:
-        data = _build_data(config, target)
+        _check_data_named(config, target)
     else:
         _check_data(data)
         if config["data"] is not None:
             raise ValueError(f"data: expected none, as {target / 'config.yaml'} names the run's own; got {data.name}.")
-    recipe = _build_recipe(config, target)
-    model, metadata = _load_model(_initial(target), config)
+    saved = read_checkpoint(_initial(target))
+    with _made_by_this_version(target, saved):
+        if data is None:
+            data = _build_data(config, target)
+        recipe = _build_recipe(config, target)
+        model = _load_model(_initial(target), saved, config)
+    metadata = saved[METADATA]
     if config["data"] is None and metadata.get("data") != _digest(data):
         raise ValueError(f"data: expected the images and labels that {target} began with; got others.")
     check_sizes(model, data)
@@ -139,13 +147,21 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     """
     target = Path(folder)
     config = _read_config(target)
-    model, metadata = _load_model(target / "checkpoints" / f"{checkpoint}.ckpt", config, trained=True)
+    if with_data:
+        _check_data_named(config, target)
+    path = target / "checkpoints" / f"{checkpoint}.ckpt"
+    saved = read_checkpoint(path)
+    with _made_by_this_version(target, saved):
+        model = _load_model(path, saved, config)
+        check_trained(saved, path)
+    metadata = saved[METADATA]
     run = Run(target, model.eval(), tuple(metadata["class_names"]), history=metadata["history"])
     run.bits = _bits(config["data"])
     run.seconds["model"] = metadata["seconds"]
     if with_data:
-        run.data = _build_data(config, target)
-        run.recipe = _build_recipe(config, target)
+        with _made_by_this_version(target, saved):
+            run.data = _build_data(config, target)
+            run.recipe = _build_recipe(config, target)
         check_sizes(model, run.data)
     return run
 
@@ -229,6 +245,8 @@ def _train(run: Run, baselines: bool) -> None:
     untrained = copy.deepcopy(run.model)
     run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
     run.seconds["model"] = run.history[-1]["seconds"]
+    if is_first():
+        save_weights(run.model, run.class_names, run.folder / "model.safetensors")
     if not (baselines and run.data.has_labels):
         return
     for name, objective in baseline_objectives(run.recipe.objective).items():
@@ -338,12 +356,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
+def _check_data_named(config: dict[str, Any], folder: Path) -> None:
     if config["data"] is None:
         raise ValueError(
             f"run: {folder} was trained on arrays in memory, which only the program that had them has; there "
             f"ssvae.inference.resume({str(folder)!r}, data) goes on with it."
         )
+
+
+def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
     data = build(config["data"])
     if not isinstance(data, ImageData):
         raise ValueError(f"run: expected a data set in {folder / 'config.yaml'}; got {config['data']!r}.")
@@ -367,12 +388,33 @@ def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
         ) from error
 
 
-def _load_model(
-    path: Path, config: dict[str, Any], *, trained: bool = False
-) -> tuple[SemiSupervisedModel, dict[str, Any]]:
-    """Return a checkpoint's model with its weights, and what the checkpoint says beside them."""
-    saved = read_checkpoint(path)
-    metadata = saved[METADATA]
+@contextmanager
+def _made_by_this_version(folder: Path, checkpoint: dict[str, Any]) -> Iterator[None]:
+    """Read a run inside; where that fails and an earlier version made it, say so instead.
+
+    Raises:
+        ValueError: If the run cannot be read.
+    """
+    metadata = checkpoint[METADATA]
+    format_of_run = metadata.get("format", 1)
+    try:
+        if format_of_run == 1 and str(metadata["model"]["class_path"]).startswith("models."):
+            # Where Python's path has a folder of this name, what is in it would be built.
+            raise ValueError("class_path: expected one within ssvae.")
+        yield
+    except (TypeError, ValueError) as error:
+        if format_of_run == FORMAT:
+            raise
+        later = isinstance(format_of_run, int) and format_of_run > FORMAT
+        raise ValueError(
+            f"run: expected one that this version of ssvae can read; {folder} was made by "
+            f"{'a later' if later else 'an earlier'} version, whose names of classes, options or weights differ."
+        ) from error
+
+
+def _load_model(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) -> SemiSupervisedModel:
+    """Return a checkpoint's model with its weights."""
+    metadata = checkpoint[METADATA]
     if _without_sizes(metadata["model"]) != without_files(config["model"]):
         raise ValueError(f"checkpoint: expected one of the model in config.yaml; {path} is of another model.")
     with torch.random.fork_rng(devices=[]):
@@ -380,12 +422,10 @@ def _load_model(
     if not isinstance(model, SemiSupervisedModel):
         raise ValueError(f"checkpoint: expected one of a model; {path} is of {type(model).__name__}.")
     try:
-        model.load_state_dict(_state(saved["state_dict"]))
+        model.load_state_dict(_state(checkpoint["state_dict"]))
     except RuntimeError as error:
         raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
-    if trained:
-        check_trained(saved, path)
-    return model, metadata
+    return model
 
 
 def _state(state: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,11 @@ from ssvae.inference._lightning import TorchCheckpointIO
 from ssvae.inference.storage.files import write_atomically
 
 METADATA = "ssvae"  # under this key a checkpoint says which model it is of
+FORMAT = 2
+"""Which names of classes, options and weights a run has; to be raised where older runs can no longer be read.
+
+A checkpoint says it under "format"; those of format 1 say none.
+"""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

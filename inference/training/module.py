@@ -19,7 +19,7 @@ from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.objective.alignment import Alignment
 from ssvae.inference.objective.objective import Observations, Sizes
 from ssvae.inference.predict import evaluating, predict_probabilities
-from ssvae.inference.storage.checkpoints import METADATA
+from ssvae.inference.storage.checkpoints import FORMAT, METADATA
 from ssvae.inference.storage.description import describe, without_files
 from ssvae.inference.storage.files import write_atomically
 from ssvae.inference.training.captured_step import CapturedStep
@@ -341,6 +341,7 @@ class Training(lightning.LightningModule):
 
 def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
     """Return the seed of torch's random numbers in an epoch, an integer of 32 bits: the same on every machine.
+            "format": FORMAT,
 
     NumPy promises that a `SeedSequence` stays what it is; Python promises nothing of the kind of `hash`.
     """
