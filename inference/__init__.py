@@ -1,6 +1,6 @@
-"""How belief meets data: objective, training, evaluation, figures, command line.
+"""Fitting models to data: objective, training, evaluation, figures, runs and the command line.
 
-Names are loaded when they are first asked for, so that `ssvae --help` does not wait for Lightning.
+Names are imported on first use, so that ``ssvae --help`` does not wait for Lightning.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""J, the objective: its bounds, its schedules, and whom the classifier's answers are compared with."""
+"""The training objective J: its bounds, the schedule of the KL weight, and consistency regularisation."""
 
 from ssvae.inference.objective.objective import Consistency, Objective, Observations, Sizes
 from ssvae.inference.objective.schedules import KLWeight

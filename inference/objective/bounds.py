@@ -1,27 +1,29 @@
-"""The bounds that J is made of: -L(x, y), which is `PlainBound`, and -U(x), which is `SummedBound` or `TruncatedBound`.
+"""The bounds in J: -L(x, y) is `PlainBound`; -U(x) is `SummedBound` or `TruncatedBound`.
 
-Each is an ELBO of Pyro's that keeps its traces, so that the terms that are shown are the very numbers that the loss was
-made of. `ssvae.inference.objective` weighs them, and says what they are.
+Each extends an ELBO of Pyro and keeps its traces, so that the logged terms are computed from the same numbers as the
+loss. `ssvae.inference.objective.objective` defines L, U and J.
 
-With K importance samples the evidence of a class and its estimate are
+With K importance samples, the evidence of a class is estimated by::
 
     p(x, y) ≈ p̂(x, y) = 1/K Σ_k p(x, y, z_k) / q(z_k|x, y),    E[ p̂(x, y) ] = p(x, y)
 
-of all latent variables z but the class; q(y|·) is no part of it. By Jensen's inequality E[ log p̂(x, y) ] is a bound of
-log p(x, y). For an image without a label, and any distribution q̄ over the classes,
+where z stands for all latent variables but the class, and q(y|·) is not part of the weight. By Jensen's inequality
+E[ log p̂(x, y) ] is a lower bound of log p(x, y). For an image without a label, and any distribution q̄ over classes::
 
     log p(x) >= E[ log Σ_y p̂(x, y) ] >= E[ Σ_y q̄(y) ( log p̂(x, y) - log q̄(y) ) ]
 
-first because E[ Σ_y p̂(x, y) ] = p(x), then because log is concave. The second step holds for each draw of the samples
-by itself, so that q̄ may depend on them. In a guide such as q(a|x) q(y|a, x) q(z|a, x, y) every sample a_k has a
-classifier of its own, and q̄ is their mean,
+The first inequality holds since E[ Σ_y p̂(x, y) ] = p(x), the second since log is concave. The second holds for each
+draw of the samples, so q̄ may depend on them. In a guide such as q(a|x) q(y|a, x) q(z|a, x, y) each sample a_k has its
+own q(y|a_k, x). There q̄ is their mean::
 
     q̄(y) = 1/K Σ_k q(y|a_k, x)
 
-which is q(y|x) where no variable stands before the class, and the ELBO where K = 1. (To divide each sample's weight by
-its own q(y|a_k, x), and weigh the class by that of another sample, bounds nothing.) More samples never loosen it:
-Σ_y q̄ ( log p̂ - log q̄ ), a negated relative entropy, is concave in p̂ and q̄ together, and those of K samples are the
-means of those of the K subsets of K - 1. Its limit is log p(x) - KL( E_q(a|x)[ q(y|a, x) ] || p(y|x) ).
+If no latent variable precedes the class, q̄(y) = q(y|x). For K = 1 the bound is the ELBO. (Dividing the weight of each
+sample by its own q(y|a_k, x), and weighting the class by that of another sample, would not give a bound.)
+
+More samples never loosen the bound. The function Σ_y q̄ ( log p̂ - log q̄ ), a negated relative entropy, is jointly
+concave in p̂ and q̄, and p̂ and q̄ of K samples are the means of those of its K subsets of size K - 1. The limit is
+log p(x) minus the KL divergence of E_q(a|x)[ q(y|a, x) ] from p(y|x).
 """
 
 import math
@@ -45,21 +47,21 @@ from ssvae.models import SemiSupervisedModel
 
 
 class Bound:
-    """An ELBO of Pyro's, or the bound of several samples, that keeps the traces it was computed from.
-
-    A subclass, not a wrapper around the method: an object that refers to itself holds on to its tensors until the
-    garbage collector comes by, which on MNIST is a gigabyte too late.
+    """An ELBO of Pyro, or its importance-weighted version, that keeps the traces it was computed from.
 
     Args:
-        num_samples: K, how many z it is made of; where there are several they stand in a plate of their own between
-            the classes and the images.
+        num_samples: K, the number of samples of z. Several samples are in a plate of their own, whose dimension is
+            between those of the classes and of the images.
     """
+
+    # A mixin rather than a wrapper around _get_trace. A wrapper would make a reference cycle, and the traces' tensors
+    # would stay in memory until the garbage collector runs: on MNIST a gigabyte.
 
     model_trace: Trace
     guide_trace: Trace
 
     def __init__(self, num_samples: int = 1) -> None:
-        # What is enumerated stands to the left of all plates.
+        # The enumerated class is in a dimension to the left of all plates.
         super().__init__(max_plate_nesting=1 if num_samples == 1 else 2)  # type: ignore[call-arg]
         self.num_samples = num_samples
         self.kl_weight: float | Tensor = 1.0
@@ -75,43 +77,55 @@ class Bound:
         *batch: Tensor,
         candidates: Tensor | None = None,
     ) -> Tensor:
-        """Return the negated bound, summed over the batch (x, y) or (x,), its latent terms weighted.
+        """Return the negated bound, summed over the batch, with the KL divergence weighted by β.
 
-        The weight β stands before the KL divergence as the samples estimate it,
+        The weight multiplies the Monte Carlo estimate of the KL divergence::
 
             log 1/K Σ_k w_k - (β - 1) 1/K Σ_k log q(z_k|x, y) / p(z_k)
 
-        and with one sample that is log p(x|y, z) + log p(y) - β log q(z|x, y) / p(z). Within the weights it would be an
-        exponent, (p(z_k) / q(z_k|x, y))^β, whose mean grows with the divergence that it is to hold down.
+        For one sample this is log p(x|y, z) + log p(y) - β log q(z|x, y) / p(z). Inside the weights w_k, β would be an
+        exponent, (p(z_k) / q(z_k|x, y))^β, whose mean increases with the divergence it should penalise.
+
+        Args:
+            model: The model and its guide.
+            kl_weight: β, a number or a scalar tensor.
+            *batch: x, or x and y: images (batch, channels, height, width) and classes (batch,).
+            candidates: Candidate classes of partially labelled images, booleans (batch, classes).
+
+        Returns:
+            A scalar in nats, with gradient.
         """
-        story, guide = model.model, model.guide
+        program, guide = model.model, model.guide
         if self.num_samples > 1:
             samples = pyro.plate("samples", self.num_samples, dim=-2)
-            story, guide = samples(story), samples(guide)
+            program, guide = samples(program), samples(guide)
         if candidates is not None:
             guide = _RestrictToCandidates(candidates)(guide)
         self.kl_weight = kl_weight
         scaled: AbstractContextManager[object] = (
             _ScaleLatents(kl_weight) if self.num_samples == 1 and _weighs(kl_weight) else nullcontext()
         )
-        # The optimiser has the parameters from model.parameters(): Pyro's store is not asked.
+        # The optimiser takes the parameters from model.parameters(), so Pyro's param store is not needed.
         with pyro.settings.context(module_local_params=True), scaled:
-            return self.differentiable_loss(story, guide, *batch)  # type: ignore[attr-defined]
+            return self.differentiable_loss(program, guide, *batch)  # type: ignore[attr-defined]
 
     def log_evidence(self, log_p: dict[str, Tensor], log_q: dict[str, Tensor]) -> Tensor:
-        """Return log p̂(x, y) for each class and image, (…, batch), its latent terms weighted; see `negative_elbo`.
+        """Return log p̂(x, y) for each class and image, with the KL weight of `negative_elbo`.
 
         Args:
-            log_p: Log-densities of the model's sites, each (…, samples, batch), or (…, batch) if K = 1.
-            log_q: Those of the guide's latent variables, without a class that is summed over.
+            log_p: Log-densities of the model's sites by name, each (…, samples, batch), or (…, batch) if K = 1.
+            log_q: Log-densities of the guide's latent variables, without a class that is summed over.
+
+        Returns:
+            (…, batch), in nats.
         """
-        none = torch.zeros_like(log_p["x"])
-        log_w = reduce(add, log_p.values()) - sum(log_q.values(), none)
+        zero = torch.zeros_like(log_p["x"])
+        log_w = reduce(add, log_p.values()) - sum(log_q.values(), zero)
         if self.num_samples == 1:
             return log_w
         log_evidence = self.log_mean(log_w)
         if _weighs(self.kl_weight):
-            kl = sum((log_q[name] - log_p[name] for name in log_q), none).mean(-2)
+            kl = sum((log_q[name] - log_p[name] for name in log_q), zero).mean(-2)
             log_evidence = log_evidence - (self.kl_weight - 1) * kl
         return log_evidence
 
@@ -120,14 +134,14 @@ class Bound:
         return logs if self.num_samples == 1 else logs.logsumexp(-2) - math.log(self.num_samples)
 
     def once(self, values: Tensor) -> Tensor:
-        """Return (…, batch) of what is the same for every sample, (…, samples, batch)."""
+        """Drop the sample dimension of values that are equal for all samples: (…, samples, batch) to (…, batch)."""
         return values if self.num_samples == 1 else values.select(-2, 0)
 
     def check_one_sample(self) -> None:
-        """Refuse several samples where a gradient would not go through them.
+        """Check that K = 1, for guides with latent variables that are not reparametrised.
 
         Raises:
-            ValueError: If there are several.
+            ValueError: If K > 1.
         """
         if self.num_samples > 1:
             raise ValueError(
@@ -136,14 +150,21 @@ class Bound:
             )
 
     def kl_by_latent(self) -> dict[str, Tensor]:
-        """Return E[ log q(z|x,y) - log p(z) ] of every latent variable z but the class, mean over the batch."""
+        """Return the KL term E[ log q(z|x,y) - log p(z) ] of each latent variable z but the class.
+
+        Returns:
+            Scalars in nats, means over the batch, by the name of the variable.
+        """
         return self._means(self._kl_by_image())
 
     def kl_by_dimension(self) -> dict[str, Tensor]:
-        """Return E[ log q(z_j|x,y) - log p(z_j) ] of every dimension j of every z, (dimensions,), mean over the batch.
+        """Return the KL term E[ log q(z_j|x,y) - log p(z_j) ] of each dimension j of each latent variable z.
+
+        Returns:
+            (dimensions,) in nats, means over the batch, by the name of the variable.
 
         Raises:
-            ValueError: If a density is not a product over the dimensions, as that of a mixture is not.
+            ValueError: If a density does not factorise over dimensions. That of a mixture does not.
         """
         weights = self.class_weights()
         means = {}
@@ -159,13 +180,18 @@ class Bound:
         return {name: q[name] - p[name] for name in q if name != "y"}
 
     def _means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return Σ_y q(y|x) · of values (classes, batch), or what there is without classes; the mean over the batch.
+        """Average values over classes, weighted by q(y|x), and over the batch and samples.
 
-        And over the samples, if there are several: (classes, samples, batch).
+        Args:
+            values: Tensors (classes, batch) or (classes, samples, batch) by name, without the first dimension if there
+                is no sum over classes.
+
+        Returns:
+            Scalars by name.
         """
         if not values:
             return {}
-        # All in one: each operation by itself would be a kernel, which a GPU is slower to be sent than to run.
+        # Stacked, since on a GPU launching a kernel for each of these small tensors takes longer than running it.
         weights = self.class_weights()
         if weights is None:
             means = torch.stack(torch.broadcast_tensors(*values.values())).flatten(1).mean(-1)
@@ -175,21 +201,24 @@ class Bound:
         return dict(zip(values, means.unbind(), strict=True))
 
     def class_weights(self) -> Tensor | None:
-        """Return q(y|x), (classes, batch), by which the classes are weighed; None where none is summed over."""
+        """Return the weights of the classes, q(y|x), (classes, batch); None if there is no sum over classes."""
         q = _log_densities(self.guide_trace.nodes)
         return q["y"].exp() if "y" in q else None
 
     def terms(self) -> dict[str, Tensor]:
-        """Return the batch's mean terms, each without the schedule's weight.
+        """Return the terms of the bound, means over the batch, without the KL weight.
 
-        With y enumerated every expectation is the sum over y, weighted by q(y|x):
+        Where y is enumerated, each expectation includes the sum over y, weighted by q(y|x)::
 
             reconstruction   E[ -log p(x|y,z) ]
-            kl               E[ log q(z|x,y) - log p(z) ], over all latent variables but the class
-            kl/NAME          the same of each of them, where there are several
-            class            E[ -log p(y) ] - H(q(y|x)), where the story has a class
+            kl               E[ log q(z|x,y) - log p(z) ], summed over all latent variables but the class
+            kl/NAME          the same for each latent variable, if there are several
+            class            E[ -log p(y) ] - H(q(y|x)), if the model has a class
             negative_elbo    reconstruction + kl + class: L or U
-            entropy          H(q(y|x)), where y is summed over
+            entropy          H(q(y|x)), if y is summed over
+
+        Returns:
+            Detached scalars in nats per image, by name.
         """
         with torch.no_grad():
             p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
@@ -209,20 +238,22 @@ class Bound:
 
 
 class PlainBound(Bound, Trace_ELBO):
-    """-L(x, y), or the ELBO of a story that does not sum over a class."""
+    """-L(x, y), or the ELBO of a model without a sum over classes."""
 
     def __init__(self, num_samples: int = 1) -> None:
         super().__init__(num_samples)
-        # Nothing stands to the left of its plates, so that Pyro checks every dimension.
+        # Without enumeration Pyro can check every batch dimension.
         self.max_plate_nesting = math.inf
 
     def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
         """Return L(x, y), summed over the batch.
 
-        Pyro adds up as Python's own numbers what it differentiates as tensors, and a GPU has to wait for each. Where
-        everything is reparametrised they are the same:
+        If every latent variable is reparametrised::
 
             L(x, y) = -( log p(x, y, z) - log q(z|x, y) )
+
+        Pyro's own loss converts each term to a Python number, and each conversion makes the GPU wait. It is used only
+        for variables that are not reparametrised.
         """
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
@@ -230,22 +261,24 @@ class PlainBound(Bound, Trace_ELBO):
             self.check_one_sample()
             loss, surrogate = self._differentiable_loss_particle(*traces)  # type: ignore[no-untyped-call]
             return loss + surrogate - surrogate.detach()
-        # Of one sample Pyro has the sum over the batch at hand; of several each image has a mean weight of its own.
+        # For K = 1 Pyro's sums over the batch suffice. For K > 1 the weights are averaged for each image.
         kind = "log_prob_sum" if self.num_samples == 1 else "log_prob"
         log_p, log_q = (_log_densities(trace.nodes, kind) for trace in traces)
         return -self.log_evidence(log_p, log_q).sum()
 
 
 class SummedBound(Bound, TraceEnum_ELBO):
-    """-U(x): y is summed over."""
+    """-U(x), with an exact sum over y."""
 
     def differentiable_loss(self, *arguments: Any) -> Tensor:  # noqa: ANN401
         """Return U(x), summed over the batch.
 
-        Pyro contracts the enumerated traces by a search for the best order, which costs as much as a twentieth of a
-        step. Where y is all that is not reparametrised there is only one order, and it is the paper's:
+        If y is the only latent variable that is not reparametrised::
 
             U(x) = -Σ_y q(y|x) ( log p(x, y, z) - log q(z|x, y) - log q(y|x) )
+
+        Otherwise Pyro contracts the enumerated traces. It searches for the best order of contraction, which takes up to
+        a twentieth of a training step.
         """
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
@@ -260,21 +293,21 @@ class SummedBound(Bound, TraceEnum_ELBO):
 class TruncatedBound(Bound, Trace_ELBO):
     """An unbiased estimate of -U(x) whose cost does not grow with the number of classes.
 
-    With f(y) = log q(y|x) - log p̂(x, y), the k most probable classes C and their complement R,
+    Let f(y) = log q(y|x) - log p̂(x, y), C the set of the k most probable classes and R its complement::
 
         U(x) = Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ f(y') ],    y' ~ q(y|x) / q(R|x) over R
 
-    and y' is drawn once: Rao-Blackwellisation of one sample of y by the classes that matter (Liu et al. 2019, arXiv
-    1810.04777). The gradient needs a score for what was drawn, with the mean b of f over C as its control variate:
+    One y' is drawn for each image: a Rao-Blackwellised sample of y (Liu et al. 2019, arXiv 1810.04777). Its gradient
+    has a score-function term, with the mean b of f over C as control variate::
 
         ∇U = ∇ Σ_{y ∈ C} q(y|x) f(y) + q(R|x) E[ ∇f(y') + (f(y') - b) ∇log q(y'|x) ] + b ∇q(R|x)
 
-    Where q(R|x) is small, as soon as the classifier knows the image, so is the noise. With several importance samples
-    q̄ stands in place of q(y|x), and y' is the same in all of them.
+    The variance is small where q(R|x) is small, that is, where the classifier is confident. With several importance
+    samples q̄ replaces q(y|x), and all samples share y'.
 
     Args:
-        k: How many classes are summed over. They stand to the left of all plates, in a dimension of none.
-        num_samples: How many z each class's f is made of.
+        k: The number of classes to sum over.
+        num_samples: K, the number of samples of z for each class.
     """
 
     def __init__(self, k: int, num_samples: int = 1) -> None:
@@ -282,11 +315,16 @@ class TruncatedBound(Bound, Trace_ELBO):
         self.classes = _Truncate(k, several_samples=num_samples > 1)
 
     def class_weights(self) -> Tensor:
-        """Return q(y|x) of the classes summed over, and q(R|x), (k + 1, batch).
+        """Return the weights of the classes: q(y|x) of those summed over, then q(R|x) of the rest.
 
-        With several samples those of each, (k + 1, samples, batch). Since y' ~ q̄ the weight by which it stands for R
-        in sample k is q̄(R) q(y'|a_k, x) / q̄(y'). The density that y' was drawn from has no gradient: then that of a
-        weighted mean is unbiased, as the mean is, Σ_{y ∈ R} ∇( q(y|a_k, x) f(y) ) = E[ ∇( weight · f(y') ) ].
+        With several samples, each sample k has weights of its own. Since y' is drawn from q̄, its weight is::
+
+            v = q̄(R) q(y'|a_k, x) / q̄(y'),    Σ_{y ∈ R} ∇( q(y|a_k, x) f(y) ) = E[ ∇( v f(y') ) ]
+
+        with q̄ detached, so that the gradient of a weighted mean is unbiased too.
+
+        Returns:
+            (k + 1, batch), or (k + 1, samples, batch) with several samples.
         """
         log_q_y = _log_densities(self.guide_trace.nodes)["y"]
         log_q_bar, q_rest = self.classes.log_q_y.detach(), self.classes.q_rest.detach()
@@ -296,7 +334,7 @@ class TruncatedBound(Bound, Trace_ELBO):
         """Return the estimate of U(x), summed over the batch.
 
         Raises:
-            ValueError: If a latent variable but the class is not reparametrised: only the class has a score here.
+            ValueError: If a latent variable other than the class is not reparametrised.
         """
         model, guide, *batch = arguments
         with self.classes:
@@ -306,24 +344,31 @@ class TruncatedBound(Bound, Trace_ELBO):
                 f"summed_classes: expected None for latent variables that are not reparametrised; got {self.classes.k}."
             )
         log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
-        del log_q["y"]  # of each sample by itself: q̄(y) is known since the class was drawn
+        del log_q["y"]  # q(y|a_k, x) of each sample; q̄(y) is in self.classes
         log_q_y, q_rest = self.once(self.classes.log_q_y), self.once(self.classes.q_rest)[0]
         f = log_q_y - self.log_evidence(log_p, log_q)  # (k + 1, batch)
-        q_known, known, drawn = log_q_y[:-1].exp(), f[:-1], f[-1]
-        b = ((q_known * known).sum(0) / q_known.sum(0)).detach()
+        q_likely, f_likely, f_drawn = log_q_y[:-1].exp(), f[:-1], f[-1]
+        b = ((q_likely * f_likely).sum(0) / q_likely.sum(0)).detach()
         # q(R|x), with the gradient q(R|x) ∇log q(y'|x)
         log_q_drawn = log_q_y[-1]
         score = q_rest.detach() * (log_q_drawn - log_q_drawn.detach()).exp()
-        return ((q_known * known).sum(0) + score * (drawn - b) + q_rest * b).sum()
+        return ((q_likely * f_likely).sum(0) + score * (f_drawn - b) + q_rest * b).sum()
 
 
 def restrict(logits: Tensor, candidates: Tensor) -> Tensor:
-    """Return logits that leave no probability to other classes; finite, since 0 · ∞ would not be 0."""
+    """Return logits that give no probability to other classes than the candidates.
+
+    They are finite, since a logit of -∞ would make terms such as q log q NaN.
+
+    Args:
+        logits: log q(y|x), (batch, classes).
+        candidates: Candidate classes, booleans (batch, classes).
+    """
     return logits.masked_fill(~candidates, -1e4)
 
 
 class _ScaleLatents(Messenger):
-    """Weigh log p(z) and log q(z), that is, the KL divergence of every latent variable but the class."""
+    """Multiply log p(z) and log q(z), and so the KL divergence, of every latent variable but the class."""
 
     def __init__(self, weight: float | Tensor) -> None:
         super().__init__()
@@ -335,7 +380,7 @@ class _ScaleLatents(Messenger):
 
 
 class _RestrictToCandidates(Messenger):
-    """Turn the guide's q(y | x) into q(y | x, A)."""
+    """Replace the guide's q(y | x) by q(y | x, A), where A is the set of candidate classes."""
 
     def __init__(self, candidates: Tensor) -> None:
         super().__init__()
@@ -348,11 +393,11 @@ class _RestrictToCandidates(Messenger):
 
 
 class _Truncate(Messenger):
-    """Give the guide's y its k most probable classes, and one drawn from the others, for each image.
+    """Set the guide's y to the k most probable classes of each image and one that is drawn from the rest.
 
     Attributes:
         log_q_y: log q(y|x) of these classes, (k + 1, batch); with several samples log q̄(y), (k + 1, 1, batch).
-        q_rest: q(R|x) of all but the first k, (1, batch), or (1, 1, batch).
+        q_rest: q(R|x), the probability of all classes but the first k, (1, batch); or (1, 1, batch).
     """
 
     log_q_y: Tensor
@@ -375,7 +420,7 @@ class _Truncate(Messenger):
         drawn = dist.Categorical(logits=rest.detach()).sample()
         message["value"] = torch.cat([likely.movedim(-1, 0), drawn.unsqueeze(0)])  # (k + 1, batch)
         message["done"] = True
-        message["infer"] = {}  # the dimension is ours, not one of Pyro's enumeration
+        message["infer"] = {}  # the first dimension is not one that Pyro enumerates
         self.log_q_y = (
             log_q.expand(*drawn.shape, -1).gather(-1, torch.cat([likely, drawn.unsqueeze(-1)], -1)).movedim(-1, 0)
         )
@@ -383,27 +428,27 @@ class _Truncate(Messenger):
 
 
 def _weighs(kl_weight: float | Tensor) -> bool:
-    """Return whether a weight may differ from 1: a tensor may in the next step."""
+    """Return whether a weight may differ from 1. A tensor may, since a captured step replays it with other values."""
     return isinstance(kl_weight, Tensor) or kl_weight != 1
 
 
 def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the sample sites but the plate's own."""
+    """Return the sample sites, without that of the plate over images."""
     return [(name, site) for name, site in nodes.items() if site["type"] == "sample" and name != "images"]
 
 
 def _reparametrised(guide: Trace) -> bool:
-    """Return whether the gradient goes through the samples of every latent variable but the class."""
+    """Return whether every latent variable but the class is reparametrised."""
     return all(site["fn"].has_rsample for name, site in _sample_sites(guide.nodes) if name != "y")
 
 
 def factorises(density: TorchDistribution) -> bool:
-    """Return whether a density of vectors is a product over their dimensions, as far as its type says."""
+    """Return whether a density of vectors factorises over dimensions, judging by its type."""
     return isinstance(density, dist.Independent) and density.reinterpreted_batch_ndims == 1
 
 
 def _log_factors(name: str, site: Any) -> Tensor:  # noqa: ANN401
-    """Return the log-density of each dimension by itself, (…, batch, dimensions)."""
+    """Return the log-density of each dimension of a site, (…, batch, dimensions)."""
     density = site["fn"]
     if not factorises(density):
         raise ValueError(
@@ -414,5 +459,5 @@ def _log_factors(name: str, site: Any) -> Tensor:  # noqa: ANN401
 
 
 def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
-    """Return every sample site's log-density, by default without the schedule's weight; none where it is masked."""
+    """Return the log-densities of the unmasked sample sites by name, by default without the KL weight."""
     return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site and site["mask"] is not False}

@@ -1,4 +1,4 @@
-"""Schedules: pure functions of progress, the share of the training steps that are done, from 0 to 1."""
+"""Schedules: functions of progress, the fraction of training steps that are done, in [0, 1]."""
 
 import math
 from dataclasses import dataclass
@@ -9,20 +9,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class KLWeight:
-    """The weight β of KL(q(z|x,y) || p(z)) over training: linear from `start` to `end`, then constant.
+    """The weight β of the KL divergence between q(z|x,y) and p(z) over training: linear, then constant.
 
-        β(t) = start + (end - start) · min(1, t / until),   t = steps done / steps in all
+    With t the fraction of training steps that are done::
 
-    With start > 1 the style is starved first, so that the class has to explain the images; with start < 1 it is
-    the warm-up of Sønderby et al. 2016 (arXiv 1602.02282). The bound is the ELBO where β = 1.
+        β(t) = start + (end - start) · min(1, t / until)
+
+    A ``start`` above 1 keeps z uninformative at first, so that the model learns to explain images by their class. A
+    ``start`` below 1 is the warm-up of Sønderby et al. 2016 (arXiv 1602.02282). The objective is the ELBO where β = 1.
 
     Attributes:
         start: β at the first step.
-        end: β from `until` on.
-        until: The share of training after which β stays at `end`; 0 for no schedule at all.
+        end: β from ``until`` on.
+        until: The fraction of training after which β stays at ``end``; 0 for a constant β = ``end``.
 
     Raises:
-        ValueError: If a weight is negative or `until` is outside [0, 1].
+        ValueError: If a weight is negative or ``until`` is outside [0, 1].
+
+    Example:
+        >>> from ssvae.inference import KLWeight
+        >>> beta = KLWeight(start=0.0, end=1.0, until=0.5)
+        >>> beta(0.0), beta(0.25), beta(0.5), beta(1.0)
+        (0.0, 0.5, 1.0, 1.0)
     """
 
     start: float = 1.0
@@ -37,7 +45,7 @@ class KLWeight:
 
     @property
     def smallest(self) -> float:
-        """The smallest β that training sees."""
+        """The smallest β over training."""
         return min(self.start, self.end) if self.until else self.end
 
     @overload
@@ -47,7 +55,14 @@ class KLWeight:
     def __call__(self, progress: Tensor) -> Tensor | float: ...
 
     def __call__(self, progress: float | Tensor) -> float | Tensor:
-        """Return β after `progress`, a share in [0, 1], of the training steps; where it is no tensor, β is none."""
+        """Return β at a point of training.
+
+        Args:
+            progress: The fraction of training steps that are done, in [0, 1]; a float or a scalar tensor.
+
+        Returns:
+            β. A float in gives a float out.
+        """
         if not self.until or self.start == self.end:
             return self.end
         share = progress / self.until
