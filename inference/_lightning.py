@@ -1,4 +1,4 @@
-"""Lightning, imported in this one place: after the environment is ready, and without its advice and its filters."""
+"""The only import of Lightning: after the environment is prepared, and without its hints and warning filters."""
 
 import ssvae.inference.environment  # noqa: F401  # isort: skip  (before lightning)
 
@@ -33,16 +33,16 @@ __all__ = [
     "rank_zero_only",
 ]
 
-# joblib hands the warning filters to its worker processes, which import the filters' classes before anything else: with
-# Lightning's own among them, they would import Lightning before `ssvae.inference.environment` could make that possible.
-warnings.filters[:] = [each for each in warnings.filters if not each[2].__module__.startswith("lightning")]  # type: ignore[index]
+# joblib passes the warning filters to its worker processes, which import the filters' classes first. With Lightning's
+# filters among them, workers would import Lightning before `ssvae.inference.environment` has prepared that.
+warnings.filters[:] = [entry for entry in warnings.filters if not entry[2].__module__.startswith("lightning")]  # type: ignore[index]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep from the user Lightning's advice about devices and data loaders, which does not apply here.
+    """Suppress Lightning's hints about devices and data loaders, which do not apply here.
 
-    And Pyro's warning of a NaN, upon which training stops with a sentence of its own.
+    Also suppress Pyro's warning of a NaN, since training then stops with an error message of its own.
     """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

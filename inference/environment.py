@@ -1,7 +1,7 @@
-"""Imported before Lightning and torchmetrics, which import torchvision wherever it is installed.
+"""Prepare the import of Lightning and torchmetrics, which import torchvision if it is installed.
 
-Where torchvision's compiled operators do not fit torch (a CPU build of torch beside the registry's torchvision),
-that import would fail; nothing here needs those operators.
+That import fails if torchvision's compiled operators do not match torch, as with a CPU build of torch and a CUDA build
+of torchvision. Nothing here needs those operators.
 """
 
 from ssvae.data.torchvision_sets import import_torchvision_datasets

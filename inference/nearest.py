@@ -1,52 +1,53 @@
-"""The nearest of the names there are, for one that is none: a slip of the keyboard, another case, a part of a name."""
+"""Suggestions for an unknown name: the known names that are most similar to it."""
 
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 NEAR, MOST = 0.65, 3
-"""What SequenceMatcher's ratio is of names that are near; how many are told, where several are equally near."""
+"""The least ratio of SequenceMatcher for a suggestion; the largest number of equally similar suggestions."""
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a name such as "num_labels", "num-labels" or "GaussianMixture", in small letters."""
+    """Return the words of a name such as "num_labels", "num-labels" or "GaussianMixture", in lower case."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     return [word.lower() for word in re.findall(r"\w+", parted.replace("_", " "))]
 
 
 def likeness(typed: str, name: str, near: float = NEAR) -> float:
-    """Return how near a typed name is to one there is: 1 but for case and separators, 0 where it is not near.
+    """Return the similarity of a typed name to a known one, in [0, 1].
 
-    Between them: the initials ("lr" of learning_rate), some of the words or the beginning ("epochs" of max_epochs,
-    "vamp" of VampPrior), other letters (`difflib.SequenceMatcher`'s ratio, at least `near`).
+    It is 1 if they differ at most in case and separators, 0.95 for initials ("lr" for learning_rate), and 0.9 for some
+    of the words or the beginning ("epochs" for max_epochs, "vamp" for VampPrior). Otherwise it is 0.9 times the ratio
+    of ``difflib.SequenceMatcher`` if that is at least ``near``, else 0.
     """
-    words, of_name = words_of(typed), words_of(name)
-    letters, others = "".join(words), "".join(of_name)
-    if not letters or letters == others:
-        return float(bool(letters))
-    if len(of_name) > 1 and letters == "".join(word[0] for word in of_name):
+    typed_words, known_words = words_of(typed), words_of(name)
+    typed_letters, known_letters = "".join(typed_words), "".join(known_words)
+    if not typed_letters or typed_letters == known_letters:
+        return float(bool(typed_letters))
+    if len(known_words) > 1 and typed_letters == "".join(word[0] for word in known_words):
         return 0.95
-    if len(letters) > 2 and (set(words) < set(of_name) or others.startswith(letters)):
+    if len(typed_letters) > 2 and (set(typed_words) < set(known_words) or known_letters.startswith(typed_letters)):
         return 0.9
-    ratio = SequenceMatcher(None, letters, others).ratio()
+    ratio = SequenceMatcher(None, typed_letters, known_letters).ratio()
     return 0.9 * ratio if ratio >= near else 0.0
 
 
 def nearest(typed: str, names: Iterable[str]) -> list[str]:
-    """Return the nearest names; none where none is near, or so many that it is a guess."""
-    found = {name: likeness(typed, name) for name in names}
-    best = max(found.values(), default=0.0)
-    near = [name for name, like in found.items() if best and like == best]
-    return near if len(near) <= MOST else []
+    """Return the most similar names; an empty list if none is similar, or more than three equally so."""
+    similarities = {name: likeness(typed, name) for name in names}
+    best = max(similarities.values(), default=0.0)
+    nearest_names = [name for name, similarity in similarities.items() if best and similarity == best]
+    return nearest_names if len(nearest_names) <= MOST else []
 
 
 def hint(typed: str, names: Iterable[str]) -> str:
-    """Return " Did you mean …?" with the nearest names, or nothing where none is near."""
+    """Return " Did you mean …?" with the most similar names, or an empty string if none is similar."""
     return asked(nearest(typed, names))
 
 
 def asked(names: Sequence[str]) -> str:
-    """Return " Did you mean …?", or nothing for no names."""
+    """Return " Did you mean …?" with the names, or an empty string for no names."""
     return f" Did you mean {one_of(names)}?" if names else ""
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the ELBO's terms."""
+"""Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the terms of the ELBO."""
 
 from ssvae.inference.evaluation.calibration import Calibration, ReliabilityBins, calibrate, reliability_bins
 from ssvae.inference.evaluation.evaluation import (

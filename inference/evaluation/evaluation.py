@@ -1,17 +1,20 @@
-"""Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the ELBO's terms.
+"""Evaluation: accuracy and calibration, log p(x) and p(y|x) by importance sampling, the terms of the ELBO.
 
-A model is asked only for its two Pyro programs, `model` and `guide`, for `classify` and for `reconstruct`. So
-whatever trains can be evaluated, and nothing here has to be told how many latent variables there are.
+Evaluation uses only the model's two Pyro programs, ``model`` and ``guide``, and its methods ``classify`` and
+``reconstruct``. It therefore works for any model that can be trained, whatever its latent variables. With S importance
+samples::
 
-    w_s = p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y), fitted to each image: `ssvae.inference.evaluation.proposal`
+    w_s = p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
     p(x, y) ≈ 1/S Σ_s w_s                 for each class y
-    p(x)    = Σ_y p(x, y)                 a sum, not a sample
+    p(x)    = Σ_y p(x, y)                 an exact sum over classes
     p(y|x)  = p(x, y) / p(x)
 
-Burda, Grosse and Salakhutdinov 2015, arXiv 1509.00519. The logarithm of an unbiased estimate is too small on
-average: log p(x) is bounded from below, the more tightly the larger S is; with S = 1 and y weighted by q(y|x)
-it is the ELBO. How far to trust such a figure its weights say, v_s = Σ_y w_s of sample s: their effective number,
-and the k̂ of their tail (`ssvae.inference.evaluation.diagnostics`).
+q is fitted to each image (`ssvae.inference.evaluation.proposal`). The estimate of p(x, y) is unbiased. Its logarithm is
+too small on average, so the estimate of log p(x) is a lower bound in expectation, which becomes tighter as S grows. For
+S = 1 and y weighted by q(y|x) it is the ELBO. The reliability of an estimate is judged by its weights v_s = Σ_y w_sy:
+their effective sample size, and the Pareto k̂ of their tail (`ssvae.inference.evaluation.diagnostics`).
+
+Source: Burda, Grosse and Salakhutdinov 2015 (arXiv 1509.00519).
 """
 
 import math
@@ -42,18 +45,19 @@ from ssvae.models import SemiSupervisedModel
 from ssvae.models.likelihoods import PIXEL_LEVELS, Likelihood
 from ssvae.models.networks import ImageShape
 
-# So many times more memory a pixel takes where a gradient is computed.
+# How much more memory a pixel needs if a gradient is computed.
 _KEPT_BY_A_GRADIENT = 1
 
 
 @dataclass(frozen=True)
 class ImportanceEstimate:
-    """What importance sampling says of a batch of images; in nats, float64, on the CPU.
+    """Importance-sampling estimates for a batch of images; float64, on the CPU.
 
     Attributes:
-        log_joint: Estimates of log p(x, y), (batch, classes); of log p(x), (batch, 1), where the story has no class.
-        effective_samples: Effective number of the samples behind log p(x), of their weights v_s = Σ_y w_sy; (batch,).
-        pareto_k: The same weights' Pareto k̂, (batch,); NaN where there are fewer than 25 samples.
+        log_joint: Estimates of log p(x, y) in nats, (batch, classes). For a model without a class, of log p(x),
+            (batch, 1).
+        effective_samples: Effective sample size of the weights v_s = Σ_y w_sy behind log p(x), (batch,), in [1, S].
+        pareto_k: Pareto k̂ of the same weights, (batch,); NaN for fewer than 25 samples.
     """
 
     log_joint: Tensor
@@ -62,12 +66,12 @@ class ImportanceEstimate:
 
     @classmethod
     def of(cls, parts: "Sequence[ImportanceEstimate]") -> "ImportanceEstimate":
-        """Return the estimates of several batches as those of one."""
-        return cls(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+        """Concatenate the estimates of several batches."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     @property
     def log_evidence(self) -> Tensor:
-        """Estimates of log p(x) = log Σ_y p(x, y), (batch,)."""
+        """Estimates of log p(x) = log Σ_y p(x, y) in nats, (batch,)."""
         return self.log_joint.logsumexp(-1)
 
     @property
@@ -78,36 +82,41 @@ class ImportanceEstimate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of a model after it has met the test images.
+    """The results of evaluating a model on test images.
+
+    q(y|x) is evaluated on all test images. Quantities that need importance sampling, and the ELBO, are evaluated on a
+    random subset of them, the likelihood images. Some are None if the model's ELBO does not bound log p(x).
 
     Attributes:
-        classifier: Of q(y|x), on all test images as `seen_by_classifier` says.
-        main_classes: Of the sums of q(y|x) over the classes of each main class; None where the data have none.
-        posterior: Of p(y|x) by importance sampling, on `num_likelihood_images` of them as `seen_by_posterior` says;
-            None where the model's story has no class, or its ELBO does not bound log p(x).
-        classifier_beside_posterior: Of q(y|x) on the very images and pixels that `posterior` is of; None as above.
-        log_likelihood: Mean of log p(x) over those images, in nats per image; a lower bound in expectation. A
-            probability's logarithm where the likelihood is discrete, a density's otherwise. None where the model's
-            ELBO does not bound it.
-        log_likelihood_error: Its standard error over images; NaN where there is only one, None as above.
-        effective_samples: How many of the samples stand behind log p(x) of an image, and p(y|x) with it: the median
-            over those images of the effective sample size of v_s = Σ_y w_sy, of at most `num_samples`; None as above.
-        pareto_k: The median over images of the same weights' Pareto k̂; None as above, and for fewer than 25 samples.
-        share_unreliable: The share of the images whose k̂ is above 0.7, so that their estimate cannot be relied on;
-            None likewise.
-        bits_per_dimension: The same in bits per pixel and channel; see `bits_per_dimension`.
-        elbo: Mean of -U(x) over the same images, one sample of z for each class, in nats per image.
-        terms: Its terms, in nats per image; see `ssvae.inference.objective`.
-        reconstruction_error: Mean squared difference, per pixel and channel, between all test images in grey or
-            colour and what the model makes of them.
-        num_samples: S, importance samples for each class.
-        seed: Of the choice of images, of the binarisation and of the samples.
-        seen_by_classifier: The pixels behind `classifier` and the reconstruction error: "grey" or "colour".
-        seen_by_posterior: The pixels behind log p(x), the ELBO, p(y|x) and the q(y|x) beside it: "binarised once" where
-            the data are binarised, or the same.
-        probabilities: q(y|x), (test images, classes).
-        labels: Their classes, (test images,).
-        posterior_labels: Classes of the likelihood images, (likelihood images,).
+        classifier: Accuracy and calibration of q(y|x) on all test images.
+        main_classes: The same for main classes, whose probabilities are sums of q(y|x); None without a hierarchy.
+        posterior: Accuracy and calibration of p(y|x) on the likelihood images; None if the model has no class, or its
+            ELBO does not bound log p(x).
+        classifier_beside_posterior: Accuracy and calibration of q(y|x) on the same images and pixels as ``posterior``;
+            None as for ``posterior``.
+        log_likelihood: Mean of the estimated log p(x) in nats per image, a lower bound in expectation. The logarithm of
+            a probability if the likelihood is discrete, of a density otherwise. None if the model's ELBO does not bound
+            log p(x).
+        log_likelihood_error: Its standard error over images; NaN for a single image, None as for ``log_likelihood``.
+        effective_samples: Median over images of the effective sample size of the weights v_s = Σ_y w_sy, in
+            [1, num_samples]; None as for ``log_likelihood``.
+        pareto_k: Median over images of the Pareto k̂ of the same weights; None as for ``log_likelihood``, and for fewer
+            than 25 samples.
+        share_unreliable: Fraction of images with k̂ above 0.7, whose estimates are unreliable; None as for ``pareto_k``.
+        bits_per_dimension: ``log_likelihood`` in bits per pixel and channel; see
+            `ssvae.inference.evaluation.evaluation.bits_per_dimension`.
+        elbo: Mean of -U(x) over the likelihood images in nats per image, one sample of z for each class.
+        terms: The terms of the ELBO in nats per image; see `ssvae.inference.objective.bounds.Bound.terms`.
+        reconstruction_error: Mean squared error of the reconstruction of all test images, per pixel and channel, for
+            pixels in [0, 1].
+        num_samples: S, the number of importance samples for each class.
+        seed: The random seed for the choice of likelihood images, the binarisation and the samples.
+        seen_by_classifier: The pixels for ``classifier`` and ``reconstruction_error``: "grey" or "colour".
+        seen_by_posterior: The pixels for all that uses the likelihood images: "binarised once" if the data are
+            binarised, else as ``seen_by_classifier``.
+        probabilities: q(y|x) of the test images, (test images, classes).
+        labels: True classes of the test images, (test images,).
+        posterior_labels: True classes of the likelihood images, (likelihood images,).
         posterior_probabilities: p(y|x), (likelihood images, classes), or None.
         probabilities_beside_posterior: q(y|x) of the same pixels, (likelihood images, classes), or None.
     """
@@ -137,16 +146,16 @@ class Evaluation:
 
     @property
     def num_images(self) -> int:
-        """How many test images q(y|x) was asked for."""
+        """The number of test images."""
         return len(self.labels)
 
     @property
     def num_likelihood_images(self) -> int:
-        """How many of them importance sampling looked at."""
+        """The number of likelihood images, the test images for importance sampling."""
         return len(self.posterior_labels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the arrays in plain numbers; None where a number is not defined."""
+        """Return all results but the arrays as plain values, for JSON; None where a number is not defined."""
         error, beside = self.log_likelihood_error, self.classifier_beside_posterior
         return {
             "num_images": self.num_images,
@@ -180,24 +189,36 @@ def evaluate(
     seed: int = 0,
     progress_bar: bool = False,
 ) -> Evaluation:
-    """Meet the test images: accuracy and calibration, log p(x), p(y|x), the ELBO and its terms.
+    """Evaluate a model on the test images: accuracy and calibration, log p(x), p(y|x), the ELBO and its terms.
 
-    q(y|x) sees every test image, in grey or colour; the likelihood sees what a model sees in training, so binarised
-    (once, by the seed) where the data are. q(y|x) is also asked of what the likelihood sees, so that it can be compared
-    with p(y|x). The model keeps its training mode and torch its random state.
+    The classifier q(y|x) is evaluated on all test images, not binarised. log p(x), p(y|x) and the ELBO are estimated on
+    pixels as in training: if the data are binarised, each image is binarised once, by the seed. q(y|x) is also
+    evaluated on these pixels, for comparison with p(y|x). The model's training mode and torch's random state are
+    restored.
 
     Args:
         model: The model, on any device.
-        data: The images.
-        num_samples: S, importance samples for each class.
-        num_images: How many test images the likelihood is computed for, the first of a random order that
-            depends on the seed; None for all.
-        seed: Of that order, of the binarisation and of the samples.
-        progress_bar: Whether a terminal shows for how many images the likelihood is known, and how long it will take.
+        data: The data set with test images.
+        num_samples: S, the number of importance samples for each class.
+        num_images: The number of test images for log p(x), p(y|x) and the ELBO, a random subset; None for all.
+        seed: The random seed for the subset, the binarisation and the samples.
+        progress_bar: Whether to show a progress bar in a terminal.
+
+    Returns:
+        All results.
 
     Raises:
-        ValueError: If there are no test images, num_samples or num_images is less than 1, num_images is more
-            than there are, or the likelihood has no density for the pixels.
+        TypeError: If num_samples or num_images is not an integer.
+        ValueError: If there are no test images, num_samples or num_images is less than 1, num_images exceeds the number
+            of test images, or the likelihood has no density for the pixels.
+
+    Example:
+        >>> import ssvae
+        >>> digits = ssvae.Digits(num_labels=50)
+        >>> model = ssvae.M2(digits.image_shape, digits.num_classes)
+        >>> evaluation = ssvae.evaluate(model, digits, num_samples=25, num_images=10)
+        >>> 0 <= evaluation.classifier.accuracy <= 1
+        True
     """
     num_test_images = len(data.test_images)
     if num_test_images == 0:
@@ -214,8 +235,8 @@ def evaluate(
     chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
     with seeded(seed):
         images = data.test_images.cpu()[chosen]
-        estimate, beside, terms = _observe(model, data, images, num_samples, generator, progress_bar)
-    seen = "grey" if data.image_shape[0] == 1 else "colour"
+        estimate, probabilities_beside, terms = _observe(model, data, images, num_samples, generator, progress_bar)
+    pixels = "grey" if data.image_shape[0] == 1 else "colour"
     evaluation = Evaluation(
         classifier=calibrate(probabilities, labels),
         main_classes=calibrate_main_classes(probabilities, data),
@@ -232,8 +253,8 @@ def evaluate(
         reconstruction_error=_reconstruction_error(model, data),
         num_samples=num_samples,
         seed=seed,
-        seen_by_classifier=seen,
-        seen_by_posterior="binarised once" if data.binarise else seen,
+        seen_by_classifier=pixels,
+        seen_by_posterior="binarised once" if data.binarise else pixels,
         probabilities=probabilities,
         labels=labels,
         posterior_labels=labels[chosen],
@@ -260,13 +281,21 @@ def evaluate(
         evaluation,
         posterior=calibrate(estimate.posterior, labels[chosen]),
         posterior_probabilities=estimate.posterior,
-        classifier_beside_posterior=calibrate(beside, labels[chosen]),
-        probabilities_beside_posterior=beside,
+        classifier_beside_posterior=calibrate(probabilities_beside, labels[chosen]),
+        probabilities_beside_posterior=probabilities_beside,
     )
 
 
 def calibrate_main_classes(probabilities: Tensor, data: ImageData) -> Calibration | None:
-    """Return what is known of main classes by q(y|x), (test images, classes); None where the data have none."""
+    """Return accuracy and calibration for main classes.
+
+    Args:
+        probabilities: q(y|x) of the test images, (test images, classes).
+        data: The data set, whose hierarchy maps classes to main classes.
+
+    Returns:
+        The measures for the summed probabilities; None if the data have no hierarchy.
+    """
     if data.hierarchy is None:
         return None
     return calibrate(data.hierarchy.coarsen(probabilities), data.hierarchy.main_class_of[data.test_labels.cpu()])
@@ -275,18 +304,26 @@ def calibrate_main_classes(probabilities: Tensor, data: ImageData) -> Calibratio
 def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> ImportanceEstimate:
     """Estimate log p(x, y) for every class by importance sampling.
 
-        log p(x, y) ≈ log 1/S Σ_s p(x, y, z_s) / q(z_s | x, y),   z_s ~ q(z | x, y)
+    With samples z_s ~ q(z | x, y)::
 
-    Burda et al. 2015, arXiv 1509.00519. q is the model's guide, moved and scaled for each image and class: the fit, the
-    same for all models, is `ssvae.inference.evaluation.proposal.fit_proposal`, and its samples are none of these. Runs
-    in chunks, over images and over samples.
+        log p(x, y) ≈ log 1/S Σ_s p(x, y, z_s) / q(z_s | x, y)
+
+    q is the model's guide, shifted and scaled for each image and class by
+    `ssvae.inference.evaluation.proposal.fit_proposal`. The samples are drawn after the fit. Images and samples are
+    processed in chunks.
+
+    Source: Burda et al. 2015 (arXiv 1509.00519).
 
     Args:
         model: The model, on any device.
-        x: Images (batch, channels, height, width) as the model is to see them: binarised where it wants that.
-        num_samples: S, for each class.
+        x: Images (batch, channels, height, width), pixels in [0, 1]; binarised if the likelihood requires it.
+        num_samples: S, the number of samples for each class.
+
+    Returns:
+        The estimates of log p(x, y), with effective sample sizes and Pareto k̂.
 
     Raises:
+        TypeError: If num_samples is not an integer.
         ValueError: If num_samples is less than 1, or the model's ELBO does not bound log p(x).
     """
     _check_num_samples(num_samples)
@@ -294,7 +331,7 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
         raise ValueError(f"model: expected one whose guide has a density; got {type(model).__name__}, which has none.")
     device, num_classes = device_of(model), model.num_classes if model.has_label_site else 1
     y = torch.arange(num_classes, device=device).unsqueeze(-1) if model.has_label_site else None  # (classes, 1)
-    found = []
+    estimates = []
     for images in torch.split(
         x.to(device), images_per_chunk(model, copies=num_classes * SAMPLES * _KEPT_BY_A_GRADIENT)
     ):
@@ -309,50 +346,55 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
         ).view(num_samples, num_classes, len(images))
         log_joint = (log_w.logsumexp(0) - math.log(num_samples)).T  # (batch, classes)
         log_v = log_w.logsumexp(1)  # (samples, batch)
-        found.append(ImportanceEstimate(log_joint, effective_samples(log_v), pareto_k(log_v)))
-    return ImportanceEstimate.of(found)
+        estimates.append(ImportanceEstimate(log_joint, effective_samples(log_v), pareto_k(log_v)))
+    return ImportanceEstimate.of(estimates)
 
 
 def log_weights(
     model: SemiSupervisedModel, x: Tensor, y: Tensor | None, num_samples: int, proposal: Messenger | None = None
 ) -> Tensor:
-    """Return log w = log p(x, y, z) - log q(z | x, y) for samples z of the guide, or of a proposal around it.
+    """Return the log-weights log p(x, y, z) - log q(z | x, y) of samples z from the guide or a proposal.
 
-    The samples stand in a plate of their own, left of the classes: every latent variable is drawn anew for
-    each sample, also one that does not depend on y; what a network makes of x and y alone is computed once.
+    The samples are in a plate of their own, to the left of the classes. Every latent variable is sampled anew for each,
+    also one that does not depend on y. Outputs of networks that depend only on x and y are computed once.
 
     Args:
         model: The model.
-        x: Images (batch, channels, height, width), on the model's device.
-        y: Classes that broadcast with the batch: (batch,), or (classes, 1) for every class of every image; None for
-            a story without a class.
-        num_samples: S.
-        proposal: What the guide is moved by; see `ssvae.inference.evaluation.proposal`. None for the guide itself.
+        x: Images (batch, channels, height, width), pixels in [0, 1], on the model's device.
+        y: Classes, integers (batch,), or (classes, 1) for all classes of each image; None for a model without a class.
+        num_samples: S, the number of samples.
+        proposal: A handler that shifts and scales the guide (`ssvae.inference.evaluation.proposal`); None for the guide
+            itself.
 
     Returns:
-        (samples, batch), or (samples, classes, batch); in nats.
+        (samples, batch), or (samples, classes, batch), in nats.
     """
-    # No gradient: densities of weights, such as a learned mixture's, would keep every sample in memory.
+    # Without gradients, since densities with parameters, such as those of a learned mixture, would keep every sample.
     with evaluating(model):
         return weigh(model, x, y, num_samples, proposal if proposal is not None else Messenger())
 
 
 def bits_per_dimension(log_evidence: float, image_shape: ImageShape, likelihood: Likelihood) -> float:
-    """Return how many bits an image costs for each of its D = channels · height · width numbers.
+    """Return the code length of an image in bits per dimension.
+
+    With D = channels · height · width::
 
         discrete likelihood:   -log p(x) / (D ln 2)
         density on [0, 1]:     -(log p(x) - D ln 256) / (D ln 2)
 
-    A density has no cost in bits until pixels have a size. 8-bit pixels are cells of width 1/256 in [0, 1];
-    the probability of a cell is about density · 1/256, which takes ln 256 from log p(x), or adds 8 bits, for
-    each dimension. It is an approximation: a density may be narrow and high at the levels themselves, where
-    the data are, and then seem to cost less than any code does. `DiscretizedLogistic` needs no such
-    correction. With `Bernoulli` the bits are of binarised pixels: not to be compared with 8-bit ones.
+    A density has to be discretised first. 8-bit pixels are cells of width 1/256 in [0, 1]. The probability of a cell is
+    about density · 1/256, which subtracts ln 256 from log p(x), or adds 8 bits, for each dimension. The approximation
+    is poor for a density that is concentrated at the 256 levels: it then gives fewer bits than any code needs.
+    `ssvae.models.likelihoods.discretized_logistic.DiscretizedLogistic` needs no such approximation. With the Bernoulli
+    likelihood the pixels are binary, and the bits are not comparable with those of 8-bit pixels.
 
     Args:
         log_evidence: log p(x) of an image, or its mean over images, in nats.
         image_shape: Channels, height and width.
-        likelihood: Whose `is_discrete` says which of the two it is.
+        likelihood: The likelihood, discrete or a density.
+
+    Returns:
+        Bits per pixel and channel.
     """
     dimensions = math.prod(image_shape)
     log_cell = 0.0 if likelihood.is_discrete else -math.log(PIXEL_LEVELS)
@@ -367,17 +409,17 @@ def _observe(
     generator: torch.Generator,
     progress_bar: bool,
 ) -> tuple[ImportanceEstimate | None, Tensor, dict[str, float]]:
-    """Estimate log p(x, y), where it can be; q(y|x) and the mean terms of the ELBO for the same observations."""
+    """Return, for the same pixels, estimates of log p(x, y) (None without a bound), q(y|x) and the mean ELBO terms."""
     estimates: list[ImportanceEstimate] = []
     probabilities: list[Tensor] = []
     terms: dict[str, float] = {}
     hidden = None if progress_bar else True  # None: hidden where there is no terminal
     with tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=hidden) as bar:
-        # These chunks do not depend on S, so that a seed's binarisation does not either.
+        # The chunks, and so the binarisation by a seed, do not depend on S.
         for chunk in torch.split(images, images_per_chunk(model, copies=model.num_classes)):
             x = data.observe(data.pixels(chunk), generator)
             model.likelihood.check(x)
-            # Pyro's checks look at every value: worth it once, on the first images.
+            # Pyro's validation checks every value, which is slow: only for the first chunk.
             with pyro.validation_enabled(not terms):
                 for name, value in _elbo_terms(model, x.to(device_of(model))).items():
                     terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
@@ -389,16 +431,16 @@ def _observe(
 
 
 def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
-    """Return the mean terms of U(x), by the very sums that training minimises."""
+    """Return the mean terms of U(x), computed as in training."""
     bound: PlainBound | SummedBound = SummedBound() if model.sums_over_class else PlainBound()
     with evaluating(model), pyro.settings.context(module_local_params=True):
-        # Not negative_elbo, which insists on a gradient.
+        # Not negative_elbo, which needs gradients.
         bound.loss(model.model, model.guide, x)  # type: ignore[no-untyped-call]
     return {name: value.item() for name, value in bound.terms().items()}
 
 
 def _reconstruction_error(model: SemiSupervisedModel, data: ImageData) -> float:
-    """Return the mean over test images, pixels and channels of (x - x̂)², x̂ = E[ x | z ] at the mean z of x."""
+    """Return the mean of (x - x̂)² over test images, pixels and channels, where x̂ = E[ x | z ] at the latent mean."""
     total = 0.0
     with evaluating(model):
         for chunk in torch.split(data.test_images, images_per_chunk(model)):

@@ -1,14 +1,15 @@
-"""The proposal of importance sampling: the guide's distributions, moved and scaled for each image and class.
+"""The proposal distribution of importance sampling: the guide, shifted and scaled for each image and class.
 
-A guide is trained to be right on average over images, and pays for mass where p(z | x, y) has none, not for what it
-misses: it is narrower than what it stands for, and may have a scale that is fixed (`GMVAE`). Weights p(x, y, z) / q
-then have a heavy tail, and an infinite variance. So the proposal is fitted to the image at hand. Every latent variable
-of the guide, with mean μ and standard deviation σ in each dimension, goes through
+Training minimises a KL divergence of the guide from the posterior p(z | x, y), on average over images. It penalises
+mass where the posterior has none, but not the reverse, so the guide tends to be narrower than the posterior. Its scale
+may even be fixed, as in `ssvae.models.gmvae.GMVAE`. Importance weights p(x, y, z) / q then have a heavy tail and may have
+infinite variance. Therefore the proposal is fitted to each image. A latent variable of the guide with mean μ and
+standard deviation σ in each dimension becomes::
 
-    z = μ + σ a + exp(b) (z' - μ),    z' ~ the guide,
+    z = μ + σ a + exp(b) (z' - μ),    z' ~ guide
 
-a and b free numbers for each image, and each class where the guide's distribution depends on it. At a = b = 0 it is the
-guide, where a and b start.
+The numbers a and b are fitted for each image, and for each class if the guide's distribution depends on the class. They
+start at a = b = 0, which is the guide itself.
 """
 
 from typing import Any
@@ -26,21 +27,21 @@ from torch.distributions import Distribution, constraints
 from ssvae.models import SemiSupervisedModel
 
 SAMPLES = 2
-"""K, samples of each class in a step of the fit."""
+"""K, the number of samples for each class in a step of the fit."""
 
 _STEPS = 40
 _LEARNING_RATE = 0.3
-_SMALLEST_SHARE = 1e-4
+_SMALLEST_WEIGHT = 1e-4
 
 
 class Proposal(Messenger):
-    """Moves and scales what a guide draws; see above.
+    """A handler that shifts and scales the guide's latent variables; see the module's documentation.
 
-    Latent variables whose values are not all real numbers, or that are not reparametrised, stay as they are.
+    Latent variables with a constrained support, and those that are not reparametrised, are left unchanged.
 
     Args:
-        sample_dim: Where the plate of the samples stands: left of the classes.
-        moves: a and b of each latent variable, by its name; those that are missing begin at 0.
+        sample_dim: The dimension of the plate of samples, to the left of the classes.
+        moves: a and b of each latent variable, by name; 0 for variables that are missing.
     """
 
     def __init__(self, sample_dim: int, moves: dict[str, tuple[Tensor, Tensor]] | None = None) -> None:
@@ -49,7 +50,7 @@ class Proposal(Messenger):
         self.moves = moves if moves is not None else {}
 
     def detached(self) -> "Proposal":
-        """Return the same proposal, of whose a and b no gradient is taken."""
+        """Return the same proposal with a and b detached."""
         return Proposal(self.sample_dim, {name: (a.detach(), b.detach()) for name, (a, b) in self.moves.items()})
 
     def _pyro_sample(self, msg: Any) -> None:  # noqa: ANN401
@@ -57,7 +58,7 @@ class Proposal(Messenger):
         if msg["is_observed"] or not _is_movable(q):
             return
         if msg["name"] not in self.moves:
-            # Without the samples, which share them.
+            # Without the dimension of the samples: all samples share a and b.
             shape = q.batch_shape[self.sample_dim + 1 :] + q.event_shape
             self.moves[msg["name"]] = q.mean.new_zeros(shape), q.mean.new_zeros(shape)
         a, b = self.moves[msg["name"]]
@@ -83,18 +84,22 @@ def weigh(
     proposal: Messenger,
     density: Messenger | None = None,
 ) -> Tensor:
-    """Return log w = log p(x, y, z) - log q(z | x, y) for samples z of a proposal, (samples, …, batch).
+    """Return the log-weights log p(x, y, z) - log q(z | x, y) of samples z from a proposal.
 
     Args:
         model: The model.
-        x: Images (batch, channels, height, width).
-        y: Classes (batch,) or (classes, 1); None for a story without a class.
-        num_samples: S.
-        proposal: What the samples are drawn from, around the guide.
-        density: The same distribution, whose density q is; `proposal` where it is not given.
+        x: Images (batch, channels, height, width), pixels in [0, 1].
+        y: Classes (batch,) or (classes, 1); None for a model without a class.
+        num_samples: S, the number of samples.
+        proposal: Handler that changes the guide into the distribution to sample from.
+        density: Handler that changes the guide into q, if its gradient differs from that of ``proposal``; None for
+            ``proposal`` itself.
+
+    Returns:
+        (samples, …, batch), in nats.
     """
     samples = pyro.plate("samples", num_samples, dim=_sample_dim(y))
-    # The parameters are not asked for: a model then shows none of them to Pyro's store.
+    # Keeps the model's parameters out of Pyro's param store.
     with pyro.settings.context(module_local_params=True):
         with samples, proposal:
             drawn = guide = poutine.trace(model.guide).get_trace(x, y)
@@ -102,55 +107,60 @@ def weigh(
             with samples, density:
                 guide = poutine.trace(poutine.replay(model.guide, drawn)).get_trace(x, y)
         with samples:
-            story = poutine.trace(poutine.replay(model.model, drawn)).get_trace(x, y)
+            joint = poutine.trace(poutine.replay(model.model, drawn)).get_trace(x, y)
         latents = [name for name, site in _sites(guide).items() if not site["is_observed"]]
-        return _log_prob(story, list(_sites(story))) - _log_prob(guide, latents)
+        return _log_prob(joint, list(_sites(joint))) - _log_prob(guide, latents)
 
 
 def fit_proposal(model: SemiSupervisedModel, x: Tensor, y: Tensor | None) -> Proposal:
-    """Fit a and b to images: from the guide, by 40 steps of Adam on the bound of K = 2 samples of each class.
+    """Fit a and b to images by 40 steps of Adam on the importance-weighted bound with K = 2 samples for each class.
+
+    The bound of class y is::
 
         L_y = log 1/K Σ_k w_ky,    w_ky = p(x, y, z_k) / q(z_k | x, y),    z_k ~ q
 
-    Numbers that belong to a class maximise its L_y; numbers that all classes share maximise Σ_y p(y|x) L_y, p(y|x) by
-    the same samples, which is the gradient of the bound of log p(x). The gradient goes through z_k alone (Tucker et al.
-    2018, arXiv 1810.04152),
+    Numbers that belong to one class maximise its L_y. Numbers that all classes share maximise Σ_y p(y|x) L_y, with
+    p(y|x) from the same samples; this is the gradient of the bound of log p(x). The gradient flows through z_k only
+    (Tucker et al. 2018, arXiv 1810.04152)::
 
-        ∇ L_y = Σ_k v_k² ∂log w_ky/∂z_k ∇z_k,    v_k = w_ky / Σ_j w_jy,
+        ∇ L_y = Σ_k v_k² ∂log w_ky/∂z_k ∇z_k,    v_k = w_ky / Σ_j w_jy
 
-    so that it has no noise, and moves nothing, where the guide is the posterior already.
+    Its variance vanishes where the guide is the exact posterior, so that an exact guide is left unchanged.
 
-    The samples are gone when the fit is done. Those of an estimate are drawn afterwards: given a and b they are
-    independent of each other, and the mean of their weights is an unbiased estimate of p(x, y).
+    The estimate uses new samples, drawn after the fit. Given a and b they are independent, so the mean of their weights
+    is an unbiased estimate of p(x, y).
 
     Args:
         model: The model, in evaluation mode.
-        x: Images (batch, channels, height, width), on the model's device.
-        y: (classes, 1), for every class of every image; None for a story without a class.
+        x: Images (batch, channels, height, width), pixels in [0, 1], on the model's device.
+        y: All classes, integers (classes, 1); None for a model without a class.
+
+    Returns:
+        The fitted proposal, detached.
     """
     proposal = Proposal(_sample_dim(y))
     with torch.no_grad():
-        weigh(model, x, y, 1, proposal)  # finds the latent variables and the shapes of their a and b
+        weigh(model, x, y, 1, proposal)  # creates a and b of each latent variable
     numbers = [number.requires_grad_() for move in proposal.moves.values() for number in move]
     if not numbers:
         return proposal
-    # A short memory, since gradients are large at first and small soon. eps is of a gradient's own size, so that one
-    # that is next to nothing moves next to nothing: a guide that is exact stays exact.
+    # Short running means, since gradients decrease quickly. eps is as large as a typical gradient, so that a gradient
+    # near zero gives a step near zero: an exact guide stays exact.
     optimiser = torch.optim.Adam(numbers, lr=_LEARNING_RATE, betas=(0.8, 0.95), eps=0.3)
     for step in range(_STEPS):
         optimiser.param_groups[0]["lr"] = _LEARNING_RATE * (1 - 0.9 * step / _STEPS)
         with torch.enable_grad():
             log_w = weigh(model, x, y, SAMPLES, proposal, proposal.detached())  # (samples, classes, batch)
             v = log_w.detach().softmax(0)
-            # p(y|x), (classes, batch), which no class that has numbers of its own is to lack altogether.
+            # p(y|x), (classes, batch), clamped since the gradients of a class's own numbers are divided by it.
             log_joint = log_w.detach().logsumexp(0)
-            share = log_joint.softmax(0).clamp(min=_SMALLEST_SHARE) if y is not None else v.new_ones(())
-            gradients = torch.autograd.grad(-(share * v.square() * log_w).sum(), numbers)
+            weight = log_joint.softmax(0).clamp(min=_SMALLEST_WEIGHT) if y is not None else v.new_ones(())
+            gradients = torch.autograd.grad(-(weight * v.square() * log_w).sum(), numbers)
         for number, gradient in zip(numbers, gradients, strict=True):
-            of_classes = y is not None and number.shape[: share.dim()] == share.shape
-            of_share = share.view(*share.shape, *[1] * (number.dim() - share.dim())) if of_classes else 1
-            # A sample that the story has no density for says nothing.
-            number.grad = (gradient / of_share).nan_to_num(0, 0, 0)
+            is_per_class = y is not None and number.shape[: weight.dim()] == weight.shape
+            divisor = weight.view(*weight.shape, *[1] * (number.dim() - weight.dim())) if is_per_class else 1
+            # Samples of zero density under the model are left out.
+            number.grad = (gradient / divisor).nan_to_num(0, 0, 0)
         optimiser.step()
     return proposal.detached()
 
@@ -160,7 +170,7 @@ def _sample_dim(y: Tensor | None) -> int:
 
 
 def _sites(trace: Trace) -> dict[str, Any]:
-    """Return the sample sites of a trace, without its plates."""
+    """Return the sample sites of a trace by name, without plates."""
     nodes = poutine.util.prune_subsample_sites(trace).nodes
     return {name: site for name, site in nodes.items() if site["type"] == "sample"}
 
