@@ -1,1 +1,1 @@
-"""What a trained model is good for, measured: features, generated images, more training images."""
+"""Applications of a trained model: features, generation, data augmentation, rejection of anomalies, attacks."""

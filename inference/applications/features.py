@@ -1,4 +1,4 @@
-"""Features: what the latent means of a model tell a simple classifier, and a clustering."""
+"""Quality of latent means as features: a linear probe, nearest neighbours and k-means clustering."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,15 @@ _AT_ONCE = 5000
 
 @dataclass(frozen=True)
 class FeatureScores:
-    """How good features are, on the test images; shares of 1, but for the last two.
+    """Quality of features on the test images.
 
     Attributes:
-        linear_probe: Accuracy of a logistic regression that was fitted to the labelled training images; None where
-            these are of fewer than two classes.
-        nearest_neighbours: Accuracy of the five nearest labelled training images' vote; None as above.
-        clustering: Accuracy of k-means, which sees no labels, under the best matching of clusters and classes.
-        nmi: Normalised mutual information of its clusters and the classes, from 0 to 1.
-        ari: Adjusted Rand index of the same; 0 for clusters by chance, 1 for the classes themselves.
+        linear_probe: Accuracy in [0, 1] of a logistic regression fitted to the labelled training images; None if these
+            have fewer than two classes.
+        nearest_neighbours: Accuracy in [0, 1] of a vote of the five nearest labelled training images; None likewise.
+        clustering: Accuracy in [0, 1] of unsupervised k-means, for the best one-to-one matching of clusters to classes.
+        nmi: Normalised mutual information of clusters and classes, in [0, 1].
+        ari: Adjusted Rand index of clusters and classes; 0 in expectation for random clusters, 1 for a perfect match.
     """
 
     linear_probe: float | None
@@ -36,18 +36,18 @@ class FeatureScores:
 
 
 def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0) -> dict[str, FeatureScores]:
-    """Score a model's latent means, and beside them the pixels they were made of.
+    """Score a model's latent means as features, and the pixels for comparison.
 
-    The features are `model.encode(x)`, each standardised by its mean and standard deviation over the training images,
-    labelled or not: for the classifiers, which learn from the labelled ones, as for k-means.
+    The features are ``model.encode(x)``, standardised by their mean and standard deviation over all training images.
+    The classifiers are fitted to the labelled training images. k-means is fitted to the test images.
 
     Args:
-        model: The model.
-        data: The images; with `num_labels=None` all training images teach the classifiers.
-        seed: Of k-means' starts.
+        model: The model, on any device.
+        data: The data set. With ``num_labels=None`` the classifiers are fitted to all training images.
+        seed: The random seed for the initial centres of k-means.
 
     Returns:
-        "latent means" and "pixels".
+        The scores of "latent means" and of "pixels".
 
     Raises:
         ValueError: If there are fewer test images than classes.
@@ -59,9 +59,8 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
 
     x_train, x_test = data.pixels(data.train_images[data.labelled_index]), data.pixels(data.test_images)
     y_train, y_test = data.train_labels[data.labelled_index], data.test_labels
-    # A classifier of one class has nothing to learn.
-    learns = len(y_train.unique()) > 1
-    found = {}
+    has_two_classes = len(y_train.unique()) > 1
+    scores = {}
     for name, encode in (("latent means", lambda x: latent_means(model, x)), ("pixels", lambda x: x.flatten(1))):
         scaler = StandardScaler()
         for chunk in data.train_images.split(_AT_ONCE):
@@ -69,15 +68,29 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
         test = scaler.transform(encode(x_test).double().numpy())
         clustering = _cluster(test, y_test.numpy(), data.num_classes, seed)
         linear = nearest = None
-        if learns:
+        if has_two_classes:
             train = scaler.transform(encode(x_train).double().numpy())
             linear, nearest = _classify(train, y_train.numpy(), test, y_test.numpy())
-        found[name] = FeatureScores(linear, nearest, *clustering)
-    return found
+        scores[name] = FeatureScores(linear, nearest, *clustering)
+    return scores
 
 
 def clustering_accuracy(clusters: npt.NDArray[np.integer], labels: Labels) -> float:
-    """Return the accuracy of clusters under the matching of clusters and classes that makes it highest."""
+    """Return the accuracy of a clustering, for the best one-to-one matching of clusters to classes.
+
+    Args:
+        clusters: Cluster of each image, integers (N,).
+        labels: True classes, integers (N,).
+
+    Returns:
+        A fraction in [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> from ssvae.inference.applications.features import clustering_accuracy
+        >>> clustering_accuracy(np.array([1, 1, 0, 0]), np.array([0, 0, 1, 0]))
+        0.75
+    """
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix
 
@@ -86,7 +99,7 @@ def clustering_accuracy(clusters: npt.NDArray[np.integer], labels: Labels) -> fl
 
 
 def _classify(train: Matrix, y_train: Labels, test: Matrix, y_test: Labels) -> tuple[float, float]:
-    """Return the accuracies of a linear probe and of the nearest neighbours."""
+    """Return the test accuracies of a linear probe and of nearest neighbours."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -98,7 +111,7 @@ def _classify(train: Matrix, y_train: Labels, test: Matrix, y_test: Labels) -> t
 
 
 def _cluster(test: Matrix, y_test: Labels, num_classes: int, seed: int) -> tuple[float, float, float]:
-    """Return the accuracy of k-means, its normalised mutual information and its adjusted Rand index."""
+    """Return accuracy, normalised mutual information and adjusted Rand index of k-means."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 

@@ -38,10 +38,10 @@ class GenerationScores:
 
 
 class ReferenceClassifier(nn.Module):
-    """A classifier, with the units below its last layer as its features.
+    """A classifier whose last hidden layer serves as features.
 
     Args:
-        model: Whose q(y | x) it is.
+        model: The model whose q(y | x) is used.
     """
 
     def __init__(self, model: M2) -> None:
@@ -51,33 +51,40 @@ class ReferenceClassifier(nn.Module):
         self.num_features: int = self._last.in_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the features of images (N, channels, height, width) in [0, 1], (N, features)."""
-        return self._look(x)[1]
+        """Return features.
+
+        Args:
+            x: Images (N, channels, height, width), pixels in [0, 1].
+
+        Returns:
+            (N, features), on the CPU.
+        """
+        return self._logits_and_features(x)[1]
 
     def classes(self, x: Tensor) -> Tensor:
-        """Return the most probable classes, (N,)."""
-        return self._look(x)[0].argmax(-1)
+        """Return the most probable classes, integers (N,), on the CPU."""
+        return self._logits_and_features(x)[0].argmax(-1)
 
-    def _look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        seen: list[Tensor] = []
-        handle = self._last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    def _logits_and_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features: list[Tensor] = []
+        handle = self._last.register_forward_pre_hook(lambda module, inputs: features.append(inputs[0]))
         try:
             with evaluating(self.model):
                 logits = [self.model.classify(chunk).logits for chunk in x.to(device_of(self.model)).split(_AT_ONCE)]
         finally:
             handle.remove()
-        return torch.cat(logits).cpu(), torch.cat(seen).cpu()
+        return torch.cat(logits).cpu(), torch.cat(features).cpu()
 
 
 def train_reference_classifier(
     data: ImageData, *, max_steps: int = 2000, seed: int = 0
 ) -> tuple[ReferenceClassifier, float]:
-    """Train a convolutional classifier on all labels there are.
+    """Train a convolutional classifier on all labels; an MLP for images that are too small for convolutions.
 
     Args:
-        data: The images, with all their labels (`num_labels=None`).
-        max_steps: Optimiser steps on 100 images each.
-        seed: Of its weights and batches.
+        data: The data set, fully labelled (``num_labels=None``).
+        max_steps: The number of optimiser steps, with 100 images each.
+        seed: The random seed for initial weights and batches.
 
     Returns:
         The reference classifier, and its accuracy on the test images.
@@ -117,17 +124,17 @@ def score_generation(
     num_samples: int = 100,
     seed: int = 0,
 ) -> dict[str, GenerationScores]:
-    """Score class samples by a reference classifier, and training images beside them, which are an upper limit.
+    """Score samples of each class by a reference classifier. Training images are scored too, as an upper limit.
 
     Args:
-        model: The model.
-        data: The images, with the classes of the training images (`num_labels=None`).
+        model: The model, on any device.
+        data: The data set, fully labelled (``num_labels=None``).
         reference: The reference classifier.
-        num_samples: How many samples of each class, and how many training images.
-        seed: Of the samples.
+        num_samples: The number of samples of each class, and of training images of each class.
+        seed: The random seed for the samples and the choice of training images.
 
     Returns:
-        "samples" and "training images".
+        The scores of "samples" and of "training images".
 
     Raises:
         ValueError: If there are fewer than two samples, or fewer than two test images of a class.
@@ -138,8 +145,7 @@ def score_generation(
     with evaluating(model), seeded(seed):
         samples = model.sample(y.to(device_of(model)), num_samples).cpu()  # (samples, classes, …)
         order = torch.randperm(len(data.train_images))
-    of_class = [order[data.train_labels[order] == k][:num_samples] for k in y.tolist()]
-    index = torch.cat(of_class)
+    index = torch.cat([order[data.train_labels[order] == k][:num_samples] for k in y.tolist()])
     images = {
         "samples": (samples.flatten(end_dim=1), y.repeat(num_samples)),
         "training images": (data.pixels(data.train_images[index]), data.train_labels[index]),
@@ -163,7 +169,7 @@ def score_generation(
 
 
 class _Features(nn.Module):
-    """Features that are there already."""
+    """The identity, for torchmetrics: the features are computed already."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -177,8 +183,10 @@ def _spread(features: Tensor, classes: Tensor, num_classes: int) -> float:
     """Return the mean over classes of the mean distance between two images of the class."""
     spreads = []
     for k in range(num_classes):
-        of_class = features[classes == k].double()
-        if len(of_class) < 2:
-            raise ValueError(f"data: expected at least two images of each class; got {len(of_class)} of class {k}.")
-        spreads.append(torch.pdist(of_class[:_AT_ONCE]).mean())
+        class_features = features[classes == k].double()
+        if len(class_features) < 2:
+            raise ValueError(
+                f"data: expected at least two images of each class; got {len(class_features)} of class {k}."
+            )
+        spreads.append(torch.pdist(class_features[:_AT_ONCE]).mean())
     return torch.stack(spreads).mean().item()

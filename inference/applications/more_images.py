@@ -1,4 +1,4 @@
-"""Generated images as training images: a classifier on few labels, with them and without."""
+"""Data augmentation by generated images: a classifier on few labels, with and without samples of a model."""
 
 import copy
 from dataclasses import replace
@@ -20,20 +20,20 @@ _STEPS = 1000
 def train_on_samples(
     model: SemiSupervisedModel, data: ImageData, recipe: Recipe, *, num_samples: int = 100, seed: int = 0
 ) -> dict[str, Calibration]:
-    """Train a classifier on the labelled images alone, and on those together with class samples of a model.
+    """Train a classifier on the labelled images alone, and on labelled images and class samples of a model.
 
-    Both times the same network from the same initial weights, the model's supervised baseline, for as many steps,
-    with the recipe's augmentation and learning rate. No unlabelled image is seen but through the model.
+    Both classifiers are the model's supervised baseline, with the same initial weights, number of steps, augmentation
+    and learning rate. Unlabelled images are used only indirectly, through the model that generates.
 
     Args:
-        model: The model that generates.
-        data: Whose labelled training images and test images are used.
-        recipe: How the model was trained; its objective is replaced by -log q(y|x) alone.
-        num_samples: How many samples of each class.
-        seed: Of the samples, the initial weights and the batches.
+        model: The model that generates samples.
+        data: The data set with labelled training images and test images.
+        recipe: The recipe of the model's training; its objective is replaced by -log q(y|x).
+        num_samples: The number of samples of each class.
+        seed: The random seed for samples, initial weights and batches.
 
     Returns:
-        "labels alone" and "labels and samples", on the test images.
+        Accuracy and calibration of "labels alone" and of "labels and samples" on the test images.
 
     Raises:
         ValueError: If there are no labelled training images or no test images, or num_samples is less than 1.
@@ -55,9 +55,9 @@ def train_on_samples(
     }
     with seeded(seed):
         untrained = build(describe(model)).baseline()
-    found = {}
+    calibrations = {}
     for name, (x, classes) in training_sets.items():
-        shown = Arrays(
+        training_set = Arrays(
             x,
             classes,
             test_images=data.test_images,
@@ -75,6 +75,6 @@ def train_on_samples(
             seed=seed,
         )
         classifier = copy.deepcopy(untrained)
-        train(classifier, shown, supervised, folder=None, interactive=False)
-        found[name] = calibrate(predict_probabilities(classifier, data, data.test_images), data.test_labels)
-    return found
+        train(classifier, training_set, supervised, folder=None, interactive=False)
+        calibrations[name] = calibrate(predict_probabilities(classifier, data, data.test_images), data.test_labels)
+    return calibrations

@@ -1,17 +1,18 @@
-"""Rejecting what a model has no explanation for: adversarial images, and images of another kind.
+"""Rejection of adversarial and out-of-distribution images by thresholds on two anomaly scores.
 
-Ghosh, Losalka and Black 2019 (arXiv 1806.00081) accept the class ŷ of an image x only where two things hold, each
-up to a threshold of that class:
+Ghosh, Losalka and Black 2019 (arXiv 1806.00081) accept the predicted class ŷ of an image x only if two scores do not
+exceed thresholds of that class::
 
-    -log p(z | ŷ)   at the mean z of q(z | x, ŷ)      x lies where the class has its images
-    ‖x - x̂‖         x̂ the mean of p(x | ŷ, z)         and is what is to be expected there
+    -log p(z | ŷ)   at the mean z of q(z | x, ŷ)      is z typical of the class?
+    ‖x - x̂‖         x̂ the mean of p(x | ŷ, z)         is x reconstructed well?
 
-The first is the squared distance from the class's mean, but for constants, where p(z | y) is a Gaussian of one
-variance, as theirs is. Thresholds are quantiles over validation images that are classified as ŷ, so that about
-that share of ordinary images passes each of them.
+If p(z | y) is an isotropic Gaussian, as in the paper, the first score is the squared distance from the mean of the
+class, up to constants. Thresholds are quantiles over the validation images that are classified as ŷ. About that
+fraction of in-distribution images passes each threshold.
 
-That detects weak attacks and images of another kind. It does not resist an attack that knows the thresholds, whose
-images are wrong and accepted: see `ssvae.inference.applications.attacks.adaptive`.
+The method detects weak attacks and out-of-distribution images. It does not withstand an attacker who knows the
+thresholds and searches for images that are misclassified and accepted: see
+`ssvae.inference.applications.attacks.adaptive`.
 """
 
 from dataclasses import dataclass
@@ -31,12 +32,12 @@ _DRAWS = 64
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """How little a model has to say for images; float64.
+    """Predicted classes and anomaly scores of N images; scores are float64.
 
     Attributes:
-        classes: ŷ, the most probable classes by q(y | x), (N,).
+        classes: ŷ, the most probable classes by q(y | x), integers (N,).
         latent: -log p(z | ŷ) in nats, (N,).
-        reconstruction: ‖x - x̂‖, the root of the sum over pixels, (N,).
+        reconstruction: ‖x - x̂‖, the Euclidean norm over pixels and channels, (N,).
     """
 
     classes: Tensor
@@ -46,52 +47,68 @@ class AnomalyScores:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Which values of one measure are ordinary, for each class.
+    """The thresholds of one anomaly score, one for each class.
 
     Attributes:
-        limit: What most of the class's validation images do not exceed, (classes,).
-        median: Of the same images, (classes,).
+        limit: The quantile of the score over the class's validation images, (classes,).
+        median: The median over the same images, (classes,).
     """
 
     limit: Tensor
     median: Tensor
 
     def excess(self, values: Tensor, classes: Tensor) -> Tensor:
-        """Return by how much values (N,) exceed the limits of their classes, in units of its distance from the median.
+        """Return the excess over the limits, in units of the distance between limit and median.
 
-        So measures of different units can be compared.
+        This makes scores of different units comparable::
+
+            excess = (value - limit) / (limit - median)
+
+        Args:
+            values: Scores of images, (N,).
+            classes: Predicted classes of the same images, integers (N,).
+
+        Returns:
+            (N,); positive above the limit.
         """
-        limit, median = (each.to(values.device)[classes] for each in (self.limit, self.median))
-        # A class of one validation image has them in one place; a distance of 0 would leave no gradient to follow.
+        limit, median = (quantile.to(values.device)[classes] for quantile in (self.limit, self.median))
+        # For a class with a single validation image limit and median are equal.
         return (values - limit) / (limit - median).clamp(min=torch.finfo(values.dtype).eps)
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """The two thresholds of each class.
+    """A rejection rule: the thresholds of both anomaly scores.
 
     Attributes:
-        latent: Of -log p(z | ŷ).
-        reconstruction: Of ‖x - x̂‖.
+        latent: Thresholds for -log p(z | ŷ).
+        reconstruction: Thresholds for ‖x - x̂‖.
     """
 
     latent: Threshold
     reconstruction: Threshold
 
-    def score(self, seen: AnomalyScores) -> Tensor:
-        """Return the larger excess of the two, (N,): positive where an image is rejected."""
+    def score(self, scores: AnomalyScores) -> Tensor:
+        """Return the larger of the two excesses, (N,): positive for images that are rejected."""
         return torch.maximum(
-            self.latent.excess(seen.latent, seen.classes), self.reconstruction.excess(seen.reconstruction, seen.classes)
+            self.latent.excess(scores.latent, scores.classes),
+            self.reconstruction.excess(scores.reconstruction, scores.classes),
         )
 
-    def decide(self, seen: AnomalyScores) -> Tensor:
-        """Return classes, (N,), -1 where the image is rejected."""
-        return seen.classes.masked_fill(self.score(seen) > 0, REJECTED)
+    def decide(self, scores: AnomalyScores) -> Tensor:
+        """Return the predicted classes, integers (N,); -1 for images that are rejected."""
+        return scores.classes.masked_fill(self.score(scores) > 0, REJECTED)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of images whose classes are known: shares that sum to 1."""
+    """Results of classification with rejection, as fractions of the images that sum to 1.
+
+    Attributes:
+        accuracy: Images that are accepted and correctly classified.
+        error: Images that are accepted and misclassified.
+        rejection: Images that are rejected.
+    """
 
     accuracy: float
     error: float
@@ -99,35 +116,49 @@ class Outcome:
 
 
 def anomaly_scores(model: SemiSupervisedModel, x: Tensor) -> AnomalyScores:
-    """Return how little a model has to say for images (N, channels, height, width) in [0, 1]."""
+    """Return predicted classes and anomaly scores.
+
+    Args:
+        model: The model, on any device.
+        x: Images (N, channels, height, width), pixels in [0, 1].
+
+    Returns:
+        Classes and scores, on the CPU.
+    """
     parts = []
     with evaluating(model):
         for chunk in x.to(device_of(model)).split(_AT_ONCE):
             y = model.classify(chunk).logits.argmax(-1)
             parts.append([y.cpu(), *(measure.cpu() for measure in measures(model, chunk, y))])
-    return AnomalyScores(*(torch.cat(each) for each in zip(*parts, strict=True)))
+    return AnomalyScores(*(torch.cat(chunks) for chunks in zip(*parts, strict=True)))
 
 
 def measures(model: SemiSupervisedModel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return -log p(z | y) in nats at the mean z of q(z | x, y), and ‖x - x̂‖, each (N,), with their gradients.
+    """Return the two anomaly scores of images for given classes, with gradients.
 
     Args:
         model: The model, in evaluation mode.
-        x: Images (N, channels, height, width), where the model is.
-        y: The class that each is taken for, (N,).
+        x: Images (N, channels, height, width), pixels in [0, 1], on the model's device.
+        y: Predicted classes, integers (N,).
+
+    Returns:
+        -log p(z | y) in nats at the mean z of q(z | x, y), and ‖x - x̂‖, each float64 (N,).
     """
     latent = -model.prior(y).log_prob(model.encode(x, y)).double()
     return latent, (x - model.reconstruct(x, y)).flatten(1).double().norm(dim=-1)
 
 
 def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: float = 0.99) -> Rejection:
-    """Set the thresholds by the validation images.
+    """Fit the thresholds to validation images.
 
     Args:
-        model: The model.
-        data: Whose validation images, without their labels, are looked at.
-        quantile: The share of the images classified as ŷ that is to pass each of its thresholds. A class that no
-            validation image is put into has the thresholds of all of them together.
+        model: The model, on any device.
+        data: The data set. Its validation images are used without their labels.
+        quantile: The fraction of the validation images classified as ŷ that passes each threshold of ŷ. For a class
+            that is never predicted, the thresholds are quantiles over all validation images.
+
+    Returns:
+        The rejection rule.
 
     Raises:
         ValueError: If there are no validation images, or the quantile is not in (0, 1).
@@ -136,44 +167,62 @@ def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: floa
         raise ValueError(f"quantile: expected a number between 0 and 1; got {quantile}.")
     if not len(data.validation_images):
         raise ValueError("data: expected validation images, by which the thresholds are set; got none.")
-    seen = anomaly_scores(model, data.pixels(data.validation_images))
+    scores = anomaly_scores(model, data.pixels(data.validation_images))
 
     def threshold(values: Tensor) -> Threshold:
-        of_classes = [values[seen.classes == k] for k in range(model.num_classes)]
-        shown = [of_class if len(of_class) else values for of_class in of_classes]
-        limit, median = (torch.stack([each.quantile(q) for each in shown]) for q in (quantile, 0.5))
+        by_class = [values[scores.classes == k] for k in range(model.num_classes)]
+        by_class = [class_values if len(class_values) else values for class_values in by_class]
+        limit, median = (torch.stack([class_values.quantile(q) for class_values in by_class]) for q in (quantile, 0.5))
         return Threshold(limit, median)
 
-    return Rejection(threshold(seen.latent), threshold(seen.reconstruction))
+    return Rejection(threshold(scores.latent), threshold(scores.reconstruction))
 
 
 def outcome(decisions: Tensor, labels: Tensor) -> Outcome:
-    """Return the shares of images that were classified rightly, wrongly and not at all."""
+    """Return the fractions of images that are correct, misclassified and rejected.
+
+    Args:
+        decisions: Predicted classes, integers (N,); -1 for rejected images.
+        labels: True classes, integers (N,).
+
+    Returns:
+        Fractions that sum to 1.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.inference.applications.rejection import outcome
+        >>> outcome(torch.tensor([3, 5, -1, 5]), torch.tensor([3, 5, 5, 3]))
+        Outcome(accuracy=0.5, error=0.25, rejection=0.25)
+    """
     rejected = decisions == REJECTED
-    right = (decisions == labels).double().mean().item()
-    return Outcome(right, ((decisions != labels) & ~rejected).double().mean().item(), rejected.double().mean().item())
+    correct = (decisions == labels).double().mean().item()
+    return Outcome(correct, ((decisions != labels) & ~rejected).double().mean().item(), rejected.double().mean().item())
 
 
 def reclassify(
     model: SemiSupervisedModel, rejection: Rejection, x: Tensor, *, num_steps: int = 100, learning_rate: float = 0.1
 ) -> Tensor:
-    """Look for each rejected image's z through the decoder alone, past an encoder that was deceived.
+    """Classify rejected images by the decoder, without the encoder, which may have been attacked.
 
-        z* = argmin_z min_y ‖x - E[x | y, z]‖²,   started from the middle of p(z | y) for every class y
+    The latent value is found by gradient descent from the mean of p(z | y) of every class y::
 
-    The class is then the most probable one at z*, by p(z* | y) and by x's distance from E[x | y, z*] as of a Gaussian
-    whose variance is what is left of it: the nearest component where the decoder does not look at y. The image stays
-    rejected where z* is beyond the class's limit of -log p(z | y) (Ghosh et al. 2019).
+        z* = argmin_z min_y ‖x - E[x | y, z]‖²
+
+    The class is the most probable one at z* under p(z* | y) and a Gaussian for x around E[x | y, z*], whose variance is
+    estimated from the smallest residual. If the decoder does not depend on y, this is the most probable component of
+    the prior. The image stays rejected if -log p(z* | y) exceeds the limit of the class.
+
+    Source: Ghosh et al. 2019 (arXiv 1806.00081).
 
     Args:
-        model: The model.
-        rejection: Its thresholds.
-        x: The rejected images, (N, channels, height, width).
-        num_steps: Of Adam.
-        learning_rate: Of Adam.
+        model: The model, on any device.
+        rejection: The rejection rule.
+        x: The rejected images, (N, channels, height, width), pixels in [0, 1].
+        num_steps: The number of steps of Adam.
+        learning_rate: The learning rate of Adam.
 
     Returns:
-        Classes (N,), -1 where the image stays rejected.
+        Classes, integers (N,), on the CPU; -1 for images that stay rejected.
     """
     if not len(x):
         return torch.zeros(0, dtype=torch.int64)
@@ -188,7 +237,7 @@ def _search(
     classes = torch.arange(model.num_classes, device=device).unsqueeze(-1).expand(-1, len(x))  # (classes, N)
     with evaluating(model), seeded(0):
         prior = model.prior(classes)
-        # Not prior.mean, which a flow has none of.
+        # Not prior.mean, since a flow does not have a mean.
         draws = prior.sample((_DRAWS,) if prior.batch_shape else (_DRAWS, *classes.shape))
         start = draws.mean(0)  # (classes, N, latent)
     with evaluating(model), torch.enable_grad():
@@ -201,8 +250,8 @@ def _search(
         best = _distance(model, x, z, classes).argmin(0)  # (N,)
         z = z[best, torch.arange(len(x), device=device)].expand_as(z)  # (classes, N, latent)
         distance, log_p_z = _distance(model, x, z, classes), model.prior(classes).log_prob(z)
-        numbers = x[0].numel()
-        y = (log_p_z - 0.5 * numbers * distance / distance.amin(0)).argmax(0)  # (N,)
+        dimensions = x[0].numel()
+        y = (log_p_z - 0.5 * dimensions * distance / distance.amin(0)).argmax(0)  # (N,)
     latent = -log_p_z.gather(0, y.unsqueeze(0)).squeeze(0).double().cpu()
     y = y.cpu()
     return y.masked_fill(latent > rejection.latent.limit[y], REJECTED)
@@ -215,14 +264,14 @@ def _distance(model: SemiSupervisedModel, x: Tensor, z: Tensor, classes: Tensor)
 
 @dataclass(frozen=True)
 class Attacked:
-    """What comes of images that were attacked.
+    """Results on attacked images.
 
     Attributes:
-        outcome: With rejection.
-        reclassified: The same, where rejected images were looked for through the decoder.
-        undefended: Accuracy of q(y | x) without rejection.
-        auroc: How well the score of `Rejection` tells attacked images from the same images as they were: 0.5 is by
-            chance, 1 always.
+        outcome: Results with rejection.
+        reclassified: Results with rejection, after `reclassify` of the rejected images.
+        undefended: Accuracy of q(y | x) without rejection, in [0, 1].
+        auroc: Area under the ROC curve of the rejection score, for attacked against clean images: 0.5 is chance, 1
+            perfect detection.
     """
 
     outcome: Outcome
@@ -234,30 +283,49 @@ class Attacked:
 def measure(
     model: SemiSupervisedModel, rejection: Rejection, clean: Tensor, attacked: Tensor, labels: Tensor
 ) -> Attacked:
-    """Measure what comes of attacked images.
+    """Measure accuracy, error, rejection and detection of attacked images.
 
     Args:
-        model: The model.
-        rejection: Its thresholds.
-        clean: The images as they were, (N, channels, height, width).
-        attacked: The same, attacked.
-        labels: Their classes, (N,).
+        model: The model, on any device.
+        rejection: The rejection rule.
+        clean: The images before the attack, (N, channels, height, width), pixels in [0, 1].
+        attacked: The images after the attack, of the same shape.
+        labels: True classes, integers (N,).
+
+    Returns:
+        The results with and without rejection.
     """
-    seen = anomaly_scores(model, attacked)
-    decisions = rejection.decide(seen)
-    again = decisions.clone()
+    scores = anomaly_scores(model, attacked)
+    decisions = rejection.decide(scores)
+    reclassified = decisions.clone()
     rejected = decisions == REJECTED
-    again[rejected] = reclassify(model, rejection, attacked[rejected])
+    reclassified[rejected] = reclassify(model, rejection, attacked[rejected])
     return Attacked(
         outcome(decisions, labels),
-        outcome(again, labels),
-        (seen.classes == labels).double().mean().item(),
-        auroc(rejection.score(anomaly_scores(model, clean)), rejection.score(seen)),
+        outcome(reclassified, labels),
+        (scores.classes == labels).double().mean().item(),
+        auroc(rejection.score(anomaly_scores(model, clean)), rejection.score(scores)),
     )
 
 
 def auroc(ordinary: Tensor, anomalous: Tensor) -> float:
-    """Return the probability that an anomalous image has a higher score than an ordinary one; ties count half."""
+    """Return the area under the ROC curve of a score.
+
+    It is the probability that an anomalous image has a higher score than an ordinary one; ties count half.
+
+    Args:
+        ordinary: Scores of ordinary images, (N,).
+        anomalous: Scores of anomalous images, (M,).
+
+    Returns:
+        A number in [0, 1]; 0.5 is chance.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.inference.applications.rejection import auroc
+        >>> auroc(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
+        0.875
+    """
     # Imported here since scikit-learn takes a second to import.
     from sklearn.metrics import roc_auc_score
 

@@ -2,8 +2,8 @@
 
 Training minimises a KL divergence of the guide from the posterior p(z | x, y), on average over images. It penalises
 mass where the posterior has none, but not the reverse, so the guide tends to be narrower than the posterior. Its scale
-may even be fixed, as in `ssvae.models.gmvae.GMVAE`. Importance weights p(x, y, z) / q then have a heavy tail and may have
-infinite variance. Therefore the proposal is fitted to each image. A latent variable of the guide with mean μ and
+may even be fixed, as in `ssvae.models.gmvae.GMVAE`. Importance weights p(x, y, z) / q then have a heavy tail and may
+have infinite variance. Therefore the proposal is fitted to each image. A latent variable of the guide with mean μ and
 standard deviation σ in each dimension becomes::
 
     z = μ + σ a + exp(b) (z' - μ),    z' ~ guide
