@@ -261,9 +261,9 @@ def test_confusion_matrix_by_hand():
     assert counts == {(0, 0): "2", (0, 1): "1", (2, 0): "1", (2, 2): "1"}
     assert axes.images[0].get_array().tolist() == [[2 / 3, 1 / 3, 0], [0, 0, 0], [0.5, 0, 0.5]]
     assert texts(axes.get_xticklabels()) == NAMES == texts(axes.get_yticklabels())
-    assert axes.get_title() == "3 of 5 right"
+    assert axes.get_title() == "3 of 5 correct"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert axes.figure.axes[1].get_ylabel() == "share of the true class"
+    assert axes.figure.axes[1].get_ylabel() == "fraction of the true class"
     draw(axes)
 
 
@@ -344,7 +344,7 @@ def test_training_curves_have_a_panel_for_each_term():
     assert panels["validation accuracy"].lines[0].get_xdata().tolist() == [2, 3]
     assert {axes.get_xlabel() for axes in drawn} == {"epoch"}
     units = [axes.get_ylabel() for axes in drawn]
-    assert units == ["nats", "nats", "nats", "nats", "β", "share of images"]
+    assert units == ["nats", "nats", "nats", "nats", "β", "fraction of images"]
     draw(drawn[0])
 
 
@@ -500,7 +500,7 @@ def test_numbers_that_would_not_fit_are_left_out():
     labels = torch.arange(30)
     axes = figures.confusion_matrix(labels, labels, [str(y) for y in range(30)], ax=grid[0, 0])
     assert texts(axes.texts) == []
-    assert axes.get_title() == "30 of 30 right"
+    assert axes.get_title() == "30 of 30 correct"
 
 
 # Refusals

@@ -1,10 +1,20 @@
-"""Figures: what a model draws, and what is drawn of it. Each function returns matplotlib axes and saves nothing.
+"""Figures: samples, analogies, reconstructions, latent space, calibration, training curves.
 
-With `ax` only those axes are drawn into, so that figures can be put side by side in a grid of subplots, best one with
-``layout="constrained"``. Without it a new pyplot figure of a fitting size is made, which a notebook shows by itself.
+Each function returns matplotlib axes and saves nothing. With ``ax`` it draws into these axes, so that several figures
+can share a grid of subplots, preferably with ``layout="constrained"``. Without it the function makes a new pyplot
+figure of suitable size, which a notebook displays.
 
-White paper and black ink, whatever the style: a figure in a dark notebook looks like the one in the report. The size
-of letters in axes that are given is left to the style.
+Figures are black on white in every matplotlib style, so that they look the same in a dark notebook and in a report. In
+given axes the font size is that of the style.
+
+Example:
+    >>> import ssvae
+    >>> from ssvae.inference import figures
+    >>> model = ssvae.M2((1, 8, 8), 10)
+    >>> with figures.without_pyplot():
+    ...     axes = figures.class_samples(model, num_samples=5)
+    >>> axes.get_ylabel()
+    'class y'
 """
 
 from ssvae.inference.figures.images import analogies, class_samples, image_grid, reconstructions

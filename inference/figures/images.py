@@ -1,4 +1,4 @@
-"""Images in rows and columns: samples, analogies, reconstructions."""
+"""Grids of images: samples, analogies, reconstructions."""
 
 from collections.abc import Sequence
 
@@ -30,15 +30,19 @@ def class_samples(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw samples of every class, a row for each: the mean of p(x | y, z), z from the prior.
+    """Draw samples of every class, one row for each class.
 
-    The randomness is that of torch's global generator, as in `SemiSupervisedModel.sample`.
+    A sample is the mean of p(x | y, z) for z from the prior. It uses torch's global random generator, as
+    `ssvae.models.base.SemiSupervisedModel.sample` does.
 
     Args:
-        model: The model.
-        num_samples: How many of each class.
-        class_names: What the classes are called; their numbers where it is not given.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        model: The model, on any device.
+        num_samples: The number of samples of each class.
+        class_names: Names of the classes; None for their numbers.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: If num_samples is less than 1, or there are not as many names as classes.
@@ -61,14 +65,19 @@ def analogies(
     y: Tensor | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw each image, then its style in every class: Kingma et al. 2014 (arXiv 1406.5298), figure 1.
+    """Draw analogies: each image, followed by images of all classes with the same style z.
+
+    Source: Kingma et al. 2014 (arXiv 1406.5298), figure 1.
 
     Args:
-        model: The model.
+        model: The model, on any device.
         x: Images (batch, channels, height, width), pixels in [0, 1].
-        class_names: What the classes are called; their numbers where it is not given.
-        y: Classes (batch,) of the images; the most probable ones where they are not given.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        class_names: Names of the classes; None for their numbers.
+        y: Classes of the images, integers (batch,); None for the most probable ones.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: If there are not as many names as classes.
@@ -83,13 +92,18 @@ def analogies(
 
 @default_style()
 def reconstructions(model: SemiSupervisedModel, x: Tensor, y: Tensor | None = None, *, ax: Axes | None = None) -> Axes:
-    """Draw images and, below each, the mean of p(x | y, z) at the mean of q(z | x, y); ten pairs to a line.
+    """Draw images and, below each, its reconstruction; ten pairs in a line.
+
+    The reconstruction is the mean of p(x | y, z) at the mean of q(z | x, y).
 
     Args:
-        model: The model.
+        model: The model, on any device.
         x: Images (batch, channels, height, width), pixels in [0, 1].
-        y: Classes (batch,) of the images; the most probable ones where they are not given.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        y: Classes of the images, integers (batch,); None for the most probable ones.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
     """
     x, y = _to_device(model, x, y)
     with evaluating(model):
@@ -104,17 +118,20 @@ def reconstructions(model: SemiSupervisedModel, x: Tensor, y: Tensor | None = No
 def image_grid(
     images: Tensor, rows: Sequence[str] = (), columns: Sequence[str] = (), *, ax: Axes | None = None
 ) -> Axes:
-    """Lay images out in one picture, white lines between them.
+    """Draw a grid of images, separated by white lines.
 
     Args:
-        images: (rows, columns, channels, height, width), pixels in [0, 1]; one channel is grey, two are
-            a pair of grey pictures, shown side by side, three are colours.
-        rows: What the rows are called, from the top, or nothing.
-        columns: What the columns are called, or nothing.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        images: (rows, columns, channels, height, width), pixels in [0, 1]. One channel is grey; two channels are a pair
+            of grey images, drawn side by side; three channels are colours.
+        rows: Names of the rows, from the top; empty for none.
+        columns: Names of the columns; empty for none.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
-        ValueError: If the images are not in such a shape, or there are not as many names as rows or columns.
+        ValueError: If the images have another shape, or there are not as many names as rows or columns.
     """
     return lay_out(images, rows, columns, ax=ax)
 
@@ -132,7 +149,7 @@ def lay_out(
     *,
     ax: Axes | None,
 ) -> Axes:
-    """Lay images out as `image_grid` does, with labels of the horizontal and the vertical axis."""
+    """Draw a grid of images as `image_grid` does, with labels of the horizontal and the vertical axis."""
     if images.dim() != 5 or images.shape[2] not in (1, 2, 3) or 0 in images.shape:
         raise ValueError(
             "images: expected (rows, columns, channels, height, width), none zero and 1 to 3 channels; "
@@ -145,13 +162,13 @@ def lay_out(
         if len(names) not in (0, number):
             raise ValueError(f"{axis}: expected {number} names, or none; got {len(names)}.")
     gap = max(1, height // 14)
-    # A Gaussian's mean may lie outside of what can be shown.
-    shown = images.detach().cpu().double().clamp(0, 1)
-    canvas = shown.new_ones(num_rows * (height + gap) - gap, num_columns * (width + gap) - gap, channels)
+    # Clamped, since the mean of a Gaussian likelihood may be outside of [0, 1].
+    images = images.detach().cpu().double().clamp(0, 1)
+    canvas = images.new_ones(num_rows * (height + gap) - gap, num_columns * (width + gap) - gap, channels)
     for row in range(num_rows):
         for column in range(num_columns):
             top, left = row * (height + gap), column * (width + gap)
-            canvas[top : top + height, left : left + width] = shown[row, column].permute(1, 2, 0)
+            canvas[top : top + height, left : left + width] = images[row, column].permute(1, 2, 0)
 
     shape = (TILE * canvas.shape[1] / width, TILE * canvas.shape[0] / width)  # inches
     axes = new_figure(*shape).add_axes((0, 0, 1, 1)) if ax is None else ax
@@ -170,9 +187,9 @@ def lay_out(
 
 
 def _make_room(axes: Axes, shape: tuple[float, float]) -> None:
-    """Widen a figure that its axes fill by what their names take beside it.
+    """Widen a figure that its axes fill, by the space for tick labels and axis labels.
 
-    Constrained layout cuts names where pictures of a fixed shape leave it little room.
+    Constrained layout is not used here, since it cuts off labels if axes of a fixed aspect ratio leave little space.
     """
     width, height = shape
     figure = figure_of(axes)

@@ -1,4 +1,4 @@
-"""The latent space: a point for each image, or the nodes of a map."""
+"""Figures of the latent space: latent means of images, and the nodes of a map."""
 
 import math
 from collections.abc import Sequence
@@ -38,16 +38,22 @@ def latent_map(
     tsne: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a point for each image, the mean of q(z | x, y) at the most probable y, coloured by true class.
+    """Draw the latent mean of each image in two dimensions, coloured by true class.
+
+    The latent mean is that of q(z | x, y) at the most probable y. It is projected to two dimensions by principal
+    components, or by t-SNE (van der Maaten and Hinton 2008, "Visualizing data using t-SNE"). t-SNE preserves
+    neighbourhoods, not distances, and is slow.
 
     Args:
-        model: The model.
+        model: The model, on any device.
         x: Images (batch, channels, height, width), pixels in [0, 1].
-        labels: Their true classes (batch,), -1 where they are not known.
-        class_names: What the classes are called; their numbers where it is not given.
-        tsne: Whether to lay the points out by t-SNE (van der Maaten and Hinton 2008), which keeps neighbours
-            together, is slow and gives distances no meaning; by principal components otherwise.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        labels: True classes, integers (batch,); -1 for images without a label.
+        class_names: Names of the classes; None for their numbers.
+        tsne: Whether to use t-SNE instead of principal components.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: If there are fewer than two images (or five, with t-SNE), the labels do not fit, or there
@@ -91,22 +97,25 @@ def node_map(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the nodes of a map as the images they stand for, in frames of the colour of their class.
+    """Draw the decoded nodes of a map, each in a frame of the colour of its class.
 
-    A node is of the class that most of the images have that are nearest to it, and is decoded with that class; a node
-    without images has no frame. Above: how pure the nodes are, their mutual information with the classes, and the
-    topographic error; see `ssvae.inference.evaluation.maps`.
+    The class of a node is the most frequent class of the images nearest to it, and the node is decoded with this class.
+    A node without images has no frame. The title gives purity, normalised mutual information (NMI) of nodes and
+    classes, and topographic error; see `ssvae.inference.evaluation.maps`.
 
     Args:
-        model: A model whose prior is a map; see `ssvae.models.priors.Prior.nodes`.
+        model: A model whose prior is a map; see `ssvae.models.priors.base.Prior.nodes`.
         x: Images (batch, channels, height, width), pixels in [0, 1].
-        labels: Their true classes (batch,), -1 where they are not known, and the images then left out.
-        class_names: What the classes are called; their numbers where it is not given.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        labels: True classes, integers (batch,); images with label -1 are left out.
+        class_names: Names of the classes; None for their numbers.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
-        ValueError: If the prior is no map, the class of no image is known, the labels do not fit, or there are not as
-            many names as classes.
+        ValueError: If the prior is not a map, no image has a label, the labels do not fit, or there are not as many
+            names as classes.
     """
     names = names_of(model.num_classes, class_names)
     if labels.shape != x.shape[:1] or not (labels >= 0).any():
@@ -114,14 +123,14 @@ def node_map(
             f"labels: expected one for each of {len(x)} images, and some known; got {tuple(labels.shape)}."
         )
     x, labels = x[labels >= 0], labels[labels >= 0].cpu()
-    found = maps.best_matching_units(model, x)
+    units = maps.best_matching_units(model, x)
     device = device_of(model)
     with evaluating(model):
         nodes = model.prior.nodes(torch.arange(model.num_classes, device=device))
         assert nodes is not None
         rows, columns = nodes.shape[1:3]
         counts = torch.zeros(rows, columns, model.num_classes)
-        counts.index_put_((*found.best.T, labels), torch.ones(len(labels)), accumulate=True)
+        counts.index_put_((*units.best.T, labels), torch.ones(len(labels)), accumulate=True)
         y = counts.argmax(-1)  # (rows, columns)
         row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         images = model.p_x(nodes[y, row, column].flatten(0, 1), y.flatten().to(device)).mean
@@ -132,18 +141,18 @@ def node_map(
         ax = new_figure(max(4.5, shape[0]), shape[1], layout="constrained").add_subplot()
     lay_out(images.unflatten(0, (rows, columns)), ax=ax)
     _frame(ax, y.where(counts.sum(-1) > 0, -1), images.shape[-2:], names)
-    error = maps.topographic_error(found)
-    nmi = maps.normalised_mutual_information(found.best, labels)
-    ax.set_title(f"purity {maps.purity(found.best, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10)
+    error = maps.topographic_error(units)
+    nmi = maps.normalised_mutual_information(units.best, labels)
+    ax.set_title(f"purity {maps.purity(units.best, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10)
     return ax
 
 
 def _frame(axes: Axes, y: Tensor, size: Sequence[int], names: Sequence[str]) -> None:
-    """Draw a frame around each tile (row, column), of the colour of its class y; none where y is negative."""
+    """Draw a frame around each image (row, column) in the colour of its class y; none if y is negative."""
     height, width = size
     gap = max(1, height // 14)
-    colours = [COLOURS[of_class % len(COLOURS)] for of_class in range(len(names))]
-    lines = [LINES[of_class // len(COLOURS) % len(LINES)] for of_class in range(len(names))]
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(names))]
+    lines = [LINES[k // len(COLOURS) % len(LINES)] for k in range(len(names))]
     for row, column in (y >= 0).nonzero().tolist():
         corner = column * (width + gap) - (1 + gap) / 2, row * (height + gap) - (1 + gap) / 2
         frame = Rectangle(corner, width + gap, height + gap, fill=False, linewidth=2, clip_on=False)

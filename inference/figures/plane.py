@@ -1,11 +1,19 @@
-"""From many dimensions to two: principal components, and t-SNE."""
+"""Projections to two dimensions: principal components and t-SNE."""
 
 import torch
 from torch import Tensor
 
 
 def principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Project z (N, latent) on the two directions of largest variance."""
+    """Project z on its first two principal components.
+
+    Args:
+        z: Latent values (N, latent).
+
+    Returns:
+        Points (N, 2), and labels of the two axes with the share of variance. If z has one dimension, the second
+        coordinate is 0 and its label empty.
+    """
     centred = z - z.mean(0)
     if z.shape[-1] == 1:
         return torch.cat([centred, torch.zeros_like(centred)], dim=-1), ("z, centred", "")
@@ -16,10 +24,17 @@ def principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
 
 
 def by_neighbours(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Lay z (N, latent) out by t-SNE."""
+    """Project z by t-SNE (van der Maaten and Hinton 2008, "Visualizing data using t-SNE").
+
+    Args:
+        z: Latent values (N, latent).
+
+    Returns:
+        Points (N, 2), and labels of the two axes.
+    """
     # Imported here since scikit-learn takes a second to import.
     from sklearn.manifold import TSNE
 
-    # The perplexity, about how many neighbours count, has to be less than the number of points.
-    layout = TSNE(perplexity=min(30.0, (len(z) - 1) / 3), init="random", random_state=0).fit_transform(z.numpy())
-    return torch.from_numpy(layout), ("t-SNE 1", "t-SNE 2")
+    # The perplexity, the effective number of neighbours, must be less than the number of points.
+    points = TSNE(perplexity=min(30.0, (len(z) - 1) / 3), init="random", random_state=0).fit_transform(z.numpy())
+    return torch.from_numpy(points), ("t-SNE 1", "t-SNE 2")

@@ -1,4 +1,4 @@
-"""What was measured: confusion, calibration, rejection, the terms of training."""
+"""Figures of measurements: confusion matrix, reliability diagram, rejection curves, training curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _TITLES = {
     "validation_nll": "validation NLL",
 }
 _UNITS = {
-    "validation_accuracy": "share of images",
+    "validation_accuracy": "fraction of images",
     "kl_weight": "β",
     "learning_rate": "learning rate",
 }
@@ -40,13 +40,18 @@ _NOT_DRAWN = ("epoch", "step", "seconds")
 def confusion_matrix(
     labels: Tensor, predictions: Tensor, class_names: Sequence[str], *, ax: Axes | None = None
 ) -> Axes:
-    """Draw how many images of each class (row) were taken for each class (column); colour is the row's share.
+    """Draw a confusion matrix: true classes in rows, predicted classes in columns.
+
+    Numbers are counts. The colour is the fraction of the row's images.
 
     Args:
-        labels: True classes (N,).
-        predictions: Predicted classes (N,).
-        class_names: What the classes are called.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        labels: True classes, integers (N,).
+        predictions: Predicted classes, integers (N,).
+        class_names: Names of the classes.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: If there is not one prediction for each label, or a class has no name.
@@ -66,13 +71,13 @@ def confusion_matrix(
 
     digits = len(str(counts.max().item()))
     if ax is None:
-        # Wide enough for the digits of the largest count.
+        # Wide enough for the largest count.
         side = max(3.5, max(0.32, 0.09 * digits + 0.06) * num_classes)
         names = LETTER * max(map(len, class_names))
         ax = new_figure(side + names + 2, side + names + 1, layout="constrained").add_subplot()
     whiten(ax)
     picture = ax.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    bar = ax.figure.colorbar(picture, ax=ax, label="share of the true class", shrink=0.8)
+    bar = ax.figure.colorbar(picture, ax=ax, label="fraction of the true class", shrink=0.8)
     whiten(bar.ax)
     size = min(8.0, 72 * min(inches_of(ax)) / num_classes / (0.7 * digits))
     for row, column in counts.nonzero().tolist() if size >= SMALLEST_LETTER else ():
@@ -81,28 +86,30 @@ def confusion_matrix(
     name_ticks(ax, rows=class_names, columns=class_names)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
-    ax.set_title(f"{counts.diagonal().sum():,} of {len(labels):,} right", size=10)
+    ax.set_title(f"{counts.diagonal().sum():,} of {len(labels):,} correct", size=10)
     return ax
 
 
 @default_style()
 def reliability_diagram(probabilities: Tensor, labels: Tensor, name: str = "q(y|x)", *, ax: Axes | None = None) -> Axes:
-    """Draw accuracy against confidence in 15 bins, and below it how many images are in each.
+    """Draw a reliability diagram: accuracy against confidence in 15 bins, with the number of images in each bin below.
 
-    Blue is the share of right predictions; red, from it to the bin's mean confidence, is the gap whose mean
-    over images is the expected calibration error (Guo et al. 2017, arXiv 1706.04599).
+    Blue bars are accuracies. Red bars are the gaps to the bin's mean confidence; their mean over images is the expected
+    calibration error (ECE).
+
+    Source: Guo et al. 2017 (arXiv 1706.04599).
 
     Args:
         probabilities: p(y|x), (N, classes).
-        labels: True classes (N,).
-        name: What the probabilities are called.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        labels: True classes, integers (N,).
+        name: Name of the probabilities, for title and axis label.
+        ax: Axes to draw into; None for a new pyplot figure.
 
     Returns:
-        The axes of the accuracies; those of the numbers of images are within them, ``child_axes[0]``.
+        The axes of the accuracies. Those of the numbers of images are ``child_axes[0]`` of them.
 
     Raises:
-        ValueError: See `ssvae.inference.evaluation.calibrate`.
+        ValueError: As `ssvae.inference.evaluation.calibration.calibrate`.
     """
     bins = reliability_bins(probabilities, labels)
     if ax is None:
@@ -124,7 +131,7 @@ def reliability_diagram(probabilities: Tensor, labels: Tensor, name: str = "q(y|
         hatch="////",
         label=f"gap to confidence (ECE {bins.ece:.2%})",
     )
-    # An accuracy of zero is where the numbers of images end, a quarter of the axes' height from below.
+    # The lowest quarter of the axes is for the numbers of images; accuracy 0 is above it.
     share, highest = 0.25, 1.02
     ax.set(xlim=(0, 1), ylim=(-highest * share / (1 - share), highest), yticks=torch.linspace(0, 1, 6).tolist())
     ax.set_title(f"{name}, {len(labels):,} images", size=10)
@@ -135,7 +142,7 @@ def reliability_diagram(probabilities: Tensor, labels: Tensor, name: str = "q(y|
     numbers = ax.inset_axes((0, 0, 1, share), sharex=ax)
     whiten(numbers)
     numbers.bar(centres, bins.count[filled].numpy(), width, color="0.6", edgecolor="white")
-    numbers.margins(y=0.2)  # or the highest number would be written at the accuracy of zero
+    numbers.margins(y=0.2)  # keeps the highest tick label below that of accuracy 0
     numbers.tick_params(bottom=False, labelbottom=False, labelsize=8)
     numbers.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     numbers.set_ylabel("images")
@@ -146,16 +153,19 @@ def reliability_diagram(probabilities: Tensor, labels: Tensor, name: str = "q(y|
 def rejection_curves(
     epsilons: Sequence[float], outcomes: Mapping[str, Sequence[float]], name: str = "attack", *, ax: Axes | None = None
 ) -> Axes:
-    """Draw shares of images, such as accuracy, error and rejection, against the strength of an attack.
+    """Draw accuracy, error and rejection rate against the strength of an attack.
 
     Args:
-        epsilons: How far a pixel may have been moved, in units of the pixels' range [0, 1].
-        outcomes: A share for each epsilon, by the name of its curve.
-        name: What the attack is called.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        epsilons: Largest change of a pixel in [0, 1], for each attack.
+        outcomes: Fractions of images for each epsilon, by the name of the curve.
+        name: Name of the attack, for the title.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
-        ValueError: If a curve has another number of points than there are epsilons.
+        ValueError: If a curve does not have one point for each epsilon.
     """
     for curve, shares in outcomes.items():
         if len(shares) != len(epsilons):
@@ -166,24 +176,35 @@ def rejection_curves(
     for (curve, shares), colour, marker in zip(outcomes.items(), COLOURS, "osD^v", strict=False):
         ax.plot(epsilons, shares, color=colour, marker=marker, markersize=4, label=curve)
     ax.set(ylim=(-0.02, 1.02), title=name)
-    ax.set_xlabel("ε, the largest change of a pixel in [0, 1]")
-    ax.set_ylabel("share of the images")
+    ax.set_xlabel("ε, largest change of a pixel in [0, 1]")
+    ax.set_ylabel("fraction of images")
     ax.legend(fontsize=8)
     return ax
 
 
 @default_style()
 def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axes | None = None) -> Axes:
-    """Draw one term of training over epochs, of labelled and unlabelled images together.
+    """Draw one logged term over epochs, with curves for labelled and unlabelled images.
 
     Args:
         history: A row for each epoch: "epoch", and terms such as "loss", "unlabelled/kl", "labelled/kl",
-            "classification", "kl_weight" or "validation_accuracy". A row may lack some.
+            "classification", "kl_weight" or "validation_accuracy". Terms may be missing in some rows.
         term: The term, without "labelled/" or "unlabelled/"; "kl/NAME" for one of several latent variables.
-        ax: Axes to draw into; those of a new pyplot figure where they are not given.
+        ax: Axes to draw into; None for a new pyplot figure.
+
+    Returns:
+        The axes.
 
     Raises:
         ValueError: If there are no rows, or none has the term.
+
+    Example:
+        >>> from ssvae.inference import figures
+        >>> history = [{"epoch": 1, "unlabelled/kl": 5.0}, {"epoch": 2, "unlabelled/kl": 7.0}]
+        >>> with figures.without_pyplot():
+        ...     axes = figures.training_curve(history, "kl")
+        >>> axes.get_title(), axes.get_ylabel()
+        ('KL divergence', 'nats')
     """
     terms = _terms(history)
     if term not in terms:
@@ -195,7 +216,7 @@ def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axe
     for name, kind in curves.items():
         rows = [row for row in history if name in row]
         epochs, values = [row["epoch"] for row in rows], [row[name] for row in rows]
-        # Labelled and unlabelled keep their colours in every panel; a lone epoch is a dot, not a line.
+        # The same colours in every panel. Markers, since a single epoch is not visible as a line.
         colour = COLOURS[2] if kind == "labelled" else COLOURS[0]
         ax.plot(epochs, values, color=colour, marker="." if len(rows) < 10 else "", label=kind)
     if any(curves.values()):
@@ -211,10 +232,16 @@ def training_curve(history: Sequence[Mapping[str, float]], term: str, *, ax: Axe
 
 @default_style()
 def training_curves(history: Sequence[Mapping[str, float]]) -> list[Axes]:
-    """Draw every term of training in a panel of one new pyplot figure; see `training_curve`.
+    """Draw every logged term in a panel of a new pyplot figure; see `training_curve`.
+
+    Args:
+        history: A row for each epoch, as for `training_curve`.
+
+    Returns:
+        The axes of each panel.
 
     Raises:
-        ValueError: If there are no rows or nothing to draw in them.
+        ValueError: If there are no rows, or no terms in them.
     """
     terms = _terms(history)
     num_columns = min(4, len(terms))
@@ -228,7 +255,7 @@ def _terms(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, str]]:
     """Return for each term the names of its curves, and for each of those "labelled", "unlabelled" or ""."""
     terms: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(name for row in history for name in row if name not in _NOT_DRAWN):
-        # "unlabelled/kl/z_1" is the unlabelled images' "kl/z_1"; "loss" is nobody's.
+        # "unlabelled/kl/z_1" is the term "kl/z_1" of unlabelled images; "loss" has no such prefix.
         kind, term = name.split("/", 1) if "/" in name else ("", name)
         terms.setdefault(term, {})[name] = kind
     if not terms:

@@ -1,4 +1,4 @@
-"""How every figure looks: colours, letters, paper; where a new figure comes from."""
+"""The style of all figures: colours, markers, font sizes, background; how a new figure is made."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Petroff 2021, "Accessible color sequences for data visualization", arXiv 2107.02270: ten colours that differ
-# in any form of colour vision. From the eleventh class on another marker or line tells the classes apart.
+# Petroff 2021, "Accessible color sequences for data visualization" (arXiv 2107.02270): ten colours that can be told
+# apart with any form of colour vision. From the eleventh class on, markers or line styles differ too.
 COLOURS = (
     "#3f90da",
     "#ffa90e",
@@ -29,14 +29,14 @@ MARKERS = "o^sDvPX*"
 LINES = ("-", ":", "--", "-.")
 TILE, MARGIN, LETTER = 0.6, 0.05, 0.1  # inches
 SMALLEST_LETTER = 4.0  # points
-_SMALL_AXES = 3.0  # inches; below, there is small print and small dots
+_SMALL_AXES = 3.0  # inches; smaller axes have smaller fonts and points
 
 _without_pyplot: ContextVar[bool] = ContextVar("_without_pyplot", default=False)
 
 
 @contextmanager
 def without_pyplot() -> Iterator[None]:
-    """Make figures that belong to whoever asked for them: no window, no place in pyplot's list, nothing to close."""
+    """Make figures without pyplot inside a ``with`` block: they open no window and need not be closed."""
     token = _without_pyplot.set(True)
     try:
         yield
@@ -45,7 +45,15 @@ def without_pyplot() -> Iterator[None]:
 
 
 def figure_of(axes: Axes) -> Figure:
-    """Return the figure that axes are in, to save it or to change its size."""
+    """Return the figure that contains axes, for example to save it.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.inference import figures
+        >>> with figures.without_pyplot():
+        ...     axes = figures.image_grid(torch.rand(2, 3, 1, 8, 8))
+        >>> figures.figure_of(axes).savefig("grid.png")  # doctest: +SKIP
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     return figure
@@ -53,27 +61,27 @@ def figure_of(axes: Axes) -> Figure:
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Draw in matplotlib's own style, with the user's resolution."""
+    """Draw in matplotlib's default style, but with the user's resolution."""
     with matplotlib.style.context(["default", {"figure.dpi": matplotlib.rcParams["figure.dpi"]}]):
         yield
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
-    """Make a figure of a size in inches: pyplot's, unless asked otherwise."""
+    """Make a figure of a size in inches, by pyplot unless inside `without_pyplot`."""
     if _without_pyplot.get():
         return Figure(figsize=(width, height), layout=layout)
-    # Imported here since it looks for a window system.
+    # Imported here since it sets up a graphical backend.
     from matplotlib import pyplot
 
     return pyplot.figure(figsize=(width, height), layout=layout)
 
 
 def whiten(axes: Axes) -> None:
-    """Turn axes, and the paper around them, to black on white, whatever the style they were made in."""
+    """Set axes and the background of their figure to black on white, whatever their style."""
     figure_of(axes).set_facecolor("white")
     axes.set_facecolor("white")
     axes.spines[:].set_edgecolor("black")
-    # Said of ticks that are made when the figure is drawn, in whatever style there is then.
+    # Set explicitly, since ticks are made when the figure is drawn, maybe in another style.
     axes.tick_params(which="both", color="black", labelcolor="black")
     axes.grid(visible=False)
     for text in (axes.title, *(t for axis in (axes.xaxis, axes.yaxis) for t in (axis.label, axis.get_offset_text()))):
@@ -81,18 +89,18 @@ def whiten(axes: Axes) -> None:
 
 
 def inches_of(axes: Axes) -> tuple[float, float]:
-    """Return the width and height of axes."""
+    """Return the width and height of axes in inches."""
     box = axes.get_window_extent().transformed(figure_of(axes).dpi_scale_trans.inverted())
     return box.width, box.height
 
 
 def is_small(axes: Axes) -> bool:
-    """Return whether axes have room for small print only."""
+    """Return whether axes are so small that they need smaller fonts and points."""
     return min(inches_of(axes)) < _SMALL_AXES
 
 
 def name_classes(axes: Axes) -> None:
-    """Write a legend beside the axes where the figure's layout makes room for it, or else in room made within."""
+    """Draw a legend of the classes beside the axes; inside, in added space, if the figure has no layout engine."""
     height = inches_of(axes)[1]
     size = 6 if is_small(axes) else 10
     entries = len(axes.get_legend_handles_labels()[0])
@@ -117,7 +125,7 @@ def name_classes(axes: Axes) -> None:
 
 
 def names_of(num_classes: int, class_names: Sequence[str] | None) -> list[str]:
-    """Return the classes' names: those that are given, or their numbers."""
+    """Return the given names of the classes, or their numbers."""
     names = [str(y) for y in range(num_classes)] if class_names is None else list(class_names)
     if len(names) != num_classes:
         raise ValueError(f"class_names: expected {num_classes}, one for each class; got {len(names)}.")
@@ -131,16 +139,15 @@ def name_ticks(
     step: tuple[int, int] = (1, 1),
     size: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write names at the middles of rows and columns of `size` pixels that start every `step` pixels."""
+    """Set tick labels at the centres of rows and columns of ``size`` pixels that start every ``step`` pixels."""
     width, height = inches_of(axes)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     pixel = min(width / abs(right - left), height / abs(top - bottom))  # inches
     points = min(10.0, max(SMALLEST_LETTER, 72 * pixel * min(step) / 1.3))
     axes.set_yticks([row * step[0] + (size[0] - 1) / 2 for row in range(len(rows))], rows, size=points)
     axes.set_xticks([column * step[1] + (size[1] - 1) / 2 for column in range(len(columns))], columns, size=points)
-    if (
-        max(map(len, columns), default=0) * LETTER * points / 10 > pixel * step[1]
-    ):  # level, they would run into each other
+    widest = max(map(len, columns), default=0) * LETTER * points / 10  # inches
+    if widest > pixel * step[1]:  # rotated, since horizontal names would overlap
         on_top = axes.xaxis.get_ticks_position() == "top"
         for name in axes.get_xticklabels():
             name.set(rotation=45, ha="left" if on_top else "right", rotation_mode="anchor")
