@@ -169,7 +169,7 @@ def test_results_of_two_versions_of_the_code_are_never_mixed(study, tmp_path, mo
     plan, fit, folder = read_plan(study()), Fits(), tmp_path / "study"
     run_study(plan, folder, fit)
     monkeypatch.setattr(work, "code_version", lambda: "0123456789ab")
-    with pytest.raises(ValueError, match=r"expected runs of this version of the code, 0123456789ab; .*M2-20-0 is of"):
+    with pytest.raises(ValueError, match=r"expected runs of this version of the code, 0123456789ab; got .*M2-20-0, which is"):
         run_study(plan, folder, fit)
     assert len(fit.calls) == 8
 
@@ -178,7 +178,7 @@ def test_results_of_other_options_are_never_mixed(study, tmp_path):
     fit, folder = Fits(), tmp_path / "study"
     run_study(read_plan(study()), folder, fit)
     changed = study(models={"M2": {"max_steps": 30}})
-    with pytest.raises(ValueError, match="has others: --max_steps=20, --max_steps=30"):
+    with pytest.raises(ValueError, match="options differ: --max_steps=20, --max_steps=30"):
         run_study(read_plan(changed), folder, fit)
     elsewhere = read_plan(study(), ("--data.root=DIR",))
     assert run_study(elsewhere, folder, fit) == []
@@ -187,7 +187,7 @@ def test_results_of_other_options_are_never_mixed(study, tmp_path):
 def test_a_run_that_came_from_elsewhere_is_not_counted(study, tmp_path):
     plan, fit, folder = read_plan(study()), Fits(), tmp_path / "study"
     (folder / "runs" / plan.cells[0].name).mkdir(parents=True)
-    with pytest.raises(ValueError, match="of which nothing is known"):
+    with pytest.raises(ValueError, match="whose origin is unknown"):
         run_study(plan, folder, fit)
 
 
@@ -195,7 +195,7 @@ def test_two_processes_do_not_work_on_one_study(study, tmp_path):
     plan, folder = read_plan(study()), tmp_path / "study"
 
     def fit(words):
-        with pytest.raises(ValueError, match="expected no other process at work"):
+        with pytest.raises(ValueError, match="expected no other process that works"):
             run_study(plan, folder, Fits())
         return False
 
@@ -252,9 +252,9 @@ def test_the_table_says_how_far_log_p_can_be_relied_on():
     assert "| -100.0 |  |  | 0.0100 |" in text
     assert "| -100.0 ± 0.0 | 62 | 9 | 0.0100 ± 0.0000 |" in text
     assert "Warning" not in text
-    assert "all of q(y|x) and of images in grey or colour" in text
+    assert "of q(y|x) on images that are not binarised" in text
     narrow = _result(model="GMVAE", effective_samples=2.0, share_unreliable=86.0)
-    assert "Warning: log p(x) of GMVAE cannot be relied on" in results.table([*found, narrow])
+    assert "Warning: log p(x) of GMVAE is unreliable" in results.table([*found, narrow])
     assert results.from_csv(results.to_csv([*found, narrow])) == [*found, narrow]
     head, line = results.to_csv([old]).splitlines()
     without = [name for name in head.split(",") if name not in ("effective_samples", "share_unreliable")]

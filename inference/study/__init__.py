@@ -1,1 +1,1 @@
-"""Studies: models × data × numbers of labels × seeds, each run an ordinary run folder, and one table of them all."""
+"""Studies: runs for models × data sets × numbers of labels × seeds, each in a run folder, and a table of results."""

@@ -1,4 +1,4 @@
-"""What came out of a study: one CSV of all runs, one table over their seeds, one plot."""
+"""Results of a study: a CSV file with all runs, a table of means over seeds, a plot."""
 
 import csv
 import io
@@ -21,30 +21,30 @@ from ssvae.inference.study.work import RUNS, is_done
 SUPERVISED, CONSISTENCY = "supervised", "consistency alone"
 _PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 _ALL = 10**9
-"""Stands for all labels where numbers of labels are put in order."""
+"""Stands for all labels when numbers of labels are sorted."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run's numbers on the test images; accuracies and calibration errors in percent.
+    """The results of one run on the test images.
 
     Attributes:
-        data: The name of its data.
-        model: The name of its model.
-        labels: How many labels; None for all.
-        seed: Of the labels and everything else.
-        accuracy: Of q(y|x), on images in grey or colour, as those of the baselines.
-        ece: Its expected calibration error.
-        log_likelihood: log p(x) in nats, by importance sampling; None where nothing bounds it.
-        effective_samples: Median over images of the effective sample size behind it; None where it was not noted.
-        share_unreliable: The images whose Pareto k̂ is above 0.7, in percent; None likewise.
-        reconstruction_error: Mean squared difference, per pixel in [0, 1].
-        supervised: The accuracy of the supervised baseline, None where there was none.
-        consistency: That of consistency alone, None likewise.
-        steps: Optimiser steps.
-        seconds: Of training the model, by the clock.
-        hardware: The machine, in words.
-        commit: Of the code; its version where it was no checkout.
+        data: Name of the data set.
+        model: Name of the model.
+        labels: Number of labels; None for all.
+        seed: The random seed.
+        accuracy: Accuracy of q(y|x) in percent, on images that are not binarised.
+        ece: Expected calibration error of q(y|x) in percent.
+        log_likelihood: log p(x) in nats, by importance sampling; None if the model has no bound on it.
+        effective_samples: Median over images of its effective sample size; None if unknown.
+        share_unreliable: Images with Pareto k̂ above 0.7, in percent; None if unknown.
+        reconstruction_error: Mean squared error per pixel in [0, 1].
+        supervised: Accuracy of the supervised baseline in percent; None without this baseline.
+        consistency: Accuracy of the baseline "consistency alone" in percent; None without this baseline.
+        steps: Number of optimiser steps.
+        seconds: Wall time of training.
+        hardware: The machine.
+        commit: The git commit of the code, or its hash outside of a checkout.
     """
 
     data: str
@@ -66,65 +66,69 @@ class Result:
 
     @property
     def order(self) -> int:
-        """Where its number of labels stands among others: all labels last."""
+        """A sort key for the number of labels; all labels come last."""
         return _ALL if self.labels is None else self.labels
 
 
 def collect(plan: Plan, folder: Path) -> list[Result]:
-    """Return the results of the runs that are done, in the plan's order."""
+    """Return the results of the complete runs, in the plan's order."""
     return [_result(cell, folder) for cell in plan.cells if is_done(cell, folder)]
 
 
 def _result(cell: Cell, folder: Path) -> Result:
     run = folder / RUNS / cell.name
-    found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     origin = json.loads(run.with_name(f"{cell.name}.json").read_text(encoding="utf-8"))
     with (run / "metrics.csv").open(encoding="utf-8") as file:
         *_, last = csv.DictReader(file)
-    baselines = {name: 100 * numbers["accuracy"] for name, numbers in found["baselines"].items()}
+    baselines = {name: 100 * numbers["accuracy"] for name, numbers in evaluation["baselines"].items()}
     return Result(
         cell.data,
         cell.model,
         cell.labels,
         cell.seed,
-        accuracy=100 * found["classifier"]["accuracy"],
-        ece=100 * found["classifier"]["ece"],
-        log_likelihood=found["log_likelihood"],
-        effective_samples=found.get("effective_samples"),
-        share_unreliable=None if (share := found.get("share_unreliable")) is None else 100 * share,
-        reconstruction_error=found["reconstruction_error"],
+        accuracy=100 * evaluation["classifier"]["accuracy"],
+        ece=100 * evaluation["classifier"]["ece"],
+        log_likelihood=evaluation["log_likelihood"],
+        effective_samples=evaluation.get("effective_samples"),
+        share_unreliable=None if (share := evaluation.get("share_unreliable")) is None else 100 * share,
+        reconstruction_error=evaluation["reconstruction_error"],
         supervised=baselines.get(SUPERVISED),
         consistency=baselines.get(CONSISTENCY),
         steps=int(last["step"]),
-        seconds=found["seconds"]["model"],
+        seconds=evaluation["seconds"]["model"],
         hardware=origin["hardware"],
         commit=origin["commit"] or origin["code"],
     )
 
 
 def write(plan: Plan, folder: Path) -> str | None:
-    """Write results.csv, results.md and results.png of the runs that are done, and return the table; None without."""
-    found = collect(plan, folder)
-    if not found:
+    """Write results.csv, results.md and results.png of the complete runs.
+
+    Returns:
+        The table in results.md; None if no run is complete.
+    """
+    results = collect(plan, folder)
+    if not results:
         return None
-    written = table(found)
-    write_atomically(folder / "results.csv", to_csv(found))
-    write_atomically(folder / "results.md", written)
-    save_picture(plot(found, plan.published), folder / "results.png")
-    return written
+    text = table(results)
+    write_atomically(folder / "results.csv", to_csv(results))
+    write_atomically(folder / "results.md", text)
+    save_picture(plot(results, plan.published), folder / "results.png")
+    return text
 
 
 def to_csv(results: Sequence[Result]) -> str:
-    """Return a line for each run; nothing between the commas where there is no number."""
+    """Return results as CSV, a line for each run; None becomes an empty field."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [each.name for each in fields(Result)], lineterminator="\n")
+    writer = csv.DictWriter(text, [field.name for field in fields(Result)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(result) for result in results)
     return text.getvalue()
 
 
 def from_csv(text: str) -> list[Result]:
-    """Read what `to_csv` wrote, also before effective sample sizes were noted."""
+    """Read the output of `to_csv`, also that of versions without effective sample sizes."""
     return [
         Result(
             data=row["data"],
@@ -153,53 +157,59 @@ def _number(text: str) -> float | None:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return means ± standard deviations over the seeds, in Markdown, and below what they were made with."""
-    told = any(each.effective_samples is not None for each in results)
+    """Return a Markdown table of means ± standard deviations over seeds, followed by explanations."""
+    has_reliability = any(result.effective_samples is not None for result in results)
     lines = [
         "| data | labels | model | accuracy | supervised | consistency | ECE | log p(x) |"
-        + f" ESS | k̂ > {K_LIMIT} |" * told
+        + f" ESS | k̂ > {K_LIMIT} |" * has_reliability
         + " error | steps | s | seeds |",
-        "|---|---|---|---|---|---|---|---|" + "---|---|" * told + "---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|" + "---|---|" * has_reliability + "---|---|---|---|",
     ]
-    for (data, labels, model), found in _by_setting(results).items():
-        of_samples = _format_value([each.effective_samples for each in found], 0, spread=False)
-        unreliable = _format_value([each.share_unreliable for each in found], 0, spread=False)
+    for (data, labels, model), seeds in _by_setting(results).items():
+        effective_samples = _format_value([result.effective_samples for result in seeds], 0, spread=False)
+        unreliable = _format_value([result.share_unreliable for result in seeds], 0, spread=False)
         lines.append(
             f"| {data} | {'all' if labels is None else labels} | {model} "
-            f"| {_format_value([each.accuracy for each in found], 2)} "
-            f"| {_format_value([each.supervised for each in found], 2)} "
-            f"| {_format_value([each.consistency for each in found], 2)} "
-            f"| {_format_value([each.ece for each in found], 1)} "
-            f"| {_format_value([each.log_likelihood for each in found], 1)} "
-            + (f"| {of_samples} | {unreliable} " if told else "")
-            + f"| {_format_value([each.reconstruction_error for each in found], 4)} "
-            f"| {_format_value([each.steps for each in found], 0, spread=False)} "
-            f"| {_format_value([each.seconds for each in found], 0, spread=False)} | {len(found)} |"
+            f"| {_format_value([result.accuracy for result in seeds], 2)} "
+            f"| {_format_value([result.supervised for result in seeds], 2)} "
+            f"| {_format_value([result.consistency for result in seeds], 2)} "
+            f"| {_format_value([result.ece for result in seeds], 1)} "
+            f"| {_format_value([result.log_likelihood for result in seeds], 1)} "
+            + (f"| {effective_samples} | {unreliable} " if has_reliability else "")
+            + f"| {_format_value([result.reconstruction_error for result in seeds], 4)} "
+            f"| {_format_value([result.steps for result in seeds], 0, spread=False)} "
+            f"| {_format_value([result.seconds for result in seeds], 0, spread=False)} | {len(seeds)} |"
         )
-    hardware, commits = (sorted({getattr(each, name) for each in results}) for name in ("hardware", "commit"))
+    hardware, commits = (sorted({getattr(result, name) for result in results}) for name in ("hardware", "commit"))
     reliability = (
-        ", binarised once where the data are, with its effective sample size (median over images) and the % of images "
-        f"whose Pareto k̂ is above {K_LIMIT}, where it cannot be relied on"
+        " log p(x) is estimated on images that are binarised once if the data set is. ESS: median over images of its "
+        f"effective sample size. k̂ > {K_LIMIT}: percentage of images with an unreliable estimate (Pareto k̂)."
     )
     lines += [
         "",
-        "Test images, last epoch; mean ± standard deviation over seeds, which draw labels and initial weights. "
-        "Accuracy, that of the supervised baseline and of consistency alone, and ECE in %, all of q(y|x) and of images "
-        f"in grey or colour; log p(x) in nats{reliability * told}; mean squared reconstruction error per pixel in "
-        f"[0, 1]; seconds of training. {'; '.join(hardware)}. Commit {', '.join(commits)}.",
+        "Test images, after the last epoch; mean ± standard deviation over seeds, each with other labels and initial "
+        "weights. Accuracy and expected calibration error (ECE) in %, of q(y|x) on images that are not binarised; "
+        "supervised and consistency: accuracies of the baselines. log p(x) in nats; error: mean squared error of the "
+        f"reconstruction per pixel in [0, 1]; s: seconds of training.{reliability * has_reliability} "
+        f"{'; '.join(hardware)}. Commit {', '.join(commits)}.",
     ]
-    unsure = sorted({each.model for each in results if (each.share_unreliable or 0) > 100 * WARNED_FROM})
-    if unsure:
-        lines += ["", f"Warning: log p(x) of {', '.join(unsure)} cannot be relied on: see k̂ > {K_LIMIT}."]
+    unreliable_models = sorted(
+        {result.model for result in results if (result.share_unreliable or 0) > 100 * WARNED_FROM}
+    )
+    if unreliable_models:
+        lines += [
+            "",
+            f"Warning: log p(x) of {', '.join(unreliable_models)} is unreliable: see the column k̂ > {K_LIMIT}.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _by_setting(results: Sequence[Result]) -> dict[tuple[str, int | None, str], list[Result]]:
-    """Return the results by data, number of labels and model, the first two in order, the models as they come."""
-    found: dict[tuple[str, int | None, str], list[Result]] = {}
-    for result in sorted(results, key=lambda each: (each.data, each.order)):
-        found.setdefault((result.data, result.labels, result.model), []).append(result)
-    return found
+    """Group results by data, number of labels and model; sorted by the first two, models in order of appearance."""
+    groups: dict[tuple[str, int | None, str], list[Result]] = {}
+    for result in sorted(results, key=lambda result: (result.data, result.order)):
+        groups.setdefault((result.data, result.labels, result.model), []).append(result)
+    return groups
 
 
 def _format_value(values: Sequence[float | None], digits: int, spread: bool = True) -> str:
@@ -211,36 +221,41 @@ def _format_value(values: Sequence[float | None], digits: int, spread: bool = Tr
 
 
 def plot(results: Sequence[Result], published: Mapping[str, Mapping[int, float]]) -> Figure:
-    """Draw accuracy against the number of labels: models and their supervised baselines, and published figures."""
+    """Draw accuracy against the number of labels, for models, their supervised baselines and published results."""
     names = list(dict.fromkeys(result.data for result in results))
     figure = Figure(figsize=(6.5 * len(names), 4.5), layout="constrained", facecolor="white")
     for ax, data in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        of_data = [result for result in results if result.data == data]
-        numbers = sorted({each.order for each in of_data})
-        places = {number: place for place, number in enumerate(numbers)}
-        for index, model in enumerate(dict.fromkeys(result.model for result in of_data)):
-            settings = [found for (_, _, name), found in _by_setting(of_data).items() if name == model]
-            where = [places[found[0].order] for found in settings]
-            colour, marker = (of[index % len(of)] for of in (figures.COLOURS, figures.MARKERS))
-            accuracies = [[each.accuracy for each in found] for found in settings]
-            spreads = [statistics.stdev(of) if len(of) > 1 else 0.0 for of in accuracies]
-            means = [statistics.mean(of) for of in accuracies]
-            ax.errorbar(where, means, spreads, color=colour, marker=marker, capsize=3, label=model)
-            supervised = [[each.supervised for each in found if each.supervised is not None] for found in settings]
+        data_results = [result for result in results if result.data == data]
+        numbers = sorted({result.order for result in data_results})
+        positions = {number: position for position, number in enumerate(numbers)}
+        for index, model in enumerate(dict.fromkeys(result.model for result in data_results)):
+            settings = [seeds for (_, _, name), seeds in _by_setting(data_results).items() if name == model]
+            x = [positions[seeds[0].order] for seeds in settings]
+            colour, marker = (
+                figures.COLOURS[index % len(figures.COLOURS)],
+                figures.MARKERS[index % len(figures.MARKERS)],
+            )
+            accuracies = [[result.accuracy for result in seeds] for seeds in settings]
+            deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in accuracies]
+            means = [statistics.mean(values) for values in accuracies]
+            ax.errorbar(x, means, deviations, color=colour, marker=marker, capsize=3, label=model)
+            supervised = [
+                [result.supervised for result in seeds if result.supervised is not None] for seeds in settings
+            ]
             if all(supervised):
                 ax.plot(
-                    where,
-                    [statistics.mean(of) for of in supervised],
+                    x,
+                    [statistics.mean(values) for values in supervised],
                     color=colour,
                     linestyle=":",
                     linewidth=1,
                     marker=".",
                 )
-        for mark, (name, of) in zip(cycle(_PUBLISHED_MARKERS), published.items(), strict=False):
-            known = {places[number]: accuracy for number, accuracy in of.items() if number in places}
-            if known:
-                ax.plot(list(known), list(known.values()), color="black", linestyle="--", marker=mark, label=name)
+        for marker, (name, by_number) in zip(cycle(_PUBLISHED_MARKERS), published.items(), strict=False):
+            points = {positions[number]: accuracy for number, accuracy in by_number.items() if number in positions}
+            if points:
+                ax.plot(list(points), list(points.values()), color="black", linestyle="--", marker=marker, label=name)
         ax.set_xticks(range(len(numbers)), ["all" if number == _ALL else str(number) for number in numbers])
-        ax.set(xlabel="labels", ylabel="test accuracy (%)", title=data)
-        ax.legend(fontsize=8, title="dotted: its supervised baseline")
+        ax.set(xlabel="number of labels", ylabel="test accuracy (%)", title=data)
+        ax.legend(fontsize=8, title="dotted: supervised baseline")
     return figure

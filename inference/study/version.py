@@ -1,4 +1,4 @@
-"""Which version of the code made a result."""
+"""The version of the code that produced a result."""
 
 import hashlib
 import subprocess
@@ -11,7 +11,7 @@ _PACKAGES = ("models", "data", "inference")
 
 @cache
 def code_version() -> str:
-    """Return twelve hexadecimal digits of the hash of all modules and recipes: other code, other digits."""
+    """Return a hash of all modules and recipes, twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for package in _PACKAGES:
         root = Path(str(files(f"ssvae.{package}")))
@@ -23,12 +23,12 @@ def code_version() -> str:
 
 @cache
 def commit() -> str:
-    """Return git's name for the commit that the code was checked out from; "" where there is none."""
+    """Return the short hash of the code's git commit; an empty string outside of a checkout."""
     root = Path(str(files("ssvae.inference"))).parent
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
         )
     except OSError:
         return ""
-    return found.stdout.strip()
+    return result.stdout.strip()

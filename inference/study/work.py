@@ -1,4 +1,4 @@
-"""Doing a study: run after run here, or many at once on a Ray cluster."""
+"""Run a study: one run after the other in this process, or in parallel on a Ray cluster."""
 
 import json
 import shutil
@@ -17,10 +17,10 @@ from ssvae.inference.study.version import code_version, commit
 RUNS = "runs"
 
 Fit = Callable[[list[str]], bool]
-"""Does `ssvae fit` with these words, says on stderr what went wrong, and returns whether all went well."""
+"""Runs ``ssvae fit`` with these arguments, prints errors to stderr, and returns whether it succeeded."""
 
 Ended = Generator[tuple[str, bool]]
-"""The name of each run that has ended, and whether it is done."""
+"""Yields the name of each run that has ended, and whether it succeeded."""
 
 _RETRIES = 3
 
@@ -28,25 +28,25 @@ _RETRIES = 3
 def run_study(
     plan: Plan, folder: Path, fit: Fit, ray: str | None = None, after_each: Callable[[], object] = lambda: None
 ) -> list[str]:
-    """Do what is left of a study.
+    """Do the remaining runs of a study.
 
-    A run that was begun is resumed, one that is done is skipped; both must be of this version of the code and of these
-    options.
+    Complete runs are skipped, incomplete ones resumed. Both must have been made by this version of the code and with
+    the same options.
 
     Args:
         plan: The study.
-        folder: Where its run folders are, under "runs".
-        fit: What does a run.
-        ray: The address of a Ray cluster whose machines share the folder and have this code, "auto" for the one that
-            this machine is part of, "local" for one of this machine's cores alone; None to do one run after the other.
-        after_each: Called here when a run has ended, well or not.
+        folder: The folder of the study. Run folders are in its subfolder "runs".
+        fit: Function that does a run.
+        ray: The address of a Ray cluster whose machines share the folder and have this version of the code; "auto" for
+            the cluster of this machine, "local" for the cores of this machine only. None to do one run after the other.
+        after_each: Called after each run, whether it succeeded or failed.
 
     Returns:
-        The names of the runs that failed; the others are done.
+        The names of the runs that failed.
 
     Raises:
-        ValueError: If a run is there already and was made by another version of the code or with other options, or
-            another process is at work on this study.
+        ValueError: If an existing run was made by another version of the code or with other options, or another process
+            is working on this study.
     """
     (folder / RUNS).mkdir(parents=True, exist_ok=True)
     with _alone(folder):
@@ -56,21 +56,21 @@ def run_study(
         print(f"{len(plan.cells)} runs, {len(plan.cells) - len(left)} of them done", flush=True)
         failed = []
         with closing(_here(left, folder, fit) if ray is None else _on_ray(left, folder.resolve(), fit, ray)) as ended:
-            for name, well in ended:
-                if not well:
+            for name, succeeded in ended:
+                if not succeeded:
                     failed.append(name)
                 after_each()
         return failed
 
 
 def is_done(cell: Cell, folder: Path) -> bool:
-    """Say whether a run has its numbers and its report, which is written last."""
+    """Return whether a run has its evaluation and its report, which is written last."""
     run = folder / RUNS / cell.name
     return (run / "evaluation.json").is_file() and (run / "report.md").is_file()
 
 
 def check_same(cell: Cell, folder: Path) -> None:
-    """Raise ValueError if a run is there that is of other code or other options."""
+    """Raise ValueError if a run exists that was made by other code or with other options."""
     run = folder / RUNS / cell.name
     if not run.exists():
         return
@@ -78,22 +78,22 @@ def check_same(cell: Cell, folder: Path) -> None:
         origin = json.loads(_origin(cell, folder).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"study: expected runs that this study began; got {run}, of which nothing is known."
+            f"study: expected runs that this study started; got {run}, whose origin is unknown."
         ) from error
     if origin["code"] != code_version():
         raise ValueError(
-            f"study: expected runs of this version of the code, {code_version()}; {run} is of {origin['code']}. Name "
-            "another --folder, or remove it."
+            f"study: expected runs of this version of the code, {code_version()}; got {run}, which is of "
+            f"{origin['code']}. Choose another --folder, or remove this one."
         )
     if origin["options"] != cell.identity:
         raise ValueError(
-            f"study: expected runs with the options of the study file; {run} has others: "
-            f"{_difference(origin['options'], cell.identity)}. Name another --folder, or remove it."
+            f"study: expected runs with the options of the study file; got {run}, whose options differ: "
+            f"{_difference(origin['options'], cell.identity)}. Choose another --folder, or remove this one."
         )
 
 
 def do(cell: Cell, folder: Path, fit: Fit) -> bool:
-    """Do or resume one run in this process, and say whether it is done."""
+    """Do or resume one run in this process, and return whether it succeeded."""
     check_same(cell, folder)
     run = folder / RUNS / cell.name
     print(f"\n{cell.name}", flush=True)
@@ -101,7 +101,7 @@ def do(cell: Cell, folder: Path, fit: Fit) -> bool:
         return True
     if (run / "config.yaml").is_file() and (run / "checkpoints" / "initial.ckpt").is_file():
         return fit([f"--resume={run}"])
-    # Killed before the first weights were saved: nothing was learned.
+    # Killed before the first checkpoint: nothing is lost.
     shutil.rmtree(run, ignore_errors=True)
     origin = {"code": code_version(), "commit": commit(), "options": cell.identity, "hardware": hardware()}
     write_atomically(_origin(cell, folder), json.dumps(origin, indent=2) + "\n")
@@ -119,12 +119,12 @@ def _difference(theirs: list[str], ours: list[str]) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine from the same study."""
+    """Lock the study against other processes of this machine."""
     try:
         with alone(folder / "lock", wait=False):
             yield
     except Timeout:
-        raise ValueError(f"study: expected no other process at work on {folder}; got one.") from None
+        raise ValueError(f"study: expected no other process that works on {folder}; got one.") from None
 
 
 def _here(cells: list[Cell], folder: Path, fit: Fit) -> Ended:
@@ -133,7 +133,7 @@ def _here(cells: list[Cell], folder: Path, fit: Fit) -> Ended:
 
 
 def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> Ended:
-    """Let the workers of a cluster do the runs; one that dies is replaced, and its run resumed."""
+    """Do the runs on the workers of a cluster; if a worker dies, another one resumes its run."""
     try:
         import ray
     except ImportError as error:
@@ -141,13 +141,13 @@ def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> Ended:
             "--ray: expected Ray to be installed (pip install 'ssvae[ray]'); got no such package."
         ) from error
 
-    # In the worker's own process: what is killed with it cannot go on writing.
+    # In the worker's process, so that killing the worker ends the run.
     def task(cell: Cell, version: str) -> bool:
         if code_version() != version:
             raise RuntimeError(f"expected the code {version} on every machine; got {code_version()}")
         return do(cell, folder, fit)
 
-    # Ray has an answer of its own to SIGTERM, and leaves it.
+    # Ray installs a handler for SIGTERM and does not remove it.
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=True)
@@ -157,11 +157,11 @@ def _on_ray(cells: list[Cell], folder: Path, fit: Fit, address: str) -> Ended:
             (ready,), _ = ray.wait(list(pending))
             cell = pending.pop(ready)
             try:
-                well = ray.get(ready)
+                succeeded = ray.get(ready)
             except ray.exceptions.RayError as error:
                 print(f"{cell.name}: {str(error).strip().splitlines()[-1]}", flush=True)
-                well = False
-            yield cell.name, well
+                succeeded = False
+            yield cell.name, succeeded
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, on_terminate)
