@@ -657,7 +657,7 @@ def test_the_command_serves_until_ctrl_c(folders):
     with process:
         try:
             line = process.stdout.readline()
-            found = re.fullmatch(r"normal and by_class: (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", line)
+            found = re.fullmatch(r"normal and by_class: (http://127\.0\.0\.1:\d+) \(stop with Ctrl-C\)\n", line)
             assert found, line + process.stderr.read()
             served = (found[1], None)
             assert [run["name"] for run in ask(served, "/api/runs")["runs"]] == ["normal", "by_class"]
@@ -697,8 +697,8 @@ def test_a_busy_port_is_refused(capsys, folders):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert refused(capsys, folders[0], f"--port={port}") == (
-            f"--port: expected a free one; {port} is taken, perhaps by another ssvae explore "
-            "(--port 0 takes any that is free)."
+            f"--port: expected a free port; got {port}, which is in use, perhaps by another ssvae explore "
+            "(--port 0 chooses any free one)."
         )
 
 
@@ -707,7 +707,7 @@ def test_a_forbidden_port_is_refused(monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(serving.socket.socket, "bind", bind, raising=False)
-    with pytest.raises(ValueError, match=r"^--port: expected one that is allowed, such as 8642; 80 is not\.$"):
+    with pytest.raises(ValueError, match=r"^--port: expected a port that this user may open, such as 8642; got 80\.$"):
         serving.listen("127.0.0.1", 80)
 
 
@@ -749,9 +749,9 @@ def test_the_network_is_told_of(capsys, monkeypatch, host, warned, named):
     with serving.listen(host, 0) as listening:
         serving.serve([exploring.untrained()], listening, num_samples=10)
         port = listening.getsockname()[1]
-    expected = f"run: {named}:{port} (Ctrl-C ends it)\n"
+    expected = f"run: {named}:{port} (stop with Ctrl-C)\n"
     if warned:
-        expected = "Everybody on the network who can reach this machine can reach the page.\n" + expected
+        expected = "Everyone on the network who can reach this machine can open the page.\n" + expected
     assert capsys.readouterr().out == expected
     trusted = apps[0].user_middleware[1].kwargs["allowed_hosts"]
     assert (trusted == ["*"]) is warned

@@ -294,4 +294,4 @@ def test_a_server_that_has_ended_is_told_of(page):
     page.foreseen.append("net::ERR_FAILED")
     page.route("**/drawing", lambda route: route.abort())
     stroke(page, SEVEN)
-    expect(page.locator("#complaint")).to_have_text("The server does not answer: is ssvae explore still running?")
+    expect(page.locator("#complaint")).to_have_text("The server does not respond. Is ssvae explore still running?")

@@ -1,4 +1,4 @@
-"""From strokes with a mouse to an image like those that a model was trained on."""
+"""Render strokes of a mouse as an image in the style of the training images."""
 
 import math
 from collections.abc import Sequence
@@ -13,29 +13,29 @@ from torch import Tensor
 from ssvae.models.networks import ImageShape
 
 Stroke = Sequence[tuple[float, float]]
-"""Points (x, y) from the top left, in units of the canvas's side."""
+"""Points (x, y) from the top left, in units of the side length of the canvas."""
 
-_INK = 32  # of 255: how far a pixel is from the paper to count as drawn on
-_LOOKED_AT = 1000
-_PEN = 1 / 8  # width of the pen, as a share of the box; 2.5 pixels for MNIST
+_INK = 32  # of 255: least difference from the background of a pixel that counts as ink
+_NUM_IMAGES = 1000
+_PEN = 1 / 8  # width of the pen, as a fraction of the box; 2.5 pixels for MNIST
 _BLUR = 0.35  # pixels
-_FINER = 8  # each pixel is drawn as 8×8
-_SMALLEST = 0.1  # of the canvas: a smaller drawing is not magnified further
+_FINER = 8  # supersampling: each pixel is drawn as 8×8
+_SMALLEST = 0.1  # of the canvas; smaller drawings are not magnified further
 
 
 @dataclass(frozen=True)
 class DrawingStyle:
-    """How the images of a data set are drawn.
+    """Size, position and background of the drawings in a data set.
 
-    MNIST's digits were scaled into a box of 20×20 pixels, then shifted in 28×28 until their centre of mass lay
-    in the middle (LeCun et al. 1998, "Gradient-based learning applied to document recognition"). Drawings are
-    treated the same way, with the box and the paper that the data have: what is drawn in a corner, or small,
-    looks to the model like the rest.
+    MNIST's digits were scaled to fit into a box of 20×20 pixels, then centred by their centre of mass in 28×28 pixels
+    (LeCun et al. 1998, "Gradient-based learning applied to document recognition"). Drawings on the page are normalised
+    in the same way, with the box and background of the data set. So a drawing that is small or in a corner is like the
+    training images.
 
     Attributes:
         image_shape: Channels, height and width.
-        box: Height and width in pixels of the box that ink fills; 20 and 20 for MNIST, 8 and 7 for Digits.
-        on_white: Whether the data are dark on bright; a drawing is bright on dark otherwise.
+        box: Height and width of the box in pixels; 20 and 20 for MNIST, 8 and 7 for Digits.
+        on_white: Whether the images are dark on bright, not bright on dark.
     """
 
     image_shape: ImageShape
@@ -44,29 +44,32 @@ class DrawingStyle:
 
     @classmethod
     def of(cls, images: Tensor) -> "DrawingStyle":
-        """Look at images, uint8 (N, channels, height, width), of which the first thousand count.
+        """Estimate the style from the first 1000 images.
 
-        The paper is the median of the border's pixels. Of the heights and widths of what differs from it the
-        box takes the 95 % quantiles.
-        """
-        _, channels, height, width = images.shape
-        grey = images[:_LOOKED_AT].float().mean(1)  # (N, height, width)
-        border = torch.cat([grey[:, [0, -1]].flatten(), grey[:, :, [0, -1]].flatten()])
-        paper = border.median()
-        ink = (grey - paper).abs() > _INK
-        box = (_typical_extent(ink.any(2)), _typical_extent(ink.any(1)))
-        return cls((channels, height, width), box, on_white=bool(paper > 127.5))
-
-    def render(self, strokes: Sequence[Stroke]) -> Tensor:
-        """Draw strokes: scaled into the box, the centre of mass in the middle, smoothed.
-
-        Where the centre of mass would push ink out of the image, the drawing stops at the image's edge.
+        The background is the median of the pixels at the border. Ink is what differs from it. The box is the 95 %
+        quantile of the height and width of the ink.
 
         Args:
-            strokes: The strokes; one of a single point is a dot.
+            images: uint8 (N, channels, height, width).
+        """
+        _, channels, height, width = images.shape
+        grey = images[:_NUM_IMAGES].float().mean(1)  # (N, height, width)
+        border = torch.cat([grey[:, [0, -1]].flatten(), grey[:, :, [0, -1]].flatten()])
+        background = border.median()
+        ink = (grey - background).abs() > _INK
+        box = (_typical_extent(ink.any(2)), _typical_extent(ink.any(1)))
+        return cls((channels, height, width), box, on_white=bool(background > 127.5))
+
+    def render(self, strokes: Sequence[Stroke]) -> Tensor:
+        """Render strokes: scaled to fit the box, centred by the centre of mass, smoothed.
+
+        If centring would move ink out of the image, the drawing is moved to the edge instead.
+
+        Args:
+            strokes: The strokes; a stroke with a single point is a dot.
 
         Returns:
-            uint8 image (channels, height, width); grey in all channels.
+            uint8 image (channels, height, width), the same in all channels.
 
         Raises:
             ValueError: If there is no point at all.
@@ -74,24 +77,24 @@ class DrawingStyle:
         if not any(strokes):
             raise ValueError("strokes: expected at least one point; got none.")
         channels, height, width = self.image_shape
-        drawn = self._ink(strokes)
-        rows = _placement(drawn.mean(1), height * _FINER)
-        columns = _placement(drawn.mean(0), width * _FINER)
+        ink = self._ink(strokes)
+        top = _placement(ink.mean(1), height * _FINER)
+        left = _placement(ink.mean(0), width * _FINER)
         canvas = np.zeros((height * _FINER, width * _FINER), dtype=np.uint8)
-        canvas[rows : rows + drawn.shape[0], columns : columns + drawn.shape[1]] = drawn
+        canvas[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
         smooth = Image.fromarray(canvas).filter(ImageFilter.GaussianBlur(_BLUR * _FINER))
         fine = np.asarray(smooth, dtype=np.float64).reshape(height, _FINER, width, _FINER)
         image = torch.from_numpy(np.rint(fine.mean((1, 3))).astype(np.uint8))
         return (255 - image if self.on_white else image).expand(channels, -1, -1).clone()
 
     def _ink(self, strokes: Sequence[Stroke]) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
-        """Draw strokes with a round pen on a finer grid that is as large as the ink."""
+        """Draw strokes with a round pen on a finer grid, cropped to the ink."""
         points = np.array([point for stroke in strokes for point in stroke])
         corner = points.min(0)
         extent = np.ptp(points, axis=0)  # width, height
         pen = max(1, round(min(self.box) * _PEN * _FINER))
         room = np.array([self.box[1], self.box[0]]) * _FINER - pen
-        # One scale for both directions: the drawing keeps its proportions.
+        # The same scale in both directions keeps the aspect ratio.
         scale = float(min(room / np.maximum(extent, _SMALLEST)))
         columns, rows = (math.ceil(side * scale) + pen for side in extent)
         picture = Image.new("L", (columns, rows))
@@ -107,7 +110,7 @@ class DrawingStyle:
 
 
 def _typical_extent(occupied: Tensor) -> int:
-    """Return the 95 % quantile of how long the occupied part of (N, length) is; the length where none is."""
+    """Return the 95 % quantile of the extent of the occupied part of (N, length); the length if all are empty."""
     length = occupied.shape[1]
     occupied = occupied[occupied.any(1)]
     if not len(occupied):
@@ -119,6 +122,6 @@ def _typical_extent(occupied: Tensor) -> int:
 
 
 def _placement(ink: "np.ndarray[tuple[int], np.dtype[np.float64]]", room: int) -> int:
-    """Return where ink starts so that its centre of mass lies in the middle of the room, all of it inside."""
+    """Return where ink starts so that its centre of mass is in the middle of the room, or as near as it fits."""
     centre = float(((np.arange(len(ink)) + 0.5) * ink).sum() / ink.sum())
     return max(0, min(round(room / 2 - centre), room - len(ink)))

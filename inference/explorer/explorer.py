@@ -1,4 +1,4 @@
-"""A run to explore: what the page asks of it, and nothing of HTTP."""
+"""A run to explore: all that the page requests, without HTTP."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,11 +13,14 @@ from ssvae.inference.runs.run import Run
 
 
 class Explorer:
-    """A run with what is worked out once: how its data are drawn, and the map of its latent space.
+    """A run, with the drawing style of its data and the map of its latent space, which are computed once.
 
     Args:
         run: The run, with its data.
-        num_samples: Importance samples for each class in an answer.
+        num_samples: The number of importance samples for each class.
+
+    Raises:
+        ValueError: If the run was loaded without its data.
     """
 
     def __init__(self, run: Run, *, num_samples: int = 50) -> None:
@@ -29,7 +32,7 @@ class Explorer:
 
     @property
     def name(self) -> str:
-        """The run folder's name."""
+        """The name of the run folder."""
         return self.run.folder.resolve().name
 
     @cached_property
@@ -38,28 +41,28 @@ class Explorer:
         return latent_map(self.run)
 
     def answer_drawing(self, strokes: Sequence[Stroke]) -> Answer:
-        """Answer strokes; see `DrawingStyle.render`."""
+        """Return the predictions for a drawing; see `ssvae.inference.explorer.drawing.DrawingStyle.render`."""
         return answer(self.run, self.style.render(strokes), num_samples=self.num_samples)
 
     def answer_upload(self, content: bytes, *, invert: bool = False) -> Answer:
-        """Answer an image file; see `read_upload`."""
+        """Return the predictions for an image file; see `ssvae.inference.explorer.uploads.read_upload`."""
         image = read_upload(content, self.run.model.image_shape, invert=invert, bits=self.run.bits)
         return answer(self.run, image, num_samples=self.num_samples)
 
     def decode(self, point: tuple[float, float]) -> Tensor:
-        """Decode a place of the map in every class; see `decode_point`."""
+        """Decode a point of the map for every class; see `ssvae.inference.explorer.latent.decode_point`."""
         return decode_point(self.run, self.map, point)
 
     def sample(self, y: int, number: int, seed: int) -> Tensor:
-        """Draw images of a class; see `sample_class`."""
+        """Sample images of a class; see `ssvae.inference.explorer.latent.sample_class`."""
         return sample_class(self.run, y, number, seed)
 
 
 def check_comparable(first: Run, second: Run) -> None:
-    """Refuse two runs that cannot stand side by side.
+    """Check that two runs can be compared.
 
     Raises:
-        ValueError: If their images differ in shape, or their classes in name.
+        ValueError: If their images differ in shape, or their classes differ in name.
     """
     shapes = [tuple(run.model.image_shape) for run in (first, second)]
     if shapes[0] != shapes[1]:
@@ -75,7 +78,7 @@ def check_comparable(first: Run, second: Run) -> None:
 
 
 def distinct_names(explorers: Sequence[Explorer]) -> list[str]:
-    """Return the runs' names, with their parent folders' where two runs have one name."""
+    """Return the names of the runs, preceded by their parent folder if two names are equal."""
     names = [explorer.name for explorer in explorers]
     if len(set(names)) == len(names):
         return names

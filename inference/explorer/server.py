@@ -1,13 +1,15 @@
-"""The explorer's web server: a page, and what it asks of runs in JSON.
+"""The explorer's web server: the page and its JSON API.
 
-    GET  /api/runs                                        what there is to explore
-    POST /api/runs/0/drawing    {"strokes": [[[x, y], …]]}  an answer to a drawing
-    POST /api/runs/0/image?invert=false    a file's bytes   an answer to an image
-    GET  /api/runs/0/map                                  the latent map's points
-    GET  /api/runs/0/decode?u=0.5&v=-1                    the images at a place of the map
-    GET  /api/runs/0/samples?class=3&number=20&seed=1     images of a class
+The endpoints are::
 
-A request that cannot be understood gets a 4xx status and {"error": one sentence}.
+    GET  /api/runs                                          the runs
+    POST /api/runs/0/drawing    {"strokes": [[[x, y], …]]}  predictions for a drawing
+    POST /api/runs/0/image?invert=false    bytes of a file  predictions for an image
+    GET  /api/runs/0/map                                    points of the latent map
+    GET  /api/runs/0/decode?u=0.5&v=-1                      decoded images at a point of the map
+    GET  /api/runs/0/samples?class=3&number=20&seed=1       samples of a class
+
+An invalid request gets a 4xx status and ``{"error": one sentence}``.
 """
 
 import asyncio
@@ -51,7 +53,7 @@ _LARGEST_SEED = 2**31 - 1
 _EXPECTED_STROKES = 'strokes: expected {"strokes": [[[x, y], …], …]} in JSON; got another text.'
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _HEADERS = {
-    # Nothing from anywhere else, and no script or style within the page: what an image's name says stays text.
+    # Nothing from other sites and no inline scripts or styles, so that file names cannot inject code.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -70,26 +72,26 @@ def create_app(explorers: Sequence[Explorer], *, loopback: bool = True) -> Starl
 
     Args:
         explorers: The runs.
-        loopback: Whether it is served to this machine only. A page of another site whose name has been pointed
-            to 127.0.0.1 (DNS rebinding) is then refused.
+        loopback: Whether it is served to this machine only. Requests to other host names are then refused, as a
+            protection against DNS rebinding.
     """
-    asked = _Endpoints(explorers)
+    endpoints = _Endpoints(explorers)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            asked.worker.shutdown(cancel_futures=True)
+            endpoints.worker.shutdown(cancel_futures=True)
 
     return Starlette(
         routes=[
-            Route("/api/runs", asked.runs),
-            Route("/api/runs/{run}/drawing", asked.drawing, methods=["POST"]),
-            Route("/api/runs/{run}/image", asked.image, methods=["POST"]),
-            Route("/api/runs/{run}/map", asked.map),
-            Route("/api/runs/{run}/decode", asked.decode),
-            Route("/api/runs/{run}/samples", asked.samples),
+            Route("/api/runs", endpoints.runs),
+            Route("/api/runs/{run}/drawing", endpoints.drawing, methods=["POST"]),
+            Route("/api/runs/{run}/image", endpoints.image, methods=["POST"]),
+            Route("/api/runs/{run}/map", endpoints.map),
+            Route("/api/runs/{run}/decode", endpoints.decode),
+            Route("/api/runs/{run}/samples", endpoints.samples),
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],
         middleware=[
@@ -102,7 +104,7 @@ def create_app(explorers: Sequence[Explorer], *, loopback: bool = True) -> Starl
 
 
 class _SafeHeaders:
-    """Adds the headers that keep the page to itself to every response."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -117,9 +119,9 @@ class _SafeHeaders:
 
 
 class _Endpoints:
-    """The requests that are answered, and the one thread that asks the models.
+    """The endpoints of the API, and the single thread that runs the models.
 
-    Pyro's handlers and torch's random state belong to the whole process: two answers at once would mix them.
+    Pyro's handlers and torch's random state are global, so that models must not run in several threads.
     """
 
     def __init__(self, explorers: Sequence[Explorer]) -> None:
@@ -184,7 +186,7 @@ class _Endpoints:
         return known[name]
 
     async def _work(self, task: Callable[[], _Result]) -> _Result:
-        """Do what a model is needed for; its sentences about the input become the response."""
+        """Run a task in the worker thread; a ValueError becomes a response with its message."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self.worker, task)
         except ValueError as error:
@@ -197,8 +199,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """Return a request's body, and stop reading where it is too long."""
-    # Another site's page cannot send this type without being asked for permission first, which it never gets.
+    """Return the body of a request; stop reading if it is too long."""
+    # For these types a browser asks for permission before a page of another site may send them; it is never given.
     if request.headers.get("content-type") not in ("application/json", "application/octet-stream"):
         raise HTTPException(415, "content-type: expected application/json or application/octet-stream; got another.")
     content = bytearray()
@@ -208,7 +210,7 @@ async def _body(request: Request) -> bytes:
             if len(content) > MOST_BYTES:
                 raise HTTPException(413, f"file: expected at most {MOST_BYTES // 10**6} MB; got more.")
     except ClientDisconnect as error:
-        # Nobody is left to read this, but without it the server's terminal would show a traceback.
+        # The client is gone, but without this response the server's terminal would show a traceback.
         raise HTTPException(400, "content-length: expected as many bytes as were announced; got fewer.") from error
     return bytes(content)
 
@@ -226,20 +228,20 @@ def _strokes(content: bytes) -> list[Stroke]:
         raise HTTPException(400, f"strokes: expected at most {_MOST_POINTS} points; got {len(points)}.")
     if not all(_is_point(point) for point in points):
         raise HTTPException(400, _EXPECTED_STROKES)
-    # Before they become floats, of which an integer of many digits would be none; written so that NaN is refused too.
+    # Before the conversion to float, which fails for very large integers; written so that NaN is refused too.
     if not all(0 <= coordinate <= 1 for point in points for coordinate in point):
         raise HTTPException(400, "strokes: expected coordinates from 0 to 1; got others.")
     return [[(float(x), float(y)) for x, y in stroke] for stroke in strokes if stroke]
 
 
 def _is_point(value: object) -> bool:
-    # Not isinstance: JSON's true would be the number 1.
-    return isinstance(value, list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
+    # Not isinstance, which would accept true as the number 1.
+    return isinstance(value, list) and len(value) == 2 and all(type(number) in (int, float) for number in value)
 
 
 def _integer(request: Request, name: str, least: int, most: int) -> int:
     text = request.query_params.get(name, "")
-    # No more digits than the largest number has: int() of a very long text takes its time.
+    # The number of digits is limited, since int() of a very long text is slow.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
         raise HTTPException(400, f"{name}: expected an integer from {least} to {most}; got {text[:100]!r}.")
     return int(text)
@@ -307,7 +309,7 @@ def _posterior(explorer: Explorer, posterior: Posterior) -> dict[str, Any]:
 
 
 def picture(image: Tensor) -> str:
-    """Return an image (channels, height, width) as a PNG in a data URI; what lies outside [0, 1] is cut."""
+    """Return an image (channels, height, width) as a PNG in a data URI; pixels are clipped to [0, 1]."""
     if len(image) == 2:
         image = torch.cat(image.split(1), dim=-1)  # (1, height, 2 · width): a stereo pair
     levels = np.rint(image.double().clamp(0, 1).numpy() * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Serving the explorer on a port of this machine, until Ctrl-C."""
+"""Serve the explorer on a port of this machine, until Ctrl-C."""
 
 import errno
 import ipaddress
@@ -19,17 +19,17 @@ from ssvae.inference.runs.run import Run
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port, so that nobody else does while the runs are loaded.
+    """Open a listening socket. It reserves the port while the runs are loaded.
 
     Args:
-        host: An address or name of this machine; "127.0.0.1" for this machine alone, "0.0.0.0" for every network.
-        port: The port; 0 for any that is free.
+        host: An address or name of this machine; "127.0.0.1" for this machine only, "0.0.0.0" for every network.
+        port: The port; 0 for any free one.
 
     Returns:
-        A listening socket: whoever connects waits until it is served.
+        The socket. Clients that connect early wait until the page is served.
 
     Raises:
-        ValueError: If the host is none of this machine's, or the port is taken or not allowed.
+        ValueError: If the host is not an address of this machine, or the port is taken or not allowed.
     """
     if not 0 <= port <= 65535:
         raise ValueError(f"--port: expected 0 to 65535; got {port}.")
@@ -40,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":
-            # A port that was served until a moment ago is free; on Windows this would take it from another server.
+            # Allows a port that was in use a moment ago. On Windows it would take the port from another server.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen()
@@ -48,11 +48,11 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise ValueError(
-                f"--port: expected a free one; {port} is taken, perhaps by another ssvae explore "
-                "(--port 0 takes any that is free)."
+                f"--port: expected a free port; got {port}, which is in use, perhaps by another ssvae explore "
+                "(--port 0 chooses any free one)."
             ) from error
         if error.errno == errno.EACCES:
-            raise ValueError(f"--port: expected one that is allowed, such as 8642; {port} is not.") from error
+            raise ValueError(f"--port: expected a port that this user may open, such as 8642; got {port}.") from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise ValueError(f"--host: expected an address of this machine; got {host!r}.") from error
         raise
@@ -64,16 +64,16 @@ def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 5
 
     Args:
         runs: One run, or two to compare.
-        listening: The socket that `listen` returned.
-        num_samples: Importance samples for each class in an answer.
-        open_page: Whether to open the page in the user's browser, where there is a screen.
+        listening: The socket from `listen`.
+        num_samples: The number of importance samples for each class.
+        open_page: Whether to open the page in the user's browser, if there is a display.
 
     Raises:
         ValueError: If the runs cannot be compared, or num_samples is less than 2.
     """
     for pair in combinations(runs, 2):
         check_comparable(*pair)
-    # The browser wants a processor too, and answers are so small that threads in each other's way cost more.
+    # One core is left to the browser.
     torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
     explorers = [Explorer(run, num_samples=num_samples) for run in runs]
     for explorer in explorers:
@@ -82,10 +82,10 @@ def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 5
     address = ipaddress.ip_address(host)
     url = f"http://{page_host(address)}:{port}"
     if not address.is_loopback:
-        print("Everybody on the network who can reach this machine can reach the page.", flush=True)
-    print(f"{' and '.join(explorer.name for explorer in explorers)}: {url} (Ctrl-C ends it)", flush=True)
+        print("Everyone on the network who can reach this machine can open the page.", flush=True)
+    print(f"{' and '.join(explorer.name for explorer in explorers)}: {url} (stop with Ctrl-C)", flush=True)
     if open_page and _has_screen():
-        # Not waited for: a browser that is started anew can take its time.
+        # In a thread, since starting a browser can take long.
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
     config = uvicorn.Config(
         create_app(explorers, loopback=address.is_loopback),
@@ -101,18 +101,18 @@ def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 5
 
 
 def page_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Return what stands for an address in a URL: "localhost" where it means every address of this machine."""
+    """Return the host part of a URL for an address; "localhost" if it means every address of this machine."""
     if address.is_unspecified:
         return "localhost"
     return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _warm_up(explorer: Explorer) -> None:
-    """Answer once, since the first answer takes longer; and map the latent space before anybody waits for it."""
+    """Compute one answer, since the first takes longer, and the latent map."""
     explorer.answer_drawing([[(0.5, 0.2), (0.5, 0.8)]])
     explorer.decode((0.0, 0.0))
 
 
 def _has_screen() -> bool:
-    """Tell whether a browser has a screen to open on; without one, a text browser would take the terminal."""
+    """Return whether there is a display. Without one, a text browser would open in the terminal."""
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""Image files from a browser: read with care, and refused in one sentence."""
+"""Read image files from a browser, with checks of format and size."""
 
 import io
 import warnings
@@ -17,29 +17,29 @@ _FORMATS = ("PNG", "JPEG")
 
 
 def read_upload(content: bytes, image_shape: ImageShape, *, invert: bool = False, bits: int | None = None) -> Tensor:
-    """Bring an uploaded image to a model's shape, as `ssvae classify` does with a file.
+    """Read an uploaded image and resize it to a model's shape, as ``ssvae classify`` does with a file.
 
-    Size and format are looked at before a pixel is decoded.
+    Size and format are checked before pixels are decoded.
 
     Args:
-        content: The file's bytes, of a PNG or JPEG image.
+        content: The bytes of a PNG or JPEG file.
         image_shape: Channels, height and width.
-        invert: Whether to swap dark and bright.
-        bits: How many bits the values of a 16-bit file use, as in the training images; None for all 16.
+        invert: Whether to invert dark and bright.
+        bits: The number of bits that the values of a 16-bit file use, as in the training images; None for all 16.
 
     Returns:
         uint8 image (channels, height, width).
 
     Raises:
-        ValueError: If it is no image, a damaged one, or too large, too small or with 16-bit values of another number of
-            bits.
+        ValueError: If the file is not an image, damaged, too large or too small, or has 16-bit values of another number
+            of bits.
     """
     if len(content) > MOST_BYTES:
         raise ValueError(f"file: expected at most {MOST_BYTES // 10**6} MB; got {len(content) / 10**6:.1f} MB.")
     if not content:
         raise ValueError("file: expected a PNG or JPEG image; got an empty file.")
     with warnings.catch_warnings():
-        # Pillow warns of oddities that it reads past, and of sizes that are refused below.
+        # Pillow warns of minor defects, and of sizes that are refused below.
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
@@ -47,7 +47,7 @@ def read_upload(content: bytes, image_shape: ImageShape, *, invert: bool = False
             raise ValueError("file: expected a PNG or JPEG image; got a file that is neither.") from error
         except Image.DecompressionBombError as error:
             raise ValueError(f"file: expected at most {_pixels(LARGEST_SIDE)}; got far more.") from error
-        # Everything: on a damaged file Pillow raises whatever its parser stumbles upon.
+        # Every exception, since Pillow's parsers raise many kinds on damaged files.
         except Exception as error:
             raise ValueError(_damaged(error)) from error
         with image:

@@ -1,4 +1,4 @@
-// Draw, or drop an image: what each run says of it, while the hand still moves.
+// The view "Draw": classifies a drawing or an image file by each run, while the user draws.
 
 import { ask, latest } from "./server.js";
 import { panel, strip } from "./elements.js";
@@ -59,7 +59,7 @@ class AnswerPanel {
       const answer = upload
         ? await ask(`${of}/image?invert=${invert.checked}`, body("application/octet-stream", upload))
         : await ask(`${of}/drawing`, body("application/json", JSON.stringify({ strokes })));
-      if (!strokes.length && !upload) return; // cleared meanwhile: the next update says so
+      if (!strokes.length && !upload) return; // cleared meanwhile: the next update shows that
       this.show(answer, performance.now() - began);
       this.element.dataset.change = change;
     } catch (error) {
@@ -82,26 +82,26 @@ class AnswerPanel {
     this.element.dataset.milliseconds = milliseconds;
     this.find(".answer").textContent = answer.words;
     this.find(".second").textContent =
-      `entropy ${answer.entropy.toFixed(2)} of ${Math.log(this.rows.length).toFixed(2)} nats` +
-      (posterior ? `; p(y|x) says ${posterior.words}` : "") +
-      (posterior && this.run.binarise ? `, of pixels of which q(y|x) says ${posterior.classifier_words}` : "");
+      `entropy ${answer.entropy.toFixed(2)} of at most ${Math.log(this.rows.length).toFixed(2)} nats` +
+      (posterior ? `; p(y|x): ${posterior.words}` : "") +
+      (posterior && this.run.binarise ? `; q(y|x) of the binarised image: ${posterior.classifier_words}` : "");
     for (const [y, each] of this.rows.entries()) {
-      const ofStory = posterior && [posterior.probabilities[y], posterior.low[y], posterior.high[y]];
-      each.show(answer.probabilities[y], ofStory, y === best);
+      const interval = posterior && [posterior.probabilities[y], posterior.low[y], posterior.high[y]];
+      each.show(answer.probabilities[y], interval, y === best);
     }
     const name = this.world.class_names[best];
-    set(this.find(".image"), answer.image, "the image as the classifier sees it");
-    set(this.find(".observed img"), answer.observed, "the image binarised, as p(x|y, z) sees it");
-    set(this.find(".reconstruction"), answer.reconstruction, `its reconstruction as a ${name}`);
-    this.showAnalogies(answer.analogies, best, (each) => `its style as a ${each}`);
+    set(this.find(".image"), answer.image, "the input of the classifier");
+    set(this.find(".observed img"), answer.observed, "the binarised image, x of p(x|y, z)");
+    set(this.find(".reconstruction"), answer.reconstruction, `its reconstruction as class ${name}`);
+    this.showAnalogies(answer.analogies, best, (each) => `the same style as class ${each}`);
     this.find(".evidence").textContent = !posterior
-      ? `${this.run.model} has no p(y|x) of its own: there is the classifier's q(y|x) alone.`
+      ? `${this.run.model} does not define p(y|x): only q(y|x) of the classifier is available.`
       : `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats ` +
       `(effective sample size ${posterior.effective_samples.toFixed(1)}` +
-      `${posterior.reliable === false ? "; k\u0302 is above 0.7: not to be relied on, as a rule too low" : ""}). ` +
-      `p(x) and p(y|x) are by ${this.run.num_samples} importance samples for each class` +
-      `${this.run.binarise ? ", of x binarised (cut at 0.5)" : ""}; ` +
-      "the intervals say what other samples might give, two standard errors of the log-odds to each side.";
+      `${posterior.reliable === false ? "; k\u0302 is above 0.7: unreliable, usually too low" : ""}). ` +
+      `p(x) and p(y|x) are estimated with ${this.run.num_samples} importance samples for each class` +
+      `${this.run.binarise ? ", for x binarised at 0.5" : ""}. ` +
+      "Intervals are two standard errors of the log-odds to each side. They show the uncertainty due to sampling.";
   }
 }
 
@@ -114,7 +114,7 @@ function set(image, source, name) {
   image.alt = name;
 }
 
-// A class's line: bars of q(y|x) and p(y|x), the latter with its interval, and both numbers.
+// The row of a class: bars of q(y|x) and of p(y|x) with its interval, and both numbers.
 function row(name) {
   const element = document.createElement("tr");
   const title = document.createElement("th");
@@ -145,12 +145,12 @@ function row(name) {
       whisker.hidden = true;
       qValue.textContent = pValue.textContent = "";
     },
-    show(qShare, ofStory, best) {
+    show(qShare, interval, best) {
       element.classList.toggle("best", best);
       q.style.width = percent(qShare);
       qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
-      if (!ofStory) return;
-      const [pShare, low, high] = ofStory;
+      if (!interval) return;
+      const [pShare, low, high] = interval;
       p.style.width = percent(pShare);
       whisker.hidden = high - low < 0.005;
       whisker.style.left = percent(low);
@@ -167,7 +167,7 @@ function percent(share) {
 
 function refuse(sentence) {
   complaint.textContent = sentence;
-  // A drawing stays, to be sent again with the next stroke; a file would only be refused again.
+  // A drawing is kept, since the next stroke may make it valid. A file is discarded.
   if (!upload) return;
   upload = null;
   changed(false);
@@ -200,7 +200,7 @@ function redraw() {
   }
 }
 
-// The middle of the image that was given, as far as the browser can show it: the server says what is wrong with it.
+// Shows the central square of the image, if the browser can decode it. Errors are reported by the server.
 async function drawUpload(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap || file !== upload) return;
@@ -231,7 +231,7 @@ function listen() {
   });
   paper.addEventListener("pointermove", (event) => {
     if (!stroke) return;
-    // A fast hand makes several points between two frames.
+    // Fast movements give several points between two frames.
     const events = event.getCoalescedEvents?.() ?? [];
     stroke.push(...(events.length ? events : [event]).map(at));
     changed();
@@ -246,7 +246,7 @@ function listen() {
   });
   invert.addEventListener("change", () => { if (upload) changed(); });
 
-  // Wherever a file is dropped: a browser would leave the page to show it.
+  // Anywhere on the page, since the browser would otherwise open the file instead.
   addEventListener("dragover", (event) => { event.preventDefault(); paper.parentElement.classList.add("over"); });
   addEventListener("dragleave", () => paper.parentElement.classList.remove("over"));
   addEventListener("drop", (event) => {
@@ -262,7 +262,7 @@ function take(file) {
   strokes = [];
   upload = file;
   if (file.size > mostBytes) {
-    // The server would say the same, but not before megabytes were sent.
+    // The same message as the server's, without the upload.
     refuse(`file: expected at most ${mostBytes / 1e6} MB; got ${(file.size / 1e6).toFixed(1)} MB.`);
     return;
   }

@@ -1,4 +1,4 @@
-// Pieces of the page that several views use.
+// Elements that several views use.
 
 const SHAPES = ["circle", "square", "triangle", "diamond", "upturned"];
 
@@ -26,7 +26,7 @@ export function picture(source, name, caption = "") {
   return figure;
 }
 
-// A strip of one picture for each class; the pictures are replaced in place, so that nothing flickers.
+// A strip with one picture for each class. Pictures are replaced in place, so that they do not flicker.
 export function strip(element, classNames) {
   element.classList.toggle("ten", classNames.length === 10);
   const figures = classNames.map((name) => {
@@ -76,7 +76,7 @@ export function colour(world, y) {
   return y < 0 ? "#8d96a3" : world.colours[y % world.colours.length];
 }
 
-// A class's mark: from the eleventh class on another shape tells those of one colour apart.
+// The marker of a class. From the eleventh class on, colours repeat and shapes differ.
 export function mark(context, x, y, radius, world, label) {
   const shape = SHAPES[Math.floor(Math.max(label, 0) / world.colours.length) % SHAPES.length];
   const corners = { square: [45, 4], triangle: [-90, 3], diamond: [0, 4], upturned: [90, 3] }[shape];

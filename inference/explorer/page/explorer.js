@@ -1,4 +1,4 @@
-// The page: asks what runs there are, and hands them to the three views.
+// The page: requests the list of runs and passes it to the three views.
 
 import { ask } from "./server.js";
 import { start as startDrawing } from "./draw.js";
@@ -18,7 +18,7 @@ function show(name) {
   opened[name]?.();
 }
 
-// "#/latent", which is no element's name: at one the browser would scroll, and take the focus off the tab.
+// "#/latent", not "#latent": for the id of an element the browser would scroll and move the focus.
 function shown() {
   const name = location.hash.slice(2);
   return tabs.some((tab) => tab.getAttribute("aria-controls") === name) ? name : "draw";

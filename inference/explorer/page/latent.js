@@ -1,4 +1,4 @@
-// Walk the latent space: the image that the decoder makes of the z under the mouse.
+// The view "Latent space": decodes the z under the mouse.
 
 import { ask, latest } from "./server.js";
 import { classChoice, colour, mark, panel, strip } from "./elements.js";
@@ -9,7 +9,7 @@ const STEP = 1 / 60; // of the map's width, for an arrow key
 export function start(world) {
   const fieldset = document.getElementById("latent-classes");
   const panels = world.runs.map((run, number) => new MapPanel(world, run, number, () => chosen()));
-  const nearest = { value: "nearest", name: "of the nearest image" };
+  const nearest = { value: "nearest", name: "class of the nearest image" };
   const chosen = classChoice(fieldset, world, [nearest], () => panels.forEach((each) => each.choose()), true);
   document.querySelector("#latent .panels").append(...panels.map((each) => each.element));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => panels.forEach((each) => each.draw()));
@@ -55,13 +55,13 @@ class MapPanel {
     }
     const [first, second] = this.data.shares.map((share) => `${Math.round(share * 100)} %`);
     this.find(".axes").textContent =
-      `${this.data.points.length} ${this.data.part} images, coloured by their class; principal components of z with ` +
-      `${first} (to the right) and ${second} (upwards) of the variance`;
+      `${this.data.points.length} ${this.data.part} images, coloured by class. Principal components of z: horizontal ` +
+      `${first}, vertical ${second} of the variance`;
     this.draw();
     this.go([0.5, 0.5]);
   }
 
-  // One scale for both axes, so that distances mean the same in every direction.
+  // The same scale for both axes, so that distances are comparable in all directions.
   measure() {
     const { points } = this.data;
     const lows = [0, 1].map((axis) => Math.min(...points.map((point) => point[axis])));

@@ -1,4 +1,4 @@
-// Samples of a class: as many as wanted, new ones at every press.
+// The view "Samples": samples of a class, new ones at each press of the button.
 
 import { ask, latest } from "./server.js";
 import { classChoice, panel, picture } from "./elements.js";

@@ -1,21 +1,21 @@
-// Asking the server: a sentence for whatever goes wrong, and no more than one question at a time.
+// Requests to the server: one sentence for each error, and one request at a time.
 
 export async function ask(path, options = {}) {
   let response;
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("The server does not answer: is ssvae explore still running?");
+    throw new Error("The server does not respond. Is ssvae explore still running?");
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
-    throw new Error(answer.error ?? `The server could not answer (status ${response.status}); its terminal says why.`);
+    throw new Error(answer.error ?? `The server reported an error (status ${response.status}); see its terminal.`);
   }
   return answer;
 }
 
-// Runs a task for the latest input: while one is under way, newer inputs replace each other, and the last one is next.
-// Both a hand that draws and a mouse that moves ask faster than any server answers. The element is busy meanwhile.
+// Runs a task for the latest input. Inputs that arrive while it runs replace each other; the last one is next. This is
+// needed since mouse events are more frequent than the server's answers. The element is busy meanwhile.
 export function latest(element, task) {
   let next;
   return async (...input) => {
