@@ -1,4 +1,4 @@
-"""Likelihoods p(x | ·), each in a small file; `Likelihood`'s docstring says how to write one."""
+"""Likelihoods p(x | ·), each in a file of its own. The docstring of `Likelihood` explains how to write one."""
 
 from ssvae.models.likelihoods.base import PIXEL_LEVELS, Likelihood, bounded
 from ssvae.models.likelihoods.bernoulli import Bernoulli, log_bernoulli

@@ -1,11 +1,4 @@
-"""Likelihoods p(x | ·): a decoder's output in, the distribution of an image out.
-
-A likelihood is a module whose `forward(parameters)` returns a Pyro distribution with
-``event_shape == (channels, height, width)``. To write one: inherit from `Likelihood`, say how many parameters a
-pixel takes, return the distribution from `forward`, and say in `check` which pixels have a density. To keep it, add it
-to ``__all__``: the tests, `ssvae fit --help` and ``--model.likelihood`` take it from there; a package of your own
-registers it by the entry point group ``ssvae.likelihoods``.
-"""
+"""The base class of likelihoods."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -17,20 +10,42 @@ from torch import Tensor, nn
 from ssvae.models.part import Part
 
 PIXEL_LEVELS = 256
+"""The number of grey levels of an 8-bit pixel."""
 
 
 def bounded(log_scale: Tensor, bound: float = 6.0) -> Tensor:
-    """Keep a log-scale within (-bound, bound): bound · tanh(log_scale / bound), the identity near zero."""
+    """Return bound · tanh(log_scale / bound), which lies in (-bound, bound) and is close to the identity near zero.
+
+    Args:
+        log_scale: Real numbers of any shape.
+        bound: The bound, positive.
+    """
     return bound * torch.tanh(log_scale / bound)
 
 
 class Likelihood(Part, nn.Module, ABC):
-    """The distribution of an image given the decoder's output.
+    """The distribution p(x | ·) of an image, given the decoder's output.
+
+    A likelihood is a module whose ``forward(parameters)`` returns a Pyro distribution with
+    ``event_shape == (channels, height, width)``. To write a likelihood:
+
+    1. Inherit from `Likelihood` in a file of its own. Set ``parameters_per_pixel`` and ``is_discrete``.
+    2. Return the distribution from ``forward``.
+    3. Refuse pixels without a density in ``check``, if there are any in [0, 1].
+    4. Add it to ``models/likelihoods/__init__.py``. The tests, ``ssvae fit --help`` and ``--model.likelihood`` then
+       include it. A package of your own registers it under the entry point group ``ssvae.likelihoods``.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.likelihoods import Bernoulli
+        >>> p_x = Bernoulli()(torch.zeros(4, 1, 8, 8))  # logits
+        >>> p_x.batch_shape, p_x.event_shape
+        (torch.Size([4]), torch.Size([1, 8, 8]))
 
     Attributes:
-        parameters_per_pixel: How many numbers the decoder gives for each pixel and channel.
-        is_discrete: Whether log p(x) is the logarithm of a probability (bits per dimension then need no
-            correction for the size of a grey level) rather than of a density on [0, 1].
+        parameters_per_pixel: The number of the decoder's outputs for each pixel and channel.
+        is_discrete: Whether log p(x) is the logarithm of a probability instead of a density on [0, 1]. Bits per
+            dimension of a density are corrected for the width of a grey level.
     """
 
     parameters_per_pixel: int = 1
@@ -38,7 +53,7 @@ class Likelihood(Part, nn.Module, ABC):
 
     @classmethod
     def example(cls) -> Self:
-        """Return one for the tests; say here what the constructor needs."""
+        """Return an instance for the tests; override it if the constructor needs arguments."""
         return cls()
 
     @abstractmethod
@@ -53,10 +68,10 @@ class Likelihood(Part, nn.Module, ABC):
         """
 
     def check(self, pixels: Tensor) -> None:
-        """Refuse pixels that have no density here, in one sentence, before any training.
+        """Refuse pixels outside the support, before training.
 
         Args:
-            pixels: Any number of pixels as the model will see them.
+            pixels: Any number of the pixels that the model will be trained on, of any shape.
 
         Raises:
             ValueError: If a pixel lies outside the support.

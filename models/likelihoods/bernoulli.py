@@ -13,9 +13,9 @@ from ssvae.models.likelihoods.base import Likelihood
 class _LogBernoulli(torch.autograd.Function):
     """Σ_pixels x l - softplus(l), and its gradient (x - σ(l)).
 
-    With the classes summed over, the logits are by far the largest tensor of a training step, so that every pass over
-    them counts. softplus(l) = max(l, 0) - log σ(|l|) without the common log(1 + e^-|l|): pixels that are always black
-    have logits of -20 and below, whose e^-|l| takes a processor's slow path of numbers near the smallest there are.
+    If classes are summed over, the logits are by far the largest tensor of a training step, so that every pass over
+    them counts. softplus(l) is computed as max(l, 0) - log σ(|l|) instead of by log(1 + e^-|l|): pixels that are always
+    black have logits of -20 and below, for which e^-|l| is slow on processors (subnormal numbers).
     """
 
     @staticmethod
@@ -31,11 +31,11 @@ class _LogBernoulli(torch.autograd.Function):
 
 
 def log_bernoulli(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Return Σ_pixels x l - softplus(l), the log-density of Bernoulli images, in nats.
+    """Return Σ_pixels x l - softplus(l), the log-probability of Bernoulli images, in nats.
 
     Args:
         logits: l, (..., channels, height, width).
-        pixels: x, broadcastable with the logits.
+        pixels: x in [0, 1], broadcastable with the logits.
 
     Returns:
         (...), summed over channels, height and width.
@@ -45,7 +45,7 @@ def log_bernoulli(logits: Tensor, pixels: Tensor) -> Tensor:
 
 
 class BernoulliImages(dist.Independent):
-    """Independent Bernoulli pixels, whose log-density is summed over the pixels as it is computed."""
+    """Independent Bernoulli pixels, whose log-probability is computed and summed over the pixels in one function."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(x), summed over the pixels."""
@@ -57,7 +57,7 @@ class BernoulliImages(dist.Independent):
 class Bernoulli(Likelihood):
     """Black and white pixels: p(x | ·) = Π σ(l)^x σ(-l)^(1-x), for x in {0, 1} and the decoder's logits l.
 
-    The pixel model of Kingma et al. 2014 (arXiv 1406.5298), for images that are binarised (``binarise=True``).
+    The likelihood of Kingma et al. 2014, arXiv 1406.5298, for binarised images (a data set with ``binarise=True``).
     """
 
     is_discrete = True

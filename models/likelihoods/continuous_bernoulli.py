@@ -1,4 +1,4 @@
-"""Grey or colour pixels in [0, 1], with the density that binary cross-entropy lacks the normaliser of."""
+"""Grey or colour pixels in [0, 1]: binary cross-entropy with its normaliser."""
 
 import math
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from ssvae.models.likelihoods.base import Likelihood
 
 
 class _ContinuousBernoulli(TorchDistribution):
-    """The continuous Bernoulli by its logits, exact where the common form by probabilities saturates.
+    """The continuous Bernoulli, parametrised by logits: exact where the usual form, by probabilities, saturates.
 
     log p(x) = x l - softplus(l) + log C(l),    C(l) = l / tanh(l / 2),    C(0) = 2.
     """
@@ -30,9 +30,10 @@ class _ContinuousBernoulli(TorchDistribution):
         return _ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=False)
 
     def _away_from_zero(self) -> tuple[Tensor, Tensor]:
-        """Return where l is nearly zero, and l with ones there.
+        """Return a mask of the l near zero, and l with ones in their place.
 
-        Quotients such as l / tanh(l / 2) are 0 / 0 at zero, in value and gradient; their series, 2 + l² / 6, are not.
+        Quotients such as l / tanh(l / 2) are 0 / 0 at zero, in value and gradient. Near zero their series, such as
+        2 + l² / 6, is used instead.
         """
         near_zero = self.logits.abs() < 0.02
         return near_zero, torch.where(near_zero, torch.ones_like(self.logits), self.logits)
@@ -58,7 +59,7 @@ class _ContinuousBernoulli(TorchDistribution):
         shape = self._extended_shape(sample_shape)
         uniform = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
         near_zero, far = self._away_from_zero()
-        # Invert F(x) = (e^(l x) - 1) / (e^l - 1); by symmetry only for l < 0, where nothing overflows.
+        # Invert F(x) = (e^(l x) - 1) / (e^l - 1), by symmetry always for l < 0, where nothing overflows.
         quantile = torch.where(far > 0, 1 - uniform, uniform)
         x = torch.log1p(quantile * torch.expm1(-far.abs())) / -far.abs()
         x = torch.where(far > 0, 1 - x, x)
@@ -68,9 +69,9 @@ class _ContinuousBernoulli(TorchDistribution):
 class ContinuousBernoulli(Likelihood):
     """Grey or colour pixels in [0, 1]: p(x | ·) = Π C(l) σ(l)^x σ(-l)^(1-x), C the normaliser.
 
-    The density that "binary cross-entropy on grey pixels" leaves out the normaliser of: Loaiza-Ganem and
-    Cunningham 2019, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders",
-    arXiv 1907.06845.
+    l are the decoder's logits and C(l) = l / tanh(l / 2). Without C it is the common "binary cross-entropy on grey
+    pixels", which is not a density. Loaiza-Ganem and Cunningham 2019, "The continuous Bernoulli: fixing a pervasive
+    error in variational autoencoders", arXiv 1907.06845.
     """
 
     def forward(self, parameters: Tensor) -> TorchDistribution:

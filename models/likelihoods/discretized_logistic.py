@@ -1,4 +1,4 @@
-"""8-bit pixels, each of its 256 levels with a probability."""
+"""8-bit pixels, with a probability for each of the 256 levels."""
 
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ _PIXELS_AT_ONCE = 4096
 
 
 class _DiscretizedLogistic(TorchDistribution):
-    """A logistic distribution collected into the 256 grey levels k / 255; the outer two take the tails."""
+    """A logistic distribution, discretised to the 256 grey levels k / 255; the tails belong to the outer two levels."""
 
     arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.unit_interval
@@ -33,7 +33,7 @@ class _DiscretizedLogistic(TorchDistribution):
         half = 0.5 / (PIXEL_LEVELS - 1)
         above = (value - self.loc + half) / self.scale
         below = (value - self.loc - half) / self.scale
-        # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^(a - b)): no difference of two numbers that are nearly the same.
+        # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^(a - b)): without the difference of two nearly equal numbers.
         width = 2 * half / self.scale
         inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-width))
         lowest, highest = value < half, value > 1 - half
@@ -43,12 +43,12 @@ class _DiscretizedLogistic(TorchDistribution):
     def mean(self) -> Tensor:
         """Σ_k P(x >= k / 255) / 255, k = 1 … 255, where P(x >= k / 255) = σ((μ - (k - 1/2) / 255) / s).
 
-        A few pixels at a time, which the backward pass computes anew: 255 numbers for each are many.
+        Computed in chunks, and again in the backward pass: each pixel needs 255 numbers.
         """
-        pixels = zip(
+        chunks = zip(
             self.loc.flatten().split(_PIXELS_AT_ONCE), self.scale.flatten().split(_PIXELS_AT_ONCE), strict=True
         )
-        means = [checkpoint(_mean, *of, use_reentrant=False, preserve_rng_state=False) for of in pixels]
+        means = [checkpoint(_mean, loc, scale, use_reentrant=False, preserve_rng_state=False) for loc, scale in chunks]
         return torch.cat(means).view(self.loc.shape)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
@@ -68,11 +68,11 @@ def _mean(loc: Tensor, scale: Tensor) -> Tensor:
 
 
 class DiscretizedLogistic(Likelihood):
-    """8-bit pixels: P(x = k / 255 | ·) = σ((x + 1/510 - μ) / s) - σ((x - 1/510 - μ) / s), tails at the ends.
+    """8-bit pixels: P(x = k / 255 | ·) = σ((x + 1/510 - μ) / s) - σ((x - 1/510 - μ) / s), tails at both ends.
 
-    Location μ and scale s of every pixel and channel come from the decoder. The 256 probabilities sum to one,
-    so that -log p(x) is a number of nats, and bits per dimension need no correction. Kingma et al. 2016,
-    "Improving variational inference with inverse autoregressive flow", arXiv 1606.04934.
+    The decoder outputs the location μ and the scale s of every pixel and channel. The 256 probabilities sum to one, so
+    that bits per dimension need no correction. Kingma et al. 2016, "Improving variational inference with inverse
+    autoregressive flow", arXiv 1606.04934.
     """
 
     parameters_per_pixel = 2
@@ -81,7 +81,7 @@ class DiscretizedLogistic(Likelihood):
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return the discretised logistic; the first half of the channels are locations, the second log-scales."""
         loc, log_scale = parameters.chunk(2, dim=-3)
-        # Zero outputs mean the middle of the range and a scale of about a tenth of it.
+        # Decoder outputs of zero give the middle of the range and a scale of about a tenth of it.
         return dist.Independent(_DiscretizedLogistic(loc + 0.5, bounded(log_scale - 2).exp()), 3)
 
     def check(self, pixels: Tensor) -> None:

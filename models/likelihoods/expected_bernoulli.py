@@ -1,4 +1,4 @@
-"""Black and white pixels of which the probabilities are seen."""
+"""Black and white pixels whose probabilities are observed: the expectation over binarisations."""
 
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
@@ -9,27 +9,29 @@ from ssvae.models.likelihoods.bernoulli import BernoulliImages
 
 
 class _ExpectedBernoulliImages(BernoulliImages):
-    """Its log-density takes pixels in [0, 1], each the probability of a one."""
+    """Bernoulli pixels whose log_prob takes pixels in [0, 1], each the probability of a one."""
 
     support = constraints.independent(constraints.unit_interval, 3)
 
 
 class ExpectedBernoulli(Likelihood):
-    """Black and white pixels b whose probabilities x are seen: the mean over them of `Bernoulli`'s log p(b | ·).
+    """The expectation of `Bernoulli`'s log p(b | ·) over black and white images b, drawn from grey pixels x.
+
+    Dynamic binarisation (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks") without
+    its noise::
 
         E_{b ~ Bernoulli(x)} log p(b | ·) = Σ x log σ(l) + (1 - x) log σ(-l),    x in [0, 1]
 
-    Dynamic binarisation (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks") without
-    its noise: the story is of black and white images, while guide and classifier see the image in grey that they are
-    drawn from. L and U are bounds of the mean of log p(b) over the draws, and so is what importance sampling finds,
+    The generative model is one of black and white images b. Guide and classifier take the grey image x. -L and -U are
+    lower bounds of the mean E_b log p(b), and so is the result of importance sampling, by Jensen's inequality::
 
-        log ∫ p(z) exp( E_b log p(b | z) ) dz  <=  E_b log ∫ p(z) p(b | z) dz,
+        log ∫ p(z) exp( E_b log p(b | z) ) dz  <=  E_b log ∫ p(z) p(b | z) dz
 
-    by Jensen's inequality. Of pixels that are 0 or 1 it is `Bernoulli`; of grey ones it is no density.
+    For pixels that are 0 or 1 it equals `Bernoulli`. For grey pixels it is not a density.
     """
 
     is_discrete = True
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
-        """Return Bernoulli(logits=parameters), whose log-density is the mean over what is drawn from the pixels."""
+        """Return Bernoulli(logits=parameters), whose log_prob is the mean over the binarisations of its argument."""
         return _ExpectedBernoulliImages(dist.Bernoulli(logits=parameters), 3)

@@ -1,4 +1,4 @@
-"""Pixels as real numbers."""
+"""Real-valued pixels."""
 
 import pyro.distributions as dist
 import torch
@@ -9,7 +9,10 @@ from ssvae.models.likelihoods.base import Likelihood, bounded
 
 
 class Gaussian(Likelihood):
-    """Pixels as real numbers: p(x | ·) = N(x; μ, σ²), μ from the decoder, one learned σ for all pixels."""
+    """Real-valued pixels: p(x | ·) = Π N(x; μ, σ²), μ from the decoder, one learned σ for all pixels.
+
+    The squared error of ordinary autoencoders, with a learned weight.
+    """
 
     def __init__(self) -> None:
         super().__init__()
