@@ -1,4 +1,4 @@
-"""Posteriors q(z | ·), each in a small file; `Posterior`'s docstring says how to write one."""
+"""Posteriors q(z | ·), each in a file of its own. The docstring of `Posterior` explains how to write one."""
 
 from ssvae.models.posteriors.base import AmortizedPosterior, Posterior
 from ssvae.models.posteriors.diagonal_normal import DiagonalNormal

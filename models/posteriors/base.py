@@ -1,4 +1,4 @@
-"""What a family of posteriors is, and how to write one."""
+"""The base class of families of posteriors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,26 +16,31 @@ class Posterior(Part, nn.Module, ABC):
 
     To write a posterior:
 
-    1. Inherit from `Posterior` in a file of its own. Say in `num_parameters` how many numbers it takes for each image.
-    2. Return from `forward` a distribution with ``event_shape == (latent_dim,)`` whose batch_shape is that of the
-       numbers but the last: (batch,), or (classes, batch) where the class is enumerated. It has a `mean` and `rsample`,
-       through which the gradient reaches the encoder. The encoder's numbers are any real ones: keep scales positive
-       and bounded by `ssvae.models.likelihoods.bounded`.
-    3. Return from `transform` what that distribution draws for a given noise.
-    4. Write `mixture` too, if many components are scored faster than one by one, and `example`, if the constructor
-       needs arguments.
-    5. Add it to ``models/posteriors/__init__.py``. The tests, `ssvae fit --help` and ``--model.posterior`` take it from
-       there; a package of your own registers it by the entry point group ``ssvae.posteriors``.
+    1. Inherit from `Posterior` in a file of its own. Return the number of the encoder's outputs for each image from
+       ``num_parameters``.
+    2. Return a distribution with ``event_shape == (latent_dim,)`` from ``forward``. Its batch_shape is the shape of the
+       parameters without the last dimension: (batch,), or (classes, batch) if the class is enumerated. It needs
+       ``mean`` and ``rsample``, through which the gradient reaches the encoder. The parameters are unbounded: keep
+       scales positive and bounded by `ssvae.models.likelihoods.bounded`.
+    3. Return the sample that belongs to a given noise from ``transform``.
+    4. Override ``mixture`` if the log-density of a mixture can be computed faster than one component after the other,
+       and ``example`` if the constructor needs arguments.
+    5. Add it to ``models/posteriors/__init__.py``. The tests, ``ssvae fit --help`` and ``--model.posterior`` then
+       include it. A package of your own registers it under the entry point group ``ssvae.posteriors``.
     """
 
     @classmethod
     def example(cls) -> Self:
-        """Return a small one, for the tests."""
+        """Return an instance for the tests."""
         return cls()
 
     @abstractmethod
     def num_parameters(self, latent_dim: int) -> int:
-        """Return how many numbers the encoder gives for each image, for z in so many dimensions."""
+        """Return the number of the encoder's outputs for each image.
+
+        Args:
+            latent_dim: The dimension of z.
+        """
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> TorchDistribution:
@@ -50,11 +55,14 @@ class Posterior(Part, nn.Module, ABC):
 
     @abstractmethod
     def transform(self, q: TorchDistribution, noise: Tensor) -> Tensor:
-        """Return z ~ q(z | ·) as a function of ε ~ N(0, I): the z that q draws for this ε.
+        """Return z ~ q(z | ·) as a function of ε ~ N(0, I): the sample of q that belongs to this noise.
 
         Args:
-            q: What `forward` returned.
+            q: A distribution returned by ``forward``.
             noise: ε, (..., latent_dim), broadcastable with q's samples.
+
+        Returns:
+            z, of the broadcast shape.
         """
 
     def mixture(self, logits: Tensor, parameters: Tensor, y: Tensor | None = None) -> TorchDistribution:
@@ -63,7 +71,7 @@ class Posterior(Part, nn.Module, ABC):
         Args:
             logits: (components,).
             parameters: (components, num_parameters); with y, (classes, components, num_parameters).
-            y: Classes of any shape, each with components of its own.
+            y: Classes of any shape; each class has its own components.
 
         Returns:
             A distribution with batch_shape () or y's shape, and event_shape (latent_dim,).
@@ -74,11 +82,11 @@ class Posterior(Part, nn.Module, ABC):
 
 
 class AmortizedPosterior(NamedTuple):
-    """q(z | x, y) of a model, as priors see it that are made of posteriors.
+    """A model's q(z | x, y), which it gives to priors that mix posteriors, such as `~ssvae.models.priors.VampPrior`.
 
     Attributes:
-        encode: The encoder: from images and classes to the family's parameters, (..., num_parameters).
-        family: From these to the distribution.
+        encode: The encoder, a function from images and classes to the family's parameters, (..., num_parameters).
+        family: The `Posterior`, which maps these parameters to the distribution.
     """
 
     encode: Callable[[Tensor, Tensor], Tensor]

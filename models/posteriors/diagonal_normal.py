@@ -10,9 +10,9 @@ from ssvae.models.posteriors.base import Posterior
 
 
 class DiagonalNormal(Posterior):
-    """A Gaussian whose dimensions are independent: q(z | ·) = N(z; μ, diag σ²), μ and log σ from the encoder.
+    """A Gaussian with a diagonal covariance: q(z | ·) = N(z; μ, diag σ²), μ and log σ from the encoder.
 
-    Kingma and Welling 2013, arXiv 1312.6114. log σ is kept within (-6, 6).
+    Kingma and Welling 2013, arXiv 1312.6114. log σ is bounded to (-6, 6).
 
     Example:
         >>> import torch
@@ -36,7 +36,7 @@ class DiagonalNormal(Posterior):
         return q.base_dist.loc + q.base_dist.scale * noise
 
     def mixture(self, logits: Tensor, parameters: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Return the mixture, which is scored by one matrix product; see `Posterior.mixture`."""
+        """Return the mixture, whose log-density is one matrix product; see `Posterior.mixture`."""
         loc, log_scale = parameters.chunk(2, dim=-1)
-        scale = bounded(log_scale).exp()  # before classes are looked up, of which there may be many
+        scale = bounded(log_scale).exp()  # before the lookup by y, which repeats the parameters
         return NormalMixture(logits, loc, scale) if y is None else NormalMixture(logits, loc[y], scale[y])

@@ -13,9 +13,9 @@ from ssvae.models.posteriors.base import Posterior
 
 
 class FixedScaleNormal(Posterior):
-    """A Gaussian of which only the mean comes from the encoder: q(z | ·) = N(z; μ, s² I).
+    """A Gaussian with a fixed scale: q(z | ·) = N(z; μ, s² I), μ from the encoder.
 
-    The default of `GMVAE`, as in Ghosh, Losalka and Black 2019, arXiv 1806.00081.
+    The default of `~ssvae.models.GMVAE`, as in Ghosh, Losalka and Black 2019, arXiv 1806.00081.
 
     Args:
         scale: s, the standard deviation in every dimension.
@@ -46,5 +46,5 @@ class FixedScaleNormal(Posterior):
         return q.mean + self.log_scale.exp() * noise
 
     def mixture(self, logits: Tensor, parameters: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Return the mixture, which is scored by one matrix product; see `Posterior.mixture`."""
+        """Return the mixture, whose log-density is one matrix product; see `Posterior.mixture`."""
         return NormalMixture(logits, parameters if y is None else parameters[y], self.log_scale.exp())

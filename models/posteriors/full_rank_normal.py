@@ -14,9 +14,9 @@ from ssvae.models.posteriors.base import Posterior
 
 
 class _TriangularNormal(dist.MultivariateNormal):
-    """N(μ, T Tᵀ), which knows the noise of what it drew last: its density needs no triangular system to be solved.
+    """N(μ, T Tᵀ) that stores the noise of its last sample, whose density then needs no triangular solve.
 
-    The noise is drawn without torch's look at its scale, for which a GPU would have to wait.
+    The noise is drawn without torch's check of its scale, for which a GPU would have to wait.
     """
 
     _drawn: tuple[Tensor, Tensor] | None = None
@@ -46,14 +46,16 @@ def _transform(q: TorchDistribution, noise: Tensor) -> Tensor:
 
 
 class FullRankNormal(Posterior):
-    """A Gaussian whose dimensions may be correlated: q(z | ·) = N(z; μ, T Tᵀ), T lower triangular.
+    """A Gaussian with a full covariance: q(z | ·) = N(z; μ, T Tᵀ), T lower triangular.
+
+    Kingma and Welling 2019, arXiv 1906.02691, section 2.5.1::
 
         z = μ + T ε,    ε ~ N(0, I),    log q(z | ·) = log N(ε; 0, I) - Σ_j log T_jj
 
-    The encoder gives μ, log T_jj, kept within (-6, 6), and the entries below the diagonal, row by row. Where these are
-    0 it is `DiagonalNormal`. Kingma and Welling 2019, arXiv 1906.02691, section 2.5.1: dimensions that explain the same
-    pixels are correlated given the image, which a diagonal Gaussian cannot follow. It needs latent_dim (latent_dim + 3)
-    / 2 numbers for each image and an inner product of as many with ε: for tens of dimensions, not hundreds.
+    The encoder outputs μ, log T_jj, bounded to (-6, 6), and the entries below the diagonal, row by row. If these are 0
+    it is `DiagonalNormal`. Latent dimensions that explain the same pixels are correlated given the image; a diagonal
+    Gaussian cannot represent this. The number of parameters is L (L + 3) / 2 for each image, with L = ``latent_dim``:
+    suitable for tens of dimensions, not for hundreds.
 
     Example:
         >>> from ssvae.models import M2, posteriors, priors
