@@ -458,7 +458,7 @@ def test_a_prior_is_checked_in_two_dimensions():
 def test_a_prior_that_belongs_to_a_model_already_is_refused_by_its_own_sentence():
     prior = VampPrior(2, num_components=3)
     M2(GREY, CLASSES, prior=prior, networks=MLP((4,)))
-    with pytest.raises(ContractError, match="expected a VampPrior of its own for each model"):
+    with pytest.raises(ContractError, match="expected a separate VampPrior for each model"):
         check_prior(prior)
 
 

@@ -243,7 +243,7 @@ def test_two_models_that_mix_by_another_class_prior_cannot_share_a_prior(make):
     _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI))
     _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI))
     with pytest.raises(
-        ValueError, match=r"^prior: expected a \w+ of its own for each model, or one p\(y\) in both, .*"
+        ValueError, match=r"^prior: expected a separate \w+ for each model, or models with the same p\(y\); .*"
     ):
         _m2(prior=prior)
     with pytest.raises(ValueError, match=r"got one of a model with ClassPrior\(3 classes, \[0.7, 0.2, 0.1\]\)"):
@@ -488,7 +488,7 @@ def test_a_mistake_is_refused_in_words(name):
 def test_a_vamp_prior_belongs_to_one_model():
     prior = VampPrior(2, 3)
     _model(prior)
-    with pytest.raises(ValueError, match=r"^prior: expected a VampPrior of its own for each model"):
+    with pytest.raises(ValueError, match=r"^prior: expected a separate VampPrior for each model"):
         _model(prior)
 
 

@@ -1,4 +1,4 @@
-"""Priors p(z), p(z | y) and p(y), each in a small file; `Prior`'s docstring says how to write one."""
+"""Priors p(z), p(z | y) and p(y), each in a file of its own. The docstring of `Prior` explains how to write one."""
 
 from ssvae.models.priors.base import Prior
 from ssvae.models.priors.class_conditional import ClassConditional

@@ -1,4 +1,4 @@
-"""What a prior is, and how to write one."""
+"""The base class of priors."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,29 +14,36 @@ from ssvae.models.priors.classes import ClassPrior
 
 
 class Prior(Part, nn.Module, ABC):
-    """A prior p(z) or p(z | y): a module whose `forward(y=None)` returns a Pyro distribution.
+    """A prior p(z) or p(z | y): a module whose ``forward(y=None)`` returns a Pyro distribution.
 
     To write a prior:
 
-    1. Inherit from `Prior` in a file of its own; take `latent_dim` and set it as an attribute.
-    2. Return from `forward` a distribution with ``event_shape == (latent_dim,)``. A prior p(z) ignores y and
-       has batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape
-       whatever that is: (batch,) where the class is known, (classes, 1) where it is enumerated; without y it
-       returns the mixture over the classes, Σ_y p(y) p(z | y), by `log_p_y`. Say so: ``is_class_conditional = True``.
-    3. If it depends on the model (the number of classes, the posterior), take it from `attach`.
-    4. If it is to start from the data, say so by `start_size` and `start_from`.
-    5. Let `ssvae.inference.contracts.check_prior` say whether it keeps the contract, also in a notebook: it samples
-    what
-       it scores, its density integrates to one, every parameter learns.
-    6. To keep it, say in `example` how a small one is made, and add it to ``models/priors/__init__.py``. The tests,
-       `ssvae fit --help` and ``--model.prior`` take it from there; a package of your own registers it by the entry
-       point group ``ssvae.priors``.
+    1. Inherit from `Prior` in a file of its own. Take ``latent_dim`` and set it as an attribute.
+    2. Return a distribution with ``event_shape == (latent_dim,)`` from ``forward``. A prior p(z) ignores y and has
+       batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape: (batch,) for
+       known classes, (classes, 1) for enumerated ones. Without y it returns the mixture over the classes,
+       Σ_y p(y) p(z | y), with log p(y) from ``log_p_y``. It sets ``is_class_conditional = True``.
+    3. If the prior depends on the model (the number of classes, the posterior), implement ``attach``.
+    4. If the prior is initialised by training images, implement ``start_size`` and ``start_from``.
+    5. Check the contract with `ssvae.inference.contracts.check_prior`, in a notebook too: samples agree with the
+       density, the density integrates to one, every parameter has a gradient.
+    6. To contribute it, return a small instance from ``example``, and add the class to ``models/priors/__init__.py``.
+       The tests, ``ssvae fit --help`` and ``--model.prior`` then include it. A package of your own registers it under
+       the entry point group ``ssvae.priors``.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.priors import GaussianMixture
+        >>> prior = GaussianMixture(latent_dim=2, num_components=5)
+        >>> z = prior().sample((1000,))
+        >>> prior().log_prob(z).shape
+        torch.Size([1000])
 
     Attributes:
         latent_dim: The dimension of z.
-        is_class_conditional: Whether it is a p(z | y), which looks at the class.
-        log_prob_error: The standard error of log p(z), in nats, of a prior whose normaliser is estimated, such as a
-            resampled one (Bauer and Mnih 2019, arXiv 1810.11428); 0 where log p(z) is exact.
+        is_class_conditional: Whether the prior is p(z | y) instead of p(z).
+        log_prob_error: The standard error of log p(z), in nats, of a prior with an estimated normaliser, such as a
+            resampled one (Bauer and Mnih 2019, arXiv 1810.11428); 0 if log p(z) is exact.
     """
 
     latent_dim: int
@@ -45,12 +52,12 @@ class Prior(Part, nn.Module, ABC):
 
     @classmethod
     def example(cls, latent_dim: int = 2) -> Self:
-        """Return a small one, for the tests; say here which further arguments make it small."""
+        """Return a small instance for the tests; override it if further arguments make the instance small."""
         return cls(latent_dim)
 
     @property
     def density(self) -> str:
-        """Which density it is, for people to read: "p(z)" or "p(z | y)"."""
+        """The name of the density: "p(z)" or "p(z | y)"."""
         return "p(z | y)" if self.is_class_conditional else "p(z)"
 
     @abstractmethod
@@ -65,40 +72,42 @@ class Prior(Part, nn.Module, ABC):
         """
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
-        """Tell the prior about its model. The model calls it once; most priors have no use for it.
+        """Give the prior the properties of its model. The model calls it once; most priors do not need it.
 
         Args:
-            num_classes: How many classes y may take.
+            num_classes: The number of classes.
             image_shape: Channels, height and width of x.
-            posterior: The model's own q(z | x, y), for a prior that is made of posteriors: a function of images and
-                classes. None of a model whose guide has no density. Keep it in ``self.__dict__``, outside the registry
-                of sub-modules, or its parameters are saved twice.
+            posterior: The model's q(z | x, y), a function of images and classes, for a prior that mixes posteriors;
+                None if the model's guide has no density. Store it in ``self.__dict__``, outside the registry of
+                sub-modules: otherwise its parameters are saved twice.
         """
 
     def mix_by(self, class_prior: ClassPrior | None) -> None:
-        """Take the p(y) by which p(z) = Σ_y p(y) p(z | y) is mixed; the constructor of every model calls it.
+        """Set the p(y) of the mixture p(z) = Σ_y p(y) p(z | y). The constructor of every model calls it.
 
-        It stays the model's, outside this module's registry of sub-modules, or it would be saved and trained twice. A
-        copy of the model mixes by the copy's p(y); a copy of the prior alone by one of its own.
+        p(y) belongs to the model. It is stored outside this module's registry of sub-modules: otherwise it would be
+        saved and trained twice. The prior of a copied model uses the copied p(y).
 
         Args:
-            class_prior: The model's p(y); None where its story has no class.
+            class_prior: The model's p(y); None if the model has no class.
 
         Raises:
-            ValueError: If this is a p(z | y) that is mixed by another p(y) in another model already.
+            ValueError: If this prior is class-conditional and belongs to a model with another p(y) already.
         """
         held = self.__dict__.setdefault("class_prior", class_prior)
         if self.is_class_conditional and not _same(held, class_prior):
             raise ValueError(
-                f"prior: expected a {type(self).__name__} of its own for each model, or one p(y) in both, by which the "
-                f"classes are mixed; got one of a model with {held or 'no p(y)'} for a model with "
-                f"{class_prior or 'no p(y)'}."
+                f"prior: expected a separate {type(self).__name__} for each model, or models with the same p(y); got a "
+                f"prior of a model with {held or 'no p(y)'} for a model with {class_prior or 'no p(y)'}."
             )
 
     def log_p_y(self, num_classes: int) -> Tensor:
-        """Return log p(y) of the model as it stands, with its gradient if it is learned, (classes,).
+        """Return the current log p(y) of the model, (classes,), with a gradient if p(y) is learned.
 
-        Equal parts where the model's story has no class, and without a model.
+        It is uniform if the model has no p(y), or if the prior belongs to no model yet.
+
+        Args:
+            num_classes: The number of classes.
         """
         class_prior: ClassPrior | None = self.__dict__.get("class_prior")
         if class_prior is None:
@@ -108,41 +117,40 @@ class Prior(Part, nn.Module, ABC):
 
     @property
     def start_size(self) -> int:
-        """How many training images `start_from` has a use for before the first step; 0 for most priors."""
+        """The number of training images that ``start_from`` needs before the first step; 0 for most priors."""
         return 0
 
     def start_from(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Start from training images, once before the first step; most priors have no use for them.
+        """Initialise the prior by training images, once before the first step; most priors do not need it.
 
-        `ssvae.inference.training.train` calls it, but not where a run goes on from a checkpoint. A training loop of
-        your own calls ``model.prior.start_from(x, y)``.
+        `ssvae.inference.training.train` calls it, except when a run is resumed. A training loop of your own calls
+        ``model.prior.start_from(x, y)``.
 
         Args:
             x: Images (images, channels, height, width), pixels in [0, 1].
-            y: Their classes (images,), -1 where it is not known; None where none is.
+            y: Their classes (images,), -1 for unlabelled images; None if all are unlabelled.
         """
 
     def nodes(self, y: Tensor) -> Tensor | None:
-        """Return the nodes of the map that this prior is, by class; most priors are none.
+        """Return the nodes of a prior that is a map, such as `GenerativeTopographicMapping`; None for other priors.
 
         Args:
             y: Classes, integers of any shape.
 
         Returns:
-            Points in latent space, (*y's shape, rows, columns, latent), neighbours on the grid beside each other; or
-            None.
+            Points in latent space, (..., rows, columns, latent) with y's shape first, ordered as on the grid; or None.
         """
         return None
 
 
 def _same(first: ClassPrior | None, second: ClassPrior | None) -> bool:
-    """Say whether two p(y) are one and the same, or are given and equal; None is uniform."""
+    """Return whether two p(y) are the same object, or fixed and equal; None is uniform."""
     if first is second:
         return True
-    both = [of for of in (first, second) if of is not None]
-    if any(of.learned for of in both):
+    class_priors = [class_prior for class_prior in (first, second) if class_prior is not None]
+    if any(class_prior.learned for class_prior in class_priors):
         return False
-    one, *another = (of().probs for of in both)
+    one, *another = (class_prior().probs for class_prior in class_priors)
     other = another[0] if another else torch.full_like(one, 1 / len(one))
     return one.shape == other.shape and torch.allclose(one, other)
 

@@ -12,16 +12,23 @@ from ssvae.models.priors.base import Prior, check_components, check_latent_dim
 
 
 class ClassConditional(Prior):
-    """A prior for each class: p(z | y) = Σ_k w_yk N(z; μ_yk, diag σ_yk²), all learned.
+    """A Gaussian mixture for each class, with learned parameters: p(z | y) = Σ_k w_yk N(z; μ_yk, diag σ_yk²).
 
-    With one component per class it is the Gaussian-mixture VAE in which the class chooses the component (Shu
-    2016; Ghosh et al. 2019, arXiv 1806.00081). Without y: the mixture over the classes, Σ_y p(y) p(z | y), by the
-    model's p(y), also one that is learned; in equal parts where there is none.
+    With one component per class the class chooses the component, as in Gaussian-mixture VAEs (Shu 2016; Ghosh et al.
+    2019, arXiv 1806.00081). Without y, ``forward`` returns the mixture over the classes, Σ_y p(y) p(z | y), with the
+    model's p(y); uniform if the model has none.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.priors import ClassConditional
+        >>> prior = ClassConditional(latent_dim=2, num_classes=10)
+        >>> prior(torch.tensor([3, 1, 4])).sample().shape
+        torch.Size([3, 2])
 
     Args:
         latent_dim: The dimension of z.
-        num_components: How many Gaussians for each class.
-        num_classes: How many classes; taken from the model where it is not given.
+        num_components: The number of Gaussians for each class.
+        num_classes: The number of classes. Default: that of the model.
 
     Raises:
         ValueError: If a size is not positive, or the model has another number of classes.
@@ -43,7 +50,7 @@ class ClassConditional(Prior):
         self.logits = nn.Parameter(torch.zeros(num_classes, self.num_components))
         self.loc = nn.Parameter(torch.randn(num_classes, self.num_components, self.latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(num_classes, self.num_components, self.latent_dim))
-        # One component has weight one whatever its logit: nothing to learn.
+        # A single component has weight one for any logit: there is nothing to learn.
         self.logits.requires_grad_(self.num_components > 1)
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
@@ -57,7 +64,7 @@ class ClassConditional(Prior):
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return p(z | y); see `Prior.forward`."""
         if self.num_classes is None:
-            raise ValueError("prior: ClassConditional expected num_classes, or a model that tells it; got neither.")
+            raise ValueError("prior: ClassConditional expected num_classes, or a model to take it from; got neither.")
         scale = bounded(self.log_scale).exp()
         if y is None:
             # p(y) w_yk

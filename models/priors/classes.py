@@ -8,15 +8,20 @@ from torch import Tensor, nn
 
 
 class ClassPrior(nn.Module):
-    """The prior over classes, p(y) = Cat(π): uniform, given, or learned from a uniform start.
+    """The prior over classes, p(y) = Cat(π): uniform, given or learned.
+
+    Example:
+        >>> from ssvae.models.priors import ClassPrior
+        >>> ClassPrior(3, probabilities=[0.5, 0.25, 0.25])().probs
+        tensor([0.5000, 0.2500, 0.2500])
 
     Args:
-        num_classes: How many classes.
-        probabilities: π, positive numbers that sum to one; uniform where they are not given.
-        learned: Whether π is learned along with everything else.
+        num_classes: The number of classes.
+        probabilities: π, positive numbers that sum to one. Default: uniform.
+        learned: Whether π is learned with the other parameters, starting from ``probabilities``.
 
     Raises:
-        ValueError: If num_classes is not positive, or probabilities do not fit.
+        ValueError: If ``num_classes`` is not positive, or ``probabilities`` are not as stated.
     """
 
     logits: Tensor

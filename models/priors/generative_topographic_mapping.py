@@ -15,21 +15,30 @@ from ssvae.models.priors.base import Prior, check_grid, check_latent_dim
 class GenerativeTopographicMapping(Prior):
     """The generative topographic mapping: Bishop, Svensén and Williams 1998, Neural Computation 10(1).
 
+    A mixture of Gaussians whose means lie on a smooth sheet in latent space::
+
         p(z)     = 1/K Σ_k N(z; W φ(u_k), σ² I)
         p(z | y) = 1/K Σ_k N(z; W_y φ(u_k), σ² I),   if per_class
+        φ(u)     = (1, φ_1(u), …),   φ_j(u) = exp(-|u - c_j|² / 2s²)
 
-    The K nodes u_k are a grid of rows × columns over the square [-1, 1]²; φ is a one and radial basis functions
-    φ_j(u) = exp(-|u - c_j|² / 2s²), whose centres c_j are a coarser grid and s the distance between them. Nodes
-    that are neighbours on the grid have means that are neighbours, so that the decoded grid is a map of the images.
-    The weights W and the one σ are learned. Without y, a map per class is the mixture Σ_y p(y) p(z | y), by the model's
-    p(y); in equal parts where there is none.
+    The K nodes u_k form a grid of rows × columns over the square [-1, 1]². The centres c_j of the radial basis
+    functions φ_j form a coarser grid, and s is the distance between them. Neighbouring nodes have neighbouring means,
+    so that the decoded grid is a map of the images. The weights W and the scalar σ are learned. Without y, a prior per
+    class returns the mixture Σ_y p(y) p(z | y), with the model's p(y); uniform if the model has none.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.priors import GenerativeTopographicMapping
+        >>> prior = GenerativeTopographicMapping(latent_dim=5, rows=4, columns=6)
+        >>> prior.nodes(torch.tensor(0)).shape
+        torch.Size([4, 6, 5])
 
     Args:
         latent_dim: The dimension of z.
-        rows: Of the grid.
-        columns: Of the grid.
-        num_basis: How many radial basis functions along each side; the fewer, the smoother the sheet.
-        per_class: Whether each class has weights of its own.
+        rows: The number of rows of the grid.
+        columns: The number of columns of the grid.
+        num_basis: The number of radial basis functions along each side; fewer give a smoother sheet.
+        per_class: Whether each class has its own weights.
 
     Raises:
         ValueError: If a size is not positive.
@@ -39,7 +48,7 @@ class GenerativeTopographicMapping(Prior):
 
     @classmethod
     def example(cls, latent_dim: int = 2) -> Self:
-        """Return a small one; see `Prior.example`."""
+        """Return a small instance; see `Prior.example`."""
         return cls(latent_dim, rows=3, columns=4, num_basis=2)
 
     def __init__(
@@ -68,12 +77,12 @@ class GenerativeTopographicMapping(Prior):
             self.weights = self._make_weights()
 
     def _make_weights(self, *classes: int) -> nn.Parameter:
-        # Means as far from the origin as those of the other mixtures.
+        # Scaled so that the means are as far from the origin as those of the other mixtures.
         size = self.basis.square().sum(-1).mean().sqrt()
         return nn.Parameter(torch.randn(*classes, self.basis.shape[-1], self.latent_dim) / size)
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
-        """Make weights for each class, where each has its own; see `Prior.attach`."""
+        """Create the weights of each class, if each has its own; see `Prior.attach`."""
         if self.per_class:
             self.weights = self._make_weights(num_classes)
 
@@ -97,12 +106,12 @@ class GenerativeTopographicMapping(Prior):
         """Return W φ(u_k) of all nodes, (nodes, latent), or (classes, nodes, latent)."""
         if not hasattr(self, "weights"):
             raise ValueError(
-                "prior: GenerativeTopographicMapping per class expected a model that tells the number of classes; "
-                "got none (build a model first)."
+                "prior: GenerativeTopographicMapping with per_class expected a model to take the number of classes "
+                "from; got none (build a model first)."
             )
         return self.basis @ self.weights
 
 
 def _evenly(number: int) -> Tensor:
-    """Return that many points from -1 to 1; for one point the middle."""
+    """Return evenly spaced points from -1 to 1; a single point is 0."""
     return torch.linspace(-1, 1, number) if number > 1 else torch.zeros(1)

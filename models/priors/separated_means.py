@@ -13,20 +13,21 @@ from ssvae.models.priors.base import Prior, check_latent_dim
 
 
 class SeparatedMeans(Prior):
-    """A Gaussian for each class around a mean of its own that is fixed: p(z | y) = N(z; μ_y, I).
+    """A Gaussian for each class with a fixed mean: p(z | y) = N(z; μ_y, I).
 
-    Ghosh, Losalka and Black 2019, arXiv 1806.00081. The means are the corners of a regular simplex around the origin,
-    each as far from every other as from the next; one-hot axes, moved and turned into as few dimensions as hold them.
-    Without y: the mixture over the classes, Σ_y p(y) p(z | y), by the model's p(y), also one that is learned; in equal
-    parts where there is none. Nothing is learned here.
+    Ghosh, Losalka and Black 2019, arXiv 1806.00081. The means are the corners of a regular simplex around the origin:
+    any two have the same distance. They use the smallest possible number of dimensions, the number of classes less one.
+    Without y, ``forward`` returns the mixture over the classes, Σ_y p(y) p(z | y), with the model's p(y); uniform if
+    the model has none. The prior has no parameters.
 
     Args:
-        latent_dim: The dimension of z, at least the number of classes less one; further ones do not tell classes apart.
-        distance: Between any two means, in standard deviations of a class.
-        num_classes: How many classes; taken from the model where it is not given.
+        latent_dim: The dimension of z, at least the number of classes less one. All means are 0 in further dimensions.
+        distance: The distance between any two means, in standard deviations of a class.
+        num_classes: The number of classes. Default: that of the model.
 
     Raises:
-        ValueError: If latent_dim is too small, the distance not positive, or the model has another number of classes.
+        ValueError: If ``latent_dim`` is too small, ``distance`` is not positive, or the model has another number of
+            classes.
     """
 
     is_class_conditional = True
@@ -35,7 +36,7 @@ class SeparatedMeans(Prior):
 
     @classmethod
     def example(cls, latent_dim: int = 2) -> Self:
-        """Return a small one; see `Prior.example`."""
+        """Return a small instance; see `Prior.example`."""
         return cls(latent_dim, distance=4.0)
 
     def __init__(self, latent_dim: int = 50, distance: float = 10.0, num_classes: int | None = None) -> None:
@@ -51,7 +52,7 @@ class SeparatedMeans(Prior):
 
     def _place_means(self, num_classes: int) -> None:
         check_latent_dim(self.latent_dim, at_least=num_classes - 1)
-        # Helmert's basis of the vectors whose entries sum to zero, in which the one-hot axes are the columns.
+        # Helmert's basis of the vectors whose entries sum to zero: its columns are the centred one-hot vectors.
         rows = torch.arange(1.0, num_classes).unsqueeze(-1)  # (classes - 1, 1)
         columns = torch.arange(num_classes)
         basis = ((columns < rows).to(rows) - rows * (columns == rows)) / (rows * (rows + 1)).sqrt()
@@ -70,7 +71,7 @@ class SeparatedMeans(Prior):
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return p(z | y); see `Prior.forward`."""
         if self.num_classes is None:
-            raise ValueError("prior: SeparatedMeans expected num_classes, or a model that tells it; got neither.")
+            raise ValueError("prior: SeparatedMeans expected num_classes, or a model to take it from; got neither.")
         if y is None:
             log_p_y = self.log_p_y(self.num_classes).to(self.means)
             return NormalMixture(log_p_y, self.means, torch.ones_like(self.means))

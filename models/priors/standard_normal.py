@@ -16,7 +16,7 @@ class StandardNormal(Prior):
         latent_dim: The dimension of z.
 
     Raises:
-        ValueError: If latent_dim is not positive.
+        ValueError: If ``latent_dim`` is not positive.
     """
 
     zero: Tensor

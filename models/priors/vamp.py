@@ -9,33 +9,43 @@ from torch import Tensor, nn
 from ssvae.models.posteriors import AmortizedPosterior
 from ssvae.models.priors.base import Prior, check_components, check_latent_dim
 
-_DARKEST = 0.01  # of a pixel at the start, whose logit is finite and can still be learned
-_NOISE = 0.1
+_DARKEST = 0.01  # the least pixel of an initial pseudo-input: its logit is finite, and its gradient not too small
+_NOISE = 0.1  # standard deviation of the logits' noise in repeated images
 
 
 class VampPrior(Prior):
-    """The variational mixture of posteriors: Tomczak and Welling 2018, arXiv 1705.07120.
+    """The variational mixture of posteriors (VampPrior): Tomczak and Welling 2018, arXiv 1705.07120.
 
-        p(z)     = 1/K Σ_k q(z | u_k, y_k),   the pseudo-classes y_k dealt out evenly
+    A mixture of the model's own posteriors at K pseudo-inputs u::
+
+        p(z)     = 1/K Σ_k q(z | u_k, y_k),   each pseudo-class y_k equally often
         p(z | y) = 1/K Σ_k q(z | u_yk, y),    if per_class
 
-    Without y, a prior per class is the mixture Σ_y p(y) p(z | y), by the model's p(y); in equal parts where there is
+    Without y, a prior per class returns the mixture Σ_y p(y) p(z | y), with the model's p(y); uniform if the model has
     none.
 
-    The pseudo-inputs u are images, learned with everything else. They start from training images, as the authors' code
-    has it as an option: labelled ones of the pseudo-input's class, unlabelled ones where those do not suffice. Training
-    sees to that (`start_from`); without it they start as dark noise. The paper has 500; the encoder sees them in each
-    step, as it does the batch. Batch norm in the encoder would take its statistics from both in turn: better without.
+    The pseudo-inputs are images, and are learned with the other parameters. Training initialises them by training
+    images (``start_from``), an option of the authors' code: labelled images of the pseudo-input's class, or unlabelled
+    images if there are too few. Otherwise they start as dark noise. The paper has 500 pseudo-inputs. The encoder
+    processes them in every step, in addition to the batch. Do not use batch norm in the encoder: its statistics would
+    mix those of the pseudo-inputs and of the batch.
 
-    With all training images for pseudo-inputs it would be the aggregate posterior 1/N Σ_n q(z | x_n, y_n), which is the
-    best prior for a given encoder. Not so in `ADGM`, `SDGM` and `M1M2`, whose guides draw another variable before z:
-    the components are q(z | a, u, y) at the mean a of q(a | u), and q(z2 | z1, y) at the mean z1 of q(z1 | u), in place
-    of q(z | u, y) = ∫ q(a | u) q(z | a, u, y) da, which has no density in closed form.
+    With all training images as pseudo-inputs the prior would be the aggregate posterior 1/N Σ_n q(z | x_n, y_n), the
+    best prior for a given encoder. This does not hold in `~ssvae.models.ADGM`, `~ssvae.models.SDGM` and
+    `~ssvae.models.M1M2`, whose guides draw another variable before z. There the components are q(z | a, u, y) at the
+    mean a of q(a | u), and q(z2 | z1, y) at the mean z1 of q(z1 | u), because q(z | u, y) = ∫ q(a | u) q(z | a, u, y)
+    da has no density in closed form.
+
+    Example:
+        >>> from ssvae.models import M2, priors
+        >>> m2 = M2((1, 28, 28), 10, prior=priors.VampPrior(latent_dim=20, num_components=100))
+        >>> m2.prior().event_shape
+        torch.Size([20])
 
     Args:
         latent_dim: The dimension of z.
-        num_components: K, how many pseudo-inputs (for each class if per_class).
-        per_class: Whether each class has pseudo-inputs of its own.
+        num_components: K, the number of pseudo-inputs (of each class if ``per_class``).
+        per_class: Whether each class has its own pseudo-inputs.
 
     Raises:
         ValueError: If a size is not positive.
@@ -45,7 +55,7 @@ class VampPrior(Prior):
 
     @classmethod
     def example(cls, latent_dim: int = 2) -> Self:
-        """Return a small one; see `Prior.example`."""
+        """Return a small instance; see `Prior.example`."""
         return cls(latent_dim, num_components=4)
 
     def __init__(self, latent_dim: int = 50, num_components: int = 50, per_class: bool = False) -> None:
@@ -58,24 +68,27 @@ class VampPrior(Prior):
         self.is_class_conditional = per_class
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
-        """Make the pseudo-inputs, and keep q(z | x, y) without owning it; see `Prior.attach`."""
+        """Create the pseudo-inputs, and store a reference to q(z | x, y); see `Prior.attach`."""
         if posterior is None:
-            raise ValueError("prior: expected one that needs no posteriors, which have no density here; got VampPrior.")
+            raise ValueError(
+                "prior: expected a prior that does not mix posteriors, as this model's guide has no density; "
+                "got VampPrior."
+            )
         if "posterior" in self.__dict__:
-            raise ValueError("prior: expected a VampPrior of its own for each model; got one that belongs to another.")
+            raise ValueError("prior: expected a separate VampPrior for each model; got that of another model.")
         self.__dict__["posterior"] = posterior
         total = self.num_components * (num_classes if self.per_class else 1)
         classes = torch.arange(total) % num_classes
         if self.per_class:
             classes = classes.sort().values
         self.register_buffer("pseudo_classes", classes, persistent=False)
-        # Logits of pixels around σ(-2) = 0.12, for want of images.
+        # Logits of dark pixels, around σ(-2) = 0.12, until `start_from` sets them.
         self.pseudo_inputs = nn.Parameter(torch.randn(total, *image_shape) - 2)
         self.__dict__["made"] = self.pseudo_inputs[0].detach().clone()
 
     @property
     def start_size(self) -> int:
-        """An image for each pseudo-input; none once they were learned, loaded or set. See `Prior.start_size`."""
+        """One image for each pseudo-input; 0 if they were trained, loaded or set. See `Prior.start_size`."""
         if "made" not in self.__dict__:
             return 0
         first = self.pseudo_inputs[0].detach()
@@ -83,14 +96,14 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_from(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Make images the pseudo-inputs; see `Prior.start_from`.
+        """Set the pseudo-inputs to training images; see `Prior.start_from`.
 
-        Each is a labelled image of its class as far as there are any. The others are unlabelled images, but those of a
-        prior per class are labelled ones of the class again, if there are any. What is taken again differs by a little
-        noise, or it would be learned alike.
+        Each pseudo-input is a labelled image of its class, for as long as there are any. The others are unlabelled
+        images; with ``per_class`` labelled images of the class are repeated instead. Repeated images get a little
+        noise, because identical pseudo-inputs would stay identical.
 
         Raises:
-            ValueError: If there is no image, their shape or y's is another, or the prior is not part of a model.
+            ValueError: If there is no image, x or y has another shape, or the prior is not part of a model.
         """
         if "posterior" not in self.__dict__:
             raise _without_model()
@@ -108,15 +121,15 @@ class VampPrior(Prior):
             )
         generator, unlabelled = torch.Generator().manual_seed(0), x[y < 0]
         for k in self.pseudo_classes.unique().tolist():
-            mine, images = self.pseudo_classes == k, x[y == k]
-            turn = torch.arange(int(mine.sum()))
+            is_class, images = self.pseudo_classes == k, x[y == k]
+            number = torch.arange(int(is_class.sum()))
             if not (self.per_class and len(images)):
-                missing = max(0, len(turn) - len(images))
+                missing = max(0, len(number) - len(images))
                 images, unlabelled = torch.cat([images, unlabelled[:missing]]), unlabelled[missing:]
             images = images if len(images) else x
-            logits = images[turn % len(images)].to(self.pseudo_inputs).clamp(_DARKEST, 1 - _DARKEST).logit()
+            logits = images[number % len(images)].to(self.pseudo_inputs).clamp(_DARKEST, 1 - _DARKEST).logit()
             noise = _NOISE * torch.randn(logits.shape, generator=generator).to(logits)
-            self.pseudo_inputs[mine] = logits + noise * (turn >= len(images)).to(logits).view(-1, 1, 1, 1)
+            self.pseudo_inputs[is_class] = logits + noise * (number >= len(images)).to(logits).view(-1, 1, 1, 1)
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the mixture of posteriors; see `Prior.forward`."""
@@ -137,4 +150,4 @@ class VampPrior(Prior):
 
 
 def _without_model() -> ValueError:
-    return ValueError("prior: VampPrior expected a model that lends its posterior; got none (build a model first).")
+    return ValueError("prior: VampPrior expected a model whose posterior it mixes; got none (build a model first).")
