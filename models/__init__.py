@@ -1,4 +1,15 @@
-"""What is believed about images and their classes: Pyro programs, priors, posteriors, likelihoods, networks."""
+"""Generative models of images and their classes: Pyro programs, priors, posteriors, likelihoods, networks.
+
+Every model is a `SemiSupervisedModel`: a Pyro program ``model(x, y=None)``, a guide ``guide(x, y=None)``, and
+``classify``, ``encode``, ``reconstruct``, ``analogies`` and ``sample``.
+
+Example:
+    >>> import torch
+    >>> from ssvae.models import M2, likelihoods, priors
+    >>> m2 = M2((1, 28, 28), num_classes=10, prior=priors.StandardNormal(20), likelihood=likelihoods.Bernoulli())
+    >>> m2.sample(torch.tensor([3, 3, 7])).shape
+    torch.Size([1, 3, 1, 28, 28])
+"""
 
 from ssvae.models import feature_classifiers, likelihoods, networks, posteriors, priors
 from ssvae.models.adgm import ADGM

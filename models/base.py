@@ -22,41 +22,44 @@ _ANSWERS = ("classify", "encode", "reconstruct", "analogies")
 
 
 class SemiSupervisedModel(nn.Module, ABC):
-    """A story of images x, classes y and latent variables z, as two Pyro programs and what is asked of them.
+    """A generative model of images x, classes y and latent variables z: two Pyro programs, and what follows from them.
 
     To write a model:
 
-    1. Inherit from `SemiSupervisedModel` in a file of its own. Give ``super().__init__`` the parts that it takes,
-       and store every other constructor argument under its own name: run folders describe a model by them.
-    2. Write `model(x, y=None)` and `guide(x, y=None)`, with the density above each line. Before they run, the batch is
-       checked and the parameters are shown to Pyro. Images stand in ``pyro.plate("images", len(x))``; the site of the
-       class is called "y", is observed where y is given, and is marked ``infer={"enumerate": "parallel"}`` in the guide
-       where it is not; the site of the image is called "x". Broadcast: y is (batch,), or (classes, 1) under
-       enumeration, or has more dimensions to the left when several samples are drawn at once. Look at no value, as
-       ``.item()`` and ``if`` do: a GPU has to wait for it, and a step that is captured sees it once.
-    3. Write `classify`, `q_z` and `p_x`; `encode`, `reconstruct` and `sample` follow from them. With other latent
-       variables beside the prior's, write `_style` and `_draw` too. Say in `story` what the densities are, for `repr`.
-    4. Say what kind of model it is, where it is of another kind than M2: the four attributes that are true below.
-       What belongs to the loss beside the bound, `penalties` adds. `ssvae.models.stages` has what a model adds that is
-       trained in stages, or that learns from all training images what gradients do not.
-    5. Let `ssvae.inference.contracts.check_model` say whether it keeps the contract, also in a notebook. To keep it,
-    add
-       it to `models/__init__.py` and to the list in `tests/test_models.py`. Training, evaluation, figures and the
-       command line need no edit: if they do, the interface is wrong.
+    1. Inherit from `SemiSupervisedModel` in a file of its own. Give ``super().__init__`` the parts that it takes.
+       Store every other constructor argument under its own name: run folders describe a model by these names.
+    2. Write ``model(x, y=None)`` and ``guide(x, y=None)``, with the density above each line. The base class checks the
+       batch and registers the parameters with Pyro before they run. Put all sites into
+       ``pyro.plate("images", len(x))``. Call the site of the image "x" and the site of the class "y". The site "y" is
+       observed if y is given; otherwise the guide marks it ``infer={"enumerate": "parallel"}``. Let y broadcast: its
+       shape is (batch,), or (classes, 1) under enumeration, or has more dimensions on the left if several samples are
+       drawn at once. Do not read values, as ``.item()`` and ``if`` do: a GPU has to wait for them, and a captured CUDA
+       graph reads them once only.
+    3. Write ``classify``, ``q_z`` and ``p_x``; ``encode``, ``reconstruct`` and ``sample`` follow from them. A model
+       with latent variables beside the prior's z also writes ``_style`` and ``_draw``. List the densities in ``story``;
+       ``repr`` shows them.
+    4. Set the four boolean attributes below if the model differs from M2 in them. Add further terms of the loss in
+       ``penalties``. Models that are trained in stages, or that learn something from all training images without
+       gradients, also inherit from the classes in ``ssvae.models.stages``.
+    5. Check the contract with `ssvae.inference.contracts.check_model`; it runs in a notebook too. To contribute the
+       model, add it to ``models/__init__.py`` and to the list in ``tests/test_models.py``. Training, evaluation,
+       figures and the command line need no edit: if they do, the interface is wrong.
 
-    A model knows nothing of devices, learning rates, batch sizes or estimators.
+    A model does not depend on devices, learning rates, batch sizes or estimators.
 
     Attributes:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes y may take.
+        num_classes: The number of classes.
         prior: p(z) or p(z | y).
         posterior: The family of q(z | ·), given the encoder's output.
         likelihood: p(x | ·), given the decoder's output.
-        has_label_site: Whether the programs have a use for a given y, so that there is an L(x, y) and a p(x, y).
-            Otherwise labelled images are to the bound as unlabelled ones, and only -log q(y|x) sees their class.
-        sums_over_class: Whether y is summed over where it is not given.
+        networks: The architecture of encoder and decoder.
+        class_prior: p(y); not set if the generative model has no class.
+        has_label_site: Whether the programs use a given y, so that there is an L(x, y) and a p(x, y). Otherwise the
+            bound treats labelled images like unlabelled ones, and only -log q(y|x) uses their class.
+        sums_over_class: Whether y is summed over if it is not given.
         learns_classifier: Whether q(y | x) has parameters that -log q(y|x) trains.
-        bounds_evidence: Whether the guide has a density, so that the ELBO is a bound of log p(x).
+        bounds_evidence: Whether the ELBO is a lower bound of log p(x). It is not if the guide has no density.
     """
 
     image_shape: ImageShape
@@ -86,12 +89,12 @@ class SemiSupervisedModel(nn.Module, ABC):
 
         Args:
             image_shape: Channels, height and width of x.
-            num_classes: How many classes.
+            num_classes: The number of classes.
             prior: p(z) or p(z | y).
-            posterior: The family of q(z | ·); a Gaussian with a diagonal covariance where it is not given.
-            likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-            networks: The networks of guide and decoder; an MLP of 500 softplus units where they are not given.
-            class_prior: p(y); None where the story has no class.
+            posterior: The family of q(z | ·). Default: a Gaussian with a diagonal covariance.
+            likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+            networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
+            class_prior: p(y); None if the generative model has no class.
 
         Raises:
             ValueError: If a size is not positive, or the class prior is for another number of classes.
@@ -113,7 +116,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             self.class_prior = class_prior
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401
-        """Have the programs and answers of a class check their batch, whether it writes them or takes them over."""
+        """Wrap the programs and answers of a subclass, its own and inherited ones, in the check of their batch."""
         super().__init_subclass__(**options)
         for name in _PROGRAMS + _ANSWERS:
             method = getattr(cls, name)
@@ -128,16 +131,16 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     @abstractmethod
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """The story, as a Pyro program.
+        """The generative story, as a Pyro program.
 
         Args:
             x: Images (batch, channels, height, width), pixels in [0, 1].
-            y: Classes (batch,) where they are known, integers in [0, classes).
+            y: Classes (batch,), integers in [0, classes); None for unlabelled images.
         """
 
     @abstractmethod
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
-        """The approximate posterior, as a Pyro program; arguments as of `model`."""
+        """The approximate posterior, as a Pyro program; arguments as of ``model``."""
 
     @abstractmethod
     def classify(self, x: Tensor) -> dist.Categorical:
@@ -149,29 +152,36 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     @abstractmethod
     def p_x(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
-        """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts.
+        """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts with it.
 
-        Where there are several latent variables, z is the `_style`.
+        In a model with several latent variables, z is what ``encode`` returns: all of them side by side.
         """
 
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Return what is to be minimised beside the negative ELBO, by name: means over the batch, in nats.
+        """Return further terms of the loss beside the negative ELBO, by name: means over the batch, in nats.
 
-        None, as a rule. An adversary's loss is one (`AdversarialAutoencoder`); arguments as of `model`.
+        Most models have none. `AdversarialAutoencoder` adds the losses of its discriminators and generators.
+
+        Args:
+            x: Images (batch, channels, height, width), pixels in [0, 1].
+            y: Classes (batch,); None for unlabelled images.
         """
         return {}
 
     def baseline(self) -> "SemiSupervisedModel":
-        """Return the untrained model whose q(y | x) is the supervised baseline: a copy of this one, as a rule.
+        """Return the untrained model whose q(y | x) is the supervised baseline. Default: a copy of this model.
 
-        A model without a classifier of its own (`learns_classifier` is False) returns one with the same networks.
+        A model that learns no classifier (``learns_classifier`` is False) returns an `M2` with the same networks.
         """
         return copy.deepcopy(self)
 
     def story(self) -> list[tuple[str, str]]:
-        """Return the densities of model and guide, each with what it is, for `repr`: a line for each.
+        """Return the densities of model and guide, each with a description, for ``repr``.
 
-        A model with other densities, or with more to say of them, says so: ``[("p(y)", ...), *super().story()]``.
+        A model with other densities extends the list: ``[("p(y)", ...), *super().story()]``.
+
+        Returns:
+            Pairs such as ``("p(z)", "StandardNormal(latent_dim=50)")``.
         """
         return [
             (self.prior.density, repr(self.prior)),
@@ -194,18 +204,41 @@ class SemiSupervisedModel(nn.Module, ABC):
         return f"{total:,} (" + ", ".join(f"{name} {number:,}" for name, number in numbers.items() if number) + ")"
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the style, the mean of q(z | x, y), (batch, latent); without y at the most probable class."""
+        """Return the style, the mean of q(z | x, y).
+
+        Args:
+            x: Images (batch, channels, height, width), pixels in [0, 1].
+            y: Classes (batch,). Default: the most probable ones.
+
+        Returns:
+            (batch, latent).
+        """
         return self._style(x, self._class_of(x, y))
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the mean of p(x | y, z) at the z that `encode` finds, (batch, channels, height, width)."""
+        """Return the mean of p(x | y, z) at the z that ``encode`` returns.
+
+        Args:
+            x: Images (batch, channels, height, width), pixels in [0, 1].
+            y: Classes (batch,). Default: the most probable ones.
+
+        Returns:
+            (batch, channels, height, width), pixels in [0, 1].
+        """
         y = self._class_of(x, y)
         return self.p_x(self._style(x, y), y).mean
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return each image's style in every class, (classes, batch, channels, height, width).
+        """Return each image's style in every class: Kingma et al. 2014, arXiv 1406.5298, figure 1.
 
-        The mean of p(x | y', z) for every class y', at the mean z of q(z | x, y): Kingma et al. 2014, figure 1.
+        The mean of p(x | y', z) for every class y', at the mean z of q(z | x, y).
+
+        Args:
+            x: Images (batch, channels, height, width), pixels in [0, 1].
+            y: Classes (batch,). Default: the most probable ones.
+
+        Returns:
+            (classes, batch, channels, height, width), pixels in [0, 1].
         """
         z = self.encode(x, y)
         classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
@@ -216,38 +249,38 @@ class SemiSupervisedModel(nn.Module, ABC):
 
         Args:
             y: Classes (batch,).
-            num_samples: How many images of each.
+            num_samples: The number of images for each class.
 
         Returns:
-            (num_samples, batch, channels, height, width).
+            (num_samples, batch, channels, height, width), pixels in [0, 1].
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
         return self.p_x(self._draw(y), y).mean
 
     def _style(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return what `encode` does for images and classes that broadcast with them: the mean of q(z | x, y).
+        """Return the mean of q(z | x, y), for images and classes that broadcast with them.
 
-        A model with several latent variables says here how they stand side by side, in `p_x` what image they give, and
-        in `_draw` how they are drawn.
+        A model with several latent variables concatenates them here, splits them in ``p_x`` and draws them in
+        ``_draw``.
         """
         mean: Tensor = self.q_z(x, y).mean
         return mean
 
     def _draw(self, y: Tensor) -> Tensor:
-        """Return a style for each class in y, drawn from the prior, (*y.shape, latent): what `p_x` takes."""
+        """Return a style for each class in y, drawn from the prior, (*y.shape, latent): what ``p_x`` takes."""
         prior = self.prior(y)
-        # p(z | y) has y's shape already, p(z) has none.
+        # The batch_shape of p(z | y) is y's shape, that of p(z) is ().
         return prior.sample() if prior.batch_shape else prior.sample(y.shape)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Return y; where it is not given what stands in for it in `encode` and `reconstruct`: the most probable."""
+        """Return y, or the most probable classes if it is None."""
         return self.classify(x).logits.argmax(-1) if y is None else y
 
     def _check_batch(self, x: Tensor, y: Tensor | None = None) -> None:
-        """Refuse a batch that is not one, in one sentence.
+        """Refuse a batch of the wrong type, shape or range, in one sentence.
 
         Raises:
-            TypeError: If x is not of the floats that the weights are of, or y not of integers.
+            TypeError: If x has another floating-point type than the weights, or y is not int64.
             ValueError: If x is not (batch, *image_shape), is empty or has pixels outside [0, 1], or y does not fit it.
         """
         if not isinstance(x, Tensor):
@@ -262,12 +295,12 @@ class SemiSupervisedModel(nn.Module, ABC):
             raise ValueError(f"x: expected images of shape (batch, {expected}); got {tuple(x.shape)}.")
         if x.shape[0] == 0:  # not len(x), which torch.export would keep as a constant
             raise ValueError("x: expected at least one image; got none.")
-        # A look at the values makes a GPU wait: only where Pyro looks at values too.
+        # Reading values makes a GPU wait, so they are checked only if Pyro validates its distributions too.
         looks_at_values = pyro.settings.get("validate_distributions_pyro")
         if looks_at_values and torch.compiler.is_exporting():
             raise ValueError(
-                "x: expected to be exported without its values, which are looked at here; export "
-                "ssvae.models.ClassProbabilities(model), or inside of pyro.validation_enabled(False)."
+                "x: expected an export without validation; got one that reads pixel values; export "
+                "ssvae.models.ClassProbabilities(model), or export inside pyro.validation_enabled(False)."
             )
         if looks_at_values and not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
             raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")
@@ -286,28 +319,29 @@ class SemiSupervisedModel(nn.Module, ABC):
             )
 
     def _show_parameters(self) -> None:
-        """Show the parameters to Pyro, before `model` and `guide` run.
+        """Register the parameters with Pyro, before ``model`` and ``guide`` run.
 
-        `pyro.infer.SVI` trains the parameters that it sees in "param" messages. `pyro.module` would send them, but
-        also enter them in the global parameter store under a fixed name, so that a second model in the same
-        process would silently never train. Here the message carries this model's own tensors, and no store.
+        ``pyro.infer.SVI`` trains the parameters that it finds in "param" messages. ``pyro.module`` would send these
+        messages, but would also enter the parameters in the global parameter store under a fixed name. A second model
+        in the same process would then silently never train. Here the messages carry this model's own tensors, and
+        nothing is entered in the store.
         """
         if pyro.settings.get("module_local_params"):
-            return  # whoever runs the program optimises `parameters()` directly
+            return  # the caller optimises `parameters()` directly
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                shown = parameter.view_as(parameter)
-                shown.unconstrained = _constant(parameter)  # type: ignore[attr-defined]
-                # With its constraint, as of `pyro.param`: `pyro.render_model` asks for it.
-                effectful(_constant(shown), type="param")(name=name, constraint=dist.constraints.real)
+                view = parameter.view_as(parameter)
+                view.unconstrained = _constant(parameter)  # type: ignore[attr-defined]
+                # With a constraint, as `pyro.param` sends it: `pyro.render_model` reads it.
+                effectful(_constant(view), type="param")(name=name, constraint=dist.constraints.real)
 
 
 def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that first checks its batch (x, y) and, if it is a program, shows the parameters to Pyro."""
+    """Return a method that first checks its batch (x, y) and, for a program, registers the parameters with Pyro."""
 
     @functools.wraps(method)
     def checked(self: SemiSupervisedModel, x: Tensor, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        # Where a class overrides the method and calls the one above by super(), that is not for the second time.
+        # Check once only: not again if an overriding method calls this one by super().
         if getattr(type(self), name) is checked:
             self._check_batch(x, arguments[0] if arguments else named.get("y"))
             if name in _PROGRAMS:
@@ -319,10 +353,10 @@ def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_sizes(image_shape: ImageShape, num_classes: int) -> None:
-    """Refuse sizes of which no model can be made, in one sentence.
+    """Refuse an image shape or a number of classes that is not positive.
 
     Raises:
-        ValueError: If one is not positive.
+        ValueError: If a size is not positive.
     """
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")

@@ -1,4 +1,4 @@
-"""q(y | x) alone, from tensor to tensor, as other programs take it."""
+"""q(y | x) as a module from tensor to tensor, which can be exported."""
 
 import pyro
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from ssvae.models.base import SemiSupervisedModel
 
 
 class ClassProbabilities(nn.Module):
-    """A model's q(y | x) as a module from images to probabilities, which `torch.export` and `torch.onnx` can export.
+    """A model's q(y | x) as a module from images to probabilities, for ``torch.export`` and ``torch.onnx``.
 
-    The batch size may be a dynamic one. Exported, it does not check its images any more: they are to be
-    (batch, *image_shape), of the type of the model's weights, pixels in [0, 1].
+    The batch size may be dynamic. The exported program does not check its images: they must be
+    (batch, channels, height, width), of the type of the model's weights, with pixels in [0, 1].
 
     Example:
         >>> import torch
@@ -25,7 +25,7 @@ class ClassProbabilities(nn.Module):
         model: A model whose q(y | x) is a network; it is put in evaluation mode.
 
     Raises:
-        ValueError: If the model does not learn q(y | x): what scikit-learn has fitted, say, is no network.
+        ValueError: If the model does not learn q(y | x). A classifier of scikit-learn, for example, cannot be exported.
     """
 
     def __init__(self, model: SemiSupervisedModel) -> None:
@@ -33,7 +33,7 @@ class ClassProbabilities(nn.Module):
         if not model.learns_classifier:
             raise ValueError(
                 f"model: expected one whose q(y | x) is a network, which can be exported; got {type(model).__name__}, "
-                "which does not classify by a network that learned to, or does not yet."
+                "which does not classify by a trained network, or not in this stage."
             )
         self.model = model
         self.eval()

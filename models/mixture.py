@@ -1,4 +1,4 @@
-"""The mixture of normal distributions, scored by one matrix product."""
+"""The mixture of normal distributions, whose log-density is one matrix product."""
 
 from typing import Any
 
@@ -14,12 +14,13 @@ from ssvae.models.normal import HALF_LOG_TWO_PI
 class NormalMixture(TorchDistribution):
     """Σ_k w_k N(z; μ_k, diag σ_k²), w = softmax(logits), for many components.
 
-    The square is multiplied out, so that no tensor of (batch, components, latent) is ever made:
+    The square is expanded, so that no tensor of shape (batch, components, latent) is allocated::
 
         -½ Σ_d ((z_d - μ_kd) / σ_kd)²  =  Σ_d ( -½ z_d² / σ_kd² + z_d μ_kd / σ_kd² ) - ½ Σ_d μ_kd² / σ_kd²
 
-    The three terms may be large and their sum small; they are added in float64 (float32 on a device that has no other).
-    With 500 components a score and its gradient take a twentieth of the time of `MixtureSameFamily`, or less.
+    The three terms may be large and their sum small. They are added in float64 (float32 on Apple's MPS, which has no
+    float64). With 500 components the log-density and its gradient take at most a twentieth of the time of
+    ``MixtureSameFamily``.
 
     Args:
         logits: Logarithms of the weights, not normalised, (..., components).
@@ -37,7 +38,7 @@ class NormalMixture(TorchDistribution):
         super().__init__(batch_shape, self.loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "NormalMixture":  # noqa: ANN401
-        """Return the same distribution with leading dimensions broadcast, its parameters as small as before."""
+        """Return the same distribution with another batch_shape; its parameters are shared, not expanded."""
         new = NormalMixture.__new__(NormalMixture)
         new.logits, new.loc, new.scale = self.logits, self.loc, self.scale
         super(NormalMixture, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
@@ -51,11 +52,11 @@ class NormalMixture(TorchDistribution):
         dtype = value.dtype if value.device.type == "mps" else torch.float64
         z, loc, scale = value.to(dtype), self.loc.to(dtype), self.scale.to(dtype)
         precision = scale.square().reciprocal()
-        weighed = loc * precision
-        constant = -0.5 * (loc * weighed).sum(-1) - scale.log().sum(-1) - HALF_LOG_TWO_PI * loc.shape[-1]
+        weighted = loc * precision
+        constant = -0.5 * (loc * weighted).sum(-1) - scale.log().sum(-1) - HALF_LOG_TWO_PI * loc.shape[-1]
         powers = torch.cat([z.square(), z], dim=-1)
-        factors = torch.cat([-0.5 * precision, weighed], dim=-1)
-        powers = powers[(None,) * (factors.dim() - 1 - powers.dim())]  # as many dimensions as ONNX's Einsum asks for
+        factors = torch.cat([-0.5 * precision, weighted], dim=-1)
+        powers = powers[(None,) * (factors.dim() - 1 - powers.dim())]  # ONNX's Einsum needs all leading dimensions
         # log N(z; μ_k, diag σ_k²)
         log_normal = torch.einsum("...d,...kd->...k", powers, factors) + constant  # (..., components)
         # log Σ_k w_k N(z; μ_k, diag σ_k²)
@@ -64,25 +65,25 @@ class NormalMixture(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
-        """Return a component's mean and scaled noise, for a component drawn by weight; without a gradient."""
+        """Draw k ~ Categorical(w) and return μ_k + σ_k ε, ε ~ N(0, I); without a gradient."""
         shape = self._extended_shape(sample_shape)
         weights = dist.Categorical(logits=self.logits.expand(*self.batch_shape, -1))
         k = weights.sample(sample_shape)[..., None, None]  # (..., 1, 1)
-        components = (of.expand(*shape[:-1], *of.shape[-2:]) for of in (self.loc, self.scale))
-        loc, scale = (of.take_along_dim(k, dim=-2).squeeze(-2) for of in components)  # (..., latent)
+        expanded = (tensor.expand(*shape[:-1], *tensor.shape[-2:]) for tensor in (self.loc, self.scale))
+        loc, scale = (tensor.take_along_dim(k, dim=-2).squeeze(-2) for tensor in expanded)  # (..., latent)
         return loc + scale * torch.randn(shape, dtype=loc.dtype, device=loc.device)
 
     @property
     def mean(self) -> Tensor:
         """Σ_k w_k μ_k."""
-        return self._expect(self.loc)
+        return self._expectation(self.loc)
 
     @property
     def variance(self) -> Tensor:
         """Σ_k w_k (σ_k² + μ_k²) - (Σ_k w_k μ_k)², of each dimension."""
-        return self._expect(self.scale.square() + (self.loc - self.mean.unsqueeze(-2)).square())
+        return self._expectation(self.scale.square() + (self.loc - self.mean.unsqueeze(-2)).square())
 
-    def _expect(self, of_component: Tensor) -> Tensor:
-        """Return Σ_k w_k f_k for f (..., components, latent)."""
-        expected = (self.logits.exp().unsqueeze(-1) * of_component).sum(-2)
-        return expected.expand(*self.batch_shape, -1)
+    def _expectation(self, values: Tensor) -> Tensor:
+        """Return Σ_k w_k f_k for values f (..., components, latent)."""
+        expectation = (self.logits.exp().unsqueeze(-1) * values).sum(-2)
+        return expectation.expand(*self.batch_shape, -1)

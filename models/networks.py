@@ -1,17 +1,17 @@
-"""Architecture: how x, y and z are joined, and broadcast when y is enumerated.
+"""Architectures, and the encoders and decoders that they make.
 
-A `Architecture` object is a recipe: it makes the encoders (an image, and perhaps a class, to a vector) and the
-decoders (a vector, and perhaps a class, to an image) of a model. Swap it with one argument:
+An `Architecture` makes the networks of a model: encoders (from an image, and perhaps a class, to a vector) and
+decoders (from a vector, and perhaps a class, to an image). Swap it with one argument:
 ``M2(..., networks=networks.Convolutional(channels=(32, 64)))``.
 
-The class enters by an embedding that is added to the first dense layer's pre-activation,
+The class enters a network as an embedding that is added to the first dense layer's pre-activation::
 
-    W [v; onehot(y)] + b  =  W_v v + b + E[y],
+    W [v; onehot(y)] + b  =  W_v v + b + E[y]
 
-which is the same map as concatenating a one-hot vector; but when y is enumerated, shape (classes, 1), the
-image's share W_v v is computed once, (batch, hidden), instead of once per class, and broadcast in the sum. A
-second vector beside the first, such as a latent variable beside the image, enters in the same way. In place of
-a class there may be probabilities of the classes, (..., classes), whose embeddings are then averaged.
+This is the same map as concatenating a one-hot vector. If y is enumerated, with shape (classes, 1), the image's share
+W_v v is computed once, (batch, hidden), instead of once per class, and broadcast in the sum. A second vector beside the
+first, such as a latent variable beside the image, enters in the same way. Probabilities of the classes,
+(..., classes), may stand in place of a class; then the embeddings are averaged.
 """
 
 import math
@@ -28,27 +28,34 @@ from ssvae.models.part import Part
 __all__ = ["MLP", "Architecture", "Convolutional", "ImageShape", "Network"]
 
 ImageShape = tuple[int, int, int]
+"""Channels, height and width."""
 
 SMALLEST_IMAGE = 8
 
 
 class Network(nn.Module, ABC):
-    """A network whose inside may run in reduced precision and whose output is in full precision.
+    """A network that may compute in reduced precision and returns its output in full precision.
 
-    Densities need all their digits, matrix products do not: with `compute_dtype` set (training does so),
-    autocast reigns inside the network only, and what leaves it is float again.
+    Matrix products tolerate reduced precision, log-densities do not. With ``compute_dtype`` set, as in training,
+    autocast is on inside the network only, and the output is converted to float32.
+
+    Attributes:
+        compute_dtype: The type of the matrix products, such as ``torch.bfloat16``; None for the weights' own.
     """
 
     compute_dtype: torch.dtype | None = None
 
     def forward(self, inputs: Tensor, y: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
-        """Map the inputs, and the class and the vector beside them if the network takes one, to float outputs.
+        """Map the inputs, the class and the second vector, if the network takes them, to float outputs.
 
         Args:
             inputs: An image (..., channels, height, width) or a vector (..., num_inputs).
-            y: Classes, integers that broadcast with the leading dimensions, or floats with one more dimension:
-                probabilities of the classes.
-            beside: (..., num_beside), leading dimensions that broadcast.
+            y: Classes, integers that broadcast with the leading dimensions; or probabilities of the classes, floats
+                with one more dimension.
+            beside: A second vector (..., num_beside), whose leading dimensions broadcast.
+
+        Returns:
+            A vector (..., num_outputs), or an image (..., channels, height, width) of a decoder.
         """
         if self.compute_dtype is None:
             return self.compute(inputs, y, beside)
@@ -58,15 +65,15 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
-        """Map the inputs to the outputs, in whatever precision is in force."""
+        """Map the inputs to the outputs, in the precision that autocast sets; arguments as of ``forward``."""
 
 
 class Architecture(Part, ABC):
-    """The recipe for the networks of a model.
+    """The architecture of a model's networks: makes encoders, decoders and dense networks of given sizes.
 
-    To write one: inherit, make encoders and decoders that accept any leading dimensions in z and y (under
-    enumeration z is (classes, batch, latent), y is (classes, 1)), and flatten them before layers that want
-    exactly one batch dimension.
+    To write one: inherit, and make encoders and decoders that accept any leading dimensions of z and y. Under
+    enumeration z is (classes, batch, latent) and y is (classes, 1). Flatten them before layers that take exactly one
+    batch dimension.
     """
 
     @abstractmethod
@@ -75,9 +82,9 @@ class Architecture(Part, ABC):
 
         Args:
             image_shape: Channels, height and width.
-            num_outputs: Size of the vector that comes out.
-            num_classes: How many classes y may take; 0 for a network that does not look at y.
-            num_beside: Size of a vector beside the image; 0 for none.
+            num_outputs: The size of the output vector.
+            num_classes: The number of classes; 0 for a network without y.
+            num_beside: The size of a second vector beside the image; 0 for none.
 
         Returns:
             A network whose output is (..., batch, num_outputs).
@@ -85,15 +92,34 @@ class Architecture(Part, ABC):
 
     @abstractmethod
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
-        """Make a network from z (..., batch, num_inputs), and y if num_classes > 0, to (..., batch, *image_shape)."""
+        """Make a network from z, and y if num_classes > 0, to images.
+
+        Args:
+            num_inputs: The size of z.
+            image_shape: Channels, height and width of the output.
+            num_classes: The number of classes; 0 for a network without y.
+
+        Returns:
+            A network from z (..., batch, num_inputs) to (..., batch, channels, height, width).
+        """
 
     @abstractmethod
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """Make a network from vectors (..., batch, num_inputs) to vectors; arguments otherwise as of `encoder`."""
+        """Make a network from vectors to vectors.
+
+        Args:
+            num_inputs: The size of the input vector.
+            num_outputs: The size of the output vector.
+            num_classes: The number of classes; 0 for a network without y.
+            num_beside: The size of a second vector beside the first; 0 for none.
+
+        Returns:
+            A network from (..., batch, num_inputs) to (..., batch, num_outputs).
+        """
 
 
 class _FirstLayer(nn.Module):
-    """The first dense layer, where the class and a vector u beside are added: W_v v + b + E[y] + W_u u."""
+    """The first dense layer, to which the class and a second vector u are added: W_v v + b + E[y] + W_u u."""
 
     def __init__(self, num_inputs: int, num_outputs: int, num_classes: int, num_beside: int) -> None:
         super().__init__()
@@ -118,7 +144,7 @@ class _FirstLayer(nn.Module):
         if y is None:
             raise ValueError("y: expected a class for a network that is conditioned on the class; got None.")
         embedded = y @ self.embedding.weight if y.is_floating_point() else self.embedding(y)
-        # Under autocast the linear layer answers in bfloat16; an embedding in float32 would widen it again.
+        # Under autocast the linear layer returns bfloat16; adding a float32 embedding would return float32.
         return hidden + embedded.to(hidden.dtype)  # (classes, batch, hidden) if y is (classes, 1)
 
 
@@ -133,7 +159,7 @@ class _Activated(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         if self.norm is not None:
-            # BatchNorm1d would take dimension 1 for the channels: with (classes, batch, hidden), the wrong one.
+            # Flatten, because BatchNorm1d takes dimension 1 for the channels: wrong with (classes, batch, hidden).
             hidden = self.norm(hidden.flatten(end_dim=-2)).view(hidden.shape)
         hidden = self.activation(hidden)
         return hidden if self.dropout is None else self.dropout(hidden)
@@ -192,19 +218,27 @@ class _MLPDecoder(Network):
 
 @dataclass(frozen=True, repr=False)
 class MLP(Architecture):
-    """Multilayer perceptrons, as in Kingma et al. 2014 (arXiv 1406.5298): one layer of 500 softplus units.
+    """Multilayer perceptrons, as in Kingma et al. 2014, arXiv 1406.5298. Default: one layer of 500 softplus units.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.networks import MLP
+        >>> encoder = MLP(hidden=(300, 200)).encoder(image_shape=(1, 28, 28), num_outputs=20, num_classes=10)
+        >>> x, y = torch.rand(4, 1, 28, 28), torch.arange(10).unsqueeze(-1)  # (batch, ...), (classes, 1)
+        >>> encoder(x, y).shape  # (classes, batch, outputs)
+        torch.Size([10, 4, 20])
 
     Attributes:
-        hidden: Sizes of the hidden layers, any number of them.
+        hidden: The sizes of the hidden layers, one or more.
         activation: The non-linearity's class.
-        batch_norm: Normalise each hidden layer over the batch (and over the classes that are summed over).
-        dropout: Probability with which a hidden unit is dropped in training.
-        initial_scale: s, where weights are to start from N(0, s²) and biases from 0, with 0.001 as in the paper; None
-            for PyTorch's own start, uniform within ±1 / √inputs.
+        batch_norm: Whether each hidden layer is normalised over the batch (and over the enumerated classes).
+        dropout: The probability with which a hidden unit is dropped in training.
+        initial_scale: s. Weights are drawn from N(0, s²) and biases start at 0; 0.001 in the paper. None for PyTorch's
+            initialisation, uniform within ±1 / √inputs.
 
     Raises:
-        ValueError: If there is no hidden layer, a size or the initial scale is not positive, or dropout is outside
-            [0, 1).
+        ValueError: If there is no hidden layer, a size or the initial scale is not positive, or dropout is not in [0,
+            1).
     """
 
     hidden: tuple[int, ...] = (500,)
@@ -222,14 +256,14 @@ class MLP(Architecture):
 
     def _perceptron(self, num_inputs: int, num_outputs: int, num_classes: int, num_beside: int = 0) -> _Perceptron:
         sizes = (num_inputs, *self.hidden, num_outputs)
-        made = _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
+        perceptron = _Perceptron(sizes, num_classes, self.activation, self.batch_norm, self.dropout, num_beside)
         if self.initial_scale is not None:
-            for layer in made.modules():
+            for layer in perceptron.modules():
                 if isinstance(layer, nn.Linear | nn.Embedding):
                     nn.init.normal_(layer.weight, std=self.initial_scale)
                 if isinstance(layer, nn.Linear) and layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        return made
+        return perceptron
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Architecture.encoder`."""
@@ -247,7 +281,7 @@ class MLP(Architecture):
 
 
 class _ConvolutionalEncoder(Network):
-    """Strided convolutions of the image alone, once for all classes; the class enters the dense layer on top."""
+    """Strided convolutions of the image, computed once for all classes; the class enters the dense layer on top."""
 
     def __init__(self, convolutions: nn.Sequential, perceptron: _Perceptron) -> None:
         super().__init__()
@@ -271,27 +305,36 @@ class _ConvolutionalDecoder(Network):
 
     def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
         seed = self.perceptron(inputs, y)  # (..., batch, channels · height / 4 · width / 4)
-        # Convolutions want exactly one batch dimension: (classes · batch, channels, height, width).
+        # Convolutions take exactly one batch dimension: (classes · batch, channels, height, width).
         images = self.convolutions(seed.flatten(end_dim=-2).unflatten(-1, self.seed_shape))
         return images.unflatten(0, seed.shape[:-1])
 
 
 @dataclass(frozen=True, repr=False)
 class Convolutional(Architecture):
-    """Convolutions with stride 2 down, upsampling and convolutions up; any image from 8×8.
+    """Convolutional networks for images of at least 8×8 pixels.
+
+    Encoders are convolutions with stride 2 and a dense layer; decoders are a dense layer, upsampling and convolutions.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.networks import Convolutional
+        >>> decoder = Convolutional(channels=(32, 64)).decoder(num_inputs=20, image_shape=(1, 28, 28), num_classes=10)
+        >>> decoder(torch.randn(4, 20), torch.tensor([3, 1, 4, 1])).shape
+        torch.Size([4, 1, 28, 28])
 
     Attributes:
-        channels: Channels after each halving of the image.
-        hidden: Size of the dense layer where the class enters.
+        channels: The number of channels after each halving of the image.
+        hidden: The size of the dense layer where the class enters.
         activation: The non-linearity's class.
-        batch_norm: Normalise each hidden layer over the batch.
-        dropout: Probability with which a unit of the dense layer is dropped in training.
-        convolutions_per_size: How many convolutions there are at each size, one of which halves or doubles it; two are
-            the beginning of a VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556).
+        batch_norm: Whether each hidden layer is normalised over the batch.
+        dropout: The probability with which a unit of the dense layer is dropped in training.
+        convolutions_per_size: The number of convolutions at each size, one of which halves or doubles it. Two are a
+            small VGG network (Simonyan and Zisserman 2015, arXiv 1409.1556).
 
     Raises:
-        ValueError: If there are no channels, a size or number is not positive, dropout is outside [0, 1), or (when a
-            network is made) the image is smaller than 8×8.
+        ValueError: If there are no channels, a size or number is not positive, or dropout is not in [0, 1); and, when a
+            network is made, if the image is smaller than 8×8.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -311,7 +354,7 @@ class Convolutional(Architecture):
             raise ValueError(f"convolutions_per_size: expected a positive number; got {self.convolutions_per_size}.")
 
     def _sizes(self, image_shape: ImageShape) -> list[tuple[int, int]]:
-        """Return height and width before and after each halving, the image's own first."""
+        """Return height and width before and after each halving, those of the image first."""
         _, height, width = image_shape
         if min(height, width) < SMALLEST_IMAGE:
             raise ValueError(
@@ -375,7 +418,7 @@ class Convolutional(Architecture):
 
 
 def _channels_last(convolutions: nn.Sequential) -> nn.Sequential:
-    """Lay the weights out so that a pixel's channels lie side by side: on a CPU that saves a third of the time."""
+    """Store a pixel's channels side by side: on a CPU this saves a third of the time."""
     return convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

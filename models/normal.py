@@ -1,4 +1,4 @@
-"""The normal distribution by the logarithm of its scale, which is what networks give."""
+"""The normal distribution, parametrised by its mean and the logarithm of its scale, which networks output."""
 
 import math
 from typing import Any
@@ -16,9 +16,10 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 class LogScaleNormal(dist.Normal):
     """N(loc, exp(log_scale)²): log p(z) = -½ ((z - loc) / scale)² - log_scale - ½ log 2π.
 
-    The logarithm is not taken back from the scale, and of a z that was just drawn, loc + scale · ε, the ε is known:
-    z meets a third of the passes of `Normal`, forward and backward; with y enumerated, z is (classes, batch, latent).
-    The gradient with respect to loc and log_scale is the same; z's own share of it is already in there.
+    It is faster than ``Normal``, which matters if y is enumerated and z is (classes, batch, latent). log_prob does not
+    compute the logarithm of the scale, and for the z = loc + scale · ε that was drawn last it reuses ε. It needs a
+    third of the elementwise passes, forward and backward. The total gradient with respect to loc and log_scale is the
+    same.
 
     Args:
         loc: The mean.
@@ -57,7 +58,7 @@ class UnitNormal(dist.Normal):
     """N(0, 1): log p(z) = -½ z² - ½ log 2π.
 
     Args:
-        zero: The mean, zeros of the shape that is wanted.
+        zero: The mean: zeros, whose shape is the batch_shape.
     """
 
     def __init__(self, zero: Tensor, validate_args: bool | None = None) -> None:
@@ -68,7 +69,7 @@ class UnitNormal(dist.Normal):
         return UnitNormal(self.loc.expand(batch_shape), validate_args=False)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
-        """Return ε ~ N(0, I): without the look at the scale that makes a GPU wait."""
+        """Return ε ~ N(0, I). Unlike torch's own method it does not read the scale, for which a GPU would wait."""
         return torch.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -79,6 +80,6 @@ class UnitNormal(dist.Normal):
 
 
 def diagonal_normal(outputs: Tensor) -> TorchDistribution:
-    """Return N(μ, diag σ²) of what a network gives: μ, then log σ, which is bounded; (..., 2 · dimensions)."""
+    """Return N(μ, diag σ²) for a network's outputs (..., 2 · dimensions): μ, then log σ, which is bounded."""
     loc, log_scale = outputs.chunk(2, dim=-1)
     return dist.Independent(LogScaleNormal(loc, bounded(log_scale)), 1)

@@ -86,5 +86,8 @@ def test_a_module_that_looks_at_values_is_told_what_to_export_instead():
             return self.model.classify(x).logits
 
     own = Own().eval()
-    with pytest.raises(ValueError, match=r"x: expected to be exported without its values.*ClassProbabilities"):
+    with pytest.raises(
+        ValueError,
+        match=r"x: expected an export without validation; got one that reads pixel values.*ClassProbabilities",
+    ):
         export(own, images(own.model, 3))
