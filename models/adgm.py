@@ -1,4 +1,4 @@
-"""ADGM: M2 whose guide has an auxiliary variable."""
+"""ADGM: M2 with an auxiliary variable in the guide."""
 
 import math
 
@@ -20,21 +20,22 @@ from ssvae.models.priors import ClassPrior, Prior
 class ADGM(M2):
     """The auxiliary deep generative model of Maaløe, Sønderby, Sønderby and Winther 2016, arXiv 1602.05473.
 
-    The story is M2's, and an auxiliary variable a that nothing depends on:
+    The generative story is that of `M2`, with an auxiliary variable a on which nothing depends::
 
         y ~ p(y)               the class: observed, or summed over
-        z ~ p(z)               the style; or p(z | y), with a prior that looks at the class
+        z ~ p(z)               the style; or p(z | y), with a class-conditional prior
         x ~ p(x | y, z)        the image
         a ~ p(a | x, y, z)     = N(μ(x, y, z), diag σ²(x, y, z))
 
-    The guide, where one and the same a is seen by all that follows it:
+    The guide. The same sample of a is an input of both densities after it::
 
         a ~ q(a | x)           = N(μ(x), diag σ²(x))
         y ~ q(y | a, x)        the classifier
         z ~ q(z | a, x, y)     = N(μ(a, x, y), diag σ²(a, x, y))
 
-    What a is good for: q(z | x, y) = ∫ q(a|x) q(z|a,x,y) da is no longer a Gaussian, and q(y | x) no longer a point
-    estimate. p(x) is that of M2 with the same networks, and so is its bound where a says nothing:
+    The auxiliary variable makes the guide more flexible: q(z | x, y) = ∫ q(a|x) q(z|a,x,y) da is not a Gaussian, and
+    q(y | x) = ∫ q(a|x) q(y|a,x) da is a mixture. p(x) is that of an M2 with the same networks. The bound is that of M2
+    if neither y nor z depends on a::
 
         -L(x, y) = E_q(a|x) q(z|a,x,y) [ f ],    f = log p(x|y,z) + log p(y) + log p(z) - log q(z|a,x,y)
                                                      + log p(a|x,y,z) - log q(a|x)
@@ -49,17 +50,17 @@ class ADGM(M2):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z | a, u, y) at
-            the mean a of q(a | u), which is not the aggregate posterior.
-        posterior: The family of q(z | a, x, y); `DiagonalNormal` where it is not given. q(a | x) is always diagonal.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of all densities but the classifier; the MLP of Kingma et al. where they are not given.
-            The paper's have two layers of 500 rectified units with batch norm.
-        classifier: The networks of q(y | a, x); `networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
+        num_classes: The number of classes.
+        prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
+            q(a | u), which is not the aggregate posterior.
+        posterior: The family of q(z | a, x, y). Default: DiagonalNormal. q(a | x) is always a diagonal Gaussian.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of all densities but the classifier. Default: one layer of 500 softplus units. The
+            paper's have two layers of 500 rectified units with batch norm.
+        classifier: The architecture of q(y | a, x). Default: ``networks``.
+        class_prior: p(y). Default: uniform.
         auxiliary_dim: The dimension of a; 100 in the paper.
-        num_samples: Over how many a q(y | x) = E_q(a|x) q(y | a, x) is averaged in evaluation mode; 100 in the paper.
+        num_samples: The number of samples of a in q(y | x) = E_q(a|x) q(y | a, x) in evaluation mode; 100 in the paper.
 
     Raises:
         ValueError: If a size is not positive, or the class prior is for another number of classes.
@@ -84,7 +85,7 @@ class ADGM(M2):
         for name, value in {"auxiliary_dim": auxiliary_dim, "num_samples": num_samples}.items():
             if value < 1:
                 raise ValueError(f"{name}: expected a positive integer; got {value}.")
-        # Before the networks are made, which have inputs of this size.
+        # Set before the networks are made, whose inputs have this size.
         self.auxiliary_dim = auxiliary_dim
         self.num_samples = num_samples
         super().__init__(
@@ -99,7 +100,7 @@ class ADGM(M2):
         )
         self.a_encoder = self.networks.encoder(image_shape, 2 * auxiliary_dim)
         self.a_decoder = self._make_a_decoder()
-        # Always the same, for every image: its answer depends neither on its neighbours nor on when it is given.
+        # The same noise for every image and call: q(y | x) does not depend on the batch or on the random state.
         noise = torch.randn(num_samples, 1, auxiliary_dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
 
@@ -115,10 +116,10 @@ class ADGM(M2):
 
     def story(self) -> list[tuple[str, str]]:
         """The seven densities; see `SemiSupervisedModel.story`."""
-        *of_story, _, _ = super().story()
+        *densities_of_model, _, _ = super().story()
         auxiliary = f"Normal, {self.auxiliary_dim} dimensions"
         return [
-            *of_story,
+            *densities_of_model,
             ("p(a | x, y, z)", f"{auxiliary}; a_decoder {self.networks}"),
             ("q(a | x)", f"{auxiliary}; a_encoder {self.networks}"),
             ("q(y | a, x)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
@@ -161,7 +162,10 @@ class ADGM(M2):
         return diagonal_normal(self.a_decoder(x, y, z))  # (classes, batch, auxiliary) if y is enumerated
 
     def classify(self, x: Tensor) -> dist.Categorical:
-        """q(y | x) = E_q(a|x) q(y | a, x): over `num_samples` of a; in training over one, drawn anew each time."""
+        """q(y | x) = E_q(a|x) q(y | a, x), estimated by ``num_samples`` samples of a, in training mode by a single one.
+
+        See `SemiSupervisedModel.classify`.
+        """
         q_a = self.q_a(x)
         if self.training:
             return self.q_y(x, q_a.rsample())
@@ -170,14 +174,14 @@ class ADGM(M2):
         return dist.Categorical(logits=log_q_y.logsumexp(0) - math.log(self.num_samples))
 
     def baseline(self) -> SemiSupervisedModel:
-        """Return the M2 of the same networks: with nothing to say of x, an a is but noise to the classifier."""
+        """Return an `M2` with the same networks: without the generative terms, a would only add noise."""
         return M2(self.image_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
 
     def encode_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> Tensor:
-        """Return the parameters of q(z | a, x, y); without a at the mean of q(a | x)."""
+        """Return the parameters of q(z | a, x, y). Default of a: the mean of q(a | x)."""
         parameters: Tensor = self.z_encoder(x, y, self.q_a(x).mean if a is None else a)
         return parameters
 
     def q_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> TorchDistribution:
-        """q(z | a, x, y); without a at the mean of q(a | x). See `SemiSupervisedModel.q_z`."""
+        """q(z | a, x, y). Default of a: the mean of q(a | x). See `SemiSupervisedModel.q_z`."""
         return self.posterior(self.encode_z(x, y, a))

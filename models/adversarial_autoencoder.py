@@ -1,4 +1,4 @@
-"""AdversarialAutoencoder: an autoencoder whose codes are held to their priors by discriminators."""
+"""AdversarialAutoencoder: an autoencoder whose codes are matched to their priors by discriminators."""
 
 import pyro
 import pyro.distributions as dist
@@ -17,33 +17,34 @@ from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 class AdversarialAutoencoder(SemiSupervisedModel):
     """The semi-supervised adversarial autoencoder of Makhzani et al. 2015, arXiv 1511.05644.
 
-    The story:
+    The generative story::
 
         y ~ p(y)            the class, as a one-hot vector
         z ~ p(z)            the style; or p(z | y)
         x ~ p(x | y, z)     the image
 
-    The guide has no noise, and so no choice of a `Posterior`. One encoder gives both codes, and the decoder is told
-    probabilities of the class:
+    The guide is deterministic, and so takes no `~ssvae.models.posteriors.Posterior`. One encoder outputs both codes,
+    and the decoder takes the class probabilities::
 
         y = π(x)            = q(y | x), the classifier's softmax
         z = f(x)
 
-    Instead of a KL divergence for each image, discriminators D_y and D_z hold the codes of all images together to
-    the priors. Each learns to tell samples of its prior from codes, which the encoder learns to make alike:
+    In place of a KL divergence for each image, two discriminators D_y and D_z match the distribution of all codes to
+    the priors. Each discriminator is trained to distinguish samples of its prior from codes, and the encoder is trained
+    to make them indistinguishable::
 
         reconstruction    E[ -log p(x | π(x), f(x)) ]                                encoder and decoder
         discriminators    E[ -log D(prior) ] + E[ -log(1 - D(code)) ],  for y and z   D alone, codes held fixed
         generators        λ ( E[ -log D_y(π(x)) ] + E[ -log D_z(f(x), y) ] )          encoder alone, D held fixed
 
-    These are the paper's phases, in one loss: each part of it has a gradient only in what it trains. Its phase of
-    classification is the -log q(y | x) of labelled images in J. The ELBO is the reconstruction alone, which bounds
-    nothing.
+    These are the phases of the paper, added up to one loss: each term has gradients only in the networks named beside
+    it. The paper's classification phase is the -log q(y | x) of labelled images in J. The "ELBO" is the reconstruction
+    term alone. It is no lower bound of log p(x).
 
-    D_z is told the class, y ~ p(y) beside samples of the prior and y ~ π(x) beside codes: f(x) has to look like p(z)
-    within each class, so that nothing of the class is left in it, as in the story. The paper's D_z sees f(x) alone, but
-    where there is a prior for each class (its section 2.3); then f(x) may keep the class, and the decoder need not heed
-    π(x). The prior is a given one, so that whatever could be learned in it is held fixed.
+    D_z also takes the class: y ~ p(y) with samples of the prior, and y ~ π(x) with codes. The distribution of f(x) is
+    thus matched to p(z) within each class, so that f(x) is independent of the class, as in the generative story. In the
+    paper D_z takes f(x) alone, unless each class has its own prior (section 2.3); f(x) may then encode the class, and
+    the decoder may ignore π(x). The parameters of the priors are held fixed.
 
     Example:
         >>> import torch
@@ -56,23 +57,24 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z) or p(z | y); N(0, I) in 10 dimensions where it is not given.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of encoder and decoder; two layers of 1000 softplus units where they are not given.
-            Batch norm is an option of theirs.
-        discriminators: The networks of D_y and D_z; `networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
-        adversarial_weight: λ, what the generators' losses weigh against the reconstruction, both in nats per image.
-            The paper has a learning rate of its own for each phase instead.
-        instance_noise: Standard deviation of Gaussian noise that is added to whatever a discriminator sees (Sønderby
-            et al. 2016, arXiv 1610.04490), without which D_y could tell one-hot vectors by being exactly that.
-        label_smoothing: ε; the discriminators' target for samples of the prior is 1 - ε (Salimans et al. 2016, arXiv
-            1606.03498, one-sided).
+        num_classes: The number of classes.
+        prior: p(z) or p(z | y). Default: N(0, I) in 10 dimensions.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of encoder and decoder. Default: two layers of 1000 softplus units, without batch
+            norm.
+        discriminators: The architecture of D_y and D_z. Default: ``networks``.
+        class_prior: p(y). Default: uniform.
+        adversarial_weight: λ, the weight of the generators' losses relative to the reconstruction; both are in nats per
+            image. The paper uses a separate learning rate for each phase instead.
+        instance_noise: The standard deviation of Gaussian noise that is added to the discriminators' inputs (Sønderby
+            et al. 2016, arXiv 1610.04490). Without it D_y could recognise samples of p(y) by their exact zeros and
+            ones.
+        label_smoothing: ε; the discriminators' target for samples of the prior is 1 - ε (one-sided label smoothing,
+            Salimans et al. 2016, arXiv 1606.03498).
 
     Raises:
-        ValueError: If a size is not positive, the class prior is for another number of classes, the prior is made of
-            posteriors that have no density here, or a number is out of its range.
+        ValueError: If a size is not positive, the class prior is for another number of classes, the prior is a
+            VampPrior, which needs a posterior with a density, or a number is out of its range.
     """
 
     has_label_site = False
@@ -131,9 +133,10 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """p(y) p(z) p(x | y, z), whose first two do not count; see `SemiSupervisedModel.model`."""
+        """p(y) p(z) p(x | y, z); the first two are masked. See `SemiSupervisedModel.model`."""
         with pyro.plate("images", len(x)):
-            # Masked as densities, too, or they would be asked for theirs at codes, which may have none.
+            # The distributions are masked too: otherwise Pyro computes their densities at the codes, where there may be
+            # none.
             with poutine.mask(mask=False):
                 # p(y), one-hot
                 pi = pyro.sample("pi", dist.OneHotCategorical(logits=self.class_prior.logits).mask(False))
@@ -143,7 +146,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
             pyro.sample("x", self.p_x(z, pi), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
-        """π(x) and f(x), without noise; see `SemiSupervisedModel.guide`."""
+        """π(x) and f(x), deterministic; see `SemiSupervisedModel.guide`."""
         pi, z = self._codes(x)
         with pyro.plate("images", len(x)), poutine.mask(mask=False):
             pyro.sample("pi", dist.Delta(pi, event_dim=1))  # (batch, classes)
@@ -152,14 +155,14 @@ class AdversarialAutoencoder(SemiSupervisedModel):
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
         """The losses of the discriminators and of the generators; see `SemiSupervisedModel.penalties`.
 
-        Those of a batch of labelled images and of one of unlabelled images, weighed N_l / N and N_u / N as the bound
-        is, are together the losses on the codes of all images.
+        J weights the labelled and the unlabelled batch by N_l / N and N_u / N, as it does the bound. The weighted sum
+        is an estimate of the losses on the codes of all images.
         """
         pi, z = self._codes(x)
         # y ~ p(y) and y ~ π(x)
         y = torch.stack([self.class_prior().sample((len(x),)), dist.Categorical(probs=pi.detach()).sample()])
-        of_prior = F.one_hot(y[0], self.num_classes).to(pi)
-        discriminator_y, generator_y = self._adversaries(self.y_discriminator, of_prior, pi)
+        one_hot = F.one_hot(y[0], self.num_classes).to(pi)
+        discriminator_y, generator_y = self._adversaries(self.y_discriminator, one_hot, pi)
         discriminator_z, generator_z = self._adversaries(self.z_discriminator, self._draw(y[0]), z, y.flatten())
         return {
             "discriminator_y": discriminator_y,
@@ -169,11 +172,11 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         }
 
     def _adversaries(
-        self, discriminator: Network, of_prior: Tensor, codes: Tensor, y: Tensor | None = None
+        self, discriminator: Network, samples: Tensor, codes: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the losses of the discriminator, whose inputs are held fixed, and of the encoder, for whom it is."""
-        # In one pass: with batch norm, samples and codes that are each by themselves would seem alike.
-        inputs = torch.cat([of_prior, codes])
+        """Return the discriminator's loss, with its inputs held fixed, and the encoder's, with D held fixed."""
+        # In one pass: batch norm would normalise separate batches of samples and codes to the same statistics.
+        inputs = torch.cat([samples, codes])
         inputs = inputs + self.instance_noise * torch.randn_like(inputs)
         real, fake = discriminator(inputs.detach(), y).squeeze(-1).chunk(2)
         # -log D(prior), or its mean over a smoothed target, and -log(1 - D(code))
@@ -194,9 +197,9 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         return dist.Categorical(logits=self.encoder(x)[..., : self.num_classes])
 
     def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """The code f(x), with certainty and whatever the class; see `SemiSupervisedModel.q_z`."""
+        """A point mass at the code f(x), the same for all classes; see `SemiSupervisedModel.q_z`."""
         return dist.Delta(self._codes(x)[1], event_dim=1)
 
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z), y a class or probabilities of the classes; see `SemiSupervisedModel.p_x`."""
+        """p(x | y, z), for y a class or class probabilities; see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))

@@ -1,4 +1,4 @@
-"""M1 whose classifier on features teaches a network that looks at the image."""
+"""M1 whose classifier on features is the teacher of a network that takes the image."""
 
 import pyro.distributions as dist
 import torch
@@ -16,24 +16,25 @@ from ssvae.models.stages import Staged
 
 
 class DistilledM1(Staged, M1):
-    """M1, and a network q(y | x) that is taught what a classifier on features says of the unlabelled images.
+    """M1, and a network q(y | x) that is trained to predict what a classifier on features predicts.
 
-    Story and guide are those of `M1`. It is trained in stages, of which `advance` and `refit` are told:
+    Generative story and guide are those of `M1`. Training has stages, which ``advance`` and ``refit`` enter:
 
-        1. M1: the VAE learns from all images. No class is known yet, q(y | x) is uniform.
-        2. q(z | x) rests, and the classifier c is fitted to its means μ(x). Now q(y | x) is a network, Cat(g(h(x))),
-           that learns from c: c(y; μ(x)) stands in for q(y | x) in the targets of `ssvae.inference.Consistency`,
+    1. M1: the VAE is trained on all images. q(y | x) is uniform.
+    2. q(z | x) is held fixed, and the classifier c is fitted to its means μ(x). From now on q(y | x) is a network,
+       Cat(g(h(x))), the student of c: c(y; μ(x)) replaces q(y | x) in the targets of `ssvae.inference.Consistency`::
 
-               λ · mean_unlabelled( Σ_y -c(y; μ(x)) log q(y | x') ),
+           λ · mean_unlabelled( Σ_y -c(y; μ(x)) log q(y | x') )
 
-           beside -log q(y | x) of the labelled images. p(x | z) learns on.
-        3. c is fitted anew, to the network's own features h̄(x) = h(x) / |h(x)| as they are now, and c(y; h̄(x)) are
-           the targets. And again, as often as one likes.
+       The loss also has -log q(y | x) of the labelled images. p(x | z) is trained further.
+    3. c is fitted anew to a snapshot of the network's own normalised features, ``h̄(x) = h(x) / |h(x)|``, and
+       c(y; h̄(x)) are the targets. This stage can be repeated.
 
-    With labels that spread over a graph of nearest neighbours it is the label propagation of Iscen, Tolias, Avrithis
-    and Chum 2019, arXiv 1904.04717, which begins here with what a VAE knows in place of a supervised network. To teach
-    a network what another classifier says is the distillation of Hinton, Vinyals and Dean 2015, arXiv 1503.02531. The
-    network may know better than its teacher: it sees images in many positions, and mistakes are hard to learn.
+    If c is `~ssvae.models.feature_classifiers.LabelSpreading` over a graph of nearest neighbours, this is the label
+    propagation of Iscen, Tolias, Avrithis and Chum 2019, arXiv 1904.04717, which starts here from the features of a VAE
+    instead of a supervised network. Training a network on another classifier's predictions is distillation (Hinton,
+    Vinyals and Dean 2015, arXiv 1503.02531). The student can be more accurate than its teacher: it is trained on
+    augmented images, and the teacher's mistakes are hard to fit.
 
     Example:
         >>> import torch
@@ -44,21 +45,20 @@ class DistilledM1(Staged, M1):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture of the classes in equal
-            parts, as the story has no p(y).
-        posterior: The family of q(z | x); `DiagonalNormal` where it is not given.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of q(z | x) and p(x | z); where they are not given the paper's MLP, two layers of 600
-            softplus units.
-        classifier: The networks h and g of q(y | x); `networks` where they are not given.
-        feature_classifier: The classifier c; label spreading, balanced, where it is not given.
+        num_classes: The number of classes.
+        prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
+            probable classes, since there is no p(y) here.
+        posterior: The family of q(z | x). Default: DiagonalNormal.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of q(z | x) and p(x | z). Default: M1's MLP, two layers of 600 softplus units.
+        classifier: The architecture of h and g in q(y | x). Default: ``networks``.
+        feature_classifier: The classifier c. Default: label spreading, balanced.
         feature_dim: The dimension of h(x).
         fitted_at: The shares of training after which, at the end of an epoch, c is fitted: first to the VAE's features,
             then to the network's.
 
     Raises:
-        ValueError: If a size is not positive, or fitted_at is not one or more shares in [0, 1) that rise.
+        ValueError: If a size is not positive, or ``fitted_at`` is not one or more increasing shares in [0, 1).
     """
 
     fits: Tensor
@@ -102,7 +102,7 @@ class DistilledM1(Staged, M1):
         self.register_load_state_dict_post_hook(_learn_as_saved)  # type: ignore[no-untyped-call]
 
     def story(self) -> list[tuple[str, str]]:
-        """M1's densities, c, and the network that it teaches; see `SemiSupervisedModel.story`."""
+        """M1's densities, c, and its student q(y | x); see `SemiSupervisedModel.story`."""
         *densities, _ = super().story()
         return [
             *densities,
@@ -111,15 +111,15 @@ class DistilledM1(Staged, M1):
         ]
 
     def advance(self, progress: float) -> None:
-        """Let q(y | x) learn once c is there; see `Staged.advance`."""
+        """Train q(y | x) once c is fitted, and M1's encoder before; see ``Staged.advance``."""
         self._progress = progress
         self._learn(classifier=self.current_stage > 0)
-        # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
+        # Parts that are held fixed stay in evaluation mode: no dropout, and batch norm by its running statistics.
         self.z_encoder.train(self.training and not self.learns_classifier)
 
     @property
     def last_stage_from(self) -> float:
-        """Where the classifier is fitted for the last time; see `Staged.last_stage_from`."""
+        """The share of training after which c is fitted for the last time; see ``Staged.last_stage_from``."""
         return self.fitted_at[-1]
 
     def _learn(self, classifier: bool) -> None:
@@ -130,19 +130,19 @@ class DistilledM1(Staged, M1):
             part.requires_grad_(classifier)
 
     def classify(self, x: Tensor) -> dist.Categorical:
-        """q(y | x), or c(y; μ(x)) until the network learns; see `SemiSupervisedModel.classify`."""
+        """q(y | x), or c(y; μ(x)) before the network is trained; see `SemiSupervisedModel.classify`."""
         if not self.learns_classifier:
             return super().classify(x)
         return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
 
     def consistency_targets(self, x: Tensor) -> Tensor:
-        """The logarithm of c(y; ·), for what it was last fitted to; see `Staged.consistency_targets`."""
+        """Return log c(y; ·), of the features that c was last fitted to; see ``Staged.consistency_targets``."""
         if self.current_stage < 2:
             return finite_log(super().classify(x).probs)
         return self.teaching.log_probabilities(x)
 
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Fit c to the features of the images, where it is time."""
+        """Fit c to the images' features, if a share in ``fitted_at`` has passed; see ``Refits.refit``."""
         if not should_refit(self._progress, self.fitted_at, self.current_stage):
             return
         if self.current_stage == 0:
@@ -153,11 +153,11 @@ class DistilledM1(Staged, M1):
         self.fits.fill_(self.current_stage)
 
     def baseline(self) -> M2:
-        """Return an M2 with the same networks, whose classifier nobody teaches."""
+        """Return an `M2` with the same networks, whose classifier has no teacher."""
         return M2(self.image_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
 
 
 def _learn_as_saved(model: DistilledM1, keys: object) -> None:
-    """Be in the stage that the weights were saved in, and let learn what learned."""
+    """Enter the stage in which the weights were saved, which sets the parameters that are trained."""
     model.current_stage = int(model.fits)
     model._learn(classifier=bool(model.taught))

@@ -1,4 +1,4 @@
-"""M2 that is taught what its own features say, once its story has found the classes."""
+"""M2 whose own features are the teacher of its classifier in the last part of training."""
 
 import pyro.distributions as dist
 import torch
@@ -15,22 +15,23 @@ from ssvae.models.stages import Refits, Staged
 
 
 class DistilledM2(Staged, Refits, M2):
-    """M2 whose classifier's features, after a while, say what it should learn of the unlabelled images.
+    """M2, and a second classifier on the first one's features, which later gives it targets for unlabelled images.
 
-    Story and guide are those of `M2`, q(y | x) = Cat(g(h(x))). It is trained in stages, of which `advance` and
-    `refit` are told:
+    Generative story and guide are those of `M2`, with q(y | x) = Cat(g(h(x))). Training has stages, which ``advance``
+    and ``refit`` enter:
 
-        1. M2, without consistency.
-        2. A classifier c is fitted to the features h̄(x) = h(x) / |h(x)| as they are now, and c(y; h̄(x)) stands in for
-           q(y | x) in the targets of `ssvae.inference.Consistency`,
+    1. M2, without consistency.
+    2. A classifier c is fitted to a snapshot of the normalised features, ``h̄(x) = h(x) / |h(x)|``, and c(y; h̄(x))
+       replaces q(y | x) in the targets of `ssvae.inference.Consistency`::
 
-               λ · mean_unlabelled( Σ_y -c(y; h̄(x)) log q(y | x') ),
+           λ · mean_unlabelled( Σ_y -c(y; h̄(x)) log q(y | x') )
 
-           beside the terms of M2. And again, as often as one likes.
+       This term is added to those of M2. The stage can be repeated.
 
-    With labels that spread over a graph of nearest neighbours it is the label propagation of Iscen, Tolias, Avrithis
-    and Chum 2019, arXiv 1904.04717, from a classifier that has a story; with the generative terms off, from one that
-    has none. `DistilledM1` begins with the features of a VAE, for fewer labels.
+    If c is `~ssvae.models.feature_classifiers.LabelSpreading` over a graph of nearest neighbours, this is the label
+    propagation of Iscen, Tolias, Avrithis and Chum 2019, arXiv 1904.04717, which starts here from a generative
+    classifier; without the generative terms, from a supervised one. For fewer labels, `DistilledM1` starts from the
+    features of a VAE.
 
     Example:
         >>> import torch
@@ -41,20 +42,20 @@ class DistilledM2(Staged, Refits, M2):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
-        posterior: The family of q(z | x, y); `DiagonalNormal` where it is not given.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of q(z | x, y) and p(x | y, z); the paper's MLP where they are not given.
-        classifier: The networks h and g of q(y | x); `networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
-        feature_classifier: The classifier c; label spreading, balanced, where it is not given.
+        num_classes: The number of classes.
+        prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
+        posterior: The family of q(z | x, y). Default: DiagonalNormal.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The networks of q(z | x, y) and p(x | y, z). Default: the paper's MLP.
+        classifier: The architecture of h and g in q(y | x). Default: ``networks``.
+        class_prior: p(y). Default: uniform.
+        feature_classifier: The classifier c. Default: label spreading, balanced.
         feature_dim: The dimension of h(x).
         fitted_at: The shares of training after which, at the end of an epoch, c is fitted.
 
     Raises:
-        ValueError: If a size is not positive, the class prior is for another number of classes, or fitted_at is not
-            one or more shares in [0, 1) that rise.
+        ValueError: If a size is not positive, the class prior is for another number of classes, or ``fitted_at`` is not
+            one or more increasing shares in [0, 1).
     """
 
     fits: Tensor
@@ -75,7 +76,7 @@ class DistilledM2(Staged, Refits, M2):
         fitted_at: tuple[float, ...] = (0.5,),
     ) -> None:
         check_stages(feature_dim, fitted_at)
-        self.feature_dim = feature_dim  # before the networks are made
+        self.feature_dim = feature_dim  # set before the networks are made
         super().__init__(
             image_shape,
             num_classes,
@@ -102,39 +103,40 @@ class DistilledM2(Staged, Refits, M2):
 
     def story(self) -> list[tuple[str, str]]:
         """M2's densities, and c; see `SemiSupervisedModel.story`."""
-        told = dict(super().story())
-        told["q(y | x)"] = f"Categorical, {self.num_classes} classes; {self.feature_dim} features; {self.classifier}"
-        return [*told.items(), ("c(y; ·)", repr(self.feature_classifier))]
+        densities = dict(super().story())
+        classes = f"Categorical, {self.num_classes} classes"
+        densities["q(y | x)"] = f"{classes}; {self.feature_dim} features; {self.classifier}"
+        return [*densities.items(), ("c(y; ·)", repr(self.feature_classifier))]
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x); see `SemiSupervisedModel.classify`."""
         return dist.Categorical(logits=self.y_encoder(self.h_encoder(x)))
 
     def advance(self, progress: float) -> None:
-        """Take note of the time; see `Staged.advance`."""
+        """Store the progress, by which ``refit`` decides whether to fit c; see ``Staged.advance``."""
         self._progress = progress
 
     @property
     def last_stage_from(self) -> float:
-        """Where c is fitted for the last time; see `Staged.last_stage_from`."""
+        """The share of training after which c is fitted for the last time; see ``Staged.last_stage_from``."""
         return self.fitted_at[-1]
 
     @property
     def is_consistent(self) -> bool:
-        """Not until c is there; see `Staged.is_consistent`."""
+        """Whether c is fitted; see ``Staged.is_consistent``."""
         return self.current_stage > 0
 
     def consistency_targets(self, x: Tensor) -> Tensor:
-        """The logarithm of c(y; ·); see `Staged.consistency_targets`."""
+        """Return log c(y; h̄(x)); see ``Staged.consistency_targets``."""
         return self.teaching.log_probabilities(x)
 
     @property
     def num_refit_images(self) -> int:
-        """As many as c has a use for; see `Refits.num_refit_images`."""
+        """The number of unlabelled images that c uses; see ``Refits.num_refit_images``."""
         return self.feature_classifier.num_unlabelled
 
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Fit c to the features of the images, where it is time."""
+        """Fit c to the images' features, if a share in ``fitted_at`` has passed; see ``Refits.refit``."""
         if should_refit(self._progress, self.fitted_at, self.current_stage):
             self.teaching.fit(self.h_encoder, x, y, unlabelled)
             self.current_stage += 1
@@ -142,5 +144,5 @@ class DistilledM2(Staged, Refits, M2):
 
 
 def _count_as_saved(model: DistilledM2, keys: object) -> None:
-    """Be in the stage that the weights were saved in."""
+    """Enter the stage in which the weights were saved."""
     model.current_stage = int(model.fits)

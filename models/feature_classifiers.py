@@ -1,7 +1,7 @@
-"""Classifiers on features, in the manner of M1: scikit-learn's, fitted to the latent means of labelled images.
+"""Classifiers on features, as M1 uses them: scikit-learn's, fitted to the latent means of labelled images.
 
-A `FeatureClassifier` is a recipe, of plain options. A fitted classifier is never saved: `FeatureBank` keeps the
-features that it was fitted to, as tensors, and refits it when it is first used, always with the same result.
+A `FeatureClassifier` holds plain options. A fitted classifier is never saved. Instead, `FeatureBank` stores the
+features to which it is fitted, as tensors, and fits it again when it is next used, with the same result.
 """
 
 import math
@@ -35,40 +35,41 @@ _SMALLEST = 1e-300
 
 
 class FeatureClassifier(Part, ABC):
-    """The recipe for a classifier on features.
+    """The options of a classifier on features, and how it is fitted.
 
-    To write one: inherit as a frozen dataclass of options and return from `fit` a function; import scikit-learn within
-    it, so that `import models` stays quick. `arrays` makes its arguments into what scikit-learn takes.
+    To write one: inherit as a frozen dataclass of options, and return a function from ``fit``. Import scikit-learn
+    inside ``fit``, so that ``import ssvae.models`` stays fast. ``arrays`` converts the tensors to scikit-learn's
+    arrays.
 
     Attributes:
-        num_unlabelled: How many unlabelled features `fit` is given too, with -1 for their classes.
+        num_unlabelled: The number of unlabelled images whose features ``fit`` receives too, with class -1.
     """
 
     num_unlabelled: int = 0
 
     @abstractmethod
     def fit(self, z: Tensor, y: Tensor) -> Probabilities:
-        """Fit a classifier; the same features give the same one.
+        """Fit a classifier. The result must be deterministic: the same features give the same classifier.
 
         Args:
             z: Features (N, features), on any device.
-            y: Their classes (N,), two different ones at least.
+            y: Their classes (N,), at least two different ones.
 
         Returns:
-            A function from features, a tensor (M, features) on any device, to the probabilities of the classes that y
-            has, in their order, (M, different classes); `of_arrays` makes one of a function of numpy arrays.
+            A function from features, a tensor (M, features) on any device, to the probabilities of the classes in y, in
+            ascending order, (M, different classes). ``of_arrays`` makes one from a function of numpy arrays.
         """
 
 
 @dataclass(frozen=True, repr=False)
 class SupportVectorMachine(FeatureClassifier):
-    """A support vector machine with the kernel exp(-gamma |z - z'|²): Cortes and Vapnik 1995.
+    """A support vector machine with the kernel exp(-gamma ``|z - z'|²``): Cortes and Vapnik 1995.
 
-    Its decisions become probabilities by one temperature, which leaves the most probable class what it was: Guo et al.
-    2017 (arXiv 1706.04599), learned from features that are left out in turn; 1 where a class has a single one.
+    A temperature converts its decision values to probabilities without changing the most probable class (Guo et al.
+    2017, arXiv 1706.04599). The temperature is fitted by cross-validation; it is 1 if a class has a single label.
 
     Attributes:
-        C: What an image on the wrong side of the margin costs.
+        C: The cost of images on the wrong side of the margin.
         gamma: One over the squared width of the kernel; None for 1 / (features · variance).
 
     Raises:
@@ -99,13 +100,13 @@ class SupportVectorMachine(FeatureClassifier):
 
 
 def _logits(decisions: Any) -> Tensor:  # noqa: ANN401
-    """Return a machine's decisions as logits (N, classes); of two classes there is one decision: that of the second."""
+    """Return decision values as logits (N, classes); with two classes there is one value, that of the second class."""
     logits = torch.as_tensor(decisions)
     return logits if logits.dim() > 1 else torch.stack([-logits / 2, logits / 2], -1)
 
 
 def _inverse_temperature(logits: Tensor, y: Tensor) -> float:
-    """Return the factor of the logits (N, classes) with which y, (N,), is most probable.
+    """Return the factor of the logits (N, classes) that maximises the likelihood of y, (N,).
 
     scikit-learn's CalibratedClassifierCV has it as the method "temperature", but only from version 1.8 on.
     """
@@ -117,16 +118,16 @@ def _inverse_temperature(logits: Tensor, y: Tensor) -> float:
         return float(F.cross_entropy(math.exp(log_scale) * logits, target))
 
     precision = 64 * torch.finfo(logits.dtype).eps
-    found = minimize_scalar(cross_entropy, bounds=(-10.0, 10.0), options={"xatol": precision})
-    return math.exp(found.x)
+    minimum = minimize_scalar(cross_entropy, bounds=(-10.0, 10.0), options={"xatol": precision})
+    return math.exp(minimum.x)
 
 
 @dataclass(frozen=True, repr=False)
 class KNearestNeighbours(FeatureClassifier):
-    """The shares of the classes among the nearest labelled images.
+    """The k-nearest-neighbours classifier: the shares of the classes among the k nearest labelled images.
 
     Attributes:
-        num_neighbours: How many; all, where there are fewer labelled images.
+        num_neighbours: k; all labelled images, if there are fewer.
 
     Raises:
         ValueError: If the number is not positive.
@@ -146,10 +147,10 @@ class KNearestNeighbours(FeatureClassifier):
 
 @dataclass(frozen=True, repr=False)
 class LogisticRegression(FeatureClassifier):
-    """A linear classifier: softmax(W z + b), with weights that are kept small.
+    """Multinomial logistic regression with L2 regularisation: p(y|z) = softmax(W z + b).
 
     Attributes:
-        C: The inverse weight of |W|² / 2 against the sum of the images' -log p(y|z).
+        C: The inverse weight of the penalty ``|W|²`` / 2, relative to the sum of the images' -log p(y|z).
 
     Raises:
         ValueError: If C is not positive.
@@ -169,19 +170,19 @@ class LogisticRegression(FeatureClassifier):
 
 @dataclass(frozen=True, repr=False)
 class LabelSpreading(FeatureClassifier):
-    """Labels that spread from neighbour to neighbour, also over unlabelled images: Zhou et al. 2004.
+    """Label spreading on a graph of nearest neighbours of labelled and unlabelled images: Zhou et al. 2004.
 
-    An image that was not there has the mean probabilities of its nearest neighbours among those that were.
+    A new image gets the mean probabilities of its nearest neighbours in the graph.
 
     Attributes:
-        num_neighbours: How many neighbours an image has in the graph; all, where there are fewer images.
-        alpha: The share of a label that is its neighbours', not its own, in (0, 1).
-        num_unlabelled: How many unlabelled images, at most, they spread over: the more, the better and the slower.
-        balanced: Whether what has spread is weighed until every class that has a label has as much of the images as
-            any other. A class whose images lie close together takes its neighbours' otherwise.
+        num_neighbours: The number of neighbours of an image in the graph; all images, if there are fewer.
+        alpha: The share of a label that comes from the neighbours instead of the image's own label, in (0, 1).
+        num_unlabelled: The maximal number of unlabelled images in the graph. More are more accurate and slower.
+        balanced: Whether the propagated labels are rescaled (Sinkhorn) so that classes have equal mass. Otherwise a
+            class whose images lie close together spreads over its neighbours.
 
     Raises:
-        ValueError: If a number is not positive or alpha is outside (0, 1).
+        ValueError: If a number is not positive, or ``alpha`` is not in (0, 1).
     """
 
     num_neighbours: int = 7
@@ -200,25 +201,25 @@ class LabelSpreading(FeatureClassifier):
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
         neighbours = min(self.num_neighbours, len(z) - 1)
-        spread = Spreading(kernel=lambda *_: _graph(z, neighbours), alpha=self.alpha, max_iter=1000).fit(*arrays(z, y))
-        spreads = spread.label_distributions_  # (images, classes)
+        spreading = Spreading(kernel=lambda *_: _graph(z, neighbours), alpha=self.alpha, max_iter=1000)
+        probabilities = spreading.fit(*arrays(z, y)).label_distributions_  # (images, classes)
         if self.balanced:
-            spreads = _balance(spreads)
-        # Not its own predict_proba, which divides by zero where no label has arrived.
-        return _MeanOfNearest(z, torch.as_tensor(spreads), neighbours)
+            probabilities = _balance(probabilities)
+        # Not scikit-learn's predict_proba, which divides by zero for images that no label has reached.
+        return _MeanOfNearest(z, torch.as_tensor(probabilities), neighbours)
 
 
 def _graph(z: Tensor, num_neighbours: int) -> Any:  # noqa: ANN401
-    """Return who is whose neighbour, a sparse matrix (N, N); the neighbours are found where the features are.
+    """Return the adjacency matrix of the nearest-neighbour graph, sparse (N, N); computed on the features' device.
 
-    In both directions, as of Zhou et al.; scikit-learn's "knn" gives what is far from all, and is nobody's neighbour, a
-    say among those that are not its own. On a network's features that costs five points.
+    The graph is symmetric, as in Zhou et al. In scikit-learn's "knn" kernel edges have a direction, so that an outlier,
+    which is nobody's neighbour, still influences others. On a network's features this costs five points of accuracy.
     """
     from scipy.sparse import csr_matrix
 
     nearest = []
     for rows in torch.arange(len(z), device=z.device).split(_ROWS_AT_ONCE):
-        distances = torch.cdist(z[rows], z).scatter(1, rows.unsqueeze(1), torch.inf)  # (rows, N); infinite to oneself
+        distances = torch.cdist(z[rows], z).scatter(1, rows.unsqueeze(1), torch.inf)  # (rows, N); infinite to itself
         nearest.append(distances.topk(num_neighbours, largest=False).indices.cpu())
     columns = torch.cat(nearest).flatten().numpy()
     begins = torch.arange(0, len(columns) + 1, num_neighbours).numpy()
@@ -228,19 +229,19 @@ def _graph(z: Tensor, num_neighbours: int) -> Any:  # noqa: ANN401
 
 
 class _MeanOfNearest:
-    """The mean of what the nearest of some points have, on the device that is asked: a step of training may be there.
+    """The mean of the values of the nearest points, computed on the device of the argument, such as a GPU in training.
 
     Args:
         points: (N, features).
-        values: What they have, (N, values).
-        num_neighbours: How many are the nearest.
+        values: The points' values, (N, values).
+        num_neighbours: The number of nearest points.
     """
 
     def __init__(self, points: Tensor, values: Tensor, num_neighbours: int) -> None:
         self.points, self.values, self.num_neighbours = points, values, num_neighbours
 
     def __call__(self, z: Tensor) -> Tensor:
-        self.points, self.values = self.points.to(z), self.values.to(z)  # copied the first time
+        self.points, self.values = self.points.to(z), self.values.to(z)  # copied at the first call only
         nearest = torch.cdist(z, self.points).topk(self.num_neighbours, largest=False).indices  # (M, neighbours)
         return self.values[nearest].mean(1)
 
@@ -249,9 +250,9 @@ class FeatureBank(nn.Module):
     """Features and their classes, in buffers, and the classifier that is fitted to them.
 
     Args:
-        classifier: The recipe.
-        num_features: How many numbers an image's features are.
-        num_classes: How many classes there are, also such as no label has.
+        classifier: The options of the classifier.
+        num_features: The dimension of the features.
+        num_classes: The number of classes, including those without a label.
     """
 
     z: Tensor
@@ -267,32 +268,32 @@ class FeatureBank(nn.Module):
 
     @property
     def known(self) -> Tensor:
-        """The classes that have a label, in their order."""
+        """The classes that have a label, in ascending order."""
         return self.y[self.y >= 0].unique()
 
     def keep(self, z: Tensor, y: Tensor) -> None:
-        """Keep features (N, features), and their classes (N,), -1 where they are not known, in place of the others."""
+        """Replace the stored features (N, features) and their classes (N,), -1 for unlabelled ones."""
         self.z, self.y, self._fitted = z.to(self.z), y.to(self.y), None
 
     def keep_features(self, features: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Keep the features of images with classes y, and of others, a thousand at a time: there may be many."""
-        z = torch.cat([features(some) for some in torch.cat([x, unlabelled]).split(_AT_ONCE)])
+        """Store the features of labelled images x, y and of unlabelled ones, computed in chunks to bound the memory."""
+        z = torch.cat([features(chunk) for chunk in torch.cat([x, unlabelled]).split(_AT_ONCE)])
         self.keep(z, torch.cat([y, y.new_full((len(unlabelled),), -1)]))
 
     def probabilities(self, z: Tensor) -> Tensor:
-        """Return the probabilities of the classes, (..., classes), for features (..., features); uniform at first."""
+        """Return class probabilities (..., classes) for features (..., features); uniform if there are no labels."""
         fitted, known = self._fitted if self._fitted is not None else self._fit()
         known = known.to(z.device)
         self._fitted = fitted, known
-        found = fitted(z.detach().flatten(end_dim=-2)).to(z)
-        # Where no label is near there is none to prefer.
-        found = torch.where(found.sum(-1, keepdim=True) > 0, found, 1.0)
-        found = found / found.sum(-1, keepdim=True)
-        probabilities = found.new_zeros(len(found), self.num_classes).index_copy(-1, known, found)
+        masses = fitted(z.detach().flatten(end_dim=-2)).to(z)  # (images, known classes)
+        # Uniform if no label has reached an image's neighbours.
+        masses = torch.where(masses.sum(-1, keepdim=True) > 0, masses, 1.0)
+        masses = masses / masses.sum(-1, keepdim=True)
+        probabilities = masses.new_zeros(len(masses), self.num_classes).index_copy(-1, known, masses)
         return probabilities.view(*z.shape[:-1], -1)
 
     def _fit(self) -> tuple[Probabilities, Tensor]:
-        """Return the classifier and the classes that it knows: all of them, none preferred, where no label is."""
+        """Return the fitted classifier and its classes; without labels, the uniform classifier over all classes."""
         known = self.known
         if len(known) < 2:
             known = known if len(known) else torch.arange(self.num_classes)
@@ -301,7 +302,7 @@ class FeatureBank(nn.Module):
         return self.classifier.fit(self.z[used], self.y[used]), known
 
     def class_means(self) -> Tensor:
-        """Return the mean features of each class, (classes, features); of all labelled images where it has no label."""
+        """Return the mean features of each class, (classes, features); of all labelled images if it has no label."""
         labelled = self.y >= 0
         if not labelled.any():
             return self.z.new_zeros(self.num_classes, self.z.shape[-1])
@@ -311,7 +312,7 @@ class FeatureBank(nn.Module):
         return means
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401
-        """Take in as many features as were saved, whatever their number here."""
+        """Resize the buffers to the number of saved features before they are loaded."""
         for name in ("z", "y"):
             buffer = getattr(self, name)
             setattr(self, name, buffer.new_empty(state_dict.get(prefix + name, buffer).shape))
@@ -319,23 +320,23 @@ class FeatureBank(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the fitted classifier out of copies and pickles, which fit their own."""
+        """Leave the fitted classifier out of copies and pickles; they fit it again."""
         return {**self.__dict__, "_fitted": None}
 
 
 def arrays(z: Tensor, y: Tensor) -> tuple[Any, Any]:
-    """Return features and classes as scikit-learn takes them: numpy arrays, the features in float64."""
+    """Return features and classes as numpy arrays for scikit-learn, the features in float64."""
     return z.double().cpu().numpy(), y.cpu().numpy()
 
 
 def of_arrays(probabilities: Callable[[Any], Any]) -> Probabilities:
-    """Return a function of tensors, on any device, that asks one of numpy arrays in float64."""
+    """Return a function of tensors on any device, computed by one of numpy arrays in float64."""
     return lambda z: torch.as_tensor(probabilities(z.double().cpu().numpy())).to(z)
 
 
 def _balance(probabilities: Any) -> Any:  # noqa: ANN401
-    """Scale columns to equal sums and rows to the sums that they had, in turn: Sinkhorn and Knopp 1967."""
-    mass = probabilities.sum(1, keepdims=True)  # 0 where no label has arrived
+    """Rescale columns to equal sums and rows to their previous sums, alternately: Sinkhorn and Knopp 1967."""
+    mass = probabilities.sum(1, keepdims=True)  # 0 for images that no label has reached
     for _ in range(_SCALINGS):
         probabilities = probabilities / probabilities.sum(0)
         probabilities = mass * probabilities / probabilities.sum(1, keepdims=True).clip(min=_SMALLEST)

@@ -1,4 +1,4 @@
-"""What a classifier on the features of a network says, when the network was what it was."""
+"""A classifier fitted to features of a frozen encoder snapshot, as a teacher."""
 
 import copy
 
@@ -11,15 +11,15 @@ from ssvae.models.networks import Network
 
 
 class FeatureTeacher(nn.Module):
-    """c(y; h̄(x)), a classifier fitted to a network's features h̄(x) = h(x) / |h(x)|, and h as it was then.
+    """A classifier c(y; h̄(x)), fitted to features ``h̄(x) = h(x) / |h(x)|`` of a frozen snapshot of a network h.
 
-    What h learns meanwhile would move away from what c was fitted to.
+    The snapshot is needed because c does not fit the features of h any more once h is trained further.
 
     Args:
         h_encoder: The network h, of which a copy is kept.
-        classifier: The recipe for c.
+        classifier: The options of c.
         feature_dim: The dimension of h(x).
-        num_classes: How many classes.
+        num_classes: The number of classes.
     """
 
     def __init__(self, h_encoder: Network, classifier: FeatureClassifier, feature_dim: int, num_classes: int) -> None:
@@ -28,16 +28,16 @@ class FeatureTeacher(nn.Module):
         self.feature_bank = FeatureBank(classifier, feature_dim, num_classes)
 
     def train(self, mode: bool = True) -> "FeatureTeacher":
-        """Stay in evaluation mode: what does not learn drops no units, and its batch norm has settled."""
+        """Stay in evaluation mode: the snapshot is not trained."""
         return super().train(False)
 
     def fit(self, h_encoder: Network, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Take h as it is now, and fit c to its features of images with classes y and of others."""
+        """Take a snapshot of h, and fit c to its features of labelled images x, y and of unlabelled ones."""
         self.h_encoder.load_state_dict(h_encoder.state_dict())
         self.feature_bank.keep_features(self._features, x, y, unlabelled)
 
     def log_probabilities(self, x: Tensor) -> Tensor:
-        """Return log c(y; h̄(x)), (batch, classes); finite where c rules a class out."""
+        """Return log c(y; h̄(x)), (batch, classes); finite even if c gives a class probability 0."""
         return finite_log(self.feature_bank.probabilities(self._features(x)))
 
     def _features(self, x: Tensor) -> Tensor:
@@ -45,22 +45,22 @@ class FeatureTeacher(nn.Module):
 
 
 def finite_log(probabilities: Tensor) -> Tensor:
-    """Return the logarithm, that of the smallest number there is in place of minus infinity."""
+    """Return the logarithm; for 0, that of the smallest positive number instead of minus infinity."""
     return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
 def should_refit(progress: float, fitted_at: tuple[float, ...], fits: int) -> bool:
-    """Return whether more of the shares of training have passed than c was fitted."""
+    """Return whether more of the shares in fitted_at have passed than the number of times that c was fitted."""
     return sum(progress >= share for share in fitted_at) > fits
 
 
 def check_stages(feature_dim: int, fitted_at: tuple[float, ...]) -> None:
-    """Refuse a dimension that is not positive, and shares of training that do not rise.
+    """Refuse a dimension that is not positive, and shares of training that do not increase.
 
     Raises:
-        ValueError: If it is so.
+        ValueError: If either is out of its range.
     """
     if feature_dim < 1:
         raise ValueError(f"feature_dim: expected a positive integer; got {feature_dim}.")
     if not fitted_at or list(fitted_at) != sorted(set(fitted_at)) or not 0 <= fitted_at[0] <= fitted_at[-1] < 1:
-        raise ValueError(f"fitted_at: expected shares of training in [0, 1) that rise; got {fitted_at}.")
+        raise ValueError(f"fitted_at: expected increasing shares of training in [0, 1); got {fitted_at}.")

@@ -1,4 +1,4 @@
-"""GMVAE: a Gaussian in latent space for each class, and the nearest mean for a classifier."""
+"""GMVAE: a Gaussian in latent space for each class; an image gets the class of the nearest mean."""
 
 import pyro
 import pyro.distributions as dist
@@ -16,37 +16,38 @@ from ssvae.models.priors import ClassPrior, Prior, SeparatedMeans
 class GMVAE(SemiSupervisedModel):
     """The Gaussian-mixture VAE of Ghosh, Losalka and Black 2019, arXiv 1806.00081.
 
-    The story; the means of the classes are fixed and far apart, and the image is told by z alone:
+    The generative story. The means of the classes are fixed and far apart, and the image depends on z alone::
 
         y ~ p(y)            the class: observed, or summed over
         z ~ p(z | y)        = N(μ_y, I)
         x ~ p(x | z)        the image
 
-    The guide, whose encoder gives nothing but a mean by default; s is fixed:
+    The guide. By default the encoder outputs the mean f(x) only, and the scale s is fixed::
 
         z ~ q(z | x)        = N(f(x), s² I)
         y ~ q(y | x)        ∝ p(y) N(f(x); μ_y, I): with equal p(y), the nearest mean is the most probable class
 
-    Its ELBO is -L(x, y) where the class is given and -U(x) where it is not:
+    The ELBO is -L(x, y) for a labelled image and -U(x) for an unlabelled one::
 
         -L(x, y) = E_q(z|x) [ log p(x|z) + log p(z|y) - log q(z|x) ] + log p(y)
         -U(x)    = Σ_y q(y|x) ( -L(x, y) ) + H(q(y|x))
 
-    In -L(x, y) all that depends on y is log p(y) - ½ |f(x) - μ_y|², so that of all q(y|x) this one makes -U(x) the
-    largest: the classifier has no parameters of its own, and unlabelled images pull f(x) to the means nearby. One
-    sample of z serves all classes, and is decoded once.
+    Only log p(y) - ½ ``|f(x) - μ_y|²`` depends on y in -L(x, y). This q(y|x) therefore maximises -U(x): the classifier
+    needs no parameters of its own, and unlabelled images pull f(x) towards the nearest means. The same sample of z is
+    used for all classes and decoded once.
 
-    Where it departs from the paper, as its authors' account describes theirs (of the paper the introduction was read):
+    Differences from the paper:
 
-    - p(x | z) is `likelihood`; theirs is N(g(z), σ² I) with a fixed σ, a squared error.
-    - The means are the corners of a simplex around the origin, in as few dimensions as hold it; theirs lie on the axes.
-    - Of an unlabelled image theirs takes the KL divergence from q(z|x) to the mixture Σ_y p(y) p(z|y). -U(x) takes its
-      classes from q(y|x) at f(x), not at z, and is a bound of that, never above it.
-    - The most probable class is the nearest mean where p(y) is uniform, as theirs is in any case.
-    - Theirs learns of a label by the KL divergence to its class's Gaussian alone. `Objective` adds α times -log q(y|x)
-      to -L(x, y), and further terms if the recipe has them; alpha=0 leaves it at the bound.
-    - s and the networks are chosen here: an MLP, where theirs are convolutional.
-    - Its two thresholds, and how it classifies anew what they reject, are no part of the model.
+    - p(x | z) is ``likelihood``; the paper's is N(g(z), σ² I) with a fixed σ, a squared error.
+    - The means are the corners of a simplex around the origin, in as few dimensions as possible; the paper's lie on the
+      axes.
+    - For an unlabelled image the paper uses the KL divergence from q(z|x) to the mixture Σ_y p(y) p(z|y). -U(x) uses
+      q(y|x) at f(x) instead of at z; it is a lower bound of the paper's.
+    - The most probable class is the nearest mean if p(y) is uniform; in the paper it always is.
+    - In the paper a label acts only through the KL divergence to its class's Gaussian.
+      `ssvae.inference.Objective` adds α times -log q(y|x) to L(x, y); with ``alpha=0`` the bound remains.
+    - The networks are an MLP by default, the paper's are convolutional; s is a choice of this implementation.
+    - The paper's two thresholds, and its second classification of rejected images, are not part of this model.
 
     Example:
         >>> import torch
@@ -57,18 +58,18 @@ class GMVAE(SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z | y); `SeparatedMeans` in 10 dimensions, as in the paper, or as many as the classes need where it is
-            not given. With another one, q(y|x) ∝ p(y) p(z|y) at z = f(x).
-        posterior: The family of q(z | x), whose mean is f(x); `FixedScaleNormal`, N(f(x), s² I) with s = 0.3, where it
-            is not given. By default p(z | y) has the standard deviation 1.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of f and of p(x | z); an MLP of 500 softplus units where they are not given.
-        class_prior: p(y); uniform where it is not given.
+        num_classes: The number of classes.
+        prior: p(z | y). Default: SeparatedMeans in 10 dimensions, as in the paper, or in more if the classes need them.
+            With another prior, q(y|x) ∝ p(y) p(z|y) at z = f(x).
+        posterior: The family of q(z | x), whose mean is f(x). Default: FixedScaleNormal, N(f(x), s² I) with s = 0.3;
+            the standard deviation of the default p(z | y) is 1.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of f and of p(x | z). Default: an MLP of 500 softplus units.
+        class_prior: p(y). Default: uniform.
 
     Raises:
-        ValueError: If a size is not positive, the prior does not look at the class, or the class prior is
-            for another number of classes.
+        ValueError: If a size is not positive, the prior is not class-conditional, or the class prior is for another
+            number of classes.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class GMVAE(SemiSupervisedModel):
         )
         if not self.prior.is_class_conditional:
             raise ValueError(
-                f"prior: expected p(z | y), by which it classifies; got {self.prior.density}, {self.prior}."
+                f"prior: expected p(z | y), by which GMVAE classifies; got {self.prior.density}, {self.prior}."
             )
 
         latent_dim = self.prior.latent_dim
@@ -123,20 +124,20 @@ class GMVAE(SemiSupervisedModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
         """q(y | x) q(z | x); see `SemiSupervisedModel.guide`."""
-        q_z = self.q_z(x)  # once, for both
+        q_z = self.q_z(x)  # computed once, for q(y | x) and q(z | x)
         with pyro.plate("images", len(x)):
             if y is None:
                 # q(y | x)
                 pyro.sample("y", self._nearest(q_z.mean), infer={"enumerate": "parallel"})  # (classes, 1)
             # q(z | x)
-            pyro.sample("z", q_z)  # (batch, latent), whatever the class
+            pyro.sample("z", q_z)  # (batch, latent), the same for all classes
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """q(y | x) ∝ p(y) p(z = f(x) | y); see `SemiSupervisedModel.classify`."""
         return self._nearest(self.q_z(x).mean)
 
     def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the parameters of q(z | x), the same for all classes, of which there are as many as y's shape says."""
+        """Return the parameters of q(z | x), the same for all classes; they are expanded to y's shape."""
         parameters: Tensor = self.z_encoder(x)
         if y is None:
             return parameters
@@ -151,7 +152,7 @@ class GMVAE(SemiSupervisedModel):
         return self.likelihood(self.decoder(z))
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """See `SemiSupervisedModel.analogies`; here the style is z - μ_y, which is taken from mean to mean."""
+        """The mean of p(x | z') at z' = z - μ_y + μ_y', for every class y'; see `SemiSupervisedModel.analogies`."""
         z, y = self.encode(x, y), self._class_of(x, y)
         classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
         return self.p_x(z - self.prior(y).mean + self.prior(classes).mean).mean

@@ -1,4 +1,4 @@
-"""The ladder VAE: several layers of style, with the class at the top."""
+"""The ladder VAE: several stochastic layers, with the class at the top."""
 
 from itertools import pairwise
 
@@ -18,36 +18,37 @@ from ssvae.models.priors import ClassPrior, Prior
 
 
 class LadderVAE(M2):
-    """M2 on a ladder: Sønderby, Raiko, Maaløe, Sønderby and Winther 2016, arXiv 1602.02282, with a class at the top.
+    """The ladder VAE of Sønderby, Raiko, Maaløe, Sønderby and Winther 2016, arXiv 1602.02282, with a class at the top.
 
-    The story, of L layers; the class stands beside the topmost latent variable, as in `M2`, and what is below it learns
-    of the class through z_L-1 only:
+    The generative story, with L stochastic layers z_L, …, z_1. The class stands beside the topmost one, as in `M2`; the
+    layers below z_L-1 depend on the class only through z_L-1::
 
         y ~ p(y)                       the class: observed, or summed over
-        z_L ~ p(z_L)                   the top of the style; or p(z_L | y), with a prior that looks at the class
+        z_L ~ p(z_L)                   the topmost style; or p(z_L | y), with a class-conditional prior
         z_L-1 ~ p(z_L-1 | y, z_L)      = N(μ(y, z_L), diag σ²(y, z_L))
         z_i ~ p(z_i | z_i+1)           = N(μ(z_i+1), diag σ²(z_i+1)),    i = L-2, …, 1
         x ~ p(x | z_1)                 the image
 
-    The guide goes up from the image, d_i = f(d_i-1), d_0 = x, without noise, and comes down again. Below the top it
-    merges what the image says, N(μ̂_i, σ̂_i²) from d_i, with what the story expects, N(μ_i, σ_i²), by their precisions:
+    The guide first goes up from the image, deterministically: d_i = f(d_i-1), d_0 = x. Then it goes down. Below the top
+    it merges N(μ̂_i, σ̂_i²), computed from d_i, with the prior N(μ_i, σ_i²) of the generative story, weighted by their
+    precisions::
 
         y ~ q(y | x)                   the classifier
         z_L ~ q(z_L | x, y)            = N(μ(d_L-1, y), diag σ²(d_L-1, y))
         z_i ~ q(z_i | z_i+1, x, y)     ∝ N(z_i; μ̂_i, σ̂_i²) N(z_i; μ_i, σ_i²)
 
-    With one layer it is `M2`: p(y) p(z_1) p(x | y, z_1), and q(z_1 | x, y). The bound is M2's, with a KL divergence
-    for each layer. Upper layers collapse easily. The paper trains with batch norm and with a KL weight that starts at
-    0. Free bits can be added (`ssvae.inference.Objective`).
+    With one stochastic layer it is `M2`: p(y) p(z_1) p(x | y, z_1), and q(z_1 | x, y). The bound is that of M2, with a
+    KL divergence for each stochastic layer. Upper stochastic layers collapse easily. The paper trains with batch norm
+    and with a KL weight that starts at 0. `ssvae.inference.Objective` can add free bits.
 
-    The style that `encode` finds, `p_x` takes and `sample` draws is z_L and below it, layer by layer, what the image
-    adds to what the story expects,
+    The style that ``encode`` returns, ``p_x`` takes and ``sample`` draws is z_L and, for each stochastic layer below,
+    the standardised deviation from the prior::
 
-        ε_i = (z_i - μ_i) / σ_i,    ε_i ~ N(0, I) in the story.
+        ε_i = (z_i - μ_i) / σ_i,    ε_i ~ N(0, I) under p(z_i | z_i+1)
 
-    Each layer is at its mean, given the mean of the layer above. In another class the same ε_i make other z_i: an
-    analogy changes all that depends on the class. In the image's own class it is the reconstruction. The first columns
-    of `encode` are z_L; the last ones are those of z_1.
+    In ``encode`` each z_i is the mean, given the mean of the stochastic layer above. In another class the same ε_i give
+    other z_i: an analogy changes everything that depends on the class. In the image's own class it equals the
+    reconstruction. The first columns of ``encode`` are z_L; the last ones are ε_1.
 
     Example:
         >>> import torch
@@ -59,22 +60,22 @@ class LadderVAE(M2):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z_L) or p(z_L | y); N(0, I) in 50 dimensions where it is not given.
-        posterior: The family of q(z_L | x, y); `DiagonalNormal` where it is not given. Below the top, densities are
-            merged by their precisions, for which they have to be diagonal Gaussians.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of all densities but the classifier, one for each arrow; the MLP of Kingma et al. where
-            they are not given. The paper's have two layers of leaky rectified units with batch norm.
-        classifier: The networks of q(y | x); `networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
-        latent_dims: Dimensions of z_1, …, z_L-1, from the image upwards; that of z_L is the prior's. The paper's five
-            layers have 64, 32, 16, 8 and 4.
-        hidden: Sizes of d_1, …, d_L-1.
+        num_classes: The number of classes.
+        prior: p(z_L) or p(z_L | y). Default: N(0, I) in 50 dimensions.
+        posterior: The family of q(z_L | x, y). Default: DiagonalNormal. Below the top the densities are always diagonal
+            Gaussians, which can be merged by their precisions.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of all networks but the classifier. Default: one dense layer of 500 softplus units.
+            The paper's have two dense layers of leaky rectified units with batch norm.
+        classifier: The architecture of q(y | x). Default: ``networks``.
+        class_prior: p(y). Default: uniform.
+        latent_dims: The dimensions of z_1, …, z_L-1, from the image upwards; that of z_L is the prior's. The paper's
+            five stochastic layers have 64, 32, 16, 8 and 4.
+        hidden: The sizes of d_1, …, d_L-1.
 
     Raises:
-        ValueError: If a size is not positive, there are not as many latent_dims as hidden, or the class prior is for
-            another number of classes.
+        ValueError: If a size is not positive, ``latent_dims`` and ``hidden`` differ in length, or the class prior is
+            for another number of classes.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class LadderVAE(M2):
                 raise ValueError(f"{name}: expected positive sizes; got {sizes}.")
         if len(latent_dims) != len(hidden):
             raise ValueError(f"hidden: expected a size for each of {len(latent_dims)} latent_dims; got {len(hidden)}.")
-        # Before the networks are made, whose inputs have these sizes.
+        # Set before the networks are made, whose inputs have these sizes.
         self.latent_dims = latent_dims
         self.hidden = hidden
         super().__init__(
@@ -131,7 +132,7 @@ class LadderVAE(M2):
 
     @property
     def num_layers(self) -> int:
-        """L, how many latent variables there are."""
+        """L, the number of stochastic layers."""
         return 1 + len(self.latent_dims)
 
     def story(self) -> list[tuple[str, str]]:
@@ -152,7 +153,7 @@ class LadderVAE(M2):
         ]
 
     def _above(self, i: int) -> str:
-        """Return what the layer above the i-th is called, with the class where it is the top."""
+        """Return the name of the stochastic layer above z_i, with the class if it is the topmost."""
         return ("y, " if i + 1 == self.num_layers else "") + f"z_{i + 1}"
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -163,9 +164,9 @@ class LadderVAE(M2):
             # p(z_L | y)
             z = pyro.sample(f"z_{self.num_layers}", self.prior(y))
             for i in reversed(range(1, self.num_layers)):
-                # p(z_i | z_i+1), of the class too where z_i+1 is the top
+                # p(z_i | z_i+1), or p(z_i | y, z_i+1) if z_i+1 is the topmost
                 z = pyro.sample(f"z_{i}", self.p_z_i(i, z, y))
-            # p(x | z_1), of the class too where z_1 is the top
+            # p(x | z_1), or p(x | y, z_1) if z_1 is the topmost
             pyro.sample("x", self._p_x(z, y), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
@@ -174,27 +175,37 @@ class LadderVAE(M2):
             if y is None:
                 # q(y | x)
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
-            d, seen = self.bottom_up(x)
+            d, likelihoods = self.bottom_up(x)
             # q(z_L | x, y)
             z = pyro.sample(f"z_{self.num_layers}", self.posterior(self.z_encoder(d, y)))
             for i in reversed(range(1, self.num_layers)):
                 # q(z_i | z_i+1, x, y)
-                z = pyro.sample(f"z_{i}", merge(seen[i - 1], self.p_z_i(i, z, y)))
+                z = pyro.sample(f"z_{i}", merge(likelihoods[i - 1], self.p_z_i(i, z, y)))
 
     def bottom_up(self, x: Tensor) -> tuple[Tensor, list[TorchDistribution]]:
-        """Go up from the image: return d_L-1, and N(μ̂_i, diag σ̂_i²) for i = 1, …, L-1."""
-        d, seen = x, []
+        """Return d_L-1, (batch, hidden), and N(μ̂_i, diag σ̂_i²) for i = 1, …, L-1: the approximate likelihoods.
+
+        Args:
+            x: Images (batch, channels, height, width), pixels in [0, 1].
+        """
+        d, likelihoods = x, []
         for network, size, latent_dim in zip(self.up, self.hidden, self.latent_dims, strict=True):
             d, outputs = network(d).split([size, 2 * latent_dim], dim=-1)
-            seen.append(diagonal_normal(outputs))
-        return d, seen
+            likelihoods.append(diagonal_normal(outputs))
+        return d, likelihoods
 
     def p_z_i(self, i: int, z: Tensor, y: Tensor) -> TorchDistribution:
-        """Return p(z_i | z_i+1), or p(z_i | y, z_i+1) right below the top, for the z_i+1 given."""
+        """Return p(z_i | z_i+1), or p(z_i | y, z_i+1) if z_i+1 is the topmost stochastic layer.
+
+        Args:
+            i: The number of the stochastic layer, from 1 to L-1.
+            z: z_i+1, (..., batch, dimensions).
+            y: Classes that broadcast with z.
+        """
         return diagonal_normal(self.down[i - 1](z, y if i + 1 == self.num_layers else None))
 
     def _p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z_1), or p(x | y, z_1) with one layer."""
+        """p(x | z_1), or p(x | y, z_1) with one stochastic layer."""
         return self.likelihood(self.decoder(z, y if self.num_layers == 1 else None))
 
     def encode_z(self, x: Tensor, y: Tensor) -> Tensor:
@@ -203,18 +214,18 @@ class LadderVAE(M2):
         return parameters
 
     def _style(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the layers above."""
-        d, seen = self.bottom_up(x)
+        """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the z_i above."""
+        d, likelihoods = self.bottom_up(x)
         z = self.posterior(self.z_encoder(d, y)).mean
         parts = [z]
         for i in reversed(range(1, self.num_layers)):
             p = self.p_z_i(i, z, y)
-            z = merge(seen[i - 1], p).mean
+            z = merge(likelihoods[i - 1], p).mean
             parts.append((z - p.base_dist.loc) / p.base_dist.scale)
         return torch.cat(parts, dim=-1)
 
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z_1) for the z_1 that z_L, ε_L-1, …, ε_1, side by side, lead to; see `SemiSupervisedModel.p_x`."""
+        """p(x | z_1), z_1 computed from z_L, ε_L-1, …, ε_1 side by side; see `SemiSupervisedModel.p_x`."""
         z, *noise = z.split([self.prior.latent_dim, *reversed(self.latent_dims)], dim=-1)
         for i, epsilon in zip(reversed(range(1, self.num_layers)), noise, strict=True):
             p = self.p_z_i(i, z, y).base_dist
@@ -222,25 +233,27 @@ class LadderVAE(M2):
         return self._p_x(z, y)
 
     def _draw(self, y: Tensor) -> Tensor:
-        """Return z_L, ε_L-1, …, ε_1, side by side; see `SemiSupervisedModel._draw`."""
+        """Return z_L, ε_L-1, …, ε_1, side by side; see ``SemiSupervisedModel._draw``."""
         z = super()._draw(y)
         return torch.cat([z, z.new_empty(*z.shape[:-1], sum(self.latent_dims)).normal_()], dim=-1)
 
 
-def merge(seen: TorchDistribution, expected: TorchDistribution) -> TorchDistribution:
-    """Return the normalised product of two diagonal normals, which weighs their means by their precisions.
+def merge(likelihood: TorchDistribution, prior: TorchDistribution) -> TorchDistribution:
+    """Return the normalised product of two diagonal normals.
+
+    Their means are weighted by their precisions::
 
         σ² = 1 / (σ̂^-2 + σ_p^-2),    μ = (μ̂ σ̂^-2 + μ_p σ_p^-2) σ²
 
-    With the share w = σ̂^-2 / (σ̂^-2 + σ_p^-2) = sigmoid(2 log σ_p - 2 log σ̂) of the first, no precision is computed:
+    It is computed without precisions, by the weight w = σ̂^-2 / (σ̂^-2 + σ_p^-2) = sigmoid(2 log σ_p - 2 log σ̂)::
 
         log σ = log σ_p + ½ log(1 - w),    μ = μ_p + w (μ̂ - μ_p)
 
     Args:
-        seen: N(μ̂, diag σ̂²), with leading dimensions that broadcast.
-        expected: N(μ_p, diag σ_p²).
+        likelihood: N(μ̂, diag σ̂²), with leading dimensions that broadcast.
+        prior: N(μ_p, diag σ_p²).
     """
-    q, p = seen.base_dist, expected.base_dist
+    q, p = likelihood.base_dist, prior.base_dist
     log_ratio = 2 * (p.log_scale - q.log_scale)
     loc = p.loc + log_ratio.sigmoid() * (q.loc - p.loc)
     return dist.Independent(LogScaleNormal(loc, p.log_scale - 0.5 * F.softplus(log_ratio)), 1)

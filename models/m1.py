@@ -1,4 +1,4 @@
-"""M1: features of an image, without its class; a classifier on them."""
+"""M1: a VAE that learns features without classes, and a classifier on these features."""
 
 import pyro
 import pyro.distributions as dist
@@ -20,23 +20,23 @@ _DRAWS = 100
 class M1(Refits, SemiSupervisedModel):
     """The latent-feature model M1 of Kingma et al. 2014, arXiv 1406.5298: a VAE, and a classifier on its features.
 
-    The story, in which no class is mentioned:
+    The generative story, which has no class::
 
         z ~ p(z)            the features
         x ~ p(x | z)        the image
 
-    The guide:
+    The guide::
 
         z ~ q(z | x)        = N(μ(x), diag σ²(x))
 
-    Its ELBO, for labelled and unlabelled images alike:
+    The ELBO, the same for labelled and unlabelled images::
 
         log p(x) >= E_q(z|x) [ log p(x|z) + log p(z) - log q(z|x) ]
 
-    The class is told from the mean of q(z | x), q(y | x) = c(y; μ(x)), by a classifier c of scikit-learn's that is
-    fitted to the labelled images whenever the model is saved, and is uniform before. For its images of a class, z is
-    drawn from p(z) until c says that class; an image's style in another class is z moved by the difference between the
-    classes' mean z, a latent attribute vector as of White 2016, arXiv 1609.04468.
+    A classifier c of scikit-learn predicts the class from the mean of q(z | x): q(y | x) = c(y; μ(x)). It is fitted to
+    the labelled images whenever the model is saved; before, q(y | x) is uniform. ``sample`` draws z from p(z) until c
+    predicts the given class. ``analogies`` moves z by the difference between the mean features of two classes, a latent
+    attribute vector (White 2016, arXiv 1609.04468).
 
     Example:
         >>> import torch
@@ -50,14 +50,13 @@ class M1(Refits, SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z); N(0, I) in 50 dimensions where it is not given. Of a p(z | y), the mixture of the classes in equal
-            parts, as the story has no p(y).
-        posterior: The family of q(z | x); `DiagonalNormal` where it is not given.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of q(z | x) and p(x | z); where they are not given the paper's MLP, two layers of 600
-            softplus units.
-        feature_classifier: The classifier c on z; a support vector machine where it is not given.
+        num_classes: The number of classes.
+        prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
+            probable classes, since there is no p(y) here.
+        posterior: The family of q(z | x). Default: DiagonalNormal.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of q(z | x) and p(x | z). Default: the paper's MLP, two layers of 600 softplus units.
+        feature_classifier: The classifier c on z. Default: a support vector machine.
 
     Raises:
         ValueError: If a size is not positive.
@@ -95,7 +94,7 @@ class M1(Refits, SemiSupervisedModel):
         self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
-        """The three densities, and what tells the class; see `SemiSupervisedModel.story`."""
+        """The three densities, and the classifier; see `SemiSupervisedModel.story`."""
         return [
             ("p(z)", repr(self.prior)),
             ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
@@ -104,7 +103,7 @@ class M1(Refits, SemiSupervisedModel):
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """p(z) p(x | z), whatever y; see `SemiSupervisedModel.model`."""
+        """p(z) p(x | z); y is not used. See `SemiSupervisedModel.model`."""
         with pyro.plate("images", len(x)):
             # p(z)
             z = pyro.sample("z", self.prior())
@@ -112,43 +111,43 @@ class M1(Refits, SemiSupervisedModel):
             pyro.sample("x", self.p_x(z), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
-        """q(z | x), whatever y; see `SemiSupervisedModel.guide`."""
+        """q(z | x); y is not used. See `SemiSupervisedModel.guide`."""
         with pyro.plate("images", len(x)):
             # q(z | x)
             pyro.sample("z", self.q_z(x))
 
     def classify(self, x: Tensor) -> dist.Categorical:
-        """c(y; mean of q(z | x)), which has no gradient; see `SemiSupervisedModel.classify`."""
+        """q(y | x) = c(y; mean of q(z | x)), without a gradient; see `SemiSupervisedModel.classify`."""
         return dist.Categorical(probs=self.feature_bank.probabilities(self.q_z(x).mean))
 
     def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the parameters of q(z | x), whatever y; (batch, `Posterior.num_parameters`)."""
+        """Return the parameters of q(z | x), (batch, ``posterior.num_parameters(latent_dim)``); y is not used."""
         parameters: Tensor = self.z_encoder(x)
         return parameters
 
     def q_z(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """q(z | x), whatever y; see `SemiSupervisedModel.q_z`."""
+        """q(z | x); y is not used. See `SemiSupervisedModel.q_z`."""
         return self.posterior(self.encode_z(x))
 
     def p_x(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """p(x | z), whatever y; see `SemiSupervisedModel.p_x`."""
+        """p(x | z); y is not used. See `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z))
 
     @property
     def num_refit_images(self) -> int:
-        """As many as the classifier on the features has a use for; see `Refits.num_refit_images`."""
+        """The number of unlabelled images that c uses; see ``Refits.num_refit_images``."""
         return self.feature_classifier.num_unlabelled
 
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Keep the mean features of the images, which the classifier is fitted to."""
+        """Store the mean features of the images, to which c is fitted when it is next used; see ``Refits.refit``."""
         self.feature_bank.keep_features(lambda x: self.q_z(x).mean, x, y, unlabelled)
 
     def baseline(self) -> M2:
-        """Return an M2 with the same networks, whose classifier looks at the image itself."""
+        """Return an `M2` with the same networks, whose classifier takes the image itself."""
         return M2(self.image_shape, self.num_classes, networks=self.networks)
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""
+        """The mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""
         y = self._class_of(x, y)
         means = self.feature_bank.class_means()  # (classes, latent)
         z = self.q_z(x).mean - means[y] + means.unsqueeze(1)  # (classes, batch, latent)
@@ -157,14 +156,14 @@ class M1(Refits, SemiSupervisedModel):
     def sample(self, y: Tensor, num_samples: int = 1) -> Tensor:
         """Return images of given classes; see `SemiSupervisedModel.sample`.
 
-        z is drawn from p(z) until the classifier says y, a hundred times at most.
+        z is drawn from p(z) until the classifier predicts y, at most a hundred times.
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
         prior = self.prior()
         z = prior.sample(y.shape)  # (samples, batch, latent)
         for _ in range(_DRAWS if len(self.feature_bank.known) else 0):
-            another = self.feature_bank.probabilities(z).argmax(-1) != y
-            if not another.any():
+            is_wrong = self.feature_bank.probabilities(z).argmax(-1) != y
+            if not is_wrong.any():
                 break
-            z[another] = prior.sample((int(another.sum()),))
+            z[is_wrong] = prior.sample((int(is_wrong.sum()),))
         return self.p_x(z).mean

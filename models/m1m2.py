@@ -1,4 +1,4 @@
-"""M1+M2: M2 on the features that M1 finds, as one story."""
+"""M1+M2: M2 on the features of M1, as one generative model."""
 
 import pyro
 import pyro.distributions as dist
@@ -23,28 +23,29 @@ _PARTS_OF_M1 = ("z1_encoder", "decoder", "likelihood")
 class M1M2(Staged, Refits, SemiSupervisedModel):
     """The stacked model M1+M2 of Kingma et al. 2014, arXiv 1406.5298.
 
-    The story:
+    The generative story::
 
         y ~ p(y)                the class: observed, or summed over
         z2 ~ p(z2)              the style; or p(z2 | y)
         z1 ~ p(z1 | y, z2)      the features, = N(μ(y, z2), diag σ²(y, z2))
         x ~ p(x | z1)           the image
 
-    The guide:
+    The guide::
 
         z1 ~ q(z1 | x)          = N(μ(x), diag σ²(x))
         y ~ q(y | z1)           the classifier
         z2 ~ q(z2 | z1, y)      = N(μ(z1, y), diag σ²(z1, y))
 
-    It is trained in stages, of which `advance` is told:
+    Training has three stages, which ``advance`` enters:
 
-        1. M1 alone: z1 ~ N(0, I), x ~ p(x | z1), with q(z1 | x); the class does not appear.
-        2. M2 on z1: all of the story, but p(x | z1) and q(z1 | x) do not learn. Every batch draws its z1 anew.
-        3. All of it, end to end: the paper leaves this out, and so does the default.
+    1. M1 alone: z1 ~ N(0, I), x ~ p(x | z1), with the guide q(z1 | x). There is no class.
+    2. M2 on z1: the whole model, with p(x | z1) and q(z1 | x) held fixed. Every batch draws z1 anew.
+    3. The whole model, end to end. The paper does not have this stage, and by default it is left out.
 
-    From the second stage on the features that M1 does not use have p(z1_j | y, z2) = N(0, 1), and neither q(y | z1) nor
-    q(z2 | z1, y) sees them: those whose mean of q(z1_j | x) has a standard deviation of at most 0.1 over the images
-    that `refit` was given. In training mode `classify` draws z1, in evaluation mode it takes its mean.
+    M1 uses few of its features: the mean of q(z1_j | x) of an unused feature hardly varies over the images that
+    ``refit`` received (standard deviation at most 0.1). From the second stage on, unused features have
+    p(z1_j | y, z2) = N(0, 1), and are no inputs of q(y | z1) and q(z2 | z1, y). In training mode ``classify`` draws z1,
+    in evaluation mode it takes the mean.
 
     Example:
         >>> import torch
@@ -56,26 +57,26 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z2) or p(z2 | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z2 | z1, y) at
-            the mean z1 of q(z1 | u), which is not the aggregate posterior.
-        posterior: The family of q(z2 | z1, y); `DiagonalNormal` where it is not given. q(z1 | x) is always diagonal,
-            as p(z1 | y, z2) is.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
-            Bernoulli is for binarised images.
-        networks: The networks of q(z1 | x) and p(x | z1); where they are not given the paper's MLP, two layers of 600
+        num_classes: The number of classes.
+        prior: p(z2) or p(z2 | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z2 | z1, y) at the mean z1 of
+            q(z1 | u), which is not the aggregate posterior.
+        posterior: The family of q(z2 | z1, y). Default: DiagonalNormal. q(z1 | x) and p(z1 | y, z2) are always diagonal
+            Gaussians.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1]. The paper's Bernoulli is for
+            binarised images.
+        networks: The architecture of q(z1 | x) and p(x | z1). Default: the paper's MLP, two layers of 600 softplus
+            units.
+        inner_networks: The architecture of q(z2 | z1, y) and p(z1 | y, z2). Default: the paper's MLP, one layer of 500
             softplus units.
-        inner_networks: The networks of q(z2 | z1, y) and p(z1 | y, z2); where they are not given the paper's MLP, one
-            layer of 500 softplus units.
-        classifier: The networks of q(y | z1); `inner_networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
+        classifier: The architecture of q(y | z1). Default: ``inner_networks``.
+        class_prior: p(y). Default: uniform.
         z1_dim: The dimension of z1.
-        m1_until: The share of training after which M1 is learned and M2 begins.
-        m2_until: The share of training after which all is learned end to end; 1 for never.
+        m1_until: The share of training after which M1 is held fixed and M2 begins.
+        m2_until: The share of training after which the whole model is trained end to end; 1 for never.
 
     Raises:
-        ValueError: If a size is not positive, the class prior is for another number of classes, or the shares are not
-            0 <= m1_until <= m2_until <= 1.
+        ValueError: If a size is not positive, the class prior is for another number of classes, or the shares are not 0
+            <= m1_until <= m2_until <= 1.
     """
 
     stage: Tensor
@@ -146,27 +147,27 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         ]
 
     def advance(self, progress: float) -> None:
-        """Enter the stage of a share of training; see `Staged.advance`."""
+        """Enter the stage that belongs to the progress of training; see ``Staged.advance``."""
         self._enter(_BOTH if progress >= self.m2_until else _M2 if progress >= self.m1_until else _M1)
         for name in _PARTS_OF_M1:
-            # What does not learn stands in evaluation mode too: its batch norm has settled, it drops no units.
+            # Parts that are held fixed stay in evaluation mode: no dropout, and batch norm by its running statistics.
             getattr(self, name).train(self.training and self.current_stage != _M2)
 
     @property
     def last_stage_from(self) -> float:
-        """Where all is learned end to end, or else M2; see `Staged.last_stage_from`."""
+        """The start of end-to-end training, or of M2 if there is none; see ``Staged.last_stage_from``."""
         return self.m2_until if self.m2_until < 1 else self.m1_until
 
     def _enter(self, stage: int) -> None:
-        self.current_stage = stage  # looked at in each step, for which a GPU would have to wait
+        self.current_stage = stage  # an integer beside the buffer: training reads it in each step, without a GPU wait
         self.stage.fill_(stage)
         self.has_label_site = self.sums_over_class = self.learns_classifier = stage != _M1
         for name, parameter in self.named_parameters():
-            resting = _M2 if name.partition(".")[0] in _PARTS_OF_M1 else _M1
-            parameter.requires_grad_(stage != resting and name not in self._fixed)
+            fixed_stage = _M2 if name.partition(".")[0] in _PARTS_OF_M1 else _M1
+            parameter.requires_grad_(stage != fixed_stage and name not in self._fixed)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """p(y) p(z2) p(z1 | y, z2) p(x | z1), or p(z1) p(x | z1) at first; see `SemiSupervisedModel.model`."""
+        """p(y) p(z2) p(z1 | y, z2) p(x | z1); p(z1) p(x | z1) in stage 1. See `SemiSupervisedModel.model`."""
         with pyro.plate("images", len(x)):
             if self.has_label_site:
                 # p(y)
@@ -182,7 +183,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
             pyro.sample("x", self._p_x(z1), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
-        """q(z1 | x) q(y | z1) q(z2 | z1, y), or q(z1 | x) at first; see `SemiSupervisedModel.guide`."""
+        """q(z1 | x) q(y | z1) q(z2 | z1, y); q(z1 | x) in stage 1. See `SemiSupervisedModel.guide`."""
         with pyro.plate("images", len(x)):
             # q(z1 | x)
             z1 = pyro.sample("z1", self.q_z1(x))  # (batch, z1_dim)
@@ -198,7 +199,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         return diagonal_normal(self.z1_encoder(x))
 
     def p_z1(self, z2: Tensor, y: Tensor) -> TorchDistribution:
-        """Return p(z1 | y, z2), event_shape (z1_dim,), of which unused features are N(0, 1)."""
+        """Return p(z1 | y, z2), event_shape (z1_dim,), in which unused features are N(0, 1)."""
         loc, log_scale = self.z1_decoder(z2, y).chunk(2, dim=-1)
         return dist.Independent(LogScaleNormal(self.used * loc, self.used * bounded(log_scale)), 1)
 
@@ -214,7 +215,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         return self.likelihood(self.decoder(z1))
 
     def classify(self, x: Tensor) -> dist.Categorical:
-        """q(y | z1) at the mean z1, or in training at a z1 that is drawn; see `SemiSupervisedModel.classify`."""
+        """q(y | z1) at the mean z1, or at a drawn z1 in training mode; see `SemiSupervisedModel.classify`."""
         q_z1 = self.q_z1(x)
         return self.q_y(q_z1.rsample() if self.training else q_z1.mean)
 
@@ -233,22 +234,22 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
 
     @property
     def num_refit_images(self) -> int:
-        """Enough to say which features are used; see `Refits.num_refit_images`."""
+        """The number of images over which the features' standard deviations are computed; see ``Refits``."""
         return 2000
 
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Find the features that M1 uses, until all is learned end to end."""
+        """Find the features that M1 uses, before end-to-end training; see ``Refits.refit``."""
         if self.current_stage != _BOTH:
             means = self.q_z1(torch.cat([x, unlabelled])).mean
             used = means.std(0, correction=0) > _UNUSED
-            # An M1 that uses none has hardly begun.
+            # If M1 uses no feature, it is hardly trained yet: keep all.
             self.used.copy_(used | ~used.any())
 
     def baseline(self) -> M2:
-        """Return an M2 with the same networks, whose classifier looks at the image itself."""
+        """Return an `M2` with the same networks, whose classifier takes the image itself."""
         return M2(self.image_shape, self.num_classes, networks=self.networks)
 
 
 def _enter_saved_stage(model: M1M2, keys: object) -> None:
-    """Let learn what learns in the stage that was loaded."""
+    """Enter the stage that was loaded, which sets the parameters that are trained."""
     model._enter(int(model.stage))

@@ -1,4 +1,4 @@
-"""M2: the class and the style of an image, and the image given both."""
+"""M2: an image is generated from its class and its style."""
 
 import pyro
 import pyro.distributions as dist
@@ -15,18 +15,18 @@ from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 class M2(SemiSupervisedModel):
     """The generative semi-supervised model M2 of Kingma et al. 2014, arXiv 1406.5298.
 
-    The story:
+    The generative story::
 
         y ~ p(y)            the class: observed, or summed over
-        z ~ p(z)            the style; or p(z | y), with a prior that looks at the class
+        z ~ p(z)            the style; or p(z | y), with a class-conditional prior
         x ~ p(x | y, z)     the image
 
-    The guide:
+    The guide::
 
         y ~ q(y | x)        the classifier
         z ~ q(z | x, y)     = N(μ(x, y), diag σ²(x, y))
 
-    Its ELBO is -L(x, y) where the class is given and -U(x) where it is not:
+    The ELBO is -L(x, y) for a labelled image and -U(x) for an unlabelled one::
 
         -L(x, y) = E_q(z|x,y) [ log p(x|y,z) + log p(y) + log p(z) - log q(z|x,y) ]
         -U(x)    = Σ_y q(y|x) ( -L(x, y) ) + H(q(y|x))
@@ -40,14 +40,15 @@ class M2(SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given.
-        posterior: The family of q(z | x, y); `DiagonalNormal` where it is not given.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given. The paper's
-            Bernoulli is for binarised images.
-        networks: The networks of q(z | x, y) and p(x | y, z); the paper's MLP where they are not given.
-        classifier: The networks of q(y | x); `networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
+        num_classes: The number of classes.
+        prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
+        posterior: The family of q(z | x, y). Default: DiagonalNormal.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1]. The paper's Bernoulli is for
+            binarised images.
+        networks: The architecture of q(z | x, y) and p(x | y, z). Default: the paper's MLP, one layer of 500 softplus
+            units.
+        classifier: The architecture of q(y | x). Default: ``networks``.
+        class_prior: p(y). Default: uniform.
 
     Raises:
         ValueError: If a size is not positive, or the class prior is for another number of classes.
@@ -81,7 +82,7 @@ class M2(SemiSupervisedModel):
         self.decoder = self._make_decoder()
         self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
-    # What a model with other arrows overrides.
+    # Models whose densities condition on other variables override these three.
 
     def _make_y_encoder(self) -> Network:
         return self.classifier.encoder(self.image_shape, self.num_classes)
@@ -126,7 +127,7 @@ class M2(SemiSupervisedModel):
         return dist.Categorical(logits=self.y_encoder(x))
 
     def encode_z(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the parameters of q(z | x, y), (..., batch, `Posterior.num_parameters`)."""
+        """Return the parameters of q(z | x, y), (..., batch, ``posterior.num_parameters(latent_dim)``)."""
         parameters: Tensor = self.z_encoder(x, y)  # (classes, batch, ...) if y is enumerated
         return parameters
 

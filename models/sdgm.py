@@ -1,4 +1,4 @@
-"""SDGM: M2 with a second latent variable, in the story as in the guide."""
+"""SDGM: M2 with a second latent variable, in the generative model and in the guide."""
 
 import pyro
 import torch
@@ -16,27 +16,27 @@ from ssvae.models.priors import ClassPrior, Prior
 class SDGM(ADGM):
     """The skip deep generative model of Maaløe, Sønderby, Sønderby and Winther 2016, arXiv 1602.05473.
 
-    The story, in which the auxiliary variable a of `ADGM` has become a second layer of the style:
+    The generative story, in which the auxiliary variable a of `ADGM` is a second stochastic layer::
 
         y ~ p(y)               the class: observed, or summed over
-        z ~ p(z)               the style; or p(z | y), with a prior that looks at the class
+        z ~ p(z)               the style; or p(z | y), with a class-conditional prior
         a ~ p(a | y, z)        = N(μ(y, z), diag σ²(y, z))
         x ~ p(x | a, y, z)     the image
 
-    The guide is that of `ADGM`, one and the same a for all that follows it:
+    The guide is that of `ADGM`::
 
         a ~ q(a | x),    y ~ q(y | a, x),    z ~ q(z | a, x, y)
 
-    Its bound is that of `ADGM` with another f:
+    The bound is that of `ADGM` with another f::
 
         f = log p(x|a,y,z) + log p(a|y,z) + log p(y) + log p(z) - log q(z|a,x,y) - log q(a|x)
 
-    The style that `encode` finds, `p_x` takes and `sample` draws is z and ε side by side, where
+    The style that ``encode`` returns, ``p_x`` takes and ``sample`` draws is z and ε side by side::
 
-        ε = (a - μ(y, z)) / σ(y, z),    ε ~ N(0, I) in the story,
+        ε = (a - μ(y, z)) / σ(y, z),    ε ~ N(0, I) under p(a | y, z)
 
-    is the part of a that y and z leave open. In another class the same ε makes another a, so that an analogy changes
-    all that depends on the class.
+    ε is the part of a that y and z do not determine. In another class the same ε gives another a, so that an analogy
+    changes everything that depends on the class.
 
     Example:
         >>> import torch
@@ -47,17 +47,18 @@ class SDGM(ADGM):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z) or p(z | y); N(0, I) in 50 dimensions where it is not given. A `VampPrior` mixes q(z | a, u, y) at
-            the mean a of q(a | u), which is not the aggregate posterior.
-        posterior: The family of q(z | a, x, y); `DiagonalNormal` where it is not given. q(a | x) is always diagonal.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of all densities but the classifier; the MLP of Kingma et al. where they are not given.
-            The paper's have two layers of 500 rectified units with batch norm.
-        classifier: The networks of q(y | a, x); `networks` where they are not given.
-        class_prior: p(y); uniform where it is not given.
+        num_classes: The number of classes.
+        prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
+            q(a | u), which is not the aggregate posterior.
+        posterior: The family of q(z | a, x, y). Default: DiagonalNormal. q(a | x) and p(a | y, z) are always diagonal
+            Gaussians.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of all densities but the classifier. Default: one layer of 500 softplus units. The
+            paper's have two layers of 500 rectified units with batch norm.
+        classifier: The architecture of q(y | a, x). Default: ``networks``.
+        class_prior: p(y). Default: uniform.
         auxiliary_dim: The dimension of a; 100 in the paper.
-        num_samples: Over how many a q(y | x) = E_q(a|x) q(y | a, x) is averaged in evaluation mode; 100 in the paper.
+        num_samples: The number of samples of a in q(y | x) = E_q(a|x) q(y | a, x) in evaluation mode; 100 in the paper.
 
     Raises:
         ValueError: If a size is not positive, or the class prior is for another number of classes.
@@ -99,8 +100,8 @@ class SDGM(ADGM):
 
     def story(self) -> list[tuple[str, str]]:
         """The seven densities; see `SemiSupervisedModel.story`."""
-        p_y, p_z, (_, image), (_, auxiliary), *of_guide = super().story()
-        return [p_y, p_z, ("p(a | y, z)", auxiliary), ("p(x | a, y, z)", image), *of_guide]
+        p_y, p_z, (_, image), (_, auxiliary), *densities_of_guide = super().story()
+        return [p_y, p_z, ("p(a | y, z)", auxiliary), ("p(x | a, y, z)", image), *densities_of_guide]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(y) p(z | y) p(a | y, z) p(x | a, y, z); see `SemiSupervisedModel.model`."""
@@ -128,16 +129,16 @@ class SDGM(ADGM):
         return self._p_x(p_a.loc + p_a.scale * noise, y, z)
 
     def _draw(self, y: Tensor) -> Tensor:
-        """Return z and ε side by side; see `SemiSupervisedModel._draw`."""
+        """Return z and ε side by side; see ``SemiSupervisedModel._draw``."""
         z = super()._draw(y)
         return torch.cat([z, torch.randn_like(z[..., :1].expand(*z.shape[:-1], self.auxiliary_dim))], dim=-1)
 
     def p_a(self, y: Tensor, z: Tensor, x: Tensor | None = None) -> TorchDistribution:
-        """Return p(a | y, z), whatever x; event_shape (auxiliary_dim,)."""
+        """Return p(a | y, z), event_shape (auxiliary_dim,); x is not used."""
         return diagonal_normal(self.a_decoder(z, y))
 
     def _p_x(self, a: Tensor, y: Tensor, z: Tensor) -> TorchDistribution:
-        # Of the guide, a is (batch, auxiliary) where z is (classes, batch, latent).
+        # From the guide, a is (batch, auxiliary) even if z is (classes, batch, latent).
         leading = torch.broadcast_shapes(a.shape[:-1], z.shape[:-1])
         both = torch.cat([z.expand(*leading, -1), a.expand(*leading, -1)], dim=-1)
         return self.likelihood(self.decoder(both, y))

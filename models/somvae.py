@@ -1,4 +1,4 @@
-"""SOMVAE: an autoencoder whose codes are moved to the nodes of a self-organising map."""
+"""SOMVAE: an autoencoder whose codes are quantised to the nodes of a self-organising map."""
 
 import pyro
 import pyro.distributions as dist
@@ -17,15 +17,15 @@ from ssvae.models.stages import Refits
 
 
 class Codebook(Prior):
-    """Equal parts of the nodes of a map: p(z) = 1/K Σ_k δ(z - e_k), or p(z | y), of the nodes of a class alone.
+    """The uniform distribution over the nodes of a map: p(z) = 1/K Σ_k δ(z - e_k); p(z | y) over the class's nodes.
 
-    It has no density, so that it is of use to `SOMVAE` alone.
+    It has no density. Only `SOMVAE` can use it.
 
     Args:
         latent_dim: The dimension of z.
-        rows: Of the map.
-        columns: Of the map.
-        num_classes: How many classes.
+        rows: The number of rows of the map.
+        columns: The number of columns of the map.
+        num_classes: The number of classes.
     """
 
     is_class_conditional = True
@@ -40,47 +40,53 @@ class Codebook(Prior):
         self.rows = rows
         self.columns = columns
         self.num_classes = num_classes
-        # As near to each other as the codes of an untrained encoder are, so that all nodes take part.
+        # As close together as the codes of an untrained encoder, so that every node is the nearest of some images.
         self.embeddings = nn.Parameter(0.05 * torch.randn(rows * columns, latent_dim))
-        # p(y | k), which the labelled images say in the end
+        # p(y | k), estimated by `refit` from the labelled images
         self.register_buffer("node_classes", torch.full((rows * columns, num_classes), 1 / num_classes))
         neighbours, exists = _neighbourhoods(rows, columns)
         self.register_buffer("neighbours", neighbours, persistent=False)  # (nodes, 5)
         self.register_buffer("exists", exists, persistent=False)
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
-        """Return the nodes, or those of class y, in equal parts; see `Prior.forward`."""
-        allowed = torch.ones_like(self.node_classes[:, 0]) if y is None else self.of_class().T[y].to(self.embeddings)
-        nodes = self.embeddings.expand(*allowed.shape[:-1], *self.embeddings.shape)  # (..., nodes, latent)
-        return dist.MixtureSameFamily(dist.Categorical(probs=allowed), dist.Delta(nodes, event_dim=1))
+        """Return the uniform distribution over all nodes, or over those of class y; see ``Prior.forward``."""
+        weights = torch.ones_like(self.node_classes[:, 0]) if y is None else self.of_class().T[y].to(self.embeddings)
+        nodes = self.embeddings.expand(*weights.shape[:-1], *self.embeddings.shape)  # (..., nodes, latent)
+        return dist.MixtureSameFamily(dist.Categorical(probs=weights), dist.Delta(nodes, event_dim=1))
 
     def nodes(self, y: Tensor) -> Tensor:
-        """Return the nodes, the same for all classes, as a grid; see `Prior.nodes`."""
+        """Return the nodes, the same for all classes, as a grid; see ``Prior.nodes``."""
         return self.embeddings.unflatten(0, (self.rows, self.columns)).expand(
             *y.shape, self.rows, self.columns, self.latent_dim
         )
 
     def nearest(self, z: Tensor) -> Tensor:
-        """Return which node is nearest to z (..., latent), as integers (...)."""
-        # Not by |z|² - 2 z·e + |e|², whose rounding would move z that are nodes to others.
+        """Return the index of the node nearest to z (..., latent), integers (...)."""
+        # Not by |z|² - 2 z·e + |e|², whose rounding error could assign a node to another node.
         return torch.cdist(z, self.embeddings, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
 
     def of_class(self) -> Tensor:
-        """Say which nodes belong to which class, (nodes, classes): to its most probable one.
+        """Return whether each node belongs to each class, (nodes, classes): a node belongs to its most probable class.
 
-        A class that is the most probable at no node has those where it is more probable than at others.
+        A class that is the most probable at no node gets the nodes where its probability is largest.
         """
         is_first = self.node_classes == self.node_classes.amax(-1, keepdim=True)
         is_best = self.node_classes == self.node_classes.amax(0)
         return is_first | (is_best & ~is_first.any(0))
 
     def refit(self, best_matching_units: Tensor, y: Tensor) -> None:
-        """Say of each node which classes the labelled images have that it is nearest to.
+        """Estimate p(y | k) from the labelled images whose best-matching unit is k.
 
-            p(y | k) = (n_ky + 1/C) / (n_k + 1),   n_ky images of class y at node k, C classes
+        With n_k images at node k, n_ky of them of class y, and C classes::
 
-        A node without one takes the counts of the nodes with one that are nearest on the grid, by steps to a
-        neighbour; where there are several, their sum.
+            p(y | k) = (n_ky + 1/C) / (n_k + 1)
+
+        A node without labelled images takes the counts of the nearest nodes on the grid that have some, summed if
+        several are equally near.
+
+        Args:
+            best_matching_units: The node of each labelled image, integers (labelled,).
+            y: Their classes (labelled,).
         """
         counts = torch.zeros_like(self.node_classes)
         counts.index_put_((best_matching_units, y), counts.new_ones(len(y)), accumulate=True)
@@ -93,32 +99,33 @@ class Codebook(Prior):
 
 
 class SOMVAE(Refits, SemiSupervisedModel):
-    """The SOM-VAE of Fortuin et al. 2019, arXiv 1806.02199, for images that have no order in time.
+    """The SOM-VAE of Fortuin et al. 2019, arXiv 1806.02199, for single images, without the paper's model of time.
 
-    A codebook of nodes e_k stands on a grid, a self-organising map (Kohonen 1990). The story:
+    The nodes e_k of a codebook form a grid, a self-organising map (Kohonen 1990). The generative story::
 
         k ~ 1 / K           a node of the map, and z = e_k
         x ~ p(x | z)        the image
 
-    The guide has no noise, and so no choice of a `Posterior`; p(x | z) is that of the node nearest to z:
+    The guide is deterministic, and so takes no `~ssvae.models.posteriors.Posterior`. p(x | z) decodes the node nearest
+    to z::
 
         z = z_e(x)          the encoder's code
         z_q = e_k           k = argmin_k |z_e - e_k|², the best-matching unit
 
-    The loss has two paths through the decoder, since none of the first one's gradient reaches the encoder:
+    The loss decodes both z_q and z_e, because the gradient of the first does not reach the encoder::
 
-        reconstruction    -log p(x | z_q)                                decoder and e_k: the ELBO
+        reconstruction    -log p(x | z_q)                                decoder and e_k: the "ELBO"
         second path       -log p(x | z_e)                                decoder and encoder
         commitment        α |z_e - z_q|²                                 encoder and e_k
         map               β mean_{e in {z_q} and its neighbours} |e - z_e|²    nodes alone, z_e held fixed
 
-    The neighbours are the four beside, above and below, at the borders fewer: Kohonen's rule, which makes nodes that
-    are neighbours on the grid neighbours in latent space. Reconstructions are in nats here; the paper's are squared
-    errors, means over pixels, which is why its β of 0.9 would be too small for the map to unfold.
+    The neighbours of a node are the up to four nodes beside, above and below it. By the last term, Kohonen's rule,
+    neighbours on the grid become neighbours in latent space. Reconstructions are in nats here. The paper's are squared
+    errors averaged over pixels; its β of 0.9 would be too small here for the map to unfold.
 
-    Labels have no part in that. After training, each node is given the classes of the labelled images that it wins,
-    and an image takes the class probabilities of its best-matching unit; see
-    `Codebook.refit`. The supervised baseline is the classifier of an M2 with the same networks.
+    The loss does not use labels. After training, ``refit`` estimates the class probabilities of each node from the
+    labelled images whose best-matching unit it is. An image gets the class probabilities of its best-matching unit. The
+    supervised baseline is the classifier of an `M2` with the same networks.
 
     Example:
         >>> import torch
@@ -129,14 +136,14 @@ class SOMVAE(Refits, SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
+        num_classes: The number of classes.
         latent_dim: The dimension of z.
-        rows: Of the map.
-        columns: Of the map.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of encoder and decoder; an MLP of 500 softplus units where they are not given.
-        commitment: α.
-        neighbourhood: β.
+        rows: The number of rows of the map.
+        columns: The number of columns of the map.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
+        commitment: α, the weight of the commitment term.
+        neighbourhood: β, the weight of the map term.
 
     Raises:
         ValueError: If a size is not positive, or a weight is negative.
@@ -188,21 +195,21 @@ class SOMVAE(Refits, SemiSupervisedModel):
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """p(z) p(x | z), whose first does not count; see `SemiSupervisedModel.model`."""
+        """p(z) p(x | z); the first is masked. See `SemiSupervisedModel.model`."""
         with pyro.plate("images", len(x)):
             with poutine.mask(mask=False):
-                # p(z); masked as a density, too, of which it has none
+                # p(z); the distribution is masked too, because it has no density
                 z = pyro.sample("z", self.prior().mask(False))  # (batch, latent)
             # p(x | z)
             pyro.sample("x", self._decode_nearest(z), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
-        """z_e(x), without noise; see `SemiSupervisedModel.guide`."""
+        """z_e(x), deterministic; see `SemiSupervisedModel.guide`."""
         with pyro.plate("images", len(x)), poutine.mask(mask=False):
             pyro.sample("z", dist.Delta(self.encoder(x), event_dim=1))
 
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """The second path, the commitment and the map's own loss; see `SemiSupervisedModel.penalties`."""
+        """The second path, the commitment and the map term; see `SemiSupervisedModel.penalties`."""
         z_e = self.encoder(x)  # (batch, latent)
         best_matching_units = self.prior.nearest(z_e)
         z_q = self.prior.embeddings[best_matching_units]
@@ -211,24 +218,24 @@ class SOMVAE(Refits, SemiSupervisedModel):
         around = self.prior.embeddings[self.prior.neighbours[best_matching_units]]  # (batch, 5, latent)
         distances = (around - z_e.detach().unsqueeze(-2)).square().sum(-1)
         exists = self.prior.exists[best_matching_units]
-        of_map = (distances * exists).sum(-1) / exists.sum(-1)
+        map_loss = (distances * exists).sum(-1) / exists.sum(-1)
         return {
             "second_path": second_path.mean(),
             "commitment": self.commitment * (z_e - z_q).square().sum(-1).mean(),
-            "map": self.neighbourhood * of_map.mean(),
+            "map": self.neighbourhood * map_loss.mean(),
         }
 
     @property
     def num_refit_images(self) -> int:
-        """None but the labelled images; see `Refits.num_refit_images`."""
+        """0: only labelled images are used. See ``Refits.num_refit_images``."""
         return 0
 
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
-        """Give each node the classes of the labelled images that it wins; see `Refits.refit`."""
+        """Estimate p(y | k) from the labelled images of each best-matching unit k; see ``Refits.refit``."""
         self.prior.refit(self.prior.nearest(self.encoder(x)), y)
 
     def baseline(self) -> SemiSupervisedModel:
-        """M2 with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
+        """Return an `M2` with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
         return M2(self.image_shape, self.num_classes, networks=self.networks)
 
     def classify(self, x: Tensor) -> dist.Categorical:
@@ -236,21 +243,21 @@ class SOMVAE(Refits, SemiSupervisedModel):
         return dist.Categorical(probs=self.prior.node_classes[self.prior.nearest(self.encoder(x))])
 
     def q_z(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """The code z_e(x), with certainty and whatever the class; see `SemiSupervisedModel.q_z`."""
+        """A point mass at the code z_e(x), the same for all classes; see `SemiSupervisedModel.q_z`."""
         return dist.Delta(self.encoder(x), event_dim=1)
 
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | z) of the node nearest to z, whatever the class; see `SemiSupervisedModel.p_x`."""
+        """p(x | z) of the node nearest to z, the same for all classes; see `SemiSupervisedModel.p_x`."""
         return self._decode_nearest(z)
 
     def _decode_nearest(self, z: Tensor) -> TorchDistribution:
         return self.likelihood(self.decoder(self.prior.embeddings[self.prior.nearest(z)]))
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the mean of p(x | z) at each class's own node that is nearest; see `SemiSupervisedModel.analogies`."""
+        """The mean of p(x | z) at the nearest node of each class; see `SemiSupervisedModel.analogies`."""
         distances = torch.cdist(self.encode(x, y), self.prior.embeddings)  # (batch, nodes)
-        of_class = self.prior.of_class().T.unsqueeze(1)  # (classes, 1, nodes)
-        nearest = distances.masked_fill(~of_class, torch.inf).argmin(-1)  # (classes, batch)
+        belongs = self.prior.of_class().T.unsqueeze(1)  # (classes, 1, nodes)
+        nearest = distances.masked_fill(~belongs, torch.inf).argmin(-1)  # (classes, batch)
         return self.likelihood(self.decoder(self.prior.embeddings[nearest])).mean
 
 
@@ -260,13 +267,13 @@ def _places(rows: int, columns: int) -> Tensor:
 
 
 def _steps(rows: int, columns: int) -> Tensor:
-    """Return how many steps to a neighbour it takes from each node to each, (nodes, nodes)."""
+    """Return the distance on the grid, in steps to a neighbour, between each two nodes, (nodes, nodes)."""
     places = _places(rows, columns)
     return (places.unsqueeze(1) - places).abs().sum(-1)
 
 
 def _neighbourhoods(rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Return each node, and the four around it, by their numbers; and whether they exist: both (nodes, 5)."""
+    """Return the indices of each node and its four neighbours, and whether these exist: both (nodes, 5)."""
     steps = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])
     places = _places(rows, columns).unsqueeze(1) + steps  # (nodes, 5, 2)
     size = torch.tensor([rows, columns])

@@ -1,4 +1,4 @@
-"""SparseLabelVAE: one encoder with a softmax head beside the latent ones, and a decoder that sees all three."""
+"""SparseLabelVAE: an encoder with a softmax head, whose class probabilities the decoder takes beside z."""
 
 import pyro
 import pyro.distributions as dist
@@ -14,28 +14,34 @@ from ssvae.models.priors import Prior, StandardNormal
 
 
 class SparseLabelVAE(SemiSupervisedModel):
-    """A VAE whose encoder classifies on the side, for anything from no labels to all.
+    """A VAE whose encoder has an additional softmax head, for any number of labels from none to all.
 
     Berkhahn, Keys, Ouertani, Shetty and Geißler 2019, "Augmenting variational autoencoders with sparse labels: a
     unified framework for unsupervised, semi-(un)supervised, and supervised learning", arXiv 1908.03015.
 
-    The topmost layer of one encoder feeds three heads, h(x) -> π(x), μ(x), log σ(x), the first a softmax over the
-    classes. The decoder sees π(x), as it is, beside z:
+    The last layer of the encoder has three heads, h(x) -> π(x), μ(x), log σ(x); the first is a softmax over the
+    classes. The decoder takes the probabilities π(x) beside z. The generative story::
 
-        z ~ p(z)                  the code              z ~ q(z | x) = N(μ(x), diag σ²(x))
+        z ~ p(z)                  the code
         x ~ p(x | π(x), z)        the image
 
-        loss = -E_q(z|x) [ log p(x|π(x),z) ] + KL( q(z|x) || p(z) )            every image
-               + weight · ( -log π_y(x) )                                     labelled images
+    The guide::
 
-    The second line is J's -log q(y|x), q(y|x) = Cat(π(x)): the programs have no class, and a labelled image is to the
-    bound as an unlabelled one. Nothing is summed over classes, so that a step costs about what a VAE's does. Without
-    labels π(x) is K numbers in [0, 1] more for the code, which cost nothing in the KL divergence.
+        z ~ q(z | x)              = N(μ(x), diag σ²(x))
 
-    That is also why the bound is none of log p(x): the decoder sees a function of the very image it is to explain, and
-    the story cannot be told without it. To compare with other models, compare reconstructions and accuracies.
+    The loss::
 
-    Samples and analogies put the class in the place of π(x), with certainty.
+        -E_q(z|x) [ log p(x|π(x),z) ] + KL( q(z|x) || p(z) )                   every image
+        + weight · ( -log π_y(x) )                                             labelled images
+
+    The second line is the term -log q(y|x) of J, with q(y|x) = Cat(π(x)). The programs have no class: the bound treats
+    labelled images like unlabelled ones. There is no sum over classes, so that a step is about as fast as that of a
+    VAE. Without labels π(x) adds K numbers in [0, 1] to the code, which do not count in the KL divergence.
+
+    For the same reason the "ELBO" is no lower bound of log p(x): the decoder takes a function of the image itself. To
+    compare with other models, use reconstructions and accuracies.
+
+    Samples and analogies replace π(x) by the one-hot vector of a class.
 
     Example:
         >>> import torch
@@ -46,14 +52,14 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     Args:
         image_shape: Channels, height and width of x.
-        num_classes: How many classes.
-        prior: p(z); N(0, I) in 50 dimensions where it is not given.
-        posterior: The family of q(z | x); `DiagonalNormal` where it is not given.
-        likelihood: p(x | ·); continuous Bernoulli, for pixels in [0, 1], where it is not given.
-        networks: The networks of the encoder and the decoder; an MLP of 500 softplus units where they are not given.
+        num_classes: The number of classes.
+        prior: p(z). Default: N(0, I) in 50 dimensions.
+        posterior: The family of q(z | x). Default: DiagonalNormal.
+        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
 
     Raises:
-        ValueError: If a size is not positive, or the prior looks at the class.
+        ValueError: If a size is not positive, or the prior is class-conditional.
     """
 
     has_label_site = False
@@ -80,7 +86,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         )
         if self.prior.is_class_conditional:
             raise ValueError(
-                f"prior: expected p(z), as the story has no class; got {self.prior.density}, {self.prior}."
+                f"prior: expected p(z), as SparseLabelVAE has no p(y); got {self.prior.density}, {self.prior}."
             )
 
         latent_dim = self.prior.latent_dim
@@ -98,7 +104,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         ]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
-        """p(z) p(x | π(x), z), whatever y is; see `SemiSupervisedModel.model`."""
+        """p(z) p(x | π(x), z); y is not used. See `SemiSupervisedModel.model`."""
         with pyro.plate("images", len(x)):
             # p(z)
             z = pyro.sample("z", self.prior())
@@ -106,7 +112,7 @@ class SparseLabelVAE(SemiSupervisedModel):
             pyro.sample("x", self.p_x(z, self.classify(x).probs), obs=x)
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> None:
-        """q(z | x), whatever y is; see `SemiSupervisedModel.guide`."""
+        """q(z | x); y is not used. See `SemiSupervisedModel.guide`."""
         with pyro.plate("images", len(x)):
             # q(z | x)
             pyro.sample("z", self.q_z(x))
@@ -117,7 +123,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         return dist.Categorical(logits=logits)
 
     def encode_z(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the parameters of q(z | x), whatever y; (batch, `Posterior.num_parameters`)."""
+        """Return the parameters of q(z | x), (batch, ``posterior.num_parameters(latent_dim)``); y is not used."""
         return self._heads(x)[1]
 
     def q_z(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
@@ -125,14 +131,14 @@ class SparseLabelVAE(SemiSupervisedModel):
         return self.posterior(self.encode_z(x))
 
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | y, z), y classes or probabilities (..., classes); see `SemiSupervisedModel.p_x`."""
+        """p(x | y, z), for y a class or class probabilities (..., classes); see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits of π(x), and the parameters of q(z | x): μ(x) with log σ(x), by default."""
+        """Return the logits of π(x), and the parameters of q(z | x): by default μ(x) and log σ(x)."""
         outputs = self.encoder(x)
         return torch.split(outputs, [self.num_classes, outputs.shape[-1] - self.num_classes], dim=-1)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Return y; where it is not given, π(x)."""
+        """Return y, or π(x) if it is None."""
         return self.classify(x).probs if y is None else y

@@ -1,4 +1,4 @@
-"""Torchvision's classifiers as q(y | x): resnet18, vgg16, and all others that it has."""
+"""The image classifiers of torchvision as q(y | x): resnet18, vgg16 and all others."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssvae.models.networks import Architecture, ImageShape, Network
 
-# Of the images that torchvision's published weights were learned from.
+# Mean and standard deviation of ImageNet's channels, by which torchvision's published weights standardise pixels.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -19,20 +19,21 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Torchvision(Architecture):
     """A classifier of torchvision, for q(y | x) alone: ``M2(..., classifier=Torchvision("resnet18"))``.
 
-    Grey images become three equal channels; images whose shorter side has fewer than `size` pixels are scaled up to
-    it, bilinearly; pixels are standardised as torchvision's published weights expect.
+    Grey images become three equal channels. Images whose shorter side has fewer than ``size`` pixels are scaled up to
+    it bilinearly. Pixels are standardised as torchvision's published weights expect.
 
     Attributes:
-        name: One of `torchvision.models.list_models(module=torchvision.models)`.
-        weights: A file of weights to begin with, as torchvision publishes them (a state dict of `torch.save`), whose
-            last layer may be for another number of classes and is then left out; None to begin at random. Run folders
-            do not need it any more.
-        size: The least height and width; alexnet needs 63, inception_v3 75.
+        name: One of ``torchvision.models.list_models(module=torchvision.models)``.
+        weights: A file of initial weights, a state dict saved by ``torch.save``, as torchvision publishes them; None
+            for random weights. If its last layer is for another number of classes, that layer starts at random. A run
+            folder stores the trained weights and does not need the file any more.
+        size: The minimal height and width in pixels; alexnet needs 63, inception_v3 75.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there is no such classifier, the size is not positive, the weights are of another one, or a
-            network is asked for that is no q(y | x) of grey or colour images.
+        FileNotFoundError: If the file of weights does not exist.
+        ValueError: If torchvision has no such classifier, the size is not positive, the weights are of another
+            classifier, the images have neither 1 nor 3 channels, or the model needs it for another density than q(y |
+            x).
     """
 
     name: str = "resnet18"
@@ -48,15 +49,15 @@ class Torchvision(Architecture):
         if self.size < 1:
             raise ValueError(f"size: expected a positive number of pixels; got {self.size}.")
         if self.weights is not None and not Path(self.weights).is_file():
-            raise FileNotFoundError(f"weights: expected a file; got {self.weights!r}, which is none.")
+            raise FileNotFoundError(f"weights: expected a file; got {self.weights!r}, which does not exist.")
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `Architecture.encoder`; looks at the image alone."""
+        """See `~ssvae.models.networks.Architecture.encoder`; takes the image alone."""
         if num_classes or num_beside:
-            raise self._misplaced("one that is told more than the image")
+            raise self._misplaced("a network with further inputs")
         if image_shape[0] not in (1, 3):
             raise ValueError(f"image_shape: Torchvision expected 1 or 3 channels; got {image_shape[0]}.")
-        # These two warn of their initial weights unless they are told which.
+        # These two warn about their initial weights unless the option is given.
         options = {"init_weights": False} if self.name in ("googlenet", "inception_v3") else {}
         network: nn.Module = _torchvision_models().get_model(self.name, num_classes=num_outputs, **options)
         if self.weights is not None:
@@ -64,15 +65,17 @@ class Torchvision(Architecture):
         return _Classifier(network, self.size)
 
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
-        """No classifier is one."""
+        """Not supported."""
         raise self._misplaced("a decoder")
 
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """No classifier of images is one."""
-        raise self._misplaced("one of vectors")
+        """Not supported."""
+        raise self._misplaced("a network of vectors")
 
     def _misplaced(self, wanted: str) -> ValueError:
-        return ValueError(f"classifier: Torchvision is a q(y | x) of the image alone; the model asked for {wanted}.")
+        return ValueError(
+            f"classifier: expected an architecture that makes {wanted}; got Torchvision, a classifier of images alone."
+        )
 
 
 class _Classifier(Network):
@@ -91,24 +94,24 @@ class _Classifier(Network):
         if min(height, width) < self.size:
             scale = self.size / min(height, width)
             inputs = F.interpolate(inputs, size=(round(scale * height), round(scale * width)), mode="bilinear")
-        found = self.network((inputs - self.mean) / self.deviation)  # grey becomes (batch, 3, height, width)
-        # In training googlenet and inception_v3 give the logits of auxiliary classifiers beside.
-        logits: Tensor = getattr(found, "logits", found)
+        outputs = self.network((inputs - self.mean) / self.deviation)  # grey becomes (batch, 3, height, width)
+        # In training mode googlenet and inception_v3 also return the logits of auxiliary classifiers.
+        logits: Tensor = getattr(outputs, "logits", outputs)
         return logits
 
 
 def _load(network: nn.Module, path: str, name: str) -> None:
-    """Load weights, but for a last layer of another number of classes."""
+    """Load weights, except those of a last layer for another number of classes."""
     try:
-        given = torch.load(path, map_location="cpu", weights_only=True)
-        wanted = network.state_dict()
-        # The rows of the last layer's matrix, and its bias, are the classes.
-        of_classes = {
-            key for key, value in given.items() if key in wanted and value.shape[1:] == wanted[key].shape[1:]
-            and value.shape != wanted[key].shape
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        initial = network.state_dict()
+        # The rows of the last layer's matrix, and of its bias, are the classes.
+        last_layer = {
+            key for key, value in saved.items() if key in initial and value.shape[1:] == initial[key].shape[1:]
+            and value.shape != initial[key].shape
         }  # fmt: skip
-        kept = {key: value for key, value in given.items() if key not in of_classes}
-        network.load_state_dict(kept | {key: wanted[key] for key in of_classes})
+        kept = {key: value for key, value in saved.items() if key not in last_layer}
+        network.load_state_dict(kept | {key: initial[key] for key in last_layer})
     except Exception as error:  # torch.load fails in many ways
         reason = str(error).strip().splitlines()
         raise ValueError(
@@ -117,8 +120,8 @@ def _load(network: nn.Module, path: str, name: str) -> None:
 
 
 def _torchvision_models() -> ModuleType:
-    # Imported here since torchvision takes a second to import.
+    # Imported here because torchvision takes a second to import.
     import torchvision.models
 
-    found: ModuleType = torchvision.models
-    return found
+    module: ModuleType = torchvision.models
+    return module

@@ -371,7 +371,7 @@ ERRORS = {
     "an image without channels": (lambda: AdversarialAutoencoder((8, 8), 3), "image_shape"),
     "no classes": (lambda: AdversarialAutoencoder(IMAGE, 0), "num_classes"),
     "the class prior of others": (lambda: _aae(class_prior=ClassPrior(4)), "expected one for 3 classes; got one for 4"),
-    "posteriors": (lambda: _aae(prior=VampPrior(2, 3)), "needs no posteriors"),
+    "posteriors": (lambda: _aae(prior=VampPrior(2, 3)), "does not mix posteriors"),
     "a negative weight": (lambda: _aae(adversarial_weight=-1.0), r"adversarial_weight: .* got -1\.0"),
     "negative noise": (lambda: _aae(instance_noise=-0.1), r"instance_noise: .* got -0\.1"),
     "a target of zero": (lambda: _aae(label_smoothing=1.0), r"label_smoothing: .*\[0, 1\); got 1\.0"),

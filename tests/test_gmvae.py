@@ -260,7 +260,7 @@ ERRORS = {
     "no classes": (lambda: GMVAE(IMAGE, 0), "num_classes: expected"),
     "a prior without classes": (
         lambda: GMVAE(IMAGE, 3, prior=StandardNormal(2)),
-        r"prior: expected p\(z \| y\), by which it classifies; got p\(z\), StandardNormal",
+        r"prior: expected p\(z \| y\), by which GMVAE classifies; got p\(z\), StandardNormal",
     ),
     "no scale": (lambda: FixedScaleNormal(scale=0.0), "scale: expected a positive number; got 0.0"),
     "too few dimensions": (lambda: GMVAE(IMAGE, 9, prior=SeparatedMeans(7)), "latent_dim: expected"),

@@ -187,7 +187,7 @@ ERRORS = {
     "no classes": (lambda: SparseLabelVAE(IMAGE, 0), "num_classes: expected"),
     "a prior that looks at the class": (
         lambda: SparseLabelVAE(IMAGE, 3, prior=ClassConditional(2)),
-        r"prior: expected p\(z\), as the story has no class; got p\(z \| y\), ClassConditional",
+        r"prior: expected p\(z\), as SparseLabelVAE has no p\(y\); got p\(z \| y\), ClassConditional",
     ),
     "a VampPrior that does": (
         lambda: SparseLabelVAE(IMAGE, 3, prior=VampPrior(2, 3, per_class=True)),

@@ -87,10 +87,10 @@ ERRORS = {
     "as all networks": (
         lambda path: M2((1, 8, 8), CLASSES, networks=Torchvision(NAME)),
         ValueError,
-        r"classifier: Torchvision is a q\(y \| x\) of the image alone; .* told more than the image",
+        r"classifier: expected an architecture that makes a network with further inputs; got Torchvision, a classifier",
     ),
-    "as a decoder": (lambda path: Torchvision(NAME).decoder(2, (1, 8, 8)), ValueError, "asked for a decoder"),
-    "of vectors": (lambda path: Torchvision(NAME).dense(2, 3), ValueError, "asked for one of vectors"),
+    "as a decoder": (lambda path: Torchvision(NAME).decoder(2, (1, 8, 8)), ValueError, "makes a decoder"),
+    "of vectors": (lambda path: Torchvision(NAME).dense(2, 3), ValueError, "makes a network of vectors"),
 }
 
 
