@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from ssvae.data import MNIST, Arrays
-from ssvae.inference import KLWeight, Objective, Run, TrainerOptions, evaluate, fit, load, resume
+from ssvae.inference import KLWeight, Objective, Recipe, Run, TrainerOptions, evaluate, fit, load, resume
 from ssvae.inference.training import on_accelerator
 from ssvae.models import LadderVAE, SemiSupervisedModel
 from ssvae.models.likelihoods import Bernoulli
@@ -75,11 +75,7 @@ def train(data: Arrays, options: argparse.Namespace) -> Run:
     else:
         kl_weight = KLWeight()
         model = load(options.begin_with, with_data=False).model
-    return fit(
-        model,
-        data,
-        folder=options.folder,
-        baselines=False,
+    recipe = Recipe(
         objective=Objective(alpha=0, kl_weight=kl_weight, importance_samples=options.importance_samples),
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
@@ -89,6 +85,7 @@ def train(data: Arrays, options: argparse.Namespace) -> Run:
             precision="auto", gradient_clip=100, step="compiled" if torch.cuda.is_available() else "eager"
         ),
     )
+    return fit(model, data, recipe, folder=options.folder, baselines=False)
 
 
 def one_class(data: MNIST) -> Arrays:

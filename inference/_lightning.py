@@ -13,8 +13,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -22,12 +23,16 @@ __all__ = [
     "CUDAAccelerator",
     "Callback",
     "Checkpoint",
+    "Logger",
+    "MLFlowLogger",
     "MisconfigurationException",
     "Precision",
+    "ProgressBar",
     "SIGTERMException",
     "TQDMProgressBar",
     "TensorBoardLogger",
     "TorchCheckpointIO",
+    "WandbLogger",
     "lightning",
     "quiet",
     "rank_zero_only",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from support.tiny import arrays
 
 import ssvae.models.adversarial_autoencoder
-from ssvae.inference import fit, load
+from ssvae.inference import Recipe, fit, load
 from ssvae.inference.objective import Objective, Observations, Sizes
 from ssvae.models import AdversarialAutoencoder
 from ssvae.models.likelihoods import ContinuousBernoulli
@@ -353,7 +353,7 @@ def test_a_saved_run_predicts_the_same(tmp_path):
     data = arrays()
     torch.manual_seed(0)
     model = _aae((1, 8, 8), instance_noise=0.1, networks=MLP(hidden=(6,), batch_norm=True))
-    run = fit(model, data, folder=str(tmp_path / "run"), max_epochs=2, batch_size=10, learning_rate=0.01)
+    run = fit(model, data, Recipe(max_epochs=2, batch_size=10, learning_rate=0.01), folder=str(tmp_path / "run"))
     assert run.evaluation.log_likelihood is None
     loaded = load(str(tmp_path / "run"), with_data=False).model
     x = data.pixels(data.test_images)

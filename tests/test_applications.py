@@ -8,7 +8,7 @@ import torch
 from support import tiny
 
 from ssvae.data import Arrays, Digits
-from ssvae.inference import fit
+from ssvae.inference import Recipe, fit
 from ssvae.inference.applications.features import FeatureScores, clustering_accuracy, score_features
 from ssvae.inference.applications.generation import score_generation, train_reference_classifier
 from ssvae.inference.applications.more_images import train_on_samples
@@ -198,7 +198,7 @@ def test_the_commands_print_tables(tmp_path, capsys, monkeypatch):
     data = Digits(20, num_validation=30, num_test=40)
     torch.manual_seed(0)
     model = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
-    fit(model, data, folder=folder, baselines=False, max_steps=4, batch_size=500)
+    fit(model, data, Recipe(max_steps=4, batch_size=500), folder=folder, baselines=False)
     capsys.readouterr()
     assert run_command("features", [folder]) == 0
     table = capsys.readouterr().out

@@ -176,8 +176,8 @@ def configured(monkeypatch):
     """What `ssvae fit` would train, instead of training it."""
     seen = {}
 
-    def keep(model, data, **options):
-        seen.update(model=model, data=data, **options)
+    def keep(model, data, recipe, **options):
+        seen.update(model=model, data=data, **vars(recipe), **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ssvae.inference.runs.runs.fit", keep)
@@ -222,7 +222,7 @@ def test_which_recipe_is_taken(configured, words, data, likelihood, binarise, ma
     assert seen["data"].binarise is binarise
     recipe = yaml.safe_load((ROOT / "inference" / "recipes" / f"{max_steps}.yaml").read_text()) if max_steps else {}
     assert seen["max_steps"] == recipe.get("max_steps")
-    assert seen["max_epochs"] == recipe.get("max_epochs")
+    assert seen["max_epochs"] == (recipe.get("max_epochs") if max_steps else 50)
 
 
 def test_options_override_the_recipe_and_leave_the_rest(configured):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ssvae.data import ImageFolder
 from ssvae.data.image_files import read_image
-from ssvae.inference import fit, load
+from ssvae.inference import Recipe, fit, load
 from ssvae.inference.command_line.main import main
 from ssvae.inference.explorer.uploads import read_upload
 from ssvae.inference.predict import class_probabilities
@@ -228,9 +228,9 @@ def test_a_run_keeps_the_scale_of_its_images(tmp_path, capsys):
         write(tmp_path / "set" / name / "x.png", steps(largest))
     folder = tmp_path / "run"
     model = M2(SHAPE, 2, networks=MLP((4,)), prior=StandardNormal(2))
-    options = {"baselines": False, "max_steps": 1, "batch_size": 1, "trainer": TrainerOptions(progress_bar=False)}
+    recipe = Recipe(max_steps=1, batch_size=1, trainer=TrainerOptions(progress_bar=False))
     with mock.patch("ssvae.inference.runs.report.write_report"):
-        assert fit(model, read(tmp_path / "set"), folder=str(folder), **options).bits == 12
+        assert fit(model, read(tmp_path / "set"), recipe, folder=str(folder), baselines=False).bits == 12
     run = load(str(folder), with_data=False)
     assert (run.bits, load(str(folder)).bits) == (12, 12)
     later = write(tmp_path / "later.png", steps(700))

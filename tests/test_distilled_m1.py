@@ -205,7 +205,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
     data = tiny.arrays()
     options = {name: getattr(RECIPE, name) for name in ("objective", "augmentation", "max_epochs", "batch_size")}
     model = _for_tiny()
-    run = fit(model, data, folder="run", **options)
+    run = fit(model, data, Recipe(**options), folder="run")
     again = load("run", with_data=False).model
     assert (int(again.fits), again.learns_classifier) == (2, True)
     x = data.pixels(data.test_images)

@@ -102,7 +102,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
     torch.set_default_dtype(torch.float32)
     data = tiny.arrays()
     options = {name: getattr(RECIPE, name) for name in ("objective", "augmentation", "max_epochs", "batch_size")}
-    run = fit(_for_tiny(), data, folder="run", **options)
+    run = fit(_for_tiny(), data, Recipe(**options), folder="run")
     again = load("run", with_data=False).model
     assert int(again.fits) == 2
     x = data.pixels(data.test_images)

@@ -10,7 +10,7 @@ import torch
 from support import captured, tiny
 from test_models import MODELS
 
-from ssvae.inference import Objective, TrainerOptions, evaluate, evaluation, fit, load
+from ssvae.inference import Objective, Recipe, TrainerOptions, evaluate, evaluation, fit, load
 from ssvae.inference.command_line.main import main
 from ssvae.inference.objective.alignment import Alignment
 from ssvae.models import M1M2, DistilledM1, DistilledM2
@@ -97,7 +97,7 @@ def test_every_model_is_trained_evaluated_and_loaded(name, tmp_path):
     if data is None:
         pytest.skip("the images are grey")
     options = {"objective": Objective(alpha=1), "trainer": TrainerOptions(accelerator="gpu", progress_bar=False)}
-    run = fit(model, data, folder=str(tmp_path / "run"), max_epochs=2, batch_size=10, **options)
+    run = fit(model, data, Recipe(max_epochs=2, batch_size=10, **options), folder=str(tmp_path / "run"))
     loaded = load(run.folder, with_data=False)
     found = evaluate(loaded.model, data)
     assert found.classifier.accuracy == run.evaluation.classifier.accuracy

@@ -177,5 +177,5 @@ def test_what_cannot_be_weighed_is_refused_in_words(tmp_path):
     model = AdversarialAutoencoder(data.image_shape, data.num_classes, networks=MLP(hidden=(6,)))
     words = "objective.importance_samples: expected 1 for AdversarialAutoencoder, whose guide has no density"
     with pytest.raises(ValueError, match=words):
-        fit(model, data, folder=str(tmp_path / "run"), objective=Objective(importance_samples=2), batch_size=10)
+        fit(model, data, tiny.recipe(objective=Objective(importance_samples=2)), folder=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -338,7 +338,7 @@ def test_it_is_trained_saved_and_loaded_and_predicts_the_same(tmp_path):
     networks = MLP((7,), batch_norm=True)
     model = LadderVAE((1, 8, 8), 3, prior=StandardNormal(LATENT), networks=networks, latent_dims=(4, 3), hidden=(6, 5))
     objective = Objective(kl_weight=KLWeight(start=0.0), free_bits=0.5)
-    run = inference.fit(model, arrays(), folder=tmp_path / "run", **vars(recipe(objective=objective)))
+    run = inference.fit(model, arrays(), recipe(objective=objective), folder=tmp_path / "run")
     loaded = inference.load(run.folder, with_data=False).model
     assert isinstance(loaded, LadderVAE)
     assert tuple(loaded.latent_dims) == (4, 3)

@@ -396,7 +396,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(classif
     torch.set_default_dtype(torch.float32)
     data = tiny.arrays()
     model = M1((1, 8, 8), 3, prior=StandardNormal(3), networks=MLP((7,)), feature_classifier=classifier)
-    run = fit(model, data, folder="run", max_epochs=2, batch_size=10)
+    run = fit(model, data, Recipe(max_epochs=2, batch_size=10), folder="run")
     unlabelled = 34 if classifier.num_unlabelled else 0
     assert model.feature_bank.y.tolist() == [*data.train_labels[data.labelled_index].tolist(), *[-1] * unlabelled]
     x = data.pixels(data.test_images)

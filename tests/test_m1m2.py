@@ -8,7 +8,7 @@ from pyro import poutine
 from support import tiny
 from torch.distributions import Normal
 
-from ssvae.inference import Objective, fit, load
+from ssvae.inference import Objective, Recipe, fit, load
 from ssvae.inference.objective import Observations, Sizes
 from ssvae.inference.predict import class_probabilities
 from ssvae.models import M1, M1M2, M2
@@ -308,7 +308,7 @@ def test_it_is_trained_in_stages_and_saved_and_predicts_the_same_when_it_is_load
     data = tiny.arrays()
     networks = {"networks": MLP((7,)), "inner_networks": MLP((6,)), "z1_dim": 4}
     model = M1M2((1, 8, 8), 3, prior=StandardNormal(2), **networks, m1_until=0.4, m2_until=0.8)
-    run = fit(model, data, folder="run", max_epochs=5, batch_size=10)
+    run = fit(model, data, Recipe(max_epochs=5, batch_size=10), folder="run")
     again = load("run", with_data=False).model
     assert int(again.stage) == 3
     x = data.pixels(data.test_images)

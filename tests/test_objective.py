@@ -594,11 +594,11 @@ def test_free_bits_per_dimension_need_densities_that_are_products():
     model, data = tiny.m2(prior=GaussianMixture(2)), tiny.arrays()
     words = r"objective.free_bits_per_dimension: expected a prior that is a product .* got GaussianMixture"
     with pytest.raises(ValueError, match=words):
-        fit(model, data, objective=Objective(free_bits=0.1, free_bits_per_dimension=True), batch_size=10)
+        fit(model, data, tiny.recipe(objective=Objective(free_bits=0.1, free_bits_per_dimension=True)))
     model = M2((1, 8, 8), 3, prior=StandardNormal(2), posterior=FullRankNormal(), networks=MLP((5,)))
     words = r"objective.free_bits_per_dimension: expected a posterior that is a product .* got FullRankNormal"
     with pytest.raises(ValueError, match=words):
-        fit(model, data, objective=Objective(free_bits=0.1, free_bits_per_dimension=True), batch_size=10)
+        fit(model, data, tiny.recipe(objective=Objective(free_bits=0.1, free_bits_per_dimension=True)))
 
 
 BATCHES = {

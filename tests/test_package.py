@@ -146,9 +146,9 @@ def test_the_wheel_works_from_an_empty_folder(wheel, tmp_path):
     assert wanted() <= installed
     program = (
         "import ssvae, ssvae.models, ssvae.data, ssvae.inference\n"
-        "from ssvae.inference.command_line.recipes import find_recipes\n"
+        "from ssvae.inference.training.recipe_choice import recipe_files\n"
         "print(*(room.__file__ for room in (ssvae, ssvae.models, ssvae.data, ssvae.inference)), sep='\\n')\n"
-        "print(ssvae.M2((1, 8, 8), 10).num_classes, 'paper' in find_recipes())"
+        "print(ssvae.M2((1, 8, 8), 10).num_classes, 'paper' in recipe_files())"
     )
     *files, last = run(program, empty, site).splitlines()
     assert files == [str(site / "ssvae" / each / "__init__.py") for each in ("", "models", "data", "inference")]

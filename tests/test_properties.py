@@ -183,7 +183,7 @@ def test_fit_trains_or_says_what_is_missing(case):
             model = a_model(case.model, case.shape, case.num_classes)
             quiet = TrainerOptions(progress_bar=False)
             run, error = attempt(
-                lambda: fit(model, data, folder=str(folder), baselines=False, trainer=quiet, **options)
+                lambda: fit(model, data, Recipe(trainer=quiet, **options), folder=str(folder), baselines=False)
             )
         if not expected_to_train(case, labels):
             assert_a_sentence(error, "train_labels", "class_names", "batch_size", "labelled_batch_size")

@@ -11,7 +11,7 @@ from support import tiny
 from torch import nn
 
 from ssvae.data import Digits
-from ssvae.inference import fit
+from ssvae.inference import Recipe, fit
 from ssvae.inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
 from ssvae.inference.applications.rejection import (
     AnomalyScores,
@@ -255,7 +255,7 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order():
 def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path, capsys):
     folder = tmp_path / "run"
     model = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
-    fit(model, Digits(20, num_validation=50, num_test=40), folder=str(folder), baselines=False, max_steps=4)
+    fit(model, Digits(20, num_validation=50, num_test=40), Recipe(max_steps=4), folder=str(folder), baselines=False)
     shutil.rmtree(folder / "figures")  # as while it is trained
     capsys.readouterr()
     words = [str(folder), "--epsilons", "[0, 0.2]", "--num_steps", "3", "--other", "Digits"]

@@ -20,7 +20,7 @@ from support import tiny
 
 import ssvae.inference.runs.runs
 from ssvae.data import Digits
-from ssvae.inference import Objective, figures, fit, load, resume
+from ssvae.inference import Objective, Recipe, figures, fit, load, resume
 from ssvae.inference.runs import baseline_objectives
 from ssvae.inference.runs.captions import CAPTIONS
 from ssvae.inference.storage.checkpoints import FORMAT, METADATA, read_checkpoint
@@ -46,7 +46,8 @@ def m2(**options):
 def options(**changed):
     """A recipe of six steps on the digits."""
     recipe = {"max_epochs": 3, "batch_size": 700, "objective": tiny.everything().objective}
-    return {**recipe, "augmentation": tiny.everything().augmentation, "trainer": tiny.everything().trainer, **changed}
+    everything = tiny.everything()
+    return Recipe(**{**recipe, "augmentation": everything.augmentation, "trainer": everything.trainer, **changed})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def finished(tmp_path_factory):
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run = fit(m2(), digits(), folder=str(folder), **options())
+    run = fit(m2(), digits(), options(), folder=str(folder))
     torch.set_default_dtype(dtype)
     return run
 
@@ -138,10 +139,9 @@ def test_weights_that_share_memory_are_saved_and_a_full_disk_leaves_the_old_file
 
 
 def test_the_baselines_are_the_same_classifier_trained_without_the_generative_terms(finished, tmp_path):
-    for name, objective in baseline_objectives(options()["objective"]).items():
+    for name, objective in baseline_objectives(options().objective).items():
         baseline = m2()
-        recipe = {**options(), "objective": objective}
-        train(baseline, digits(), ssvae.inference.runs.runs._recipe(recipe), tmp_path / name)
+        train(baseline, digits(), options(objective=objective), tmp_path / name)
         saved = read_checkpoint(finished.folder / "baselines" / name.replace(" ", "_") / "checkpoints" / "last.ckpt")
         state = ssvae.inference.runs.runs._state(saved["state_dict"])
         tiny.assert_same_tensors(state, baseline.state_dict())
@@ -193,7 +193,7 @@ def test_without_labels_classes_go_by_number_and_the_report_says_so(tmp_path, mo
 
     monkeypatch.setattr(figures, "class_samples", drawn)
     data = tiny.arrays(num_labels=num_labels, class_names=["shirt", "boot", "bag"])
-    fit(tiny.m2(), data, max_epochs=1, batch_size=9, folder=str(tmp_path / "run"), baselines=False)
+    fit(tiny.m2(), data, tiny.recipe(max_epochs=1, batch_size=9), folder=str(tmp_path / "run"), baselines=False)
     report = (tmp_path / "run" / "report.md").read_text()
     assert ("No training image has a label" in report) == (num_labels == 0)
     assert names == [None if num_labels == 0 else ("shirt", "boot", "bag")]
@@ -201,7 +201,7 @@ def test_without_labels_classes_go_by_number_and_the_report_says_so(tmp_path, mo
 
 def test_without_test_images_there_is_no_result(tmp_path, capsys):
     data = tiny.arrays(num_test=0)
-    run = fit(tiny.m2(), data, folder=str(tmp_path / "run"), max_epochs=1, batch_size=10)
+    run = fit(tiny.m2(), data, tiny.recipe(max_epochs=1), folder=str(tmp_path / "run"))
     assert run.evaluation is None
     assert run.baselines == {}
     report = (tmp_path / "run" / "report.md").read_text()
@@ -213,7 +213,8 @@ def test_without_test_images_there_is_no_result(tmp_path, capsys):
 @pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("num_labels", [0, None])
 def test_data_of_one_kind_only_are_trained_on(tmp_path, num_labels):
-    run = fit(tiny.m2(), tiny.arrays(num_labels=num_labels), folder=str(tmp_path / "run"), max_epochs=1, batch_size=9)
+    data = tiny.arrays(num_labels=num_labels)
+    run = fit(tiny.m2(), data, tiny.recipe(max_epochs=1, batch_size=9), folder=str(tmp_path / "run"))
     kinds = {name.split("/")[0] for name in run.history[-1] if "/" in name}
     assert kinds == ({"unlabelled"} if num_labels == 0 else {"labelled"})
     assert run.baselines.keys() == (set() if num_labels == 0 else {"supervised"})
@@ -226,14 +227,14 @@ def test_no_random_state_is_touched(tmp_path):
 
     model, data = tiny.m2(dropout=0.5), tiny.arrays(binarise=True)
     before = states()
-    fit(model, data, folder=str(tmp_path / "run"), max_epochs=1, batch_size=10)
+    fit(model, data, tiny.recipe(max_epochs=1), folder=str(tmp_path / "run"))
     assert states() == before
 
 
 @pytest.mark.usefixtures("without_report")
 def test_a_folder_is_named_after_time_data_and_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = [fit(tiny.m2(), tiny.arrays(), max_epochs=1, batch_size=10, baselines=False) for _ in range(2)]
+    runs = [fit(tiny.m2(), tiny.arrays(), tiny.recipe(max_epochs=1), baselines=False) for _ in range(2)]
     names = [run.folder.as_posix() for run in runs]
     assert names[0] != names[1]
     assert all(re.fullmatch(r"runs/\d{8}-\d{6}-Arrays-M2(-\d{6})?", name) for name in names)
@@ -258,7 +259,7 @@ def test_an_interrupted_run_goes_on(finished, tmp_path, monkeypatch, where):
                 raise KeyboardInterrupt
             return super().__call__(*arguments)
 
-    objective = options()["objective"]
+    objective = options().objective
     interrupted = Interrupted(**vars(objective))
     with monkeypatch.context() as patch:
         if left is None:
@@ -266,7 +267,7 @@ def test_an_interrupted_run_goes_on(finished, tmp_path, monkeypatch, where):
                 "ssvae.inference.runs.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
             )
         with pytest.raises(KeyboardInterrupt, match=SENTENCE_OF_INTERRUPTION):
-            fit(m2(), digits(), folder=str(tmp_path / "run"), **options(objective=interrupted))
+            fit(m2(), digits(), options(objective=interrupted), folder=str(tmp_path / "run"))
     run = resume(str(tmp_path / "run"))
     tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
     assert run.evaluation.to_dict() == finished.evaluation.to_dict()
@@ -289,7 +290,7 @@ def test_a_run_that_was_killed_before_its_first_weights_cannot_be_resumed_and_no
     with pytest.raises(FileNotFoundError, match=r"run was stopped before its first weights were saved\. Remove it"):
         resume(str(folder))
     with pytest.raises(FileExistsError, match=r"exists, and is never overwritten\.$"):
-        fit(m2(), digits(), folder=str(folder), **options())
+        fit(m2(), digits(), options(), folder=str(folder))
 
 
 def interrupted_on_arrays(folder, monkeypatch):
@@ -297,19 +298,19 @@ def interrupted_on_arrays(folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("ssvae.inference.runs.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt, match=r"interrupted; ssvae\.inference\.resume\('.*run', data\) goes on"):
-            fit(tiny.m2(), tiny.arrays(), folder=folder, **vars(tiny.recipe()))
+            fit(tiny.m2(), tiny.arrays(), folder=folder, recipe=tiny.recipe())
 
 
 @pytest.mark.usefixtures("without_report")
 def test_a_run_on_arrays_goes_on_with_the_same_arrays(tmp_path, monkeypatch):
-    finished = fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "finished"), **vars(tiny.recipe()))
+    finished = fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "finished"), recipe=tiny.recipe())
     folder = str(tmp_path / "run")
     interrupted_on_arrays(folder, monkeypatch)
     run = resume(folder, tiny.arrays())
     tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
     assert run.evaluation.to_dict() == finished.evaluation.to_dict()
     with pytest.raises(FileExistsError, match=r"ssvae\.inference\.resume\('.*run', data\) goes on with it"):
-        fit(tiny.m2(), tiny.arrays(), folder=folder, **vars(tiny.recipe()))
+        fit(tiny.m2(), tiny.arrays(), folder=folder, recipe=tiny.recipe())
 
 
 @pytest.mark.parametrize(
@@ -335,7 +336,7 @@ def test_a_run_on_arrays_does_not_go_on_with_others(tmp_path, monkeypatch, other
 
 
 def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
-    fit(tiny.m2(), tiny.arrays(), folder=str(tmp_path / "run"), max_epochs=1, batch_size=10, baselines=False)
+    fit(tiny.m2(), tiny.arrays(), tiny.recipe(max_epochs=1), folder=str(tmp_path / "run"), baselines=False)
     with pytest.raises(ValueError, match=r"run was trained on arrays in memory.*; there ssvae\.inference\.resume\("):
         resume(str(tmp_path / "run"))
     assert load(str(tmp_path / "run"), with_data=False).class_names == ("0", "1", "2")
@@ -372,7 +373,7 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tmp_path, model, d
 def test_a_run_folder_is_never_overwritten(finished):
     before = contents(finished.folder)
     with pytest.raises(FileExistsError, match=r"folder: expected a run folder that does not exist yet; .*--resume"):
-        fit(m2(), digits(), folder=str(finished.folder), **options())
+        fit(m2(), digits(), options(), folder=str(finished.folder))
     assert contents(finished.folder) == before
 
 
@@ -387,7 +388,7 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        fit(m2(), digits(), folder=str(tmp_path / "run"), **options())
+        fit(m2(), digits(), options(), folder=str(tmp_path / "run"))
     assert str(tmp_path / "run") in caught.value.filename
     monkeypatch.undo()
     assert load(str(tmp_path / "run")).history[-1]["epoch"] in (1, 2)
@@ -551,7 +552,7 @@ def test_a_run_of_a_class_from_a_notebook_is_loaded_there_and_nowhere_else(tmp_p
     monkeypatch.setattr(sys.modules["__main__"], "Styled", styled, raising=False)
     folder = str(tmp_path / "run")
     model = styled((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
-    run = fit(model, digits(), folder=folder, baselines=False, max_epochs=1, trainer=tiny.everything().trainer)
+    run = fit(model, digits(), Recipe(max_epochs=1, trainer=tiny.everything().trainer), folder=folder, baselines=False)
     again = load(folder)
     assert type(again.model) is styled
     x = run.data.pixels(run.data.test_images)
@@ -572,7 +573,7 @@ ODD_OR_EVEN = {"odd": ["1", "3", "5", "7", "9"], "even": ["0", "2", "4", "6", "8
 def test_a_run_with_main_classes_reports_both_levels_and_goes_on_when_resumed(tmp_path):
     target = tmp_path / "run"
     data = digits(tree=ODD_OR_EVEN, num_coarse_labels=100)
-    run = fit(m2(), data, folder=str(target), **options())
+    run = fit(m2(), data, options(), folder=str(target))
     numbers = json.loads((target / "evaluation.json").read_text())
     odd = run.evaluation.probabilities[:, 1::2].sum(-1)
     correct = (odd > 0.5) == (data.test_labels % 2 == 1)
@@ -595,5 +596,5 @@ def test_a_model_that_does_not_sum_over_classes_is_refused_where_labels_admit_se
     model = _WithoutSum((1, 8, 8), 10, networks=MLP((6,)))
     sentence = "model: expected one that sums over the candidate classes, as 100 images are partially labelled"
     with pytest.raises(ValueError, match=sentence):
-        fit(model, digits(tree=ODD_OR_EVEN, num_coarse_labels=100), folder=str(tmp_path / "run"), **options())
+        fit(model, digits(tree=ODD_OR_EVEN, num_coarse_labels=100), options(), folder=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from support.tiny import arrays
 
 import ssvae.models.somvae
-from ssvae.inference import fit, load
+from ssvae.inference import Recipe, fit, load
 from ssvae.inference.objective import Objective, Observations, Sizes
 from ssvae.models import M2, SOMVAE
 from ssvae.models.likelihoods import Bernoulli, ContinuousBernoulli
@@ -288,7 +288,7 @@ def test_a_saved_run_predicts_the_same_and_draws_its_map(tmp_path):
     data = arrays()
     torch.manual_seed(0)
     model = _som(2, 3, image_shape=(1, 8, 8))
-    run = fit(model, data, folder=str(tmp_path / "run"), max_epochs=2, batch_size=10, learning_rate=0.01)
+    run = fit(model, data, Recipe(max_epochs=2, batch_size=10, learning_rate=0.01), folder=str(tmp_path / "run"))
     assert run.evaluation.log_likelihood is None
     assert (run.model.prior.node_classes != 1 / 3).any()
     assert (tmp_path / "run" / "figures" / "node_map.png").exists()

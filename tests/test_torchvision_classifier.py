@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from support.tiny import arrays
 
 from ssvae.data.torchvision_sets import import_torchvision_datasets
-from ssvae.inference import fit, load
+from ssvae.inference import Recipe, fit, load
 from ssvae.models import M2
 from ssvae.models.networks import MLP
 from ssvae.models.torchvision_classifier import Torchvision
@@ -55,7 +55,7 @@ def test_a_run_needs_the_file_only_once(weights, tmp_path):
     data = arrays()
     networks = MLP(hidden=(6,))
     model = M2((1, 8, 8), data.num_classes, networks=networks, classifier=Torchvision(NAME, weights=path))
-    run = fit(model, data, folder=str(tmp_path / "run"), baselines=False, max_epochs=1, batch_size=10)
+    run = fit(model, data, Recipe(max_epochs=1, batch_size=10), folder=str(tmp_path / "run"), baselines=False)
     (tmp_path / "weights.pth").unlink()
     loaded = load(str(tmp_path / "run"), with_data=False).model
     x = data.pixels(data.test_images)

@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
 
@@ -30,10 +31,17 @@ from ssvae.inference.command_line.parsing import (
     parse,
     run_parser,
 )
-from ssvae.inference.command_line.recipes import find_recipes, recipe_first, recipe_name
+from ssvae.inference.command_line.recipes import recipe_first, recipe_name
 from ssvae.inference.storage.description import build, build_fields
 from ssvae.inference.training.processes import is_first
 from ssvae.inference.training.recipe import Recipe, TrainerOptions
+from ssvae.inference.training.recipe_choice import (
+    DEFAULT_EPOCHS,
+    LIMITS,
+    batch_size_for,
+    for_colours,
+    recipe_files,
+)
 from ssvae.models import SemiSupervisedModel
 
 USAGE_ERROR, FAILURE = 2, 1
@@ -42,7 +50,6 @@ _LONGEST_SENTENCE = 1000
 """Characters; a sentence may quote what a file says."""
 
 
-_INK = "ssvae.models.likelihoods.ExpectedBernoulli"
 _OF_RUN = ("--config", "--recipe", "--resume", "--folder", "--baselines", "--print_config", "--data", "--model")
 """The options of `ssvae fit` that belong to no class."""
 
@@ -66,6 +73,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "evaluate": evaluate,
         "generate": generate,
         "classify": classify,
+        "export": export,
         "explore": explore,
         "features": features,
         "score": score,
@@ -73,7 +81,6 @@ def run_command(command: str, arguments: list[str]) -> int:
         "attack": attack,
         "study": study,
     }
-        "export": export,
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name of a file that is not in UTF-8 keeps its bytes.
         sys.stdout.reconfigure(errors="surrogateescape")
@@ -145,19 +152,19 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
     data = build(description["data"])
     of_data = {"image_shape": data.image_shape, "num_classes": data.num_classes}
     of_model = description["model"]
-    chosen = {"--config", "--data.binarise", "--model.likelihood"} & given.keys()
-    likelihood = of_model.get("init_args", {}).get("likelihood") or {}
-    ink = data.binarise or likelihood.get("class_path") == _INK
-    if ink and data.image_shape[0] == 3 and not chosen:
-        # A recipe's zeros and ones are for ink on paper; of colours they would leave eight.
-        data.binarise = False
-        of_model["init_args"]["likelihood"] = {"class_path": "ssvae.models.likelihoods.ContinuousBernoulli"}
+    if data.image_shape[0] == 3 and not {"--config", "--data.binarise", "--model.likelihood"} & given.keys():
+        changed = for_colours(of_model, data.binarise)
+        if changed is not None:
+            data.binarise, of_model = False, changed
     model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
-    recipe = build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__})
-    if not {"--batch_size", "--config"} & given.keys() and data.num_unlabelled:
-        # A recipe is for data sets of any size.
-        recipe["batch_size"] = min(recipe["batch_size"], data.num_unlabelled)
-    return runs.fit(model, data, folder=options.folder, baselines=options.baselines, **recipe)
+    if all(description[limit] is None for limit in LIMITS):
+        description["max_epochs"] = DEFAULT_EPOCHS
+    recipe = Recipe(**build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__}))
+    if not {"--batch_size", "--config"} & given.keys():
+        recipe = replace(recipe, batch_size=batch_size_for(data, recipe.batch_size))
+    if is_first() and "--config" not in given:
+        print(f"recipe: {recipe_name(given)}")
+    return runs.fit(model, data, recipe, folder=options.folder, baselines=options.baselines)
 
 
 def fit_parser() -> ArgumentParser:
@@ -171,7 +178,7 @@ def fit_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="options from a file, such as a run's config.yaml")
     parser.add_argument(
         "--recipe",
-        help=f"options to start from: {', '.join(find_recipes())}, or none; others override them (default: the "
+        help=f"options to start from: {', '.join(recipe_files())}, or none; others override them (default: the "
         "model's own, or few_labels; demo for Digits)",
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; takes no other option")
@@ -289,13 +296,6 @@ def classify(arguments: list[str]) -> None:
         writer.writerow([path, run.class_names[row.index(max(row))], *(f"{value:.4f}" for value in row)])
 
 
-def explore(arguments: list[str]) -> None:
-    """`ssvae explore`: a local page, until Ctrl-C."""
-    parser = run_parser("explore", "A local page: draw for a run, walk its latent space, sample, compare two runs.")
-    parser.add_argument("other", nargs="?", help="the folder of a second run, to compare with")
-    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class in an answer")
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on; only this machine")
-    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any that is free")
 def export(arguments: list[str]) -> None:
     """`ssvae export`: q(y|x) as a file that other programs run."""
     from ssvae.inference.runs.export import check_export, export_classifier
@@ -312,6 +312,13 @@ def export(arguments: list[str]) -> None:
     print(path)
 
 
+def explore(arguments: list[str]) -> None:
+    """`ssvae explore`: a local page, until Ctrl-C."""
+    parser = run_parser("explore", "A local page: draw for a run, walk its latent space, sample, compare two runs.")
+    parser.add_argument("other", nargs="?", help="the folder of a second run, to compare with")
+    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class in an answer")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on; only this machine")
+    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any that is free")
     parser.add_argument("--open", type=bool, default=True, help="whether to open the page in the browser")
     options = parse(parser, arguments)
     try:

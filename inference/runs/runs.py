@@ -4,20 +4,20 @@ import copy
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack
 
 import torch
 import yaml
 
 from ssvae.data import ImageData
 from ssvae.data.yaml_files import read_yaml
+from ssvae.inference._lightning import Callback, Logger
 from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.evaluation.evaluation import calibrate_main_classes, evaluate
-from ssvae.inference.nearest import asked, nearest
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.predict import predict_probabilities, seeded
 from ssvae.inference.runs.run import Run
@@ -26,57 +26,82 @@ from ssvae.inference.storage.description import Description, build, build_option
 from ssvae.inference.storage.files import write_atomically
 from ssvae.inference.storage.weights import save_weights
 from ssvae.inference.training.checks import check_trainable
+from ssvae.inference.training.loggers import check_callbacks, check_logger
 from ssvae.inference.training.processes import connected, is_first
 from ssvae.inference.training.recipe import Recipe
+from ssvae.inference.training.recipe_choice import RecipeOptions, recipe_for
 from ssvae.inference.training.trainer import on_accelerator
 from ssvae.inference.training.training import train
 from ssvae.models import SemiSupervisedModel
 
+LoggerChoice = Literal["mlflow", "wandb"] | Logger | Sequence[Logger] | None
+
 REPORT_IMAGES = 1000
 """How many test images the report's importance sampling looks at; `ssvae evaluate` takes all."""
 
-_DEFAULT_EPOCHS = 50
 _CHECKED_IMAGES = 1000
 
 
 def fit(
     model: SemiSupervisedModel,
     data: ImageData,
+    recipe: Recipe | str | None = None,
     *,
     folder: str | None = None,
     baselines: bool = True,
-    **recipe: Any,  # noqa: ANN401
+    callbacks: Callback | Sequence[Callback] = (),
+    logger: LoggerChoice = None,
+    **options: Unpack[RecipeOptions],
 ) -> Run:
     """Train a model and its baselines, evaluate them on the test images, and write a run folder.
+
+    Example:
+        >>> import ssvae
+        >>> data = ssvae.Digits(num_labels=100)
+        >>> model = ssvae.M2(data.image_shape, data.num_classes, likelihood=ssvae.likelihoods.ContinuousBernoulli())
+        >>> run = ssvae.fit(model, data, max_steps=500)  # doctest: +SKIP
+        >>> run.evaluation.classifier.accuracy  # doctest: +SKIP
 
     Args:
         model: The model, trained in place; it holds the last epoch's weights afterwards, the teacher's if there is one.
         data: The images.
+        recipe: A `Recipe`; or the name of a recipe, such as "few_labels", of which only what decides training applies
+            (objective, augmentation, steps, batches, …), since the model and the data are given; or None for the recipe
+            that the command line would choose: the model's own where there is one of its name, such as gmvae for
+            `GMVAE`, otherwise demo for `Digits` and few_labels for all other data. Its name is printed.
         folder: The run folder, which must not exist; runs/<time>-<data>-<model> where it is not given.
         baselines: Whether to train, with the generative terms off, the same classifier on the same labels, steps
             and augmentation (supervised), and where consistency is used with consistency alone.
-        **recipe: The fields of `Recipe`: max_epochs (50 where no limit is given), batch_size, learning_rate,
-            objective, augmentation, trainer, seed, …
+        callbacks: Lightning's callbacks, such as EarlyStopping("validation_accuracy", mode="max"). They take part in
+            the training of the model, not of the baselines, and see the columns of metrics.csv as metrics, of which
+            there is then a row for every epoch.
+        logger: "mlflow" or "wandb", as `TrainerOptions.logger`, or a logger of Lightning's, such as CSVLogger("logs"),
+            or several. They are told of the training of the model, not of the baselines.
+        **options: Fields of `Recipe`, which override the recipe's: max_epochs, max_steps, batch_size, learning_rate,
+            objective, augmentation, trainer, seed, … A max_epochs or max_steps that is given takes the place of both of
+            the recipe's.
 
     Returns:
         The run.
 
     Raises:
-        TypeError: If the model is no model, the data no data, or an option not of its type.
-        ValueError: If an option is unknown or does not fit, or the model does not fit the data.
+        TypeError: If the model is no model, the data no data, the recipe none, or an option not of its type.
+        ValueError: If there is no such recipe, an option is unknown or does not fit, the model does not fit the data,
+            or a logger's package is missing.
         FileExistsError: If the run folder exists.
         FloatingPointError: If the loss is no longer finite.
     """
     if not isinstance(model, SemiSupervisedModel):
         raise TypeError(f"model: expected a SemiSupervisedModel; got {type(model).__name__}.")
     _check_data(data)
-    options = _recipe(recipe)
+    chosen, name = recipe_for(recipe, model, data, options)
+    chosen, extras = _with_logger(chosen, callbacks, logger)
     check_sizes(model, data)
     check_likelihood(model, data)
-    check_trainable(model, data, options, folder)
+    check_trainable(model, data, chosen, folder)
     if folder is not None and not is_first():
-        return _train_and_evaluate(Path(folder), model, data, options, baselines)
-    config = _config(model, data, options, baselines)
+        return _train_and_evaluate(Path(folder), model, data, chosen, baselines, extras)
+    config = _config(model, data, chosen, baselines)
     target = _new_folder(folder, data, type(model).__name__)
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     metadata = {"format": FORMAT, "model": without_files(describe(model))}
@@ -84,10 +109,18 @@ def fit(
         metadata["data"] = _digest(data)
     start = {"state_dict": model.state_dict(), METADATA: metadata}
     AtomicCheckpointIO().save_checkpoint(start, _initial(target))
-    return _train_and_evaluate(target, model, data, options, baselines)
+    if name is not None:
+        print(f"recipe: {name}")
+    return _train_and_evaluate(target, model, data, chosen, baselines, extras)
 
 
-def resume(folder: str, data: ImageData | None = None) -> Run:
+def resume(
+    folder: str,
+    data: ImageData | None = None,
+    *,
+    callbacks: Callback | Sequence[Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
+) -> Run:
     """Go on with a run that was interrupted, from the last epoch that was saved.
 
     On a CPU it ends with the same weights, bit for bit, as if it had never been interrupted.
@@ -95,6 +128,8 @@ def resume(folder: str, data: ImageData | None = None) -> Run:
     Args:
         folder: The run folder.
         data: The images, where the run is one on arrays in memory; None for those that its configuration names.
+        callbacks: Lightning's, as those that the run began with, whose states come back from the checkpoint.
+        logger: Lightning's loggers likewise; one by name is the run's own, which begins another run of that name.
 
     Returns:
         The run.
@@ -123,11 +158,12 @@ def resume(folder: str, data: ImageData | None = None) -> Run:
             data = _build_data(config, target)
         recipe = _build_recipe(config, target)
         model = _load_model(_initial(target), saved, config)
+    recipe, extras = _with_logger(recipe, callbacks, logger)
     metadata = saved[METADATA]
     if config["data"] is None and metadata.get("data") != _digest(data):
         raise ValueError(f"data: expected the images and labels that {target} began with; got others.")
     check_sizes(model, data)
-    return _train_and_evaluate(target, model, data, recipe, config["baselines"])
+    return _train_and_evaluate(target, model, data, recipe, config["baselines"], extras)
 
 
 def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Run:
@@ -212,8 +248,26 @@ def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
         model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
 
 
+def _with_logger(
+    recipe: Recipe, callbacks: Callback | Sequence[Callback], logger: LoggerChoice
+) -> tuple[Recipe, tuple[Sequence[Callback], Sequence[Logger]]]:
+    """Return a recipe with the logger of a name, and beside it Lightning's callbacks and loggers as sequences."""
+    if isinstance(logger, str):
+        recipe, logger = replace(recipe, trainer=replace(recipe.trainer, logger=logger)), None
+    loggers = () if logger is None else logger if isinstance(logger, Sequence) else (logger,)
+    callbacks = callbacks if isinstance(callbacks, Sequence) else (callbacks,)
+    check_callbacks(callbacks, loggers)
+    check_logger(recipe.trainer.logger)
+    return recipe, (callbacks, loggers)
+
+
 def _train_and_evaluate(
-    folder: Path, model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool
+    folder: Path,
+    model: SemiSupervisedModel,
+    data: ImageData,
+    recipe: Recipe,
+    baselines: bool,
+    extras: tuple[Sequence[Callback], Sequence[Logger]],
 ) -> Run:
     from ssvae.inference.runs.report import summary, write_report
 
@@ -222,7 +276,7 @@ def _train_and_evaluate(
         print(summary(run), flush=True)
     try:
         with connected():
-            _train(run, baselines)
+            _train(run, baselines, extras)
         # By one process, on every test image once.
         if is_first():
             with on_accelerator(model, recipe.trainer):
@@ -236,26 +290,27 @@ def _train_and_evaluate(
     return run
 
 
-def _train(run: Run, baselines: bool) -> None:
+def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence[Logger]]) -> None:
     """Train a run's model, then its baselines from the same initial weights."""
     assert run.data is not None
     assert run.recipe is not None
     # Lightning draws its progress bar on stdout.
     interactive = sys.stdout.isatty() or "ipykernel" in sys.modules
     untrained = copy.deepcopy(run.model)
-    run.history = train(run.model, run.data, run.recipe, run.folder, interactive)
+    run.history = train(run.model, run.data, run.recipe, run.folder, interactive, *extras)
     run.seconds["model"] = run.history[-1]["seconds"]
     if is_first():
         save_weights(run.model, run.class_names, run.folder / "model.safetensors")
     if not (baselines and run.data.has_labels):
         return
-    for name, objective in baseline_objectives(run.recipe.objective).items():
+    recipe = replace(run.recipe, trainer=replace(run.recipe.trainer, logger=None))
+    for name, objective in baseline_objectives(recipe.objective).items():
         if is_first():
             print(f"baseline: {name}", flush=True)
         with seeded(run.recipe.seed):
             baseline = untrained.baseline()
         folder = run.folder / "baselines" / name.replace(" ", "_")
-        rows = train(baseline, run.data, replace(run.recipe, objective=objective), folder, interactive)
+        rows = train(baseline, run.data, replace(recipe, objective=objective), folder, interactive)
         run.seconds[name] = rows[-1]["seconds"]
         if len(run.data.test_images) and is_first():
             with on_accelerator(baseline, run.recipe.trainer):
@@ -268,20 +323,6 @@ def _train(run: Run, baselines: bool) -> None:
 def _check_data(data: ImageData) -> None:
     if not isinstance(data, ImageData):
         raise TypeError(f"data: expected an ImageData, such as Arrays(images, labels, …); got {type(data).__name__}.")
-
-
-def _recipe(options: dict[str, Any]) -> Recipe:
-    for name in options:
-        if name not in _recipe_names():
-            hint = asked([repr(each) for each in nearest(name, _recipe_names())])
-            raise ValueError(f"{name}: expected an option of fit or Recipe; got an unknown one.{hint}")
-    if options.get("max_epochs") is None and options.get("max_steps") is None:
-        options = {**options, "max_epochs": _DEFAULT_EPOCHS}
-    return Recipe(**options)
-
-
-def _recipe_names() -> list[str]:
-    return [each.name for each in fields(Recipe)]
 
 
 def _new_folder(folder: str | None, data: ImageData, model: str) -> Path:
@@ -381,7 +422,7 @@ def _bits(data: object) -> int | None:
 
 def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
     try:
-        return build_options(Recipe, {key: config[key] for key in config.keys() & _recipe_names()})
+        return build_options(Recipe, {key: config[key] for key in config.keys() & Recipe.__dataclass_fields__.keys()})
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"run: expected options that training takes in {folder / 'config.yaml'}; got {error}"

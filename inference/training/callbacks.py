@@ -36,7 +36,7 @@ class Events(TensorBoardLogger):
         self.experiment.flush()
 
 
-class ProgressBar(TQDMProgressBar):
+class EpochBar(TQDMProgressBar):
     """Lightning's, with epochs counted as in the lines, and without the logger's version, always the same."""
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *arguments: Any) -> None:  # noqa: ANN401

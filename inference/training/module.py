@@ -45,6 +45,8 @@ class Training(lightning.LightningModule):
         folder: Path | None,
         print_lines: bool,
         num_processes: int = 1,
+        *,
+        every_epoch: bool = False,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -59,8 +61,10 @@ class Training(lightning.LightningModule):
         epochs = recipe.epochs(self.batches)
         # Small data have many short epochs: a row, a validation and a checkpoint after each hundredth of them. What
         # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
-        self.every = max(1, epochs // 100)
-        self.epochs = epochs - epochs % self.every
+        every = max(1, epochs // 100)
+        self.epochs = epochs - epochs % every
+        # Callbacks look for their metrics after every epoch, Lightning's EarlyStopping for one.
+        self.every = 1 if every_epoch else every
         self.checkpoints = None if folder is None else folder / "checkpoints"
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         aligned = objective.consistency is not None and objective.consistency.aligned
@@ -325,8 +329,19 @@ class Training(lightning.LightningModule):
         raise FloatingPointError(f"loss: expected finite numbers; got others in {where}, and stopped{advice}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say which model the checkpoint is of, and how training went so far."""
+        """Say which model the checkpoint is of, and how training went so far.
+
+        Raises:
+            TypeError: If a callback has a state that cannot be read without running code.
+        """
+        for name, state in checkpoint.get("callbacks", {}).items():
+            if not _is_plain(state):
+                raise TypeError(
+                    f"callbacks: expected states of tensors and plain values, so that a checkpoint can be read without "
+                    f"running code; got another by {name}."
+                )
         checkpoint[METADATA] = {
+            "format": FORMAT,
             "model": without_files(describe(self.model)),
             "class_names": list(self.data.class_names),
             "history": self.history,
@@ -339,9 +354,16 @@ class Training(lightning.LightningModule):
         self.seconds = checkpoint[METADATA]["seconds"]
 
 
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, bytes, bool, int, float, Tensor)
+
+
 def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
     """Return the seed of torch's random numbers in an epoch, an integer of 32 bits: the same on every machine.
-            "format": FORMAT,
 
     NumPy promises that a `SeedSequence` stays what it is; Python promises nothing of the kind of `hash`.
     """

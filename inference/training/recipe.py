@@ -30,9 +30,12 @@ class TrainerOptions:
             takes most of a minute to begin with. For one process, a model that is trained in one stage, and images in
             memory.
         progress_bar: Whether to draw one.
+        logger: Where the epochs' numbers go beside metrics.csv and TensorBoard's events: "mlflow", to the store of the
+            environment variable MLFLOW_TRACKING_URI or, without it, to mlflow.db in the run folder; "wandb", to Weights
+            and Biases as `wandb login` or WANDB_MODE=offline say; or None.
 
     Raises:
-        ValueError: If the gradient clip is not positive, or the precision or the step is none of these.
+        ValueError: If the gradient clip is not positive, or the precision, the step or the logger is none of these.
     """
 
     accelerator: str = "auto"
@@ -43,6 +46,7 @@ class TrainerOptions:
     gradient_clip: float | None = None
     step: Literal["eager", "cuda_graph", "compiled"] = "eager"
     progress_bar: bool = True
+    logger: Literal["mlflow", "wandb"] | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in ("32-true", "bf16-mixed", "auto"):
@@ -52,6 +56,8 @@ class TrainerOptions:
             object.__setattr__(self, "precision", _faster_precision(self.accelerator))
         if self.step not in ("eager", "cuda_graph", "compiled"):
             raise ValueError(f"trainer.step: expected 'eager', 'cuda_graph' or 'compiled'; got {self.step!r}.")
+        if self.logger not in ("mlflow", "wandb", None):
+            raise ValueError(f"trainer.logger: expected 'mlflow', 'wandb' or None; got {self.logger!r}.")
         if self.gradient_clip is not None and not 0 < self.gradient_clip < math.inf:
             raise ValueError(f"trainer.gradient_clip: expected a positive number or None; got {self.gradient_clip}.")
 

@@ -13,6 +13,7 @@ from ssvae.inference.explorer.explorer import Explorer
 from ssvae.inference.explorer.server import create_app
 from ssvae.inference.explorer.serving import listen
 from ssvae.inference.runs import Run, fit
+from ssvae.inference.training import Recipe
 from ssvae.models import M2, likelihoods
 from ssvae.models.networks import MLP
 from ssvae.models.priors import ClassConditional, StandardNormal
@@ -34,10 +35,10 @@ def trained(folder):
             data = Digits(num_labels=300, num_validation=30, num_test=60, binarise=name == "by_class")
             likelihood = likelihoods.Bernoulli() if data.binarise else likelihoods.ContinuousBernoulli()
             model = M2((1, 8, 8), 10, prior=prior, likelihood=likelihood, networks=MLP((16,)))
-            options = {"batch_size": 500, "max_steps": 40, "learning_rate": 1e-2}
+            recipe = Recipe(batch_size=500, max_steps=40, learning_rate=1e-2)
             # Pictures take longer than all the rest, and nobody looks at them here.
             with mock.patch("ssvae.inference.runs.report.write_report"):
-                fit(model, data, folder=str(folder / name), baselines=False, **options)
+                fit(model, data, recipe, folder=str(folder / name), baselines=False)
     finally:
         torch.set_default_dtype(dtype)
     return folder / "normal", folder / "by_class"

@@ -1,0 +1,78 @@
+"""MLflow and Weights & Biases, by their names; and what else of Lightning's a user may hand to training."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from ssvae.inference._lightning import Callback, Logger, MLFlowLogger, WandbLogger
+
+_PACKAGES = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
+_PROJECT = "ssvae"
+
+
+def check_logger(name: str | None) -> None:
+    """Raise ValueError if the packages of a logger are not installed."""
+    missing = [package for package in _PACKAGES.get(name or "", ()) if find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"trainer.logger: expected the packages of the extra `{name}`; got no {missing[0]}. "
+            f"pip install 'ssvae[{name}]' installs them."
+        )
+
+
+def check_callbacks(callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> None:
+    """Raise TypeError unless these are what Lightning takes."""
+    for argument, given, kind in (("callbacks", callbacks, Callback), ("logger", loggers, Logger)):
+        for each in given:
+            if not isinstance(each, kind):
+                expected = (
+                    f"objects of Lightning's class {kind.__name__} (import lightning.pytorch, not pytorch_lightning)"
+                )
+                raise TypeError(f"{argument}: expected {expected}; got {each!r}.")
+
+
+@contextmanager
+def named_logger(name: str | None, folder: Path | None) -> Iterator[list[Logger]]:
+    """Make the logger of a name, and end its run afterwards.
+
+    Args:
+        name: "mlflow", "wandb" or None.
+        folder: The run folder.
+
+    Yields:
+        The logger, or none.
+    """
+    if name is None or folder is None:
+        yield []
+    elif name == "mlflow":
+        # They tell of tables and experiments that they make.
+        for speaker in ("lightning.pytorch.loggers.mlflow", "mlflow.store.db.utils", "alembic"):
+            logging.getLogger(speaker).setLevel(logging.ERROR)
+        where = folder.resolve()
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        yield [
+            MLFlowLogger(
+                experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT),
+                run_name=folder.name,
+                tracking_uri=given or f"sqlite:///{(where / 'mlflow.db').as_posix()}",
+                artifact_location=None if given else (where / "mlflow").as_uri(),
+            )
+        ]
+    else:
+        logger = WandbLogger(name=folder.name, project=os.environ.get("WANDB_PROJECT", _PROJECT), save_dir=folder)
+        try:
+            _ = logger.experiment
+        except Exception as error:  # no key, or no network: wandb's own classes, which may not be there to be named
+            raise ValueError(
+                f"trainer.logger: expected Weights & Biases to begin a run (WANDB_MODE=offline keeps it in {folder}); "
+                f"it says: {error}"
+            ) from error
+        try:
+            yield [logger]
+        finally:
+            # A second run of this process would go on with the first one's.
+            if logger._experiment is not None:
+                logger.experiment.finish()
