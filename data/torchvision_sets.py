@@ -2,9 +2,11 @@
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,47 +15,67 @@ from ssvae.data.drawn import DrawnLabels, Parts
 from ssvae.data.hierarchy import Tree
 from ssvae.data.images import check_part
 
+_DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
-class _TorchvisionSet(DrawnLabels):
-    """An official training set, from which validation images are set apart, and its official test set."""
+
+def _idx_files(name: str) -> list[str]:
+    return [
+        f"{name}/raw/{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
+    ]
+
+
+class TorchvisionSet(DrawnLabels):
+    """An official training set, from which validation images are set apart, and its official test set.
+
+    Attributes:
+        title: What the set is called in printed lines.
+        classes: One name for each class.
+        shape: The shape of an image, (channels, height, width).
+        files: The files that are read, from `root`.
+    """
+
+    title: ClassVar[str]
+    classes: ClassVar[Sequence[str]]
+    shape: ClassVar[tuple[int, int, int]]
+    files: ClassVar[Sequence[str]]
 
     def __init__(
         self,
-        name: str,
-        class_names: Sequence[str],
-        image_shape: tuple[int, int, int],
-        files: Sequence[str],
-        read: Callable[[ModuleType, str, bool, bool], tuple[Tensor, Tensor]],
+        num_labels: int | None = 100,
         *,
-        num_labels: int | None,
-        num_validation: int,
-        balanced: bool,
-        seed: int,
-        root: str | None,
-        download: bool,
-        binarise: bool,
-        tree: Tree | None,
-        num_coarse_labels: int,
+        num_validation: int = 10_000,
+        balanced: bool = True,
+        seed: int = 0,
+        root: str | None = None,
+        download: bool = True,
+        binarise: bool = False,
+        tree: Tree | None = None,
+        num_coarse_labels: int = 0,
     ) -> None:
+        """Read the images, set some apart for validation, and hide labels.
+
+        Args:
+            num_labels: how many training images keep their label; None for all, 0 for none.
+            num_validation: training images set apart for validation; they do not depend on `seed`.
+            balanced: whether every class keeps equally many labels, rather than its share.
+            seed: which images keep their label.
+            root: folder that holds the files; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
+            download: whether files that `root` lacks are downloaded.
+            binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+            tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
+                accuracy is reported too; or None.
+            num_coarse_labels: how many of the other training images keep their main class.
+
+        Raises:
+            FileNotFoundError: if files are missing and cannot be downloaded.
+            TypeError: if a number or the seed is not an integer.
+            ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+        """
         folder = Path(root or os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae")
-
-        def read_both() -> Parts:
-            datasets = import_torchvision_datasets()
-            try:
-                found = [read(datasets, str(folder), train, download) for train in (True, False)]
-                for part, (images, labels) in zip(("train", "test"), found, strict=True):
-                    check_part(part, images, labels, len(class_names), lowest_label=0)
-                    if images.shape[1:] != image_shape or len(images) == 0:
-                        raise ValueError(f"{part}_images of shape {tuple(images.shape)}.")
-            # What torchvision says of a damaged file depends on where the damage is.
-            except Exception as error:
-                raise _reading_error(name, folder, files, error) from error
-            return Parts(*found[0], *found[1])
-
         super().__init__(
-            name,
-            class_names,
-            read_both,
+            self.title,
+            self.classes,
+            lambda: self._read_parts(folder, download),
             num_labels=num_labels,
             num_validation=num_validation,
             balanced=balanced,
@@ -65,156 +87,100 @@ class _TorchvisionSet(DrawnLabels):
         self.root = root
         self.download = download
 
+    @staticmethod
+    @abstractmethod
+    def read(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+        """Read the training or the test set with `torchvision.datasets`.
 
-class MNIST(_TorchvisionSet):
+        Returns:
+            Images, uint8 (N, channels, height, width), and their classes, (N,).
+        """
+
+    def _read_parts(self, folder: Path, download: bool) -> Parts:
+        datasets = import_torchvision_datasets()
+        try:
+            sets = [self.read(datasets, str(folder), train, download) for train in (True, False)]
+            for part, (images, labels) in zip(("train", "test"), sets, strict=True):
+                check_part(part, images, labels, len(self.classes), lowest_label=0)
+                if images.shape[1:] != self.shape or len(images) == 0:
+                    raise ValueError(f"{part}_images of shape {tuple(images.shape)}.")
+        # What torchvision says of a damaged file depends on where the damage is.
+        except Exception as error:
+            raise _reading_error(self.title, folder, self.files, error) from error
+        return Parts(*sets[0], *sets[1])
+
+
+class MNIST(TorchvisionSet):
     """Handwritten digits: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
 
     Args:
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: training images set apart for validation; they do not depend on `seed`.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        root: folder that holds `MNIST/raw`; None for the environment variable SSVAE_DATA, else
-            ~/.cache/ssvae.
-        download: whether files that `root` lacks are downloaded.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        root: folder that holds `MNIST/raw`; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
 
-    Raises:
-        FileNotFoundError: if files are missing and cannot be downloaded.
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+    The other arguments are those of every `TorchvisionSet`.
 
     References:
         LeCun, Bottou, Bengio & Haffner (1998), "Gradient-based learning applied to document recognition".
     """
 
-    def __init__(
-        self,
-        num_labels: int | None = 100,
-        *,
-        num_validation: int = 10_000,
-        balanced: bool = True,
-        seed: int = 0,
-        root: str | None = None,
-        download: bool = True,
-        binarise: bool = False,
-        tree: Tree | None = None,
-        num_coarse_labels: int = 0,
-    ) -> None:
-        super().__init__(
-            "MNIST",
-            [str(digit) for digit in range(10)],
-            (1, 28, 28),
-            _idx_files("MNIST"),
-            _read_mnist,
-            num_labels=num_labels,
-            num_validation=num_validation,
-            balanced=balanced,
-            seed=seed,
-            root=root,
-            download=download,
-            binarise=binarise,
-            tree=tree,
-            num_coarse_labels=num_coarse_labels,
-        )
+    title = "MNIST"
+    classes = _DIGITS
+    shape = (1, 28, 28)
+    files = _idx_files("MNIST")
+
+    @staticmethod
+    def read(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+        """See `TorchvisionSet.read`."""
+        digits = datasets.MNIST(root, train=train, download=download)
+        return digits.data.unsqueeze(1), digits.targets  # (N, 1, 28, 28), (N,)
 
 
-class FashionMNIST(_TorchvisionSet):
+class FashionMNIST(TorchvisionSet):
     """Articles of clothing: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
 
     Args:
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: training images set apart for validation; they do not depend on `seed`.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        root: folder that holds `FashionMNIST/raw`; None for the environment variable SSVAE_DATA, else
-            ~/.cache/ssvae.
-        download: whether files that `root` lacks are downloaded.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        root: folder that holds `FashionMNIST/raw`; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
 
-    Raises:
-        FileNotFoundError: if files are missing and cannot be downloaded.
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+    The other arguments are those of every `TorchvisionSet`.
 
     References:
         Xiao, Rasul & Vollgraf (2017), "Fashion-MNIST", arXiv:1708.07747.
     """
 
-    def __init__(
-        self,
-        num_labels: int | None = 100,
-        *,
-        num_validation: int = 10_000,
-        balanced: bool = True,
-        seed: int = 0,
-        root: str | None = None,
-        download: bool = True,
-        binarise: bool = False,
-        tree: Tree | None = None,
-        num_coarse_labels: int = 0,
-    ) -> None:
-        super().__init__(
-            "FashionMNIST",
-            [
-                "T-shirt",
-                "Trouser",
-                "Pullover",
-                "Dress",
-                "Coat",
-                "Sandal",
-                "Shirt",
-                "Sneaker",
-                "Bag",
-                "Ankle boot",
-            ],
-            (1, 28, 28),
-            _idx_files("FashionMNIST"),
-            _read_fashion_mnist,
-            num_labels=num_labels,
-            num_validation=num_validation,
-            balanced=balanced,
-            seed=seed,
-            root=root,
-            download=download,
-            binarise=binarise,
-            tree=tree,
-            num_coarse_labels=num_coarse_labels,
-        )
+    title = "FashionMNIST"
+    classes = (
+        *("T-shirt", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
+    shape = (1, 28, 28)
+    files = _idx_files("FashionMNIST")
+
+    @staticmethod
+    def read(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+        """See `TorchvisionSet.read`."""
+        articles = datasets.FashionMNIST(root, train=train, download=download)
+        return articles.data.unsqueeze(1), articles.targets  # (N, 1, 28, 28), (N,)
 
 
-class SVHN(_TorchvisionSet):
+class SVHN(TorchvisionSet):
     """Street-view house numbers: 73257 for training and validation, 26032 for testing, of 32×32 RGB pixels.
 
     Args:
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: training images set apart for validation; they do not depend on `seed`.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        root: folder that holds ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable
-            SSVAE_DATA, else ~/.cache/ssvae.
-        download: whether files that `root` lacks are downloaded.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        root: folder that holds ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable SSVAE_DATA,
+            else ~/.cache/ssvae.
 
-    Raises:
-        FileNotFoundError: if files are missing and cannot be downloaded.
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+    The other arguments are those of every `TorchvisionSet`.
 
     References:
         Netzer, Wang, Coates, Bissacco, Wu & Ng (2011), "Reading digits in natural images with unsupervised
         feature learning".
     """
 
+    title = "SVHN"
+    classes = _DIGITS
+    shape = (3, 32, 32)
+    files = ("train_32x32.mat", "test_32x32.mat")
+
+    # Only two defaults differ, but a run folder, --help and an editor read every argument from the signature.
     def __init__(
         self,
         num_labels: int | None = 1000,
@@ -229,12 +195,7 @@ class SVHN(_TorchvisionSet):
         num_coarse_labels: int = 0,
     ) -> None:
         super().__init__(
-            "SVHN",
-            [str(digit) for digit in range(10)],
-            (3, 32, 32),
-            ["train_32x32.mat", "test_32x32.mat"],
-            _read_svhn,
-            num_labels=num_labels,
+            num_labels,
             num_validation=num_validation,
             balanced=balanced,
             seed=seed,
@@ -245,26 +206,11 @@ class SVHN(_TorchvisionSet):
             num_coarse_labels=num_coarse_labels,
         )
 
-
-def _read_mnist(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
-    found = datasets.MNIST(root, train=train, download=download)
-    return found.data.unsqueeze(1), found.targets  # (N, 1, 28, 28), (N,)
-
-
-def _read_fashion_mnist(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
-    found = datasets.FashionMNIST(root, train=train, download=download)
-    return found.data.unsqueeze(1), found.targets  # (N, 1, 28, 28), (N,)
-
-
-def _read_svhn(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
-    found = datasets.SVHN(root, split="train" if train else "test", download=download)
-    return torch.from_numpy(found.data), torch.from_numpy(found.labels)  # (N, 3, 32, 32), (N,)
-
-
-def _idx_files(name: str) -> list[str]:
-    return [
-        f"{name}/raw/{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
-    ]
+    @staticmethod
+    def read(datasets: ModuleType, root: str, train: bool, download: bool) -> tuple[Tensor, Tensor]:
+        """See `TorchvisionSet.read`."""
+        numbers = datasets.SVHN(root, split="train" if train else "test", download=download)
+        return torch.from_numpy(numbers.data), torch.from_numpy(numbers.labels)  # (N, 3, 32, 32), (N,)
 
 
 def _reading_error(name: str, folder: Path, files: Sequence[str], error: Exception) -> Exception:

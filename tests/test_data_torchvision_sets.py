@@ -12,6 +12,7 @@ import torch
 
 from ssvae.data import MNIST, SVHN, FashionMNIST
 from ssvae.data.torchvision_sets import import_torchvision_datasets
+from ssvae.inference.command_line import fit_help
 
 DATASETS = import_torchvision_datasets()
 GENERATOR = np.random.default_rng(0)
@@ -161,6 +162,23 @@ def test_every_argument_is_an_attribute_of_the_same_name(root, kind):
 def test_bad_arguments_are_refused(root, arguments, error, match):
     with pytest.raises(error, match=match):
         MNIST(**{"root": root, **arguments})
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST, SVHN])
+def test_the_help_of_a_set_explains_every_argument(kind):
+    explained = fit_help._documentation(kind)
+    assert set(explained) == set(inspect.signature(kind).parameters)
+    folder = next(iter(kind.files)).rpartition("/")[0] or kind.files[0]
+    assert folder in explained["root"]
+    assert explained["seed"] == "which images keep their label."
+
+
+def test_svhn_keeps_defaults_of_its_own():
+    defaults = {kind: inspect.signature(kind).parameters for kind in (MNIST, FashionMNIST, SVHN)}
+    assert [each["num_labels"].default for each in defaults.values()] == [100, 100, 1000]
+    assert [each["num_validation"].default for each in defaults.values()] == [10_000, 10_000, 7257]
+    rest = set(defaults[SVHN]) - {"num_labels", "num_validation"}
+    assert {name: defaults[SVHN][name] for name in rest} == {name: defaults[MNIST][name] for name in rest}
 
 
 def test_import_data_is_light():

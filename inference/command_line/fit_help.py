@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import cache
+from inspect import getdoc
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -68,8 +69,9 @@ def _offered(option: Option, choices: Choices) -> list[str]:
 
 @cache
 def _documentation(owner: type) -> dict[str, str]:
-    """Return what a class's documentation says of its arguments."""
-    found = parse(owner.__doc__ or "").params
+    """Return what a class's documentation says of its arguments, before that of a constructor that it may inherit."""
+    sources = getdoc(owner.__init__), owner.__doc__  # type: ignore[misc]
+    found = [each for source in sources for each in parse(source or "").params]
     # What is code in the pages, in two backticks, is in one on a terminal.
     return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in found}
 
