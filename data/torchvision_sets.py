@@ -165,7 +165,7 @@ class SVHN(TorchvisionSet):
     """Street-view house numbers: 73257 for training and validation, 26032 for testing, of 32×32 RGB pixels.
 
     Args:
-        root: folder that holds ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable SSVAE_DATA,
+        root: folder of ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable SSVAE_DATA,
             else ~/.cache/ssvae.
 
     The other arguments are those of every `TorchvisionSet`.
