@@ -113,7 +113,7 @@ def test_every_class_that_can_be_swapped_has_a_page(kind):
 
 def test_every_recipe_and_option_has_a_line(build):
     recipes = (build[0] / "reference" / "recipes.html").read_text(encoding="utf-8")
-    for name in tables.find_recipes():
+    for name in tables.recipe_files():
         assert f'id="recipe-{name.replace("_", "-")}"' in recipes
     options = (build[0] / "reference" / "command-line.html").read_text(encoding="utf-8")
     for kind in ("data", "model", "prior", "posterior", "likelihood", "networks", "feature_classifier"):

@@ -24,8 +24,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from ssvae.inference.command_line import choices
 from ssvae.inference.command_line.commands import help_of_fit, run_command
-from ssvae.inference.command_line.recipes import find_recipes
 from ssvae.inference.study.results import from_csv, table
+from ssvae.inference.training.recipe_choice import recipe_files
 from ssvae.models import SemiSupervisedModel, priors
 from ssvae.models.priors import Prior
 
@@ -153,7 +153,7 @@ class Recipes(Generated):
     def text(self, argument: str) -> str:
         """Return the table."""
         rows = []
-        for name, path in find_recipes().items():
+        for name, path in recipe_files().items():
             text = path.read_text(encoding="utf-8")
             recipe = yaml.safe_load(text)
             model = recipe.get("model", {}).get("class_path", "").rpartition(".")[2]
@@ -167,7 +167,7 @@ class RecipeFile(Generated):
     def text(self, argument: str) -> str:
         """Return the files, each under its name."""
         shown = []
-        for name, path in find_recipes().items():
+        for name, path in recipe_files().items():
             text = path.read_text(encoding="utf-8")
             model = yaml.safe_load(text).get("model", {}).get("class_path", "").rpartition(".")[2]
             if argument == "all":

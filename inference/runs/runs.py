@@ -75,7 +75,7 @@ def fit(
         callbacks: Lightning's callbacks, such as EarlyStopping("validation_accuracy", mode="max"). They take part in
             the training of the model, not of the baselines, and see the columns of metrics.csv as metrics, of which
             there is then a row for every epoch.
-        logger: "mlflow" or "wandb", as `TrainerOptions.logger`, or a logger of Lightning's, such as CSVLogger("logs"),
+        logger: "mlflow" or "wandb", as ``trainer.logger``, or a logger of Lightning's, such as CSVLogger("logs"),
             or several. They are told of the training of the model, not of the baselines.
         **options: Fields of `Recipe`, which override the recipe's: max_epochs, max_steps, batch_size, learning_rate,
             objective, augmentation, trainer, seed, … A max_epochs or max_steps that is given takes the place of both of
