@@ -1,1 +1,1 @@
-"""What is kept in files: objects as plain values, checkpoints, and files that are written whole."""
+"""Storage: descriptions of objects as plain values, checkpoints, and atomic writing of files."""

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values, written whole or not at all, read without running any code."""
+"""Checkpoints: tensors and plain values, written atomically, read without running any code."""
 
 import io
 import pickle
@@ -10,22 +10,23 @@ import torch
 from ssvae.inference._lightning import TorchCheckpointIO
 from ssvae.inference.storage.files import write_atomically
 
-METADATA = "ssvae"  # under this key a checkpoint says which model it is of
+METADATA = "ssvae"
+"""The key of a checkpoint for the model's description, its classes and the history of training."""
 FORMAT = 2
-"""Which names of classes, options and weights a run has; to be raised where older runs can no longer be read.
+"""The version of names of classes, options and weights in a run; to be raised if older runs become unreadable.
 
-A checkpoint says it under "format"; those of format 1 say none.
+A checkpoint has it under "format". Checkpoints of format 1 do not have this key.
 """
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the old checkpoint, then takes its place: a crash or a full disk leaves the old one."""
+    """Writes a checkpoint to a new file, then replaces the old one, which survives a crash or a full disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ANN401
         """Save a checkpoint."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # By way of memory: torch would report a full disk as an error of its zip file's, without a reason.
+        # Through memory, since torch reports a full disk as an error of its zip file without a reason.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomically(target, content.getvalue())
@@ -34,41 +35,49 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint with ``weights_only=True``.
 
+    Args:
+        path: The file.
+
+    Returns:
+        The checkpoint, on the CPU.
+
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the file is truncated, is not a checkpoint of this project, or holds more than tensors and
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is truncated, is not a checkpoint of this project, or contains more than tensors and
             plain values.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist.")
+        raise FileNotFoundError(f"checkpoint: expected a file; got {path}, which does not exist.")
     content = io.BytesIO(path.read_bytes())
     try:
         checkpoint = torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"checkpoint: expected tensors and plain values only; {path} holds something else, or is not a "
-            "checkpoint, and was not read."
+            f"checkpoint: expected tensors and plain values only; got {path}, which contains something else or is not "
+            "a checkpoint, and was not read."
         ) from error
-    except Exception as error:  # on a damaged file torch's reader raises whatever it stumbles upon
-        raise ValueError(f"checkpoint: expected a whole one; {path} is truncated or is not a checkpoint.") from error
+    except Exception as error:  # torch raises many kinds of errors for damaged files
+        raise ValueError(
+            f"checkpoint: expected a complete file; got {path}, which is truncated or is not a checkpoint."
+        ) from error
     if not _is_ours(checkpoint):
-        raise ValueError(f"checkpoint: expected one of this project; {path} is not.")
+        raise ValueError(f"checkpoint: expected one of this project; got {path}, which is not.")
     for name, value in checkpoint["state_dict"].items():
-        # Training refuses to save others.
+        # Training saves only finite weights.
         if not torch.isfinite(value).all():
-            raise ValueError(f"checkpoint: expected finite weights; {path} has others in {name!r}.")
+            raise ValueError(f"checkpoint: expected finite weights; got {path}, with others in {name!r}.")
     return checkpoint
 
 
 def check_trained(checkpoint: dict[str, Any], path: Path) -> None:
-    """Refuse a checkpoint that was not saved by training, such as that of the initial weights.
+    """Check that a checkpoint was saved by training, unlike that of the initial weights.
 
     Raises:
-        ValueError: If it does not say how training went.
+        ValueError: If the checkpoint has no history of training.
     """
     metadata = checkpoint[METADATA]
     names, history = metadata.get("class_names"), metadata.get("history")
-    good = (
+    is_trained = (
         isinstance(names, list)
         and all(isinstance(name, str) for name in names)
         and len(names) == metadata["model"]["init_args"].get("num_classes")
@@ -77,8 +86,8 @@ def check_trained(checkpoint: dict[str, Any], path: Path) -> None:
         and all(isinstance(row, dict) and {"epoch", "step", "seconds"} <= row.keys() for row in history)
         and isinstance(metadata.get("seconds"), int | float)
     )
-    if not good:
-        raise ValueError(f"checkpoint: expected one that training saved; {path} is none.")
+    if not is_trained:
+        raise ValueError(f"checkpoint: expected one that training saved; got {path}, which is not.")
 
 
 def _is_ours(checkpoint: object) -> bool:
@@ -92,10 +101,10 @@ def _is_ours(checkpoint: object) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Say whether a value is a tensor of real numbers that are all there."""
+    """Return whether a value is a dense tensor of real numbers with complete storage."""
     if not isinstance(value, torch.Tensor):
         return False
     if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized:
         return False
-    # One number that is said to stand for a billion would be looked at a billion times.
+    # An expanded tensor could have billions of elements with the storage of one.
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()

@@ -1,8 +1,7 @@
-"""Objects as plain values and back: what config.yaml and checkpoints say of a model or a data set.
+"""Convert objects to plain values and back, for config.yaml and checkpoints.
 
-Every model, prior, posterior, likelihood, network recipe and data set keeps its constructor's arguments under their own
-names. So an object can be told as ``{"class_path": ..., "init_args": {...}}``, the form that jsonargparse reads,
-without the object having to do anything for it.
+Every model, prior, posterior, likelihood, architecture and data set keeps its constructor's arguments as attributes of
+the same names. An object is described as ``{"class_path": ..., "init_args": {...}}``, the form that jsonargparse reads.
 """
 
 import importlib
@@ -24,18 +23,24 @@ from ssvae.models.priors import ClassPrior, Prior
 Description = dict[str, Any]
 Options = TypeVar("Options")
 
-# A run folder may come from anywhere: only these may be constructed from its description.
+# Only these may be constructed from a description, since a run folder may come from an untrusted source.
 KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Architecture, FeatureClassifier, ImageData)
 
 
 def describe(thing: object) -> Any:  # noqa: ANN401
-    """Tell an object in plain values.
+    """Describe an object in plain values.
 
     Args:
-        thing: A model, prior, posterior, likelihood, network recipe, data set, dataclass of options, or plain value.
+        thing: A model, prior, posterior, likelihood, architecture, data set, dataclass of options, or plain value.
 
     Returns:
-        Strings, numbers, booleans, None, lists and dictionaries; None where an argument is an array.
+        Strings, numbers, booleans, None, lists and dictionaries. Arrays become None.
+
+    Example:
+        >>> from ssvae.inference import KLWeight
+        >>> from ssvae.inference.storage.description import describe
+        >>> describe(KLWeight(start=0.0))
+        {'start': 0.0, 'end': 1.0, 'until': 0.5}
     """
     if isinstance(thing, type):
         return f"{thing.__module__}.{thing.__qualname__}"
@@ -53,26 +58,26 @@ def describe(thing: object) -> Any:  # noqa: ANN401
 
 
 def without_files(description: Any) -> Any:  # noqa: ANN401
-    """Return a description with None for every argument called `weights`: files that a trained model needs no more."""
+    """Return a description with None for each argument ``weights``, a file that a trained model no longer needs."""
     if not isinstance(description, dict):
         return description
     return {name: None if name == "weights" else without_files(value) for name, value in description.items()}
 
 
 def _arguments(thing: object) -> Description:
-    # Without a constructor of its own, a part has nn.Module's, whose *args and **kwargs are none.
+    # A part without a constructor of its own has that of nn.Module, whose *args and **kwargs are not arguments.
     names = [] if type(thing).__init__ is nn.Module.__init__ else list(inspect.signature(type(thing)).parameters)
     missing = [name for name in names if not hasattr(thing, name)]
     if missing:
         raise TypeError(
-            f"{type(thing).__name__}: expected every constructor argument to be kept under its own name, so that "
-            f"a run folder can describe it; {missing[0]!r} is not."
+            f"{type(thing).__name__}: expected every constructor argument as an attribute of the same name, for "
+            f"config.yaml; got none for {missing[0]!r}."
         )
     return {name: describe(getattr(thing, name)) for name in names}
 
 
 def holds_arrays(data: ImageData) -> bool:
-    """Say whether a data set was made from tensors or arrays in memory, which no description can bring back."""
+    """Return whether a data set was made from tensors or arrays, which a description does not contain."""
     arguments = [getattr(data, name) for name in inspect.signature(type(data)).parameters]
     return any(
         holds_arrays(argument)
@@ -83,11 +88,17 @@ def holds_arrays(data: ImageData) -> bool:
 
 
 def build(description: Any) -> Any:  # noqa: ANN401
-    """Construct what `describe` told.
+    """Construct an object from its description by `describe`.
+
+    Args:
+        description: The description.
+
+    Returns:
+        The object, with newly initialised weights if it is a model.
 
     Raises:
-        ValueError: If the description names a class that does not exist, is not one of this project's kinds, or
-            has no argument of a name that is given.
+        ValueError: If the description names a class that does not exist or is not of an allowed kind, or an argument
+            that the class does not have.
     """
     if isinstance(description, list):
         return tuple(build(item) for item in description)
@@ -96,15 +107,15 @@ def build(description: Any) -> Any:  # noqa: ANN401
     kind = _find(description["class_path"])
     if not issubclass(kind, KINDS):
         raise ValueError(
-            f"class_path: expected a model, prior, posterior, likelihood, network recipe or data set; got {kind}."
+            f"class_path: expected a model, prior, posterior, likelihood, architecture or data set; got {kind}."
         )
     arguments = description.get("init_args") or {}
     if not isinstance(arguments, dict):
         raise ValueError(f"{kind.__name__}: expected arguments by their names; got {arguments!r}.")
-    known = inspect.signature(kind).parameters
-    unknown = [name for name in arguments if name not in known]
+    parameters = inspect.signature(kind).parameters
+    unknown = [name for name in arguments if name not in parameters]
     if unknown:
-        raise ValueError(f"{kind.__name__}: expected the arguments {', '.join(known)}; got {unknown[0]!r}.")
+        raise ValueError(f"{kind.__name__}: expected the arguments {', '.join(parameters)}; got {unknown[0]!r}.")
     built = {name: _build_argument(name, value) for name, value in arguments.items()}
     try:
         return kind(**built)
@@ -112,7 +123,7 @@ def build(description: Any) -> Any:  # noqa: ANN401
         if ": expected " in str(error):
             raise
         raise ValueError(
-            f"{kind.__name__}: expected arguments such as its documentation states; got {arguments!r} ({error})."
+            f"{kind.__name__}: expected arguments as in its documentation; got {arguments!r} ({error})."
         ) from error
 
 
@@ -129,26 +140,33 @@ def _find(class_path: object) -> type:
     if isinstance(class_path, type):
         return class_path
     module, _, name = str(class_path).rpartition(".")
-    # What is named is imported before it is known not to be of the right kind, and some modules act when they are.
+    # A module has to be imported before the kind of its class is known. Some modules have side effects on import.
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise ValueError(f"class_path: expected a class of this project or of your own; got {class_path!r}.")
     try:
-        found = getattr(importlib.import_module(module), name)
+        kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        # The run of a class that was written in a notebook can be loaded there, and nowhere else.
+        # A run of a class that was written in a notebook can only be loaded in this notebook.
         reason = (
             "which was written in a notebook, a script or a function; train it from a module, such as my_models.py"
             if module == "__main__" or "<locals>" in module
             else "which is not on Python's path"
         )
         raise ValueError(f"class_path: expected a class that can be imported; got {class_path!r}, {reason}.") from error
-    if not isinstance(found, type):
+    if not isinstance(kind, type):
         raise ValueError(f"class_path: expected a class; got {class_path!r}.")
-    return found
+    return kind
 
 
 def build_options(kind: type[Options], values: Description) -> Options:
-    """Construct a dataclass of options, and the dataclasses inside it, from what `describe` told.
+    """Construct a dataclass of options, and the dataclasses inside it, from its description by `describe`.
+
+    Args:
+        kind: The dataclass.
+        values: Its options by name.
+
+    Returns:
+        The dataclass.
 
     Raises:
         ValueError: If an option is unknown.
@@ -157,7 +175,7 @@ def build_options(kind: type[Options], values: Description) -> Options:
 
 
 def build_fields(kind: type, values: Description) -> Description:
-    """Return a dataclass's arguments, with the dataclasses inside it constructed; see `build_options`."""
+    """Return the arguments of a dataclass, with the dataclasses inside it constructed; see `build_options`."""
     hints = get_type_hints(kind)
     unknown = values.keys() - hints.keys()
     if unknown:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files, and locks."""
 
 import os
 import sys
@@ -10,21 +10,24 @@ from filelock import FileLock, Timeout
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file beside the old one, then take its place.
+    """Write a temporary file, then replace the old file by it.
 
-    Processes that write the same file at once do so one after the other. What a killed one leaves beside the file is
-    written over by the next, so that nothing piles up. Without the lock, one would take away what the other has only
-    begun to write.
+    A lock makes processes that write the same file take turns. The temporary file of a killed process is overwritten by
+    the next one.
+
+    Args:
+        path: The file.
+        content: Its new content.
 
     Raises:
-        OSError: If it cannot be written; it names the file, and the old file is untouched.
+        OSError: If the file cannot be written. The error names the file; the old file is unchanged.
     """
     partial = path.with_name(path.name + ".partial")
     try:
         with alone(path.with_name(path.name + ".lock.partial")):
             try:
                 with partial.open("wb") as file:
-                    # A name of a file that is not in UTF-8 keeps its bytes.
+                    # surrogateescape keeps the bytes of file names that are not in UTF-8.
                     file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -33,22 +36,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 partial.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        # A full disk is found out by `write`, which knows no name.
+        # The error of `write` on a full disk does not name the file.
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
 def alone(lock: Path, *, wait: bool = True) -> Iterator[None]:
-    """Keep other processes and threads of this machine away; the lock ends with the process, however it ends.
+    """Hold a lock inside a ``with`` block, against other processes and threads of this machine.
 
-    Where a file system has no locks, as some network file systems have none, nobody is kept away.
+    The lock is released when the process ends, however it ends. On file systems without locks, such as some network
+    file systems, there is no lock.
 
     Args:
-        lock: A file that is there while somebody is at work, and perhaps after a process was killed; it says nothing.
-        wait: Whether to wait for one's turn.
+        lock: The lock file. It is empty, and may remain after a process was killed.
+        wait: Whether to wait for the lock.
 
     Raises:
-        filelock.Timeout: If another has the lock and `wait` is False.
+        filelock.Timeout: If another process has the lock and ``wait`` is False.
     """
     held = FileLock(lock, blocking=wait)
     try:
@@ -56,12 +60,12 @@ def alone(lock: Path, *, wait: bool = True) -> Iterator[None]:
     except Timeout:
         raise
     except OSError:
-        pass  # no locks here; or nothing can be written here, which whoever writes will say
+        pass  # No locks on this file system, or no permission; then writing fails with a clear error.
     try:
         yield
     finally:
-        # Before it is let go: then nobody can have taken it. Whoever waits sees that the file is gone, and makes a new
-        # one. Windows removes no file that is open; there it goes with the lock.
+        # Removed before the release, while no other process can have it. A process that waits notices that the file is
+        # gone and makes a new one. Windows cannot remove open files; there it goes with the release.
         if sys.platform != "win32":
             with suppress(OSError):
                 lock.unlink()

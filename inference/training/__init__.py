@@ -1,6 +1,6 @@
-"""Training: one loss, one optimiser step, both kinds of image in every step.
+"""Training: every step has a labelled and an unlabelled batch, one loss and one optimiser step.
 
-Names are loaded when they are first asked for, so that a `Recipe` does not wait for Lightning.
+Names are imported on first use, so that a recipe can be made without importing Lightning.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""A step that is worked out once and then repeated: as a CUDA graph, as compiled code, or as both."""
+"""A training step that is captured once and then replayed: as a CUDA graph, as compiled code, or both."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -12,26 +12,25 @@ Terms = dict[str, Tensor]
 T = TypeVar("T")
 
 _TRIALS = 3
-"""Steps before a GPU's are captured, in which libraries choose their algorithms and allocate what they need."""
+"""Warm-up steps before a CUDA graph is captured, in which libraries choose algorithms and allocate memory."""
 
 
 class CapturedStep:
-    """A step's loss, terms and gradient: captured at the first call, repeated from then on.
+    """The loss, terms and gradient of a step: captured at the first call, replayed at later ones.
 
-    Small networks leave a GPU waiting for Python, which takes longer to send a kernel than the GPU to run it. A CUDA
-    graph sends all of them at once. Compiled, the kernels are fewer as well, also on a processor: what Pyro, autograd
-    and the networks did in the first call is written down, operation by operation, and torch.compile makes of
-    neighbouring operations one.
+    With small networks a GPU waits for Python, since launching a kernel takes longer than running it. A CUDA graph
+    launches all kernels at once. Compilation also fuses kernels, on a CPU as well: the operations of Pyro, autograd and
+    the networks are traced in the first call, and torch.compile fuses neighbouring ones.
 
-    Neither sees Python again. So whatever changes from step to step has to be in tensors that stay where they are: the
-    arguments, which are copied to where the capture found them, the weights and the buffers.
+    A replay does not run the Python code. All that changes from step to step must therefore be in tensors at fixed
+    addresses: the arguments, which are copied to the captured ones, the weights and the buffers.
 
     Args:
-        step: A function from tensors to a loss and its terms, without a look at a value.
-        parameters: What the loss is differentiated with respect to.
-        buffers: What a step may change, as batch norm does; what is tried before the capture leaves no trace in them,
-            nor in the random numbers.
-        compiled: Whether the step is compiled, which takes most of a minute. On a processor it has to be.
+        step: A function from tensors to a loss and its terms that does not depend on values of tensors in Python.
+        parameters: The parameters for the gradient.
+        buffers: Tensors that a step may change, such as those of batch norm. Steps before the capture change neither
+            them nor the random state.
+        compiled: Whether to compile the step, which takes about a minute. Required on a CPU.
     """
 
     def __init__(
@@ -52,21 +51,21 @@ class CapturedStep:
         """Return the loss, which can be differentiated, and its terms.
 
         Args:
-            *arguments: What the step depends on, on any device, always of the same shapes.
+            *arguments: The arguments of the step, on any device, with the same shapes at each call.
 
         Raises:
-            ValueError: If the step cannot be captured, because it looks at a value, say.
+            ValueError: If the step cannot be captured, for example because it depends on the value of a tensor.
         """
         if self._repeat is None:
             try:
                 self._repeat = self._captured([argument.to(self.device) for argument in arguments])
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # whatever tracer, compiler and driver raise
-                said = str(getattr(error, "inner_exception", error))  # the compiler's, not that it had one
-                reason = next((line for line in said.splitlines() if line), type(error).__name__)
+            except Exception as error:  # tracer, compiler and driver raise many kinds
+                message = str(getattr(error, "inner_exception", error))  # the cause of a compiler's error
+                reason = next((line for line in message.splitlines() if line), type(error).__name__)
                 raise ValueError(
-                    f"trainer.step: expected a step that can be captured; got one that cannot ({reason}). Take 'eager'."
+                    f"trainer.step: expected a step that can be captured; got one that cannot ({reason}). Use 'eager'."
                 ) from error
         with torch.no_grad():
             loss, terms, *gradients = self._repeat(*arguments)
@@ -77,12 +76,12 @@ class CapturedStep:
         before = [buffer.clone() for buffer in self.buffers]
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             run: Callable[..., list[Tensor]] = self._run
-            run(*arguments)  # what is made when it is first asked for, a classifier that is fitted say, is there then
+            run(*arguments)  # creates what is made on first use, such as a fitted classifier
             if self.compiled:
-                written = make_fx(self._run)(*arguments)
-                run = torch.compile(written, fullgraph=True)
+                traced = make_fx(self._run)(*arguments)
+                run = torch.compile(traced, fullgraph=True)
                 with torch.no_grad(), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of what the compiler could do better, for those who write it
+                    warnings.simplefilter("ignore")  # the compiler's hints on performance
                     run(*arguments)  # compiles
             if self.device.type == "cuda":
                 run = _Graph(run, arguments)
@@ -91,7 +90,7 @@ class CapturedStep:
         return run
 
     def _run(self, *arguments: Tensor) -> list[Tensor]:
-        """Return the loss, its terms in one tensor, and the gradient with respect to what the loss depends on."""
+        """Return the loss, its terms in one tensor, and the gradients of the parameters that it depends on."""
         with torch.enable_grad():
             loss, terms = self.step(*arguments)
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
@@ -102,44 +101,44 @@ class CapturedStep:
 
 
 def capture(run: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
-    """Return a CUDA graph of what a function does on the GPU, and what it returned, which replays write anew."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
+    """Return a CUDA graph of a function, and its result, whose tensors each replay overwrites."""
+    side_stream = torch.cuda.Stream()
+    side_stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side_stream):
         for _ in range(_TRIALS):
             run()
-    torch.cuda.current_stream().wait_stream(aside)
+    torch.cuda.current_stream().wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        found = run()
-    return graph, found
+        result = run()
+    return graph, result
 
 
 class _Graph:
-    """A function's kernels as a CUDA graph, which works on its own copies of the arguments.
+    """A function as a CUDA graph, with its own copies of the arguments.
 
     Args:
-        run: The function. It is kept: the kernels go on reading its weights and constants.
-        arguments: What to capture it with, on a GPU.
+        run: The function. It is kept alive, since the kernels read its weights and constants.
+        arguments: Arguments for the capture, on a GPU.
     """
 
     def __init__(self, run: Callable[..., list[Tensor]], arguments: list[Tensor]) -> None:
         self.run, self.arguments = run, arguments
         with torch.no_grad():
-            self.graph, self.found = capture(lambda: run(*arguments))
+            self.graph, self.result = capture(lambda: run(*arguments))
 
     def __call__(self, *arguments: Tensor) -> list[Tensor]:
-        """Return what the function would."""
-        for mine, given in zip(self.arguments, arguments, strict=True):
-            mine.copy_(given)
+        """Return the result of the function."""
+        for captured, given in zip(self.arguments, arguments, strict=True):
+            captured.copy_(given)
         self.graph.replay()
-        # The gradient is used before the next replay overwrites it; the others may be kept.
-        loss, terms, *gradients = self.found
+        # Gradients are used before the next replay overwrites them; loss and terms may be kept by the caller.
+        loss, terms, *gradients = self.result
         return [loss.clone(), terms.clone(), *gradients]
 
 
 class _Differentiated(torch.autograd.Function):
-    """A loss whose gradient is known already."""
+    """A loss whose gradient has been computed already."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""What cannot be trained is refused before anything is written."""
+"""Checks before training, so that bad input is refused before anything is written."""
 
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,18 @@ from ssvae.models import SemiSupervisedModel
 
 
 def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: str | None) -> None:
-    """Refuse what cannot be trained before anything is written.
+    """Check that a model can be trained on a data set by a recipe.
+
+    Args:
+        model: The model.
+        data: The data set.
+        recipe: The recipe.
+        folder: The run folder; None for a new one.
 
     Raises:
-        ValueError: If a batch is larger than the data or cannot be shared among the processes, these are not told of
-            one folder, nothing is left to train, early stopping has no validation images, there is no such device
-            or strategy, or a step cannot be captured.
+        ValueError: If a batch is larger than the data or cannot be shared among the processes, several processes have
+            no common folder, no term of the objective is left, early stopping has no validation images, the device or
+            strategy does not exist, a step cannot be captured, or the objective does not suit the model.
     """
     try:
         with quiet():
@@ -34,7 +40,7 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
     if recipe.trainer.step != "eager":
         _check_capturable(recipe.trainer.step, data, trainer)
     if recipe.early_stopping is not None and not len(data.validation_images):
-        raise ValueError("early_stopping: expected validation images to look at; got a data set without any.")
+        raise ValueError("early_stopping: expected validation images; got a data set without any.")
     objective = recipe.objective
     classifies = objective.alpha > 0 and data.has_labels
     compares = objective.consistency is not None and data.num_unlabelled > 0
@@ -42,8 +48,8 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
         raise ValueError("data: expected labelled images where the generative terms are off; got none.")
     if objective.importance_samples > 1 and not model.bounds_evidence:
         raise ValueError(
-            f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density to weigh "
-            f"samples by; got {objective.importance_samples}."
+            f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density for "
+            f"importance weights; got {objective.importance_samples}."
         )
     if objective.free_bits_per_dimension:
         prior = model.prior(torch.zeros(1, dtype=torch.int64, device=device_of(model)))
@@ -60,7 +66,7 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
             )
     if trainer.world_size > 1 and folder is None:
         raise ValueError(
-            f"folder: expected one that all {trainer.world_size} processes that train together are told; got None."
+            f"folder: expected a common folder for the {trainer.world_size} processes that train together; got None."
         )
 
 
@@ -74,11 +80,11 @@ def _check_capturable(step: str, data: ImageData, trainer: lightning.Trainer) ->
 
 
 def check_same_model(checkpoint: dict[str, Any], model: SemiSupervisedModel, path: Path) -> None:
-    """Raise ValueError unless a checkpoint is of a model with the same story, networks and sizes."""
+    """Raise ValueError unless a checkpoint is of the same kind of model, with the same parts and sizes."""
     theirs, ours = checkpoint[METADATA]["model"], without_files(describe(model))
     if theirs == ours:
         return
     differing = [
         name for name, value in ours["init_args"].items() if theirs.get("init_args", {}).get(name) != value
     ] or ["class_path"]
-    raise ValueError(f"checkpoint: {path} is of another model: its {differing[0]} differs from the one given.")
+    raise ValueError(f"checkpoint: expected one of the given model; got {path}, whose {differing[0]} differs.")

@@ -1,4 +1,4 @@
-"""The learning rate's cycle, once over training or several times."""
+"""The cyclic schedule of the learning rate."""
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -6,13 +6,13 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 
 class RepeatedCycle(OneCycleLR):
-    """One cycle of the learning rate (Smith and Topin 2017, arXiv 1708.07120), as often as it is asked for.
+    """The one-cycle schedule of Smith and Topin 2017 (arXiv 1708.07120), repeated several times.
 
     Args:
-        optimizer: Whose learning rate it is.
+        optimizer: The optimiser.
         highest: The highest learning rate of each cycle.
-        total_steps: The steps of all cycles together.
-        cycles: How many; the last one is shorter where they cannot be equal.
+        total_steps: The number of steps of all cycles together.
+        cycles: The number of cycles. The last one is shorter if total_steps is not a multiple of it.
     """
 
     def __init__(self, optimizer: Optimizer, highest: float, total_steps: int, cycles: int) -> None:
@@ -20,7 +20,7 @@ class RepeatedCycle(OneCycleLR):
         super().__init__(optimizer, highest, total_steps=-(-total_steps // cycles))
 
     def get_lr(self) -> list[float | Tensor]:
-        """Return the rate of the step within its cycle; after the last step, that of the last."""
+        """Return the learning rate of the current step; after the last step, that of the last step."""
         step = self.last_epoch
         self.last_epoch = min(step, self.last_step) % self.total_steps
         try:

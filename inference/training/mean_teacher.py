@@ -1,4 +1,4 @@
-"""The teacher of posterior consistency: a running mean of the weights that are learned."""
+"""The mean teacher of consistency regularisation: a model with a running mean of the trained weights."""
 
 import copy
 
@@ -7,28 +7,31 @@ import torch
 from ssvae.models import SemiSupervisedModel
 
 _FIRST_STEPS = 10
-"""At first the mean is over a tenth of the steps so far, or it would remember the initial weights."""
+"""Early in training the decay is smaller, step / (step + 9), so that the initial weights are forgotten."""
 
 
 def student_of(teacher: SemiSupervisedModel) -> SemiSupervisedModel:
-    """Return a model that begins where the teacher stands, and whose weights are learned."""
+    """Return a copy of the teacher, whose weights are trained by gradients."""
     return copy.deepcopy(teacher)
 
 
 @torch.no_grad()
 def average(teacher: SemiSupervisedModel, student: SemiSupervisedModel, decay: float, step: int) -> None:
-    """Move the teacher's weights θ̄ towards those that the student has after a step: a mean teacher.
+    """Update the teacher's weights θ̄ with the student's weights θ after a step.
+
+    The update is a running mean::
 
         θ̄ ← d θ̄ + (1 - d) θ,    d = min(decay, step / (step + 9))
 
-    Tarvainen and Valpola 2017 (arXiv 1703.01780). Buffers too: what batch norm has seen is averaged, stages and counts
-    are taken over.
+    Floating-point buffers, such as the statistics of batch norm, are averaged too. Other buffers are copied.
+
+    Source: Tarvainen and Valpola 2017 (arXiv 1703.01780).
 
     Args:
-        teacher: The model that is averaged into.
-        student: The same model with the learned weights.
-        decay: d of later steps, in (0, 1): the mean remembers about 1 / (1 - decay) of them.
-        step: How many steps were taken, from 1.
+        teacher: The model with averaged weights, changed in place.
+        student: The model with trained weights.
+        decay: The decay d of later steps, in (0, 1). The mean is over about 1 / (1 - decay) steps.
+        step: The number of steps so far, from 1.
     """
     decay = min(decay, step / (step + _FIRST_STEPS - 1))
     theirs, ours = student.state_dict(), teacher.state_dict()

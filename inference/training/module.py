@@ -1,4 +1,4 @@
-"""The Lightning module: what happens at each step and each epoch."""
+"""The Lightning module: training steps, the end of each epoch, checkpoints."""
 
 import csv
 import io
@@ -32,9 +32,10 @@ from ssvae.models.stages import Refits, Staged
 
 
 class Training(lightning.LightningModule):
-    """One loss, one optimiser step, both kinds of image in every step.
+    """Training of a model: every step has a labelled and an unlabelled batch, one loss and one optimiser step.
 
-    Lightning's epochs are those of `Batches`: of very many images, equal parts of a pass over them.
+    Lightning's epochs are those of `ssvae.data.batches.Batches`. For very large data sets they are equal parts of a
+    pass over the images.
     """
 
     def __init__(
@@ -59,17 +60,17 @@ class Training(lightning.LightningModule):
         self.batches = batches_of(data, recipe, num_processes)
         objective = recipe.objective
         epochs = recipe.epochs(self.batches)
-        # Small data have many short epochs: a row, a validation and a checkpoint after each hundredth of them. What
-        # is left over at the end, less than a hundredth, is not trained, or it would not be saved.
+        # Small data sets have many short epochs. Rows, validation and checkpoints come after each hundredth of them.
+        # The remainder, less than a hundredth, is not trained, since it would not be saved.
         every = max(1, epochs // 100)
         self.epochs = epochs - epochs % every
-        # Callbacks look for their metrics after every epoch, Lightning's EarlyStopping for one.
+        # Callbacks such as Lightning's EarlyStopping expect their metrics after every epoch.
         self.every = 1 if every_epoch else every
         self.checkpoints = None if folder is None else folder / "checkpoints"
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         aligned = objective.consistency is not None and objective.consistency.aligned
         self.alignment = Alignment(model) if aligned else None
-        # `model` is what is validated and left: the teacher, where there is one.
+        # `model` is validated and returned. With a teacher, it is the teacher.
         self.student = None if objective.teacher_decay is None else student_of(model)
         self.history: list[Row] = []
         self.seconds = 0.0
@@ -82,33 +83,33 @@ class Training(lightning.LightningModule):
 
     @property
     def models(self) -> list[SemiSupervisedModel]:
-        """The model, and its student where it is a teacher."""
+        """The model, and its student if it is a teacher."""
         return [self.model] if self.student is None else [self.model, self.student]
 
     @property
     def learner(self) -> SemiSupervisedModel:
-        """The one whose weights gradients change."""
+        """The model whose weights are trained by gradients."""
         return self.models[-1]
 
     def start(self) -> None:
-        """Let the prior start from training images, the same in every process, if it has a use for them."""
+        """Initialise the prior from training images if it supports that; the same images in every process."""
         size = self.model.prior.start_size
         if not size:
             return
         order = torch.randperm(len(self.data.train_labels), generator=torch.Generator().manual_seed(self.recipe.seed))
-        labels, of_class = self.data.train_labels[order], -(-size // self.model.num_classes)
-        known = [order[labels == k][:of_class] for k in range(self.model.num_classes)]
-        shown = torch.cat([*known, order[labels < 0][:size]])
+        labels, size_per_class = self.data.train_labels[order], -(-size // self.model.num_classes)
+        labelled = [order[labels == k][:size_per_class] for k in range(self.model.num_classes)]
+        index = torch.cat([*labelled, order[labels < 0][:size]])
         for model in self.models:
-            model.prior.start_from(self.data.pixels(self.data.train_images[shown]), self.data.train_labels[shown])
+            model.prior.start_from(self.data.pixels(self.data.train_images[index]), self.data.train_labels[index])
 
     def train_dataloader(self) -> Batches | ReadAhead:
-        """Return the index batches of an epoch, this process's share of them."""
+        """Return the batches of indices of an epoch, for this process."""
         self.batches.process = self.global_rank
         return ReadAhead(self.batches, self._images) if self.data.memory_mapped else self.batches
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401
-        """Adam, and the one cycle if it was chosen."""
+        """Return Adam, with the one-cycle schedule if the recipe has it."""
         rate = self.recipe.learning_rate
         optimizer = torch.optim.Adam(self.learner.parameters(), lr=rate, fused=True)
         if not self.recipe.one_cycle:
@@ -118,11 +119,11 @@ class Training(lightning.LightningModule):
 
     @property
     def total_steps(self) -> int:
-        """How many steps there are from the first epoch to the last."""
+        """The number of optimiser steps in all epochs."""
         return len(self.batches) * self.epochs
 
     def on_fit_start(self) -> None:
-        """Put the images, as bytes, where the model is, unless there are too many of them."""
+        """Copy images, as bytes, and labels to the model's device; images on disk stay there."""
         if not self.data.memory_mapped:
             self._images = self.data.train_images.to(self.device)
         self._labels = self.data.train_labels.to(self.device)
@@ -130,22 +131,22 @@ class Training(lightning.LightningModule):
             self._candidates = self.data.train_candidates.to(self.device)
 
     def on_fit_end(self) -> None:
-        """Let go of what was captured, and of the memory that it works in."""
+        """Release the captured step and its memory."""
         self._captured = None
 
     def on_train_epoch_start(self) -> None:
-        """Start each epoch from a state that depends on the seed and the epoch (and the process) alone.
+        """Set the random state of the epoch, which depends only on seed, epoch and process.
 
-        That is what lets a run that was killed and resumed end with the same weights, bit for bit.
+        Therefore a run that was killed and resumed has the same final weights, bit for bit.
         """
         self.batches.set_epoch(self.current_epoch)
         torch.manual_seed(epoch_seed(self.recipe.seed, self.current_epoch, self.global_rank))
         self._started = time.perf_counter()
 
     def observations(self, batch: Batch) -> Observations:
-        """Turn indices into pixels: transformed if so chosen, then binarised if so chosen.
+        """Return the images of a batch of indices, augmented and binarised as the recipe and the data require.
 
-        Labelled images are cut for -log q(y|x) alone: L(x, y) would have the story draw what was cut out.
+        Cutout applies to -log q(y|x) only, since in L(x, y) the model would have to generate the cut-out square.
         """
         observe, augment = self.data.observe, self.recipe.augmentation
         labelled = self._pixels(batch.labelled)
@@ -168,12 +169,12 @@ class Training(lightning.LightningModule):
         )
 
     def _pixels(self, index: Tensor) -> Tensor:
-        """Return training images where the model is."""
+        """Return pixels of training images, on the model's device."""
         return self.data.pixels(self._images[index.to(self._images.device)].to(self.device))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the step's estimate of J / N."""
-        # Pyro's checks look at every value: worth it once, on the first batch.
+        # Pyro's validation checks every value, which is slow: only for the first batch.
         first = self.global_step == 0
         with pyro.validation_enabled(first):
             progress = self.global_step / self.total_steps
@@ -192,10 +193,10 @@ class Training(lightning.LightningModule):
         return loss
 
     def _captured_step(self) -> CapturedStep:
-        """Return that of the stage that training is in: in another one other parts learn, by other terms."""
+        """Return the captured step of the current stage. Another stage has other trainable parts and terms."""
         stage = self.learner.current_stage if isinstance(self.learner, Staged) else 0
         if self._captured is None or self._captured[0] != stage:
-            self._captured = None  # and its memory, before there is another
+            self._captured = None  # releases its memory before the next capture
             compiled = self.recipe.trainer.step == "compiled"
             step = CapturedStep(self._estimate, self.learner.parameters(), self.buffers(), compiled)
             self._captured = stage, step
@@ -206,33 +207,33 @@ class Training(lightning.LightningModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return J / N of a batch, and its terms."""
         teacher = None if self.student is None else self.model
-        seen = self.observations(Batch(labelled, unlabelled, partial))
-        return self.recipe.objective(self.learner, seen, self.sizes, progress, self.alignment, teacher)
+        observations = self.observations(Batch(labelled, unlabelled, partial))
+        return self.recipe.objective(self.learner, observations, self.sizes, progress, self.alignment, teacher)
 
     def on_train_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
-        """Let the teacher follow, where there is one."""
+        """Update the teacher, if there is one."""
         decay = self.recipe.objective.teacher_decay
         if self.student is not None and decay is not None:
             average(self.model, self.student, decay, self.global_step)
 
     @property
     def is_log_epoch(self) -> bool:
-        """Whether the epoch that ends now gets a row, a validation and a checkpoint."""
+        """Whether the current epoch ends with a row in the log, a validation and a checkpoint."""
         return (self.current_epoch + 1) % self.every == 0
 
     @property
     def last_is_best(self) -> bool:
-        """Whether no row before the last one has a validation accuracy as high as its own."""
+        """Whether the last row has a higher validation accuracy than all rows before."""
         *before, last = (row["validation_accuracy"] for row in self.history)
         return all(accuracy < last for accuracy in before)
 
     def on_train_start(self) -> None:
-        """Train no further where a resumed run had stopped early already."""
+        """Stop at once if a resumed run had stopped early already."""
         self.has_begun = True
         self._stop_early()
 
     def on_train_epoch_end(self) -> None:
-        """Note the epoch's mean terms and the validation accuracy; refuse to save weights that are not finite."""
+        """Log mean terms and validation accuracy; raise an error before weights that are not finite are saved."""
         for model in self.models:
             for name, value in model.state_dict().items():
                 if not torch.isfinite(value).all():
@@ -251,19 +252,19 @@ class Training(lightning.LightningModule):
         self._stop_early()
 
     def _refit(self) -> None:
-        """Show the models the labelled training images, and as many unlabelled ones as they ask for, in grey."""
+        """Refit parts of the models to the labelled training images and some unlabelled ones, not binarised."""
         if not isinstance(self.model, Refits):
             return
         order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
-        shown = self.data.unlabelled_index[order[: self.model.num_refit_images]]
+        unlabelled = self.data.unlabelled_index[order[: self.model.num_refit_images]]
         labelled = self.data.labelled_index
         for model in self.models:
             assert isinstance(model, Refits)
             with evaluating(model):
-                model.refit(self._pixels(labelled), self._labels[labelled], self._pixels(shown))
+                model.refit(self._pixels(labelled), self._labels[labelled], self._pixels(unlabelled))
 
     def _row(self) -> Row:
-        """Return the mean terms since the last row, what the schedules stand at, and the validation accuracy."""
+        """Return the mean terms since the last row, the values of the schedules, and the validation accuracy."""
         steps = self.global_step - (int(self.history[-1]["step"]) if self.history else 0)
         row: Row = {"epoch": self._passes(self.current_epoch + 1), "step": self.global_step, "seconds": self.seconds}
         for name, total in self._sums.items():
@@ -272,7 +273,7 @@ class Training(lightning.LightningModule):
         self._sums = {}
         row["kl_weight"] = self.recipe.objective.kl_weight(self.global_step / self.total_steps)
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        # By one process, each image once, and told to all, which have to agree on when to stop.
+        # Computed by one process and broadcast, since all processes have to agree on when to stop.
         if len(self.data.validation_images) and self.trainer.is_global_zero:
             probabilities = predict_probabilities(self.model, self.data, self.data.validation_images)
             calibration = calibrate(probabilities, self.data.validation_labels)
@@ -280,15 +281,15 @@ class Training(lightning.LightningModule):
         return self.trainer.strategy.broadcast(row)
 
     def _passes(self, epochs: int) -> float:
-        """Return how many passes over the images so many of Lightning's epochs are."""
+        """Convert a number of Lightning's epochs to passes over the images."""
         whole, rest = divmod(epochs, self.batches.num_parts)
         return epochs / self.batches.num_parts if rest else whole
 
     def _stop_early(self) -> None:
-        """Stop where the validation accuracy has not risen for as many epochs as the recipe allows.
+        """Stop if the validation accuracy has not risen for as many epochs as the recipe allows.
 
-        It is read off the history, which a checkpoint holds, so that a resumed run stops where it would have.
-        Where training has stages only the last one counts.
+        The decision depends only on the history, which is part of checkpoints, so that a resumed run stops at the same
+        epoch. If training has stages, only the last one counts.
         """
         if self.recipe.early_stopping is None:
             return
@@ -301,7 +302,7 @@ class Training(lightning.LightningModule):
             self.trainer.should_stop = True
 
     def _log_row(self) -> None:
-        """Write metrics.csv anew, whole; print about twenty lines in all where there is no progress bar."""
+        """Rewrite metrics.csv; without a progress bar, print about twenty lines over training."""
         if self.folder is not None:
             table = io.StringIO()
             writer = csv.DictWriter(table, fieldnames=list(self.history[-1]))
@@ -315,7 +316,7 @@ class Training(lightning.LightningModule):
 
     @property
     def where(self) -> str:
-        """How far training is, counted in passes over the images."""
+        """The current epoch and the number of epochs, counted in passes over the images."""
         return f"epoch {self._passes(self.current_epoch + 1):g}/{self._passes(self.epochs):g}"
 
     def _stop_at(self, culprit: str) -> None:
@@ -329,10 +330,10 @@ class Training(lightning.LightningModule):
         raise FloatingPointError(f"loss: expected finite numbers; got others in {where}, and stopped{advice}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say which model the checkpoint is of, and how training went so far.
+        """Add the description of the model and the history to the checkpoint.
 
         Raises:
-            TypeError: If a callback has a state that cannot be read without running code.
+            TypeError: If the state of a callback cannot be read without running code.
         """
         for name, state in checkpoint.get("callbacks", {}).items():
             if not _is_plain(state):
@@ -349,7 +350,7 @@ class Training(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting where the checkpoint was written."""
+        """Restore history and training time from the checkpoint."""
         self.history = list(checkpoint[METADATA]["history"])
         self.seconds = checkpoint[METADATA]["seconds"]
 
@@ -363,13 +364,13 @@ def _is_plain(value: object) -> bool:
 
 
 def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
-    """Return the seed of torch's random numbers in an epoch, an integer of 32 bits: the same on every machine.
+    """Return the seed of torch's random numbers in an epoch, an integer of 32 bits, the same on every machine.
 
-    NumPy promises that a `SeedSequence` stays what it is; Python promises nothing of the kind of `hash`.
+    It uses NumPy's ``SeedSequence``, whose values are guaranteed not to change, unlike those of Python's ``hash``.
     """
     return int(np.random.SeedSequence(seed, spawn_key=(epoch, process)).generate_state(1)[0])
 
 
 def batches_of(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
-    """Return the batches of an epoch, as the recipe has them."""
+    """Return the batches of an epoch, with the sizes of the recipe."""
     return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)

@@ -1,4 +1,4 @@
-"""Several processes that train together, started by Lightning or by torchrun: the first of them speaks and writes."""
+"""Training with several processes, started by Lightning or by torchrun: only the first one prints and writes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,16 @@ from ssvae.inference._lightning import rank_zero_only
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that prints, evaluates and writes files; true where it is alone."""
+    """Return whether this process is the one that prints, evaluates and writes files; true for a single process."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Train inside; afterwards what connects the processes is ended, unless it was there before.
+    """Close the connection between processes after a ``with`` block, unless it existed before.
 
-    They go different ways then: the first evaluates, the others end. A process that ends with its threads of gloo still
-    running may be aborted by the C++ library, for which torchrun would end all others too.
+    After training the first process evaluates and the others end. A process that ends while threads of gloo still run
+    may be aborted by the C++ library, and torchrun would then end all others.
     """
     before = _is_connected()
     try:

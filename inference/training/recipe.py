@@ -1,4 +1,4 @@
-"""How a model is trained: everything that decides it, beside the model and the data."""
+"""Recipes: all settings of training, apart from the model and the data."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,28 +14,27 @@ from ssvae.inference.objective.objective import Objective
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What Lightning's Trainer is given.
+    """Settings of Lightning's Trainer: device, precision, gradient clipping.
 
     Attributes:
         accelerator: "auto", "cpu", "gpu", "mps", …
-        devices: How many processes train together on each machine, or "auto" for one on each accelerator. Each takes
-            an equal share of every batch.
-        num_nodes: How many machines, each with as many devices; torchrun starts the processes.
+        devices: The number of processes on each machine, or "auto" for one on each accelerator. Each process gets an
+            equal share of every batch.
+        num_nodes: The number of machines, each with the same number of devices; start them with torchrun.
         strategy: "auto", "ddp", "fsdp", …
-        precision: "32-true", or "bf16-mixed": bfloat16 inside the networks, densities in float32; "auto" becomes
-            the one that multiplies matrices faster on this machine.
+        precision: "32-true"; "bf16-mixed" for bfloat16 inside the networks and float32 for densities; "auto" for the
+            faster of the two on this machine.
         gradient_clip: The largest norm of the gradient; None for no clipping.
-        step: "eager", or how a step's loss and gradient are worked out once and then repeated without Python:
-            "cuda_graph" sends a GPU all kernels at once, "compiled" makes fewer of them too, also on a processor, and
-            takes most of a minute to begin with. For one process, a model that is trained in one stage, and images in
-            memory.
-        progress_bar: Whether to draw one.
-        logger: Where the epochs' numbers go beside metrics.csv and TensorBoard's events: "mlflow", to the store of the
-            environment variable MLFLOW_TRACKING_URI or, without it, to mlflow.db in the run folder; "wandb", to Weights
-            and Biases as `wandb login` or WANDB_MODE=offline say; or None.
+        step: "eager" runs each step in Python. "cuda_graph" records a step on the GPU once and replays it. "compiled"
+            also fuses kernels, and works on a CPU too; expect a minute of compilation per stage. Both need a single
+            process and images in memory.
+        progress_bar: Whether to show a progress bar.
+        logger: A logger besides metrics.csv and TensorBoard: "mlflow" logs to the store in the environment variable
+            MLFLOW_TRACKING_URI, or else to mlflow.db in the run folder; "wandb" logs to Weights & Biases, as configured
+            by ``wandb login`` or WANDB_MODE=offline. None for no other logger.
 
     Raises:
-        ValueError: If the gradient clip is not positive, or the precision, the step or the logger is none of these.
+        ValueError: If the gradient clip is not positive, or the precision, the step or the logger is not one of these.
     """
 
     accelerator: str = "auto"
@@ -52,7 +51,7 @@ class TrainerOptions:
         if self.precision not in ("32-true", "bf16-mixed", "auto"):
             raise ValueError(f"trainer.precision: expected '32-true', 'bf16-mixed' or 'auto'; got {self.precision!r}.")
         if self.precision == "auto":
-            # Decided at once, so that a run's config.yaml says which it was.
+            # Decided here, so that config.yaml of a run contains the precision that was used.
             object.__setattr__(self, "precision", _faster_precision(self.accelerator))
         if self.step not in ("eager", "cuda_graph", "compiled"):
             raise ValueError(f"trainer.step: expected 'eager', 'cuda_graph' or 'compiled'; got {self.step!r}.")
@@ -63,7 +62,7 @@ class TrainerOptions:
 
 
 def _faster_precision(accelerator: str) -> str:
-    """Return "bf16-mixed" where the hardware multiplies in bfloat16, "32-true" where it would be emulated, slower."""
+    """Return "bf16-mixed" if the hardware supports bfloat16, else "32-true", since emulation is slower."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -74,31 +73,42 @@ def _faster_precision(accelerator: str) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a model is trained, beside the model and the data.
+    """All settings of training, apart from the model and the data.
 
     Attributes:
-        objective: J and its options.
-        augmentation: How labelled images, and the x' of consistency, are shifted, turned and scaled; or None.
-        max_epochs: Passes over the unlabelled images, at most; None for no limit but max_steps.
-        max_steps: Optimiser steps, at most, rounded up to whole epochs (of data so large that an epoch has more than
-            1000 steps, to one of its equal parts); None for no limit but max_epochs. A budget in steps suits small
-            and large data sets alike.
-        batch_size: Unlabelled images in a step, over all processes.
-        labelled_batch_size: Labelled images in a step, over all processes; None for all, at most 100.
-        learning_rate: Adam's, or the highest one of the cycle.
-        one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv
-            1708.07120) rather than staying constant.
-        cycles: How many times it does so, in equal parts of training: for a model in stages, of which each is to end
-            with small steps (Loshchilov and Hutter 2017, arXiv 1608.03983).
-        early_stopping: Stop after so many epochs in which the validation accuracy did not rise, of a model trained in
-            stages in the last of them; None for never.
-        seed: Of the batches, the binarisation, the augmentation, the samples of z.
+        objective: The objective J and its options.
+        augmentation: Random shifts, rotations and scalings of labelled images and of x' for consistency; or None.
+        max_epochs: The largest number of passes over the unlabelled images; None if only max_steps limits training.
+        max_steps: The largest number of optimiser steps, rounded up to whole epochs. If an epoch has more than 1000
+            steps, rounded up to one of its equal parts. None if only max_epochs limits training. A limit in steps suits
+            small and large data sets alike.
+        batch_size: The number of unlabelled images in a step, over all processes.
+        labelled_batch_size: The number of labelled images in a step, over all processes; None for all, at most 100.
+        learning_rate: The learning rate of Adam; with one_cycle, the highest one.
+        one_cycle: Whether the learning rate rises and falls over training (Smith and Topin 2017, arXiv 1708.07120)
+            instead of staying constant.
+        cycles: The number of such cycles, in equal parts of training. For a model that is trained in stages, so that
+            each stage ends with a small learning rate (Loshchilov and Hutter 2017, arXiv 1608.03983).
+        early_stopping: Stop after this number of epochs without a rise of the validation accuracy; for a model that is
+            trained in stages, in the last stage. None to never stop early.
+        seed: Random seed for batches, binarisation, augmentation and latent samples.
         trainer: Device, precision, gradient clipping.
 
     Raises:
         TypeError: If a number is not of its type.
-        ValueError: If a number is not positive, there is no limit to training, a constant learning rate has cycles, or
+        ValueError: If a number is not positive, training has no limit, a constant learning rate has cycles, or
             consistency has no augmentation.
+
+    Example:
+        >>> from ssvae.inference import Consistency, Objective, Recipe
+        >>> from ssvae.data import Augmentation
+        >>> recipe = Recipe(
+        ...     objective=Objective(consistency=Consistency(weight=1.0)),
+        ...     augmentation=Augmentation(),
+        ...     max_steps=1000,
+        ... )
+        >>> recipe.batch_size, recipe.learning_rate
+        (200, 0.0003)
     """
 
     objective: Objective = field(default_factory=Objective)
@@ -115,7 +125,7 @@ class Recipe:
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
 
     def epochs(self, batches: Batches) -> int:
-        """Return how many whole epochs, or equal parts of them, the two limits allow."""
+        """Return the number of epochs, or of equal parts of them, that both limits allow."""
         limits = [self.max_epochs * batches.num_parts] if self.max_epochs is not None else []
         if self.max_steps is not None:
             limits.append(-(-self.max_steps // len(batches)))
@@ -140,9 +150,9 @@ class Recipe:
 
 
 def _positive(name: str, value: Any, kind: type[int] | type[float]) -> int | float:  # noqa: ANN401
-    """Return a number as Python's own: config.yaml has no words for NumPy's."""
-    of_kind: Any = Integral if kind is int else Real
-    if not isinstance(value, of_kind) or isinstance(value, bool):
+    """Return a positive number as a Python number, since config.yaml cannot represent NumPy's."""
+    abstract_kind: Any = Integral if kind is int else Real
+    if not isinstance(value, abstract_kind) or isinstance(value, bool):
         raise TypeError(f"{name}: expected {'an integer' if kind is int else 'a number'}; got {value!r}.")
     if not 0 < value < math.inf:  # written so that NaN is refused too
         raise ValueError(f"{name}: expected a positive number; got {value}.")

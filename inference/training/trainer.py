@@ -1,4 +1,4 @@
-"""Lightning's Trainer: with which options, on which device, and how it is interrupted."""
+"""Lightning's Trainer: options, devices, interruption."""
 
 import signal
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from ssvae.models.stages import Staged
 
 @contextmanager
 def on_accelerator(model: SemiSupervisedModel, options: TrainerOptions) -> Iterator[None]:
-    """Have a model for a while on the device that it was trained on, from which training brings it back."""
+    """Move a model to the device of training inside a ``with`` block, and back to the CPU after it."""
     alone = replace(options, devices=1, num_nodes=1, strategy="auto")
     with quiet():
         trainer = make_trainer(alone, logger=False, enable_checkpointing=False, enable_progress_bar=False)
@@ -28,17 +28,17 @@ def on_accelerator(model: SemiSupervisedModel, options: TrainerOptions) -> Itera
 
 
 def strategy_of(model: SemiSupervisedModel, recipe: Recipe) -> str:
-    """Return Lightning's strategy for several processes, which have to know whether a step leaves networks out."""
-    # Without the generative terms it is all but the classifier, without alpha perhaps that, and in stages the others.
-    # And a teacher always: it learns by no gradient.
-    taught = recipe.objective.teacher_decay is not None
-    if recipe.objective.generative and recipe.objective.alpha and not isinstance(model, Staged) and not taught:
+    """Return Lightning's strategy for several processes, which depends on whether some networks get no gradient."""
+    # Without generative terms only the classifier gets gradients, without alpha perhaps all else, in stages only some
+    # parts. A teacher never gets any.
+    has_teacher = recipe.objective.teacher_decay is not None
+    if recipe.objective.generative and recipe.objective.alpha and not isinstance(model, Staged) and not has_teacher:
         return recipe.trainer.strategy
     return "ddp_find_unused_parameters_true" if recipe.trainer.strategy in ("auto", "ddp") else recipe.trainer.strategy
 
 
 def make_trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  # noqa: ANN401
-    """Return Lightning's Trainer with these options and others of its own."""
+    """Return Lightning's Trainer with these options; ``others`` are passed on to it."""
     plugins: list[Any] = [AtomicCheckpointIO()]
     if options.precision == "bf16-mixed":
         plugins.append(NetworkPrecision())
@@ -58,9 +58,9 @@ def make_trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end training as an exception; Lightning makes them the end of the process.
+    """Raise KeyboardInterrupt after Ctrl-C or SIGTERM, where Lightning would end the process.
 
-    After Ctrl-C it also leaves the process deaf to the next one, which a notebook would have to live with.
+    Also restore the handler of Ctrl-C, which Lightning disables after the first one.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -1,4 +1,4 @@
-"""Training a model: from the start, or from the last checkpoint."""
+"""Train a model, from the start or from the last checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from ssvae.inference.training.trainer import interruptible, make_trainer, strate
 from ssvae.models import SemiSupervisedModel
 
 _GOES_ON_FROM = {"epoch", "global_step", "loops", "optimizer_states", "lr_schedulers"}
-"""What Lightning needs of a checkpoint; without some of it, it would start again from trained weights."""
+"""The keys of a checkpoint that Lightning needs; if one is missing, it restarts training with the trained weights."""
 
 
 def train(
@@ -37,24 +37,24 @@ def train(
     """Train a model in place, from the start or from the last checkpoint in the folder.
 
     Args:
-        model: The model; afterwards it holds the last epoch's weights and stands in evaluation mode.
-        data: The images.
-        recipe: How to train.
-        folder: Where checkpoints and TensorBoard's events go: checkpoints/last.ckpt after every epoch, and
-            checkpoints/best.ckpt, of the highest validation accuracy, where there are validation images. None to
-            write nothing, and so never to resume.
-        interactive: Whether a progress bar can be drawn; lines are printed otherwise.
-        callbacks: Lightning's callbacks, which take part in training; a progress bar among them takes the place of
-            this project's. The metrics that they see are the rows', of which there is one for every epoch.
-        loggers: Lightning's loggers, beside TensorBoard's events and the one that the recipe names.
+        model: The model. After training it has the weights of the last epoch and is in evaluation mode.
+        data: The data set.
+        recipe: The settings of training.
+        folder: The folder for checkpoints and TensorBoard events: checkpoints/last.ckpt after every epoch, and
+            checkpoints/best.ckpt for the highest validation accuracy, if there are validation images. None to write
+            nothing; such a training cannot be resumed.
+        interactive: Whether a progress bar can be shown; otherwise lines are printed.
+        callbacks: Lightning callbacks for training. A progress bar among them replaces the default one. Their metrics
+            are those of the rows, one row for every epoch.
+        loggers: Lightning loggers, besides TensorBoard and the logger of the recipe.
 
     Returns:
         A row of terms and accuracies for every epoch.
 
     Raises:
-        FloatingPointError: If the loss or a parameter is no longer finite; the checkpoints are from before.
-        KeyboardInterrupt: If Ctrl-C or SIGTERM came; the checkpoints are from before.
-        ValueError: If the checkpoint in the folder is of another model.
+        FloatingPointError: If the loss or a parameter is no longer finite. Earlier checkpoints are kept.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM. Earlier checkpoints are kept.
+        ValueError: If the checkpoint in the folder is of another model, or damaged.
     """
     keep_freed_memory()
     options = recipe.trainer
@@ -82,7 +82,7 @@ def train(
         training.start()
     if bar:
         parts.append(EpochBar(refresh_rate=10))
-    # A model that was evaluated or loaded stands in evaluation mode, where dropout and batch norm do not learn.
+    # A model that was evaluated or loaded is in evaluation mode, in which dropout and batch norm are off.
     model.train()
     with (
         quiet(),
@@ -104,7 +104,7 @@ def train(
             logger.log_hyperparams({"model": describe(model), **describe(recipe)})
         try:
             trainer.fit(training, ckpt_path=last, weights_only=True)
-        # Of a checkpoint whose parts are not what it takes them for, Lightning raises whatever it stumbles upon.
+        # Lightning raises many kinds of errors for a damaged checkpoint.
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if last is None or training.has_begun:
                 raise
@@ -116,4 +116,4 @@ def train(
 
 
 def _damaged(checkpoint: Path) -> ValueError:
-    return ValueError(f"checkpoint: expected one that training can go on from; {checkpoint} is damaged.")
+    return ValueError(f"checkpoint: expected one to resume training from; got {checkpoint}, which is damaged.")
