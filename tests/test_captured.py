@@ -57,7 +57,7 @@ def test_a_step_that_looks_at_a_value_is_refused_in_one_sentence():
         return weight * x.sum().item(), {}
 
     captured_step = CapturedStep(step, [weight], [], compiled=True)
-    with pytest.raises(ValueError, match=r"^trainer.step: expected a step that can be captured; .* Take 'eager'\.$"):
+    with pytest.raises(ValueError, match=r"^trainer.step: expected a step that can be captured; .* Use 'eager'\.$"):
         captured_step(torch.ones(3))
 
 

@@ -81,7 +81,7 @@ def test_truncated_or_damaged_files_are_refused(tmp_path, spoil):
     ],
 )
 def test_checkpoints_of_other_projects_are_refused(tmp_path, content):
-    with pytest.raises(ValueError, match=r"^checkpoint: expected one of this project; .*a\.ckpt is not"):
+    with pytest.raises(ValueError, match=r"^checkpoint: expected one of this project; got .*a\.ckpt, which is not"):
         read_checkpoint(save(tmp_path / "a.ckpt", content))
 
 

@@ -508,7 +508,7 @@ class Malicious:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"last\.ckpt is truncated or is not a checkpoint"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"last\.ckpt, which is truncated or is not a checkpoint"),
         (lambda path: path.write_text("no checkpoint"), r"checkpoint: expected .*last\.ckpt"),
         (lambda path: path.write_bytes(pickle.dumps(Malicious())), r"checkpoint: expected .*last\.ckpt"),
         (lambda path: torch.save({"state_dict": Malicious()}, path), "expected tensors and plain values only"),
@@ -531,7 +531,7 @@ def test_a_checkpoint_that_is_none_is_refused(run, capsys, tmp_path, command, sp
 def test_a_missing_best_epoch_is_named(run, capsys):
     (run / "checkpoints" / "best.ckpt").unlink()
     sentence = refused(capsys, 2, "evaluate", "run", "--checkpoint=best")
-    assert sentence == "checkpoint: expected a file; run/checkpoints/best.ckpt does not exist."
+    assert sentence == "checkpoint: expected a file; got run/checkpoints/best.ckpt, which does not exist."
 
 
 def test_a_run_folder_is_never_overwritten(run, capsys):

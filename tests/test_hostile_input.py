@@ -325,7 +325,7 @@ def without(name):
 
 
 NOT_OURS, NOT_TRAINED = "expected one of this project", "expected one that training saved"
-OF_ANOTHER, DAMAGED = "is of another model", "expected one that training can go on from"
+OF_ANOTHER, DAMAGED = "is of another model", "expected one to resume training from"
 SPOILED = {
     "no class names": (without("class_names"), NOT_TRAINED, NOT_TRAINED),
     "no history": (without("history"), NOT_TRAINED, NOT_TRAINED),

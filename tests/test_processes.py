@@ -181,6 +181,6 @@ def test_killed_and_resumed_two_processes_end_as_two_that_were_not(tmp_path, mon
 def test_processes_that_are_not_told_of_one_folder_are_refused(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["fit", *SMALL]) == 2
-    expected = "folder: expected one that all 2 processes that train together are told; got None."
+    expected = "folder: expected a common folder for the 2 processes that train together; got None."
     assert expected in capsys.readouterr().err
     assert not any(tmp_path.iterdir())

@@ -529,5 +529,5 @@ def test_options_are_checked(make, sentence):
 
 def test_a_checkpoint_of_another_model_is_not_resumed_from(tmp_path):
     train(tiny.m2(), tiny.arrays(), tiny.recipe(), tmp_path)
-    with pytest.raises(ValueError, match=r"last\.ckpt is of another model: its prior differs"):
+    with pytest.raises(ValueError, match=r"last\.ckpt, whose prior differs"):
         train(tiny.m2(prior=StandardNormal(4)), tiny.arrays(), tiny.recipe(), tmp_path)
