@@ -437,7 +437,7 @@ def test_the_classifier_is_scored_on_the_very_pixels_that_the_posterior_sees():
     lines = [line.split(" | ") for line in evaluation_lines(found, data)[2:5]]
     assert [(name, pixels, int(number)) for name, pixels, number, *_ in lines] == [
         ("| q(y\\|x), the classifier", "grey", 20),
-        ("| q(y\\|x) of what p(y\\|x) sees", "binarised once", 12),
+        ("| q(y\\|x), same pixels as p(y\\|x)", "binarised once", 12),
         ("| p(y\\|x), 2 importance samples", "binarised once", 12),
     ]
     assert [float(line[3].rstrip("%")) for line in lines[1:]] == pytest.approx(

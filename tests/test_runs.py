@@ -95,7 +95,7 @@ def test_a_run_leaves_a_folder(finished):
     pictures = re.findall(r"!\[.*\]\((.*)\)", report)
     assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
-    captions = dict(re.findall(r"!\[(\w+)\]\(.*\)\n\n\*(.*To see: .*)\*(?:\n|$)", report))
+    captions = dict(re.findall(r"!\[(\w+)\]\(.*\)\n\n\*(.*Check .*)\*(?:\n|$)", report))
     assert captions == {Path(name).stem: CAPTIONS[Path(name).stem] for name in pictures}
     assert pyplot.get_fignums() == []  # a notebook would show them, once more
     assert f"{finished.evaluation.classifier.accuracy:.2%}" in report

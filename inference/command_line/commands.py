@@ -181,7 +181,7 @@ def fit_parser() -> ArgumentParser:
         help=f"options to start from: {', '.join(recipe_files())}, or none; others override them (default: the "
         "model's own, or few_labels; demo for Digits)",
     )
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run; takes no other option")
+    parser.add_argument("--resume", metavar="RUN", help="continue an interrupted run; takes no other option")
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
     parser.add_argument("--baselines", type=bool, default=True, help="whether to train the baselines too")
     parser.add_subclass_arguments(ImageData, "data", help=f"the images: {names_of('data')} (default: Digits)")
@@ -244,8 +244,8 @@ def evaluate(arguments: list[str]) -> None:
 
     parser = run_parser("evaluate", "Accuracy, calibration and log-likelihood of a run, on the test images.")
     parser.add_argument("--num_samples", type=int, default=100, help="importance samples for each class")
-    parser.add_argument("--num_images", type=int | None, help="test images for them (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples and the binarisation")
+    parser.add_argument("--num_images", type=int | None, help="test images for log p(x) and p(y|x) (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for samples and binarisation")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
@@ -268,8 +268,8 @@ def generate(arguments: list[str]) -> None:
     parser = run_parser("generate", "Class samples, analogies, reconstructions and latent map of a run.")
     parser.add_argument("--output", type=str | None, help="folder for the pictures (default: RUN/figures)")
     parser.add_argument("--num_samples", type=int, default=10, help="samples of each class")
-    parser.add_argument("--tsne", type=bool, default=False, help="map the latent space by t-SNE too")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples")
+    parser.add_argument("--tsne", type=bool, default=False, help="draw the latent space by t-SNE too (slow)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for samples")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     output = Path(options.output) if options.output else run.folder / "figures"
@@ -314,11 +314,15 @@ def export(arguments: list[str]) -> None:
 
 def explore(arguments: list[str]) -> None:
     """`ssvae explore`: a local page, until Ctrl-C."""
-    parser = run_parser("explore", "A local page: draw for a run, walk its latent space, sample, compare two runs.")
+    parser = run_parser(
+        "explore", "A local web page: classify drawings, decode the latent space, sample, compare two runs."
+    )
     parser.add_argument("other", nargs="?", help="the folder of a second run, to compare with")
-    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class in an answer")
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="the address to serve on; only this machine")
-    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any that is free")
+    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class")
+    parser.add_argument(
+        "--host", type=str, default="127.0.0.1", help="the address to serve on (default: this machine only)"
+    )
+    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any free one")
     parser.add_argument("--open", type=bool, default=True, help="whether to open the page in the browser")
     options = parse(parser, arguments)
     try:
@@ -344,7 +348,7 @@ def features(arguments: list[str]) -> None:
     from ssvae.inference.applications.features import score_features
 
     parser = run_parser("features", "Linear probe, nearest neighbours and clustering on the latent means.")
-    parser.add_argument("--seed", type=int, default=0, help="of k-means")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for k-means")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
@@ -389,9 +393,9 @@ def augment(arguments: list[str]) -> None:
     """`ssvae augment`: a classifier on the labelled images, with class samples beside them and without."""
     from ssvae.inference.applications.more_images import train_on_samples
 
-    parser = run_parser("augment", "A classifier on the run's labels, with generated training images and without.")
+    parser = run_parser("augment", "Train a classifier on the run's labels, with and without generated images.")
     parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples, the weights and the batches")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for samples, weights and batches")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
@@ -413,12 +417,14 @@ def attack(arguments: list[str]) -> None:
         "Adversarial test images: accuracy, error and rejection by two thresholds, under attacks that know nothing of "
         "the thresholds (FGSM, PGD) and under one that does (adaptive).",
     )
-    parser.add_argument("--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="in [0, 1]")
-    parser.add_argument("--num_images", type=int, default=500, help="test images that are attacked, at most")
-    parser.add_argument("--num_steps", type=int, default=40, help="of projected gradient descent")
-    parser.add_argument("--quantile", type=float, default=0.99, help="of the validation images, that pass a threshold")
-    parser.add_argument("--seed", type=int, default=0, help="of the random starts")
-    parser.add_subclass_arguments(ImageData, "other", required=False, help="another data set, to be rejected too")
+    parser.add_argument(
+        "--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="changes of a pixel in [0, 1]"
+    )
+    parser.add_argument("--num_images", type=int, default=500, help="the largest number of test images to attack")
+    parser.add_argument("--num_steps", type=int, default=40, help="steps of projected gradient descent")
+    parser.add_argument("--quantile", type=float, default=0.99, help="fraction of validation images below a threshold")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for starting points")
+    parser.add_subclass_arguments(ImageData, "other", required=False, help="a data set of out-of-distribution images")
     options = parse(parser, arguments)
     for epsilon in options.epsilons:
         attacks.check_strength(epsilon, options.num_steps)

@@ -73,7 +73,10 @@ def _documentation(owner: type) -> dict[str, str]:
     sources = getdoc(owner.__init__), owner.__doc__  # type: ignore[misc]
     found = [each for source in sources for each in parse(source or "").params]
     # What is code in the pages, in two backticks, is in one on a terminal.
-    return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in found}
+    return {
+        each.arg_name: " ".join((each.description or "").replace("``", "`").split()).replace("``", "`")
+        for each in found
+    }
 
 
 def _kind(option: Option) -> str:

@@ -11,15 +11,15 @@ Semi-supervised variational autoencoders in Pyro.
 
   fit       train a model; without options: M2 on the bundled digits, 100 labels
   evaluate  accuracy, calibration and log-likelihood of a run, on the test images
-  generate  pictures of a run: class samples, analogies, reconstructions, latent map
+  generate  figures of a run: class samples, analogies, reconstructions, latent space
   classify  one line (CSV) per image: file, class, probability of each class
-  export    a run's classifier as a file, ONNX or torch.export's, for other programs
-  features  what the latent means tell a linear probe, nearest neighbours and k-means
+  export    the classifier of a run as a file for other programs (ONNX or torch.export)
+  features  linear probe, nearest neighbours and k-means on the latent means of a run
   score     class samples, scored by a classifier that was trained on all labels
-  augment   a classifier on the run's labels, with generated training images and without
-  attack    adversarial images: what is rejected, and what the decoder makes of it
-  study     models × data × numbers of labels × seeds: run folders, and one table of them
-  explore   a local page: draw for a run, walk its latent space, sample, compare it with another
+  augment   train a classifier on the run's labels, with and without generated images
+  attack    adversarial attacks: accuracy, rejection, reclassification by the decoder
+  study     runs for models × data × numbers of labels × seeds, and a table of results
+  explore   a local web page: classify drawings, decode the latent space, sample, compare runs
 
   ssvae fit
   ssvae fit --data MNIST --data.num_labels 100

@@ -1,35 +1,35 @@
-"""What the numbers and pictures of a report are, in words: the ELBO's terms with their signs, J's terms, captions."""
+"""Explanations in a report: the terms of the ELBO and of J, captions of the figures."""
 
 from collections.abc import Mapping
 
 CAPTIONS = {
-    "class_samples": "Samples, a row for each class: the mean of p(x | y, z), z drawn from the prior. To see: whether "
-    "a row shows its class, and in different styles.",
-    "analogies": "The first column has test images, the others the same style z in every class y. To see: whether the "
-    "class changes along a row while slant and thickness stay.",
-    "reconstructions": "Test images as the likelihood sees them and, below each, the mean of p(x | y, z) at its own "
-    "mean z and most probable class. To see: what of an image survives, and what is lost.",
-    "latent_map": "The mean z of test images along two directions, coloured by the true class. To see: whether the "
-    "colours separate. Where the decoder is told the class, z need not know it, and mixed colours are no fault.",
-    "latent_map_tsne": "The mean z of test images laid out by t-SNE, coloured by the true class. To see: which images "
-    "are neighbours; distances between groups mean nothing.",
-    "node_map": "Every node of the map as the image that it stands for, framed in the colour of the class that most of "
-    "its test images have. To see: whether neighbouring nodes look alike and classes lie together.",
-    "confusion_matrix": "How many test images of each true class (row) q(y|x) took for each class (column). To see: "
-    "which classes are mixed up, off the diagonal.",
-    "reliability": "Share of right answers (blue) against confidence, in 15 bins, and below how many images are in "
-    "each; where there are two panels, both are of the same images and pixels. To see: where the bars stay below the "
-    "dashed line, the model is surer than it is right; red is the gap.",
-    "training_curves": "Every term of J and the validation accuracy over training. To see: whether the curves have "
-    "levelled off, and whether a latent variable's KL divergence has gone to 0, so that it says nothing.",
+    "class_samples": "Samples of each class (row): the mean of p(x | y, z) for z from the prior. Check whether each "
+    "row shows its class in different styles.",
+    "analogies": "Test images (first column), and images of every class y with the same style z. Check whether the "
+    "class changes along a row while the style, such as slant and thickness, stays the same.",
+    "reconstructions": "Test images and, below each, its reconstruction: the mean of p(x | y, z) at the mean z and the "
+    "most probable class of the image. Check which details are lost.",
+    "latent_map": "Latent means of test images on the first two principal components, coloured by true class. Check "
+    "whether the classes separate. If the decoder depends on the class, z encodes style, and the classes may overlap.",
+    "latent_map_tsne": "Latent means of test images in a t-SNE projection, coloured by true class. Check which images "
+    "are neighbours. Distances between groups have no meaning.",
+    "node_map": "The decoded nodes of the map, each in a frame of the colour of the most frequent class of its test "
+    "images. Check whether neighbouring nodes are similar and classes form regions.",
+    "confusion_matrix": "Numbers of test images by true class (row) and class predicted by q(y|x) (column). Check "
+    "which classes are confused, off the diagonal.",
+    "reliability": "Accuracy (blue) against confidence in 15 bins, and the number of images in each bin below. If "
+    "there are two panels, both are for the same images and pixels. Check where the bars are below the dashed line: "
+    "there the model is overconfident, by the red gap.",
+    "training_curves": "All terms of J and the validation accuracy over training. Check whether the curves have "
+    "converged. A KL divergence of 0 means that the latent variable carries no information (posterior collapse).",
 }
-"""What each picture of a report shows, and what to look for, by the picture's name."""
+"""The caption of each figure in a report, with what to look for, by the name of the figure."""
 
 _TERMS = {
-    "reconstruction": "E[-log p(image given the latent variables)], what the image costs",
-    "kl": "E[log q(z) - log p(z)], over all latent variables z: what they cost",
-    "class prior": "E[-log p(y)], what the class costs",
-    "entropy": "-H(q(y\\|x)), an uncertain class is rewarded",
+    "reconstruction": "E[-log p(x\\|y, z)], negative log-likelihood of the image given the latent variables",
+    "kl": "E[log q(z) - log p(z)], KL divergence of all latent variables z",
+    "class prior": "E[-log p(y)], negative log-probability of the class",
+    "entropy": "-H(q(y\\|x)), negative entropy of the classifier",
 }
 _IN_ELBO = {
     "reconstruction": "E log p(image | latent variables)",
@@ -40,34 +40,38 @@ _IN_ELBO = {
 _BOUNDS = {
     "labelled": "L(x, y), the negative ELBO of a labelled image",
     "unlabelled": "U(x), the negative ELBO of an unlabelled image",
-    "partial": "L(x, A), the negative ELBO of an image whose label admits the classes A",
+    "partial": "L(x, A), the negative ELBO of an image with candidate classes A",
 }
 _OTHERS = {
-    "loss": "J / N, what the step minimises: L and U by their images' shares with the KL weight, and the terms below "
-    "by their weights in config.yaml",
-    "consistency": "cross-entropy between q(y\\|x) and that of the transformed image, without its weight",
+    "loss": "J / N, the training loss: L and U, with the KL weight, by the shares of their images, plus the terms "
+    "below by their weights in config.yaml",
+    "consistency": "cross-entropy of q(y\\|x) of the transformed image relative to that of the image, unweighted",
     "classification": "-log q(y\\|x) of labelled images, without its weight alpha",
-    "partial_classification": "-log q(A\\|x) of images whose label admits the classes A, without its weight alpha",
-    "kl_weight": "weight of the KL term in L and U (no nats)",
-    "learning_rate": "step size of the optimiser (no nats)",
-    "validation_accuracy": "share of validation images that q(y\\|x) classifies rightly (no nats)",
-    "validation_nll": "-log q(y\\|x) of the validation images' true classes",
-    "discriminator_y": "the adversary's loss: true class or code",
-    "discriminator_z": "the adversary's loss: z of the prior or of an image",
-    "generator_y": "the encoder's loss against that adversary of y, weighted",
-    "generator_z": "the encoder's loss against that adversary of z, weighted",
-    "second_path": "-log p(x) decoded from the encoder's own code",
+    "partial_classification": "-log q(A\\|x) of images with candidate classes A, without its weight alpha",
+    "kl_weight": "weight of the KL term in L and U (not in nats)",
+    "learning_rate": "learning rate of the optimiser (not in nats)",
+    "validation_accuracy": "accuracy of q(y\\|x) on the validation images (not in nats)",
+    "validation_nll": "-log q(y\\|x) of the true classes of the validation images",
+    "discriminator_y": "loss of the discriminator between classes from p(y) and from the encoder",
+    "discriminator_z": "loss of the discriminator between z from the prior and from the encoder",
+    "generator_y": "loss of the encoder against the discriminator of y, weighted",
+    "generator_z": "loss of the encoder against the discriminator of z, weighted",
+    "second_path": "-log p(x) decoded from the encoder's code",
     "commitment": "squared distance of code and node, weighted",
-    "map": "squared distance of code and the neighbouring nodes, weighted",
+    "map": "squared distance of code and neighbouring nodes, weighted",
 }
 
 
 def signed_terms(terms: Mapping[str, float]) -> dict[str, float]:
-    """Return the terms of `Bound.terms` that add up to the negative ELBO, each once and with its sign there.
+    """Return the signed terms that sum to the negative ELBO.
+
+    The sum is::
 
         negative ELBO = reconstruction + kl + class prior + entropy,    entropy = -H(q(y|x)) <= 0
 
-    `terms` has class = E[-log p(y)] - H(q(y|x)) and entropy = H(q(y|x)); here they are apart.
+    Args:
+        terms: The terms from `ssvae.inference.objective.bounds.Bound.terms`, in nats. There, class is
+            E[-log p(y)] - H(q(y|x)); here it is split into class prior and entropy.
     """
     signed = {name: terms[name] for name in ("reconstruction", "kl")}
     if "class" in terms:
@@ -78,33 +82,35 @@ def signed_terms(terms: Mapping[str, float]) -> dict[str, float]:
 
 
 def elbo_in_words(terms: Mapping[str, float]) -> str:
-    """Return the ELBO as a sum of terms, first by their names and then in nats."""
+    """Return the ELBO as a sum of terms, by name and in nats."""
     signed = signed_terms(terms)
     names = " ".join(_IN_ELBO[name] for name in signed)
     first, *others = (-value for value in signed.values())
     numbers = f"{first:.2f}" + "".join(f" {'-' if value < 0 else '+'} {abs(value):.2f}" for value in others)
     latents = [f"{name.removeprefix('kl/')} {value:.2f}" for name, value in terms.items() if name.startswith("kl/")]
-    of_latents = f" (KL: {', '.join(latents)})" if latents else ""
-    return f"ELBO = {names} = {numbers} = {-terms['negative_elbo']:.2f} nats{of_latents}"
+    kl_terms = f" (KL: {', '.join(latents)})" if latents else ""
+    return f"ELBO = {names} = {numbers} = {-terms['negative_elbo']:.2f} nats{kl_terms}"
 
 
 def terms_table(row: Mapping[str, float]) -> str:
-    """Return the terms of J of one epoch in Markdown: those of each bound with the signs by which they add up to it."""
-    lines = ["| term | value | what it is |", "|---|---|---|"]
-    told = {"epoch", "step", "seconds"}
+    """Return a Markdown table of the terms of J of one epoch; those of each bound have signs and sum to it."""
+    lines = ["| term | value | meaning |", "|---|---|---|"]
+    listed = {"epoch", "step", "seconds"}
     for part, bound in _BOUNDS.items():
         terms = {name.removeprefix(f"{part}/"): value for name, value in row.items() if name.startswith(f"{part}/")}
-        told |= {f"{part}/{name}" for name in terms}
+        listed |= {f"{part}/{name}" for name in terms}
         if not terms:
             continue
         lines += [f"| {part}: {name} | {value:+.4g} | {_TERMS[name]} |" for name, value in signed_terms(terms).items()]
         lines.append(f"| {part}: **sum** | {terms['negative_elbo']:.4g} | {bound} |")
         for name, value in terms.items():
             if name.startswith("kl/"):
-                lines.append(f"| {part}: {name} | {value:.4g} | the share of {name.removeprefix('kl/')} in kl |")
+                lines.append(
+                    f"| {part}: {name} | {value:.4g} | part of kl that belongs to {name.removeprefix('kl/')} |"
+                )
             elif name not in ("reconstruction", "kl", "class", "entropy", "negative_elbo"):
-                lines.append(f"| {part}: {name} | {value:.4g} | {_OTHERS.get(name, 'added by the model itself')} |")
+                lines.append(f"| {part}: {name} | {value:.4g} | {_OTHERS.get(name, 'a term of the model itself')} |")
     for name, value in row.items():
-        if name not in told:
+        if name not in listed:
             lines.append(f"| {name} | {value:.4g} | {_OTHERS.get(name, 'see `inference.objective`')} |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""report.md, evaluation.json and figures/: what a run leaves for a person to look at."""
+"""The results of a run for people: report.md, evaluation.json and figures/."""
 
 import io
 import json
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from ssvae.inference.runs.run import Run
 
 _UNNAMED = (
-    "No training image has a label: the model was not told which class is which, and an accuracy compares its classes "
-    "with those of the data by number alone."
+    "No training image has a label. The numbering of the model's classes is therefore arbitrary, and an accuracy has "
+    "no meaning."
 )
 WARNED_FROM = 0.1
-"""From which share of images with k̂ above 0.7 on there is a warning."""
+"""The report warns if a larger fraction of images has a k̂ above 0.7."""
 
 _SHOWN_IMAGES = 10
 _MAPPED_IMAGES = 2000
 
 
 def summary(run: "Run") -> str:
-    """Return what is about to be trained, in a few lines: data, objective, effective alpha, labels used."""
+    """Return a summary of the training to come: data, model, effective alpha, schedules, use of labels."""
     assert run.data is not None
     assert run.recipe is not None
     data, recipe = run.data, run.recipe
@@ -51,8 +51,8 @@ def summary(run: "Run") -> str:
     ]
     if data.num_labelled and run.model.learns_classifier:
         lines.append(
-            f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:,.7g}: a labelled image's -log q(y|x) "
-            f"weighs {objective.weight_per_labelled_image(sizes):,.7g} against its own L"
+            f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:,.7g}: the -log q(y|x) of a labelled "
+            f"image has weight {objective.weight_per_labelled_image(sizes):,.7g} relative to its L(x, y)"
         )
     if objective.kl_weight.start != objective.kl_weight.end:
         schedule = objective.kl_weight
@@ -74,7 +74,7 @@ def summary(run: "Run") -> str:
 def result(run: "Run") -> str:
     """Return the model beside its baselines on the test images, in Markdown; a sentence where there are none."""
     if run.evaluation is None:
-        return "There are no test images to compare the model with its baselines on."
+        return "There are no test images, so the model is not compared with its baselines."
     rows = [
         "| classifier | accuracy | NLL (nats) | ECE | training (s) |",
         "|---|---|---|---|---|",
@@ -93,9 +93,9 @@ def result(run: "Run") -> str:
     if run.baselines:
         rows += [
             "",
-            "Last epoch. The baselines are the same classifier on the same labels, steps and augmentation, with the "
-            "generative terms off; what the generative story adds is the difference. All saw the same test images, in "
-            f"{run.evaluation.seen_by_classifier}.",
+            "After the last epoch. The baselines are the same classifier, trained with the same labels, steps and "
+            "augmentation, but without the generative terms. The difference is what the generative terms add. All "
+            f"were tested on the same images, in {run.evaluation.seen_by_classifier}.",
         ]
     return "\n".join(rows)
 
@@ -105,7 +105,7 @@ def _row(name: str, calibration: Calibration, seconds: float) -> str:
 
 
 def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
-    """Return an evaluation as lines of Markdown; every row says what pixels it is of."""
+    """Return an evaluation as lines of Markdown; each row of the table names the pixels that were used."""
     grey, observed = evaluation.seen_by_classifier, evaluation.seen_by_posterior
     lines = [
         "| on the test images | pixels | images | accuracy | NLL (nats) | ECE | Brier |",
@@ -118,7 +118,7 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         name = f"p(y\\|x), {evaluation.num_samples} importance samples"
         lines += [
             _calibration_row(
-                "q(y\\|x) of what p(y\\|x) sees", observed, evaluation.classifier_beside_posterior, num_images
+                "q(y\\|x), same pixels as p(y\\|x)", observed, evaluation.classifier_beside_posterior, num_images
             ),
             _calibration_row(name, observed, evaluation.posterior, num_images),
         ]
@@ -143,7 +143,7 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
 
 
 def reliability_lines(evaluation: Evaluation) -> list[str]:
-    """Say how far the importance samples can be trusted, with a warning where it is not far."""
+    """Return the reliability of the importance-sampling estimates, with a warning if it is low."""
     said = (
         f"effective sample size {evaluation.effective_samples:.1f} of {evaluation.num_samples} (median over images); "
     )
@@ -154,8 +154,8 @@ def reliability_lines(evaluation: Evaluation) -> list[str]:
     if evaluation.share_unreliable > WARNED_FROM:
         what = "log p(x) and p(y|x)" if evaluation.posterior is not None else "log p(x)"
         lines.append(
-            f"Warning: for {share} of the images k̂ is above {K_LIMIT}: few samples carry the weight there, and {what} "
-            "cannot be relied on; log p(x) is likely too low. More samples (--num_samples) may help."
+            f"Warning: {share} of the images have a k̂ above {K_LIMIT}. There few samples have most of the weight, and "
+            f"{what} cannot be relied on. log p(x) is probably too low. More samples (--num_samples) may help."
         )
     return lines
 
