@@ -1,8 +1,9 @@
-"""Attacks: images that are moved by at most ε in each pixel, so that a model answers wrongly.
+"""Adversarial attacks: each pixel changes by at most ε, so that the model misclassifies the image.
 
-FGSM and PGD follow the classifier alone, and so do not try to pass the two thresholds of `Rejection`. Whoever knows
-the thresholds follows them too: the adaptive attack, without which nothing can be said about a rule of rejection
-(Carlini and Wagner 2017, arXiv 1705.07263; Tramèr, Carlini, Brendel and Madry 2020, arXiv 2002.08347).
+FGSM and PGD use the gradient of the classifier only. They do not try to pass the thresholds of
+`ssvae.inference.applications.rejection.Rejection`. The adaptive attack uses the thresholds too. A rejection rule must
+be tested against such an attack (Carlini and Wagner 2017, arXiv 1705.07263; Tramèr, Carlini, Brendel and Madry 2020,
+arXiv 2002.08347).
 """
 
 from collections.abc import Callable
@@ -55,9 +56,12 @@ def fgsm(model: SemiSupervisedModel, x: Tensor, y: Tensor, epsilon: float) -> Te
 
     Args:
         model: The model under attack.
-        x: Images in [0, 1].
-        y: Their classes.
-        epsilon: ε, how far a pixel may be moved, in [0, 1].
+        x: Images (N, channels, height, width), pixels in [0, 1].
+        y: True classes, integers (N,).
+        epsilon: ε, the largest change of a pixel, in [0, 1].
+
+    Returns:
+        The attacked images, of the shape of x.
 
     Raises:
         ValueError: If the model's q(y|x) has no gradient, or ε is not in [0, 1].
@@ -78,11 +82,14 @@ def pgd(
 
     Args:
         model: The model under attack.
-        x: Images in [0, 1].
-        y: Their classes.
-        epsilon: ε, how far a pixel may be moved in all, in [0, 1].
-        num_steps: How many steps.
-        seed: Of the random start within ±ε.
+        x: Images (N, channels, height, width), pixels in [0, 1].
+        y: True classes, integers (N,).
+        epsilon: ε, the largest change of a pixel in total, in [0, 1].
+        num_steps: The number of steps.
+        seed: The random seed for the start within ±ε.
+
+    Returns:
+        The attacked images, of the shape of x.
 
     Raises:
         ValueError: If the model's q(y|x) has no gradient, ε is not in [0, 1], or there is no step.
@@ -110,25 +117,28 @@ def adaptive(
     num_steps: int = 40,
     seed: int = 0,
 ) -> Tensor:
-    """Projected gradient descent that looks for a wrong answer which the thresholds accept.
+    """Projected gradient descent towards images that are misclassified and accepted by the thresholds.
 
-    For one wrong class t after another, the most probable of the image first, it lowers
+    For each wrong class t, the most probable one first, the attack minimises::
 
         h( max_{k ≠ t} log q(k|x') - log q(t|x') )  +  h( r_z(x', t) )  +  h( r_x(x', t) ),    h(v) = max(0, v)
 
-    over x' within ±ε of x and in [0, 1], from a random start and in steps of 2.5 ε / num_steps: r_z and r_x are the
-    excesses of -log p(z | t) and of ‖x - x̂‖ over the limits of t, whose larger one is `Rejection.score`. Where the sum
-    is 0, x' is taken for t, and accepted. The first such x' is kept. Images for which there is none are left as `pgd`
-    leaves them, and those are kept that `pgd` has made wrong and accepted: so no fewer are than by `pgd`.
+    over x' within ±ε of x and in [0, 1], from a random start, in steps of 2.5 ε / num_steps. Here r_z and r_x are the
+    excesses of -log p(z | t) and of ‖x - x̂‖ over the limits of class t. If the sum is 0, x' is classified as t and
+    accepted, and the search ends. The attack starts from the result of `pgd`. Images for which `pgd` succeeds, or no x'
+    is found, keep that result, so the attack succeeds at least as often as `pgd`.
 
     Args:
         model: The model under attack.
-        rejection: The thresholds that are to be passed.
-        x: Images in [0, 1].
-        y: Their classes.
-        epsilon: ε, how far a pixel may be moved in all, in [0, 1].
-        num_steps: How many steps for each of at most 9 wrong classes.
-        seed: Of the random starts within ±ε.
+        rejection: The rejection rule.
+        x: Images (N, channels, height, width), pixels in [0, 1].
+        y: True classes, integers (N,).
+        epsilon: ε, the largest change of a pixel in total, in [0, 1].
+        num_steps: The number of steps for each of at most 9 wrong classes.
+        seed: The random seed for the starts within ±ε.
+
+    Returns:
+        The attacked images, of the shape of x.
 
     Raises:
         ValueError: If the model's q(y|x) has no gradient, ε is not in [0, 1], or there is no step.

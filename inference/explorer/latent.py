@@ -1,4 +1,4 @@
-"""A map of the latent space that can be walked: from images to points, and from any point back to z."""
+"""A two-dimensional map of the latent space: from images to points, and from points back to z."""
 
 from dataclasses import dataclass
 
@@ -39,8 +39,8 @@ class LatentMap:
 def latent_map(run: Run) -> LatentMap:
     """Map a run's images: a point for each, the mean of q(z | x, y) at the most probable y.
 
-    The test images, or if there are none those of validation, or training; at most `MAPPED_IMAGES`, the same
-    ones as in the run's report.
+    The test images, or if there are none those of validation, or training; at most 2000, the same ones as in the run's
+    report.
 
     Raises:
         ValueError: If there are fewer than two images.
@@ -71,7 +71,7 @@ def latent_map(run: Run) -> LatentMap:
 
 
 def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:
-    """Return the mean of p(x | y, z) for every class at a place of the map; (classes, channels, height, width)."""
+    """Return the mean of p(x | y, z) for every class at a point of the map; (classes, channels, height, width)."""
     model = run.model
     z = mapped.codes(torch.tensor([point])).to(device_of(model), torch.get_default_dtype())  # (1, latent)
     classes = torch.arange(model.num_classes, device=z.device).unsqueeze(-1)  # (classes, 1)
