@@ -104,7 +104,10 @@ def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     assert main(["fit", *SMALL, "--folder", "run", "--trainer.progress_bar=false"]) == 0
     written = capsys.readouterr()
     assert written.err == ""
-    assert "alpha = 100 N = 174,700: the -log q(y|x) of a labelled image has weight 1,747 relative to its L(x, y)" in written.out
+    assert (
+        "alpha = 100 N = 174,700: the -log q(y|x) of a labelled image has weight 1,747 relative to its L(x, y)"
+        in written.out
+    )
     rows = re.findall(r"^\| (M2, q\(y\\\|x\)|baseline: [\w ]+) \| [\d.]+% \|", written.out, re.MULTILINE)
     assert rows == ["M2, q(y\\|x)", "baseline: supervised", "baseline: consistency alone"]
     assert written.out.endswith("The whole report, with pictures: run/report.md\n")
@@ -508,7 +511,10 @@ class Malicious:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), r"last\.ckpt, which is truncated or is not a checkpoint"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:5000]),
+            r"last\.ckpt, which is truncated or is not a checkpoint",
+        ),
         (lambda path: path.write_text("no checkpoint"), r"checkpoint: expected .*last\.ckpt"),
         (lambda path: path.write_bytes(pickle.dumps(Malicious())), r"checkpoint: expected .*last\.ckpt"),
         (lambda path: torch.save({"state_dict": Malicious()}, path), "expected tensors and plain values only"),

@@ -119,7 +119,9 @@ def test_a_part_that_forgets_an_argument_is_told_to_keep_it():
         def __init__(self, latent_dim, style):
             super().__init__(latent_dim)
 
-    with pytest.raises(TypeError, match=r"Forgetful: expected every constructor argument as an attribute .* got none for 'style'"):
+    with pytest.raises(
+        TypeError, match=r"Forgetful: expected every constructor argument as an attribute .* got none for 'style'"
+    ):
         describe(Forgetful(3, "any"))
 
 
@@ -128,7 +130,9 @@ def test_a_part_that_takes_what_it_does_not_name_is_told_to_name_it():
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
 
-    with pytest.raises(TypeError, match=r"Nameless: expected every constructor argument as an attribute .* got none for 'kwargs'"):
+    with pytest.raises(
+        TypeError, match=r"Nameless: expected every constructor argument as an attribute .* got none for 'kwargs'"
+    ):
         describe(Nameless(latent_dim=3))
 
 

@@ -453,7 +453,7 @@ def test_the_report_says_how_far_the_samples_can_be_relied_on():
     assert f"Pareto k̂ {found.pareto_k:.2f} (median), above 0.7 for {found.share_unreliable:.0%} of the images" in said
     assert "Warning" not in " ".join(reliability_lines(replace(found, share_unreliable=0.05)))
     warned = reliability_lines(replace(found, share_unreliable=0.34))[-1]
-    assert warned.startswith("Warning: for 34% of the images k̂ is above 0.7")
+    assert warned.startswith("Warning: 34% of the images have a k̂ above 0.7")
     assert "log p(x) and p(y|x) cannot be relied on" in warned
     few = evaluate(LinearGaussian(spread=1.5), data, num_samples=24)
     assert "not known from fewer than 25 samples" in reliability_lines(few)[0]

@@ -1,4 +1,4 @@
-"""Runs: training a model with its baselines, and the folder that is left of it."""
+"""Runs: train a model with its baselines, and write, load or resume the run folder."""
 
 import copy
 import hashlib
@@ -37,7 +37,7 @@ from ssvae.models import SemiSupervisedModel
 LoggerChoice = Literal["mlflow", "wandb"] | Logger | Sequence[Logger] | None
 
 REPORT_IMAGES = 1000
-"""How many test images the report's importance sampling looks at; `ssvae evaluate` takes all."""
+"""The number of test images for importance sampling in the report; ``ssvae evaluate`` uses all."""
 
 _CHECKED_IMAGES = 1000
 
@@ -63,15 +63,15 @@ def fit(
         >>> run.evaluation.classifier.accuracy  # doctest: +SKIP
 
     Args:
-        model: The model, trained in place; it holds the last epoch's weights afterwards, the teacher's if there is one.
-        data: The images.
-        recipe: A `Recipe`; or the name of a recipe, such as "few_labels", of which only what decides training applies
-            (objective, augmentation, steps, batches, …), since the model and the data are given; or None for the recipe
-            that the command line would choose: the model's own where there is one of its name, such as gmvae for
-            `GMVAE`, otherwise demo for `Digits` and few_labels for all other data. Its name is printed.
-        folder: The run folder, which must not exist; runs/<time>-<data>-<model> where it is not given.
-        baselines: Whether to train, with the generative terms off, the same classifier on the same labels, steps
-            and augmentation (supervised), and where consistency is used with consistency alone.
+        model: The model, trained in place. Afterwards it has the weights of the last epoch; with a teacher, those of
+            the teacher.
+        data: The data set.
+        recipe: A recipe; or the name of one, such as "few_labels", of which only the settings of training apply; or
+            None for the recipe that the command line would choose: that of the model's name, such as gmvae, if there is
+            one, otherwise demo for the digits and few_labels for all other data. The name is printed.
+        folder: The run folder, which must not exist; None for runs/<time>-<data>-<model>.
+        baselines: Whether to train the baselines: the same classifier with the same labels, steps and augmentation, but
+            without the generative terms (supervised); and, if the recipe has consistency, with consistency alone.
         callbacks: Lightning's callbacks, such as EarlyStopping("validation_accuracy", mode="max"). They take part in
             the training of the model, not of the baselines, and see the columns of metrics.csv as metrics, of which
             there is then a row for every epoch.
@@ -85,9 +85,9 @@ def fit(
         The run.
 
     Raises:
-        TypeError: If the model is no model, the data no data, the recipe none, or an option not of its type.
-        ValueError: If there is no such recipe, an option is unknown or does not fit, the model does not fit the data,
-            or a logger's package is missing.
+        TypeError: If model, data, recipe or an option is of the wrong type.
+        ValueError: If the recipe or an option does not exist, an option is invalid, the model does not fit the data, or
+            the package of a logger is missing.
         FileExistsError: If the run folder exists.
         FloatingPointError: If the loss is no longer finite.
     """
