@@ -110,8 +110,13 @@ def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     )
     rows = re.findall(r"^\| (M2, q\(y\\\|x\)|baseline: [\w ]+) \| [\d.]+% \|", written.out, re.MULTILINE)
     assert rows == ["M2, q(y\\|x)", "baseline: supervised", "baseline: consistency alone"]
-    assert written.out.endswith("The whole report, with pictures: run/report.md\n")
-    assert "## Result" in (tmp_path / "run" / "report.md").read_text()
+    said, where = written.out.rstrip("\n").split("\n\n")[-2:]
+    assert where == "The whole report, with pictures: run/report.md"
+    assert re.match(
+        r"M2 is (better|worse|as often right) .* the labels alone .*, and .* consistency alone.* chance", said
+    )
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert report.startswith(f"# run\n\n**{said}**\n\n## Result")
 
 
 def test_a_run_is_repeated_by_its_configuration(finished, tmp_path):

@@ -23,6 +23,7 @@ from ssvae.data import Digits
 from ssvae.inference import Objective, Recipe, figures, fit, load, resume
 from ssvae.inference.runs import baseline_objectives
 from ssvae.inference.runs.captions import CAPTIONS
+from ssvae.inference.runs.report import verdict
 from ssvae.inference.storage.checkpoints import FORMAT, METADATA, read_checkpoint
 from ssvae.inference.storage.weights import save_weights
 from ssvae.inference.training import train
@@ -91,7 +92,7 @@ def test_a_run_leaves_a_folder(finished):
     for name in ("supervised", "consistency_alone"):
         assert {"metrics.csv", "checkpoints"} <= {path.name for path in (folder / "baselines" / name).iterdir()}
     report = (folder / "report.md").read_text()
-    assert report.startswith("# run\n\n## Result\n\n| classifier |")
+    assert report.startswith(f"# run\n\n**{verdict(finished)}**\n\n## Result\n\n| classifier |")
     pictures = re.findall(r"!\[.*\]\((.*)\)", report)
     assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
@@ -104,6 +105,11 @@ def test_a_run_leaves_a_folder(finished):
     numbers = json.loads((folder / "evaluation.json").read_text())
     assert numbers["classifier"]["accuracy"] == finished.evaluation.classifier.accuracy
     assert numbers["baselines"]["supervised"]["accuracy"] == finished.baselines["supervised"].accuracy
+    for name, comparison in numbers["comparisons"].items():
+        accuracies = finished.evaluation.classifier.accuracy, finished.baselines[name].accuracy
+        assert comparison["difference"] == pytest.approx(accuracies[0] - accuracies[1], abs=1e-12)
+        assert comparison["num_images"] == len(finished.data.test_images)
+    assert numbers["comparisons"].keys() == {"supervised", "consistency alone"}
     assert finished.seconds.keys() == {"model", "supervised", "consistency alone"}
 
 

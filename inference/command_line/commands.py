@@ -124,7 +124,7 @@ def fit(arguments: list[str]) -> None:
         shown = help_of_fit([word for word in arguments if word not in ("-h", "--help")])
         shown.print_help()
         shown.exit()
-    from ssvae.inference.runs.report import result
+    from ssvae.inference.runs.report import result, verdict
 
     given = given_options(arguments)
     if "--resume" in given:
@@ -138,7 +138,8 @@ def fit(arguments: list[str]) -> None:
         check_config(given.get("--config", ""))
         run = _fit_anew(parse(fit_parser(), words), given)
     if is_first():
-        print(f"\n{result(run)}\n\nThe whole report, with pictures: {run.folder / 'report.md'}")
+        said = [result(run), verdict(run), f"The whole report, with pictures: {run.folder / 'report.md'}"]
+        print("\n" + "\n\n".join(filter(None, said)))
 
 
 def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:

@@ -83,7 +83,7 @@ def reliability_bins(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_
     """
     if num_bins < 1:
         raise ValueError(f"num_bins: expected a positive number; got {num_bins}.")
-    _check(probabilities, labels)
+    check_probabilities(probabilities, labels)
     probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     confidence, prediction = probabilities.max(-1)
     edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)[1:-1]
@@ -130,7 +130,8 @@ def calibrate(probabilities: Tensor, labels: Tensor) -> Calibration:
     )
 
 
-def _check(probabilities: Tensor, labels: Tensor) -> None:
+def check_probabilities(probabilities: Tensor, labels: Tensor) -> None:
+    """Raise ValueError unless there are predictions (N, classes) that are probabilities, and a class (N,) for each."""
     if probabilities.dim() != 2 or 0 in probabilities.shape:
         raise ValueError(
             f"probabilities: expected shape (images, classes), none zero; got {tuple(probabilities.shape)}."

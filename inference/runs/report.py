@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ssvae.data import ImageData
 from ssvae.inference import figures
 from ssvae.inference.evaluation.calibration import Calibration
+from ssvae.inference.evaluation.comparison import SIGNIFICANCE, Comparison
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT
 from ssvae.inference.evaluation.evaluation import Evaluation
 from ssvae.inference.objective.objective import Sizes
@@ -29,6 +30,9 @@ _UNNAMED = (
     "No training image has a label. The numbering of the model's classes is therefore arbitrary, and an accuracy has "
     "no meaning."
 )
+EXPLANATION = "docs/explanation/when_the_generative_terms_pay.md"
+"""The page that says why a model is better or worse than its baselines."""
+
 WARNED_FROM = 0.1
 """The report warns if a larger fraction of images has a k̂ above 0.7."""
 
@@ -98,6 +102,36 @@ def result(run: "Run") -> str:
             f"were tested on the same images, in {run.evaluation.seen_by_classifier}.",
         ]
     return "\n".join(rows)
+
+
+def verdict(run: "Run") -> str:
+    """Say in one sentence whether the model is better than the labels alone, by how much, and beyond chance or not.
+
+    Returns:
+        The sentence; "" where there is no baseline to compare with.
+    """
+    comparisons = run.compare_with_baselines()
+    if not comparisons:
+        return ""
+    told = [
+        _difference("the labels alone (supervised)" if name == "supervised" else name, each)
+        for name, each in comparisons.items()
+    ]
+    num_images = next(iter(comparisons.values())).num_images
+    return (
+        f"{type(run.model).__name__} is {', and '.join(told)} (paired difference ± standard error on {num_images:,} "
+        f"test images; chance by McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed); {EXPLANATION} "
+        "explains it."
+    )
+
+
+def _difference(other: str, comparison: Comparison) -> str:
+    chance = f"{'beyond' if comparison.is_beyond_chance else 'within'} chance"
+    if comparison.difference == 0:
+        return f"as often right as {other}, {chance}"
+    word = "better" if comparison.difference > 0 else "worse"
+    points, error = 100 * abs(comparison.difference), 100 * comparison.standard_error
+    return f"{word} than {other} by {points:.2f} ± {error:.2f} points, {chance}"
 
 
 def _row(name: str, calibration: Calibration, seconds: float) -> str:
@@ -182,11 +216,18 @@ def write_report(run: "Run") -> None:
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
         of_main_classes = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
-        numbers = {**run.evaluation.to_dict(), "baselines": baselines, "seconds": run.seconds}
+        comparisons = {name: comparison.to_dict() for name, comparison in run.compare_with_baselines().items()}
+        numbers = {
+            **run.evaluation.to_dict(),
+            "baselines": baselines,
+            "comparisons": comparisons,
+            "seconds": run.seconds,
+        }
         if of_main_classes:
             numbers["main_class_baselines"] = of_main_classes
         write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
-    parts = [f"# {run.folder.name}", *(f"## {title}\n\n{text}" for title, text in sections.items())]
+    said = [f"**{sentence}**"] if (sentence := verdict(run)) else []
+    parts = [f"# {run.folder.name}", *said, *(f"## {title}\n\n{text}" for title, text in sections.items())]
     write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")
 
 

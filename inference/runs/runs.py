@@ -316,6 +316,7 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
             with on_accelerator(baseline, run.recipe.trainer):
                 probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
             run.baselines[name] = calibrate(probabilities, run.data.test_labels)
+            run.baseline_probabilities[name] = probabilities
             if main_classes := calibrate_main_classes(probabilities, run.data):
                 run.main_class_baselines[name] = main_classes
 
