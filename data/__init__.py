@@ -1,7 +1,7 @@
-"""What is seen: images, and which of their labels are known.
+"""Data sets: images, and the labels that are known.
 
-Every data set is an `ImageData`: 8-bit images for training, validation and test, with -1 as the label of each
-training image whose class is not known.
+Every data set is an `ImageData`: 8-bit images for training, validation and testing. Unlabelled training images have the
+label -1.
 
 Example:
     >>> from ssvae.data import Digits

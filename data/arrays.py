@@ -1,4 +1,4 @@
-"""Images that are in memory already."""
+"""Images from arrays in memory."""
 
 from collections.abc import Sequence
 
@@ -14,46 +14,53 @@ from ssvae.data.pixels import Array, PixelReader
 
 
 class Arrays(ImageData):
-    """Images and labels from numpy arrays, tensors, lists, or what makes an array, such as a pandas Series.
+    """Images and labels from numpy arrays, tensors, lists, or objects that convert to an array (pandas Series).
 
-    Pixels are 8-bit (0 … 255), 16-bit (0 … 65535), zeros and ones, or floats in [0, 1] (up to 0.001 outside is taken as
-    rounding), as the training images say: `ssvae.data.pixels.PixelReader`. They become multiples of 1/255. Shapes:
+    Pixels are 8-bit (0 … 255), 16-bit (0 … 65535), zeros and ones, or floats in [0, 1] (with a tolerance of 0.001 for
+    rounding). The training images decide which. Pixels become multiples of 1/255. Shapes:
 
     * (N, H, W), grey;
-    * (N, H, W, C) or (N, C, H, W) with one or three channels C. Where the second axis and the last could both be
-      channels, tensors are read as (N, C, H, W), and arrays are refused.
+    * (N, H, W, C) or (N, C, H, W) with one or three channels C. If both the second and the last axis could be channels,
+      tensors are read as (N, C, H, W), and arrays are refused.
 
-    Labels are numbers or names of classes, -1 or NaN or None where the class is not known:
-    `ssvae.data.classes.number_classes`. What could be read in two ways is refused in a sentence that says what to
-    write.
+    Labels are numbers or names of classes; -1, NaN or None for unlabelled images. Ambiguous input is refused with a
+    sentence that says what to write.
 
-    Everything is copied. The attributes `images` and `labels` are the training images and labels as training
-    sees them: of the classes that `num_labels` hides, nothing is kept.
+    Everything is copied. The attributes ``images`` and ``labels`` are the training images and labels as training gets
+    them: labels that ``num_labels`` hides are not stored.
+
+    Example:
+        >>> import numpy as np
+        >>> from ssvae.data import Arrays
+        >>> images, labels = np.random.rand(100, 8, 8), np.arange(100) % 2
+        >>> data = Arrays(images, labels, test_images=images, test_labels=labels, num_labels=10)
+        >>> data.num_labelled, data.num_unlabelled, data.image_shape
+        (10, 90, (1, 8, 8))
 
     Args:
-        images: training images.
-        labels: classes (N,) or (N, 1): integers, floats that are whole, booleans, or names; or (N, K) with one 1 in
-            each row. -1, NaN, None, "" or "unlabelled" where the class is not known.
-        test_images: test images, of the same size and kind.
-        test_labels: classes (N_t,), all known.
-        validation_images: validation images, or None for none.
-        validation_labels: classes (N_v,), all known, or None.
-        class_names: one name for each class; None for the names or numbers there are: "0" … up to the highest label,
-            "1" … where no label is 0.
-        num_labels: how many training images keep their label; None for all that have one, 0 for none.
-        balanced: whether every class keeps equally many labels, rather than its share; of no effect if
-            `num_labels` is None.
-        seed: which images keep their label.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
-        candidates: booleans (N, K), which classes each training image may have, for images whose class is not
-            known: some of them, or all; or None. Where `num_labels` hides a class, all.
+        images: Training images.
+        labels: Classes (N,) or (N, 1): integers, whole floats, booleans, or names; or (N, K) with one 1 in each row.
+            -1, NaN, None, "" or "unlabelled" for unlabelled images.
+        test_images: Test images, of the same size and kind.
+        test_labels: Classes (N_t,), all known.
+        validation_images: Validation images, or None for none.
+        validation_labels: Classes (N_v,), all known, or None.
+        class_names: The names of the classes. Default: the names or numbers that occur; numbers are "0" … up to the
+            highest label, or "1" … if no label is 0.
+        num_labels: The number of training images that keep their label; None for all that have one, 0 for none.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share; of no effect if
+            ``num_labels`` is None.
+        seed: The random seed of the choice of labelled images.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+        tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
+            accuracy is then also reported for main classes. None for no main classes.
+        num_coarse_labels: The number of further training images that keep their main class only.
+        candidates: The candidate classes of each training image, booleans (N, K), for partial labels; None if there are
+            no partial labels. An image whose label ``num_labels`` hides has all classes as candidates.
 
     Raises:
-        TypeError: if an argument does not make an array of the type stated.
-        ValueError: if shapes, lengths, pixels or labels are not as stated, or may be read in two ways.
+        TypeError: If an argument does not convert to an array of the type stated.
+        ValueError: If shapes, lengths, pixels or labels are not as stated, or are ambiguous.
     """
 
     def __init__(
@@ -76,10 +83,10 @@ class Arrays(ImageData):
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
-        of_parts = {"labels": labels, "test_labels": test_labels}
+        all_labels = {"labels": labels, "test_labels": test_labels}
         if validation_labels is not None:
-            of_parts["validation_labels"] = validation_labels
-        given_labels, class_names = number_classes(of_parts, class_names)
+            all_labels["validation_labels"] = validation_labels
+        given_labels, class_names = number_classes(all_labels, class_names)
         _check_range(given_labels, len(class_names))
         reader = PixelReader("images", images)
         train_images = reader.pixels
@@ -114,7 +121,7 @@ class Arrays(ImageData):
 
     @property
     def candidates(self) -> Tensor | None:
-        """The classes that each training image's label admits, booleans (N, K), or None."""
+        """The candidate classes of each training image, booleans (N, K), or None if there are no partial labels."""
         return self.train_candidates
 
     @property
@@ -124,21 +131,21 @@ class Arrays(ImageData):
 
     @property
     def labels(self) -> Tensor:
-        """The training labels, int64 (N,), -1 where not known or hidden."""
+        """The training labels, int64 (N,), -1 for unlabelled images."""
         return self.train_labels
 
 
 def _all_candidates(candidates: Array, known: Tensor, kept: Tensor, partial: Tensor | None, num_classes: int) -> Tensor:
-    """Return which classes each image may have by all that is kept: its class, its main class, what is admitted."""
+    """Return the candidate classes of each image, given its class, its main class and the argument ``candidates``."""
     given = candidates if isinstance(candidates, Tensor) else torch.tensor(np.asarray(candidates))
     if given.dtype != torch.bool or given.shape != (len(known), num_classes):
         raise ValueError(
             f"candidates: expected booleans of shape ({len(known)}, {num_classes}); got {describe(candidates)}."
         )
-    alone = torch.nn.functional.one_hot(kept.clamp(min=0), num_classes).bool()
+    one_hot = torch.nn.functional.one_hot(kept.clamp(min=0), num_classes).bool()
     hidden = ((known >= 0) & (kept < 0)).unsqueeze(-1)
-    found = torch.where((kept >= 0).unsqueeze(-1), alone, given.cpu() | hidden)
-    return found if partial is None else found & partial
+    merged = torch.where((kept >= 0).unsqueeze(-1), one_hot, given.cpu() | hidden)
+    return merged if partial is None else merged & partial
 
 
 def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:
@@ -146,7 +153,7 @@ def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:
         lowest = -1 if argument == "labels" else 0
         outside = labels[(labels < lowest) | (labels >= num_classes)]
         if len(outside):
-            unknown = ", an image whose class is not known" if outside[0] == -1 else ""
+            unknown = ", an unlabelled image" if outside[0] == -1 else ""
             raise ValueError(
                 f"{argument}: expected labels from {lowest} to {num_classes - 1}; got {int(outside[0])}{unknown}."
             )

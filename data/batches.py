@@ -1,4 +1,4 @@
-"""Which images each step sees."""
+"""Batches of labelled, unlabelled and partially labelled images for each training step."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,12 +15,12 @@ _STEPS_AT_ONCE = 1000
 
 
 class Batch(NamedTuple):
-    """One step's images, as indices into the training set.
+    """The images of one training step, as indices into the training set.
 
     Attributes:
-        labelled: int64 indices (B_l,) of labelled images; of length 0 if there are none.
-        unlabelled: int64 indices (B_u,) of unlabelled images; of length 0 if there are none.
-        partial: int64 indices (B_p,) of partially labelled images; of length 0 if there are none.
+        labelled: Int64 indices (B_l,) of labelled images; of length 0 if there are none.
+        unlabelled: Int64 indices (B_u,) of unlabelled images; of length 0 if there are none.
+        partial: Int64 indices (B_p,) of partially labelled images; of length 0 if there are none.
     """
 
     labelled: Tensor
@@ -29,43 +29,49 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Batches of indices, labelled and unlabelled side by side.
+    """Batches of indices of labelled, unlabelled and partially labelled images.
 
-    A pass goes over the unlabelled images in a fresh random order, `batch_size` at a time. The remainder is
-    dropped, another one every pass, so each batch is a uniformly drawn subset and the mean over it is unbiased.
-    Beside each lie `labelled_batch_size` labelled images, from a walk through one random order of them after
-    another that goes on over the passes: at any time their numbers of appearances differ by at most one. In the
-    same way as many partially labelled ones, or all if there are fewer, lie beside them.
+    A pass goes through the unlabelled images in a new random order, ``batch_size`` at a time. The remainder is dropped,
+    a different one in every pass. Each batch is thus a uniformly drawn subset, and the mean over it is unbiased. Every
+    batch also has ``labelled_batch_size`` labelled images. These are taken from successive random orders of all
+    labelled images, across passes: their numbers of appearances never differ by more than one. Every batch has 100
+    partially labelled images too, or all if there are fewer, taken in the same way.
 
-    Without unlabelled images a pass goes over the partially labelled ones, without those over the labelled ones,
-    that many at a time.
+    Without unlabelled images a pass goes through the partially labelled images, and without these through the labelled
+    ones.
 
-    An epoch is a pass, or of a pass of more than 1000 steps one of its ``num_parts`` equal parts, so that training
-    on very many images is noted, validated and saved in between. The batches of an epoch depend on the seed and
-    the epoch only, so a resumed run sees those it would have seen.
+    An epoch is a pass. A pass of more than 1000 steps is split into ``num_parts`` epochs of equal length, so that
+    training on many images is logged, validated and saved in between. The batches of an epoch depend on the seed and
+    the number of the epoch only, so that a resumed run gets the same batches as an uninterrupted one.
 
-    Where the training images have weights, an order is none of all images once: each is in it as often as its weight
-    w_i asks, n w_i / Σ w times for n images, rounded up or down at random so that this is its mean (systematic
-    sampling). Then the mean over a batch is an unbiased estimate of the weighted mean over its kind.
+    If the training images have weights, an image with weight w_i appears n w_i / Σ w times in a random order of n
+    images, rounded up or down at random with this expectation (systematic sampling). The mean over a batch is then an
+    unbiased estimate of the weighted mean over the images of its kind.
 
-    Several processes may take one step together: each takes an equal share of every batch, no image twice, so that
-    the mean over processes of their means is the batch's.
+    Several processes can share a step: each takes an equal part of every batch, without overlap, so that the mean over
+    the processes' means is the mean over the batch.
+
+    Example:
+        >>> from ssvae.data import Batches, Digits
+        >>> batches = Batches(Digits(num_labels=50), batch_size=100)
+        >>> [len(index) for index in next(iter(batches))]
+        [50, 100, 0]
 
     Args:
-        data: the images, or int64 index tensors: of the labelled, the unlabelled and the partially labelled ones.
-        batch_size: number of unlabelled images in a batch.
-        labelled_batch_size: number of labelled images in a batch; None for 100, or all if there are fewer; or as
-            many of these as can be shared.
-        seed: which random orders.
-        num_processes: how many share every batch.
+        data: The data set, or int64 indices of the labelled, the unlabelled and the partially labelled images.
+        batch_size: The number of unlabelled images in a batch.
+        labelled_batch_size: The number of labelled images in a batch. Default: 100, or all if there are fewer, rounded
+            down to a multiple of ``num_processes``.
+        seed: The random seed of the orders.
+        num_processes: The number of processes that share every batch.
 
     Raises:
-        ValueError: if there are no images, or a batch size is not positive, exceeds the number of images or cannot be
-            shared.
+        ValueError: If there are no images, or a batch size is not positive, exceeds the number of images or is not a
+            multiple of ``num_processes``.
 
     Attributes:
-        num_parts: epochs that make a pass.
-        process: which of the processes this is, from 0.
+        num_parts: The number of epochs in a pass.
+        process: The number of this process, from 0.
     """
 
     def __init__(
@@ -136,17 +142,17 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps per epoch."""
-        # Equal parts; what is left over of a pass is dropped with the remainder.
+        # Parts of equal length; further steps of the pass are dropped.
         return self._steps_per_pass // self.num_parts
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0, whose batches the next pass yields.
 
         Args:
-            epoch: number of the epoch.
+            epoch: The number of the epoch.
 
         Raises:
-            ValueError: if `epoch` is negative.
+            ValueError: If ``epoch`` is negative.
         """
         if epoch < 0:
             raise ValueError(f"epoch: expected 0 or more; got {epoch}.")
@@ -161,24 +167,24 @@ class Batches:
             _UNLABELLED: (self.unlabelled_index, self.batch_size),
             _PARTIAL: (self.partially_labelled_index, self.partial_batch_size),
         }
-        # The pass is over one kind; the others go on beside it.
-        passed = next(kind for kind in (_UNLABELLED, _PARTIAL, _LABELLED) if len(streams[kind][0]))
+        # The pass is over one kind of images; batches of the other kinds come from their walks.
+        main_kind = next(kind for kind in (_UNLABELLED, _PARTIAL, _LABELLED) if len(streams[kind][0]))
         orders = {
             kind: self._order(index, kind, number)[part * steps * size :]
-            if kind == passed
+            if kind == main_kind
             else self._walk(index, kind, steps * size)
             for kind, (index, size) in streams.items()
         }
         for step in range(steps):
             batch = {kind: slice(step * size, (step + 1) * size) for kind, (_, size) in streams.items()}
-            yield Batch(*(self._mine(orders[kind][batch[kind]]) for kind in (_LABELLED, _UNLABELLED, _PARTIAL)))
+            yield Batch(*(self._own_part(orders[kind][batch[kind]]) for kind in (_LABELLED, _UNLABELLED, _PARTIAL)))
 
-    def _mine(self, batch: Tensor) -> Tensor:
-        """This process's share of a batch."""
+    def _own_part(self, batch: Tensor) -> Tensor:
+        """Return this process's part of a batch."""
         return batch[self.process :: self.num_processes]
 
     def _order(self, index: Tensor, kind: int, number: int) -> Tensor:
-        """A random order of `index`, by weight if there are weights: that with this number among those of its kind."""
+        """Return the random order with this number of the images of a kind; by weight if there are weights."""
         generator = np.random.default_rng((self.seed, kind, number))
         order = generator.permutation(len(index))
         if self.weights is None or not len(index):
@@ -188,7 +194,7 @@ class Batches:
         return index[torch.from_numpy(np.searchsorted(ends, points, side="right").clip(max=len(index) - 1))]
 
     def _walk(self, index: Tensor, kind: int, length: int) -> Tensor:
-        """This epoch's stretch of the walk through successive orders of the images of a kind."""
+        """Return this epoch's part of the walk through successive random orders of the images of a kind."""
         if length == 0 or len(index) == 0:
             return index[:0]
         first, offset = divmod(self.epoch * length, len(index))
@@ -198,5 +204,5 @@ class Batches:
 
 
 def _shared(size: int, num_processes: int) -> int:
-    """The largest multiple of the number of processes that is not above a batch's size."""
+    """Return a batch size rounded down to a multiple of the number of processes."""
     return size - size % num_processes

@@ -1,4 +1,4 @@
-"""Names of classes as people write them: which mean that the class is not known, and which two are one."""
+"""Names of classes as users write them: names that mean "unlabelled", and spellings of the same name."""
 
 import re
 import unicodedata
@@ -11,35 +11,35 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""The parts of a data set by what folders, and cells of a table, call them in lower case."""
+"""The parts of a data set, by their names in folders and tables, in lower case."""
 
 _UNLABELLED = {"unlabelled", "unlabeled"}
-# Without spaces and signs. Each has been seen as a class, and for images without one.
+# Without spaces and signs. Each occurs in practice both as a class and as a mark of unlabelled images.
 _DOUBTFUL = {
     *("nan", "none", "null", "unk", "unknown", "notknown", "unsure", "uncertain", "unclear", "undefined", "undecided"),
     *("unclassified", "unassigned", "unannotated", "untagged", "unsorted", "unsup", "unsupervised", "missing", "todo"),
     *("nolabel", "nolabels", "notlabelled", "notlabeled", "nonlabelled", "nonlabeled", "withoutlabel"),
     *("unlabelledimages", "unlabeledimages", "unlabelleddata", "unlabeleddata"),
 }
-# What pandas writes and reads for a missing value, "None" and "NULL" aside, which may well be a class.
+# The words that pandas writes and reads for a missing value, except "None" and "NULL", which may be classes.
 _MISSING = {"#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NaN", "n/a", "nan"}
 
 
-@cache  # a million rows have few classes
+@cache  # called for every row of a table, with few different names
 def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
     """Return the class that the name of a folder, or a label in a table, stands for.
 
     Args:
-        name: the name as it is written.
-        argument: where it was found, for error messages.
-        in_table: whether what pandas writes for a missing value, and no label at all, mean that it is not known.
+        name: The name as it is written.
+        argument: The argument that it comes from, for error messages.
+        in_table: Whether an empty label, and pandas' words for a missing value, mean that the image is unlabelled.
 
     Returns:
-        The name without spaces around it and with its accents composed, as most keyboards write them; None for
-        `unlabelled`, in British or American spelling, and for -1: the class is not known.
+        The name without surrounding spaces and with composed accents (Unicode NFC); None for ``unlabelled``, in British
+        or American spelling, and for -1.
 
     Raises:
-        ValueError: if it may be a class, or mean that none is known.
+        ValueError: If it may be a class or mean that the image is unlabelled.
     """
     tidy = unicodedata.normalize("NFC", name).strip()
     bare = re.sub(r"[\W_]+", "", tidy.casefold())
@@ -54,16 +54,16 @@ def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
 
 
 def check_distinct(names: Iterable[str], argument: str) -> None:
-    """Refuse names of classes that are probably one: "Cat" and "cat", "1" and "01" or "1.0".
+    """Refuse names that are probably spellings of the same class: "Cat" and "cat", "1" and "01" or "1.0".
 
-    Single characters are none of these: a set of handwriting has "A" and "a".
+    Single characters are exempt: a set of handwriting has "A" and "a".
 
     Raises:
-        ValueError: if there are such names.
+        ValueError: If there are such names.
     """
-    found: dict[object, str] = {}
+    spellings: dict[object, str] = {}
     for name in sorted(names):
-        other = found.setdefault(_key(name), name)
+        other = spellings.setdefault(_key(name), name)
         if other != name:
             raise ValueError(
                 f"{argument}: expected names that tell the classes apart; got {other!r} and {name!r}; write both alike "
@@ -72,9 +72,9 @@ def check_distinct(names: Iterable[str], argument: str) -> None:
 
 
 def whole_numbers(names: Iterable[str]) -> dict[str, str]:
-    """Return how to write labels that a program has turned into decimal fractions, "1.0" for "1".
+    """Return replacements for labels that a program has converted to decimals, such as "1" for "1.0".
 
-    Labels with a fraction, such as the versions 1.0 and 1.1, are not whole numbers, and none is changed.
+    If any label has a fraction, such as the versions 1.0 and 1.1, no label is replaced.
     """
     decimals = [name for name in names if re.fullmatch(r"[+-]?[0-9]+\.[0-9]*", name)]
     if any(Decimal(name) % 1 for name in decimals):

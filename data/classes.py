@@ -1,4 +1,4 @@
-"""Reading classes: which rows have none, and which number each class gets."""
+"""Reading labels: which rows are unlabelled, and the number of each class."""
 
 from collections.abc import Mapping, Sequence
 from itertools import compress
@@ -21,18 +21,18 @@ Integers = npt.NDArray[np.int64]
 def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values, Mask]:
     """Return labels as one array of integers, floats, booleans or strings, and which of them are known.
 
-    Not known are -1, NaN, None, pandas' NA, and of strings "" and those that `class_of` says.
+    Unknown are -1, NaN, None, pandas' NA, "", and strings for which ``class_of`` returns None.
 
     Args:
-        argument: what the labels are called in error messages.
-        labels: labels of any shape.
+        argument: The name of the labels in error messages.
+        labels: Labels of any shape.
 
     Returns:
         The labels, strings in an array of ``dtype=object``, and booleans of the same shape.
 
     Raises:
-        TypeError: if they are neither numbers nor strings, or some are the one and some the other.
-        ValueError: if strings such as "nan" may be classes or the want of them.
+        TypeError: If they are neither numbers nor strings, or a mixture of both.
+        ValueError: If strings such as "nan" may be classes or mean that the image is unlabelled.
     """
     values: Values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     is_list, is_pandas = (
@@ -40,7 +40,7 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
         not isinstance(getattr(labels, "dtype", None), np.dtype | None),
     )
     if (is_list and values.dtype.kind in "US") or (is_pandas and not isinstance(labels, Tensor)):
-        # Or NaN and numbers beside strings become strings, and pandas' integers beside NA become floats.
+        # As objects: otherwise NaN and numbers beside strings become strings, and pandas' integers beside NA floats.
         values = np.asarray(labels, dtype=object)
     if values.ndim == 0:
         raise TypeError(f"{argument}: expected a class for each row; got {labels!r}.")
@@ -50,63 +50,63 @@ def known_classes(argument: str, labels: npt.ArrayLike | Tensor) -> tuple[Values
         return values, np.ones(values.shape, dtype=bool)
     if values.dtype.kind not in "OUST":
         raise TypeError(f"{argument}: expected numbers, booleans or strings; got {describe(values)}.")
-    flat = [each.decode() if isinstance(each, bytes) else each for each in values.ravel().tolist()]
-    is_known = [not _is_missing(argument, each) for each in flat]
+    flat = [label.decode() if isinstance(label, bytes) else label for label in values.ravel().tolist()]
+    is_known = [not _is_missing(argument, label) for label in flat]
     classes = list(compress(flat, is_known))
-    kinds = {_kind_of(each) for each in classes}
+    kinds = {_kind_of(label) for label in classes}
     if object in kinds or (len(kinds) > 1 and kinds != {int, float}):
-        named = " and ".join(sorted({type(each).__name__ for each in classes}))
+        named = " and ".join(sorted({type(label).__name__ for label in classes}))
         raise TypeError(
             f"{argument}: expected classes of one type, strings or numbers, and -1 or None where the class is not "
-            f"known; got {named} (Unknown label type)."  # scikit-learn's words, which its checks ask for
+            f"known; got {named} (Unknown label type)."  # scikit-learn's words, which its checks look for
         )
-    # What stands for the others is of the same type.
+    # The placeholder of unknown labels has the type of the known ones.
     blank: Any = next(iter(classes)) if classes else -1
-    found = np.array(
-        [each if known else blank for each, known in zip(flat, is_known, strict=True)],
+    filled = np.array(
+        [label if known else blank for label, known in zip(flat, is_known, strict=True)],
         dtype=object if kinds == {str} else None,
     )
-    return found.reshape(values.shape), np.array(is_known, dtype=bool).reshape(values.shape)
+    return filled.reshape(values.shape), np.array(is_known, dtype=bool).reshape(values.shape)
 
 
 def number_classes(
     labels: Mapping[str, npt.ArrayLike | Tensor], class_names: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the classes of all parts of a data set as numbers 0 … K - 1, -1 where not known, and their names.
+    """Return the classes of all parts of a data set as numbers 0 … K - 1, -1 for unlabelled images, and their names.
 
-    Columns (N, 1) are taken as (N,), and rows (N, K) of zeros with one 1 as the number of its column. Labels that are
-    strings are names of classes, by default in alphabetical order, or that of numbers where all are. Numbers count
-    from 0, or from 1 where none is 0 and the highest is K. All parts are looked at together, so that they agree.
+    Columns (N, 1) are read as (N,), and one-hot rows (N, K) as the number of the column with the 1. Strings are names
+    of classes, by default in alphabetical order, or in numerical order if all are numbers. Numbers count from 0, or
+    from 1 if none is 0 and the highest is K. All parts of the data set are read together, so that they agree.
 
     Args:
-        labels: labels of each part, by the name of the argument that error messages speak of.
-        class_names: one name for each class; None for the numbers or strings that there are.
+        labels: The labels of each part, by the name of the argument in error messages.
+        class_names: The names of the classes. Default: the numbers or strings that occur.
 
     Returns:
-        int64 classes (N,) of each part, and the names. Numbers that are not among 0 … K - 1 are left as they are.
+        int64 classes (N,) of each part, and the names. Numbers outside 0 … K - 1 are not changed.
 
     Raises:
-        TypeError: if labels are neither numbers nor strings, or differ in this from part to part.
-        ValueError: if they have other shapes, are no classes, or may be read in two ways.
+        TypeError: If labels are neither numbers nor strings, or numbers in one part and strings in another.
+        ValueError: If they have other shapes, are no classes, or are ambiguous.
     """
     parts = {argument: _as_column(argument, *known_classes(argument, given)) for argument, given in labels.items()}
-    found = {argument: values[known] for argument, (values, known) in parts.items() if known.any()}
-    words = [argument for argument, values in found.items() if values.dtype == object]
+    known_values = {argument: values[known] for argument, (values, known) in parts.items() if known.any()}
+    words = [argument for argument, values in known_values.items() if values.dtype == object]
     if not words:
-        integers = {argument: _as_integers(argument, values) for argument, values in found.items()}
-        is_boolean = bool(found) and all(values.dtype == bool for values in found.values())
+        integers = {argument: _as_integers(argument, values) for argument, values in known_values.items()}
+        is_boolean = bool(known_values) and all(values.dtype == bool for values in known_values.values())
         if class_names is None and is_boolean:
             class_names = ["False", "True"]
         unlabelled = any(not known.all() for _, known in parts.values())
         codes, names = _from_0(integers, class_names, unlabelled)
-    elif len(words) < len(found):
-        first, *others = found
-        kinds = {argument: "strings" if argument in words else "numbers" for argument in found}
+    elif len(words) < len(known_values):
+        first, *others = known_values
+        kinds = {argument: "strings" if argument in words else "numbers" for argument in known_values}
         other = next(argument for argument in others if kinds[argument] != kinds[first])
         raise TypeError(f"{other}: expected {kinds[first]}, as in {first}; got {kinds[other]}.")
     else:
-        names = list(class_names) if class_names is not None else _names_of(words[0], found)
-        codes = {argument: _positions(argument, values, names) for argument, values in found.items()}
+        names = list(class_names) if class_names is not None else _names_of(words[0], known_values)
+        codes = {argument: _positions(argument, values, names) for argument, values in known_values.items()}
     numbered = {}
     for argument, (_, known) in parts.items():
         numbered[argument] = torch.full(known.shape, -1)
@@ -115,7 +115,7 @@ def number_classes(
 
 
 def _as_column(argument: str, values: Values, known: Mask) -> tuple[Values, Mask]:
-    """Return classes (N,) for (N,), (N, 1) or one 1 among zeros in each row of (N, K)."""
+    """Return classes (N,) for (N,), (N, 1) or one-hot rows (N, K)."""
     if values.ndim == 2 and values.shape[1] == 1:
         return values[:, 0], known[:, 0]
     if values.ndim == 2 and values.shape[1] > 1 and values.dtype != object:
@@ -137,31 +137,31 @@ def _as_integers(argument: str, values: Values) -> Integers:
 
 
 def _from_0(
-    found: Mapping[str, Integers], class_names: Sequence[str] | None, unlabelled: bool
+    numbers: Mapping[str, Integers], class_names: Sequence[str] | None, unlabelled: bool
 ) -> tuple[dict[str, Integers], list[str]]:
     """Return numbers that count from 0, and the names of all classes."""
-    distinct: list[int] = np.unique(np.concatenate([np.empty(0, np.int64), *found.values()])).tolist()
+    distinct: list[int] = np.unique(np.concatenate([np.empty(0, np.int64), *numbers.values()])).tolist()
     if class_names is None and not distinct:
         raise ValueError("class_names: expected the names of the classes as no label is known; got None.")
     if class_names is None and distinct == [1] and unlabelled:
         raise ValueError(
-            f"{next(iter(found))}: expected two classes or more; got -1 and 1, where -1 marks images whose class is "
-            f"not known: write 0 and 1 if these are the classes."
+            f"{next(iter(numbers))}: expected two classes or more; got -1 and 1, where -1 marks unlabelled images: "
+            "write 0 and 1 if these are the classes."
         )
     names = None if class_names is None else list(class_names)
     if distinct and distinct[0] == 1 and distinct[-1] == len(distinct if names is None else names):
-        return {argument: codes - 1 for argument, codes in found.items()}, names or [str(each) for each in distinct]
+        return {argument: codes - 1 for argument, codes in numbers.items()}, names or [str(label) for label in distinct]
     if names is None and distinct[0] >= 0 and len(distinct) <= distinct[-1]:
         raise ValueError(
-            f"{next(iter(found))}: expected each class from 0 to {distinct[-1]}, or class_names; got "
+            f"{next(iter(numbers))}: expected each class from 0 to {distinct[-1]}, or class_names; got "
             f"{_some(distinct)}: write them as strings if these are all classes."
         )
-    return dict(found), names or [str(label) for label in range(distinct[-1] + 1)]
+    return dict(numbers), names or [str(label) for label in range(distinct[-1] + 1)]
 
 
-def _names_of(argument: str, found: Mapping[str, Values]) -> list[str]:
-    """Return the strings there are, numbers before words."""
-    names: list[str] = sorted(set().union(*found.values()), key=_order)
+def _names_of(argument: str, values: Mapping[str, Values]) -> list[str]:
+    """Return the strings that occur, numbers before words."""
+    names: list[str] = sorted(set().union(*values.values()), key=_order)
     check_distinct(names, argument)
     return names
 
@@ -184,17 +184,18 @@ def _is_missing(argument: str, value: object) -> bool:
         return not value.strip() or class_of(value, argument) is None
     if isinstance(value, Real):
         return bool(value == -1 or value != value)
-    # pandas' NA and NaT, without an import of pandas, which need not be there.
+    # pandas' NA and NaT, without importing pandas, which may not be installed.
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _kind_of(value: object) -> type:
     if isinstance(value, bool | np.bool_):
         return bool
-    return next((kind for of, kind in ((str, str), (Integral, int), (Real, float)) if isinstance(value, of)), object)
+    kinds = ((str, str), (Integral, int), (Real, float))
+    return next((kind for abstract, kind in kinds if isinstance(value, abstract)), object)
 
 
 def _some(values: Sequence[object]) -> str:
-    """Name values, the first few where there are many."""
+    """Return the values as text, only the first few if there are many."""
     shown = ", ".join(repr(value) for value in values[:6])
     return shown if len(values) <= 6 else f"{shown}, … ({len(values)} in all)"

@@ -11,22 +11,28 @@ from ssvae.data.labels import check_count, split
 class Digits(DrawnLabels):
     """1797 handwritten digits of 8×8 grey pixels, part of scikit-learn.
 
-    The 17 grey values v = 0 … 16 are stored as round(255 v / 16).
+    The 17 grey levels v = 0 … 16 are stored as round(255 v / 16).
+
+    Example:
+        >>> from ssvae.data import Digits
+        >>> digits = Digits(num_labels=50)
+        >>> digits.num_labelled, digits.num_unlabelled, digits.image_shape
+        (50, 1147, (1, 8, 8))
 
     Args:
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: images set apart for validation; they do not depend on `seed`.
-        num_test: images set apart for testing; they depend on no other argument.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        num_labels: The number of training images that keep their label; None for all, 0 for none.
+        num_validation: Images set apart for validation; they do not depend on ``seed``.
+        num_test: The number of images set apart for testing; the choice depends on no other argument.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
+        seed: The random seed of the choice of labelled images.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+        tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
+            accuracy is then also reported for main classes. None for no main classes.
+        num_coarse_labels: The number of further training images that keep their main class only.
 
     Raises:
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for.
+        TypeError: If a number or the seed is not an integer.
+        ValueError: If fewer images or labels exist than are asked for.
 
     References:
         Alpaydin & Kaynak (1998), "Optical recognition of handwritten digits", UCI machine learning
@@ -62,7 +68,7 @@ class Digits(DrawnLabels):
 
 
 def _read(num_test: int) -> Parts:
-    # Imported here since scikit-learn takes a second to import.
+    # Imported here because scikit-learn takes a second to import.
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

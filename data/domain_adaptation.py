@@ -9,22 +9,24 @@ from ssvae.data.labels import check_count
 
 
 class DomainAdaptation(ImageData):
-    """Two data sets of the same classes: the labels are of the source, the unlabelled images of the target.
+    """Two data sets with the same classes: labelled images of the source, unlabelled images of the target.
 
-    Training sees the source's labelled images and all training images of the target, without their labels.
-    Validation images are the source's, so that no label of the target is used before the test; test images are
-    the target's. The target's images are brought to the source's size and number of channels.
+    The training images are the source's labelled images and all training images of the target, without their labels.
+    Validation images are the source's, so that no label of the target is used before the test. Test images are the
+    target's. The target's images are converted to the source's size and number of channels.
 
     Args:
-        source: whose labelled images are known.
-        target: whose training images are seen without labels.
-        margin: pixels of background (the darkest of the target's corners) laid around the target's images, at
-            the source's size; negative to cut as many away. MNIST's digits have a margin of 4, scikit-learn's none.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch, whatever the two sets say.
+        source: The data set of the labelled images.
+        target: The data set of the unlabelled images.
+        margin: The width of a border around the target's images, in pixels of the source's size, filled with the
+            darkest of the image's corners; negative to crop instead. MNIST's digits have a margin of 4 pixels,
+            scikit-learn's have none.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+            The options of the two data sets are ignored.
 
     Raises:
-        TypeError: if the margin is not an integer.
-        ValueError: if the classes differ, the source has no labels or the margin leaves nothing of an image.
+        TypeError: If the margin is not an integer.
+        ValueError: If the classes differ, the source has no labels or the margin leaves nothing of an image.
     """
 
     def __init__(self, source: ImageData, target: ImageData, *, margin: int = 0, binarise: bool = False) -> None:
@@ -60,10 +62,10 @@ class DomainAdaptation(ImageData):
 
 
 def like(images: Tensor, image_shape: tuple[int, int, int], margin: int = 0) -> Tensor:
-    """Bring uint8 images (N, C, H, W) to another shape (channels, height, width), with a margin; see above."""
+    """Convert uint8 images (N, C, H, W) to another shape (channels, height, width), with a margin."""
     channels, height, width = image_shape
     size = (height - 2 * margin, width - 2 * margin)
-    # In parts, since in floats they are four times as large.
+    # In chunks, because floats take four times the memory.
     return torch.cat([_fitted(chunk, channels, size, margin) for chunk in images.split(1000)])
 
 
@@ -71,8 +73,8 @@ def _fitted(images: Tensor, channels: int, size: tuple[int, int], margin: int) -
     pixels = images.float()
     if channels != images.shape[1]:
         pixels = pixels.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    # Without antialiasing a smaller image would be made of some of the pixels only.
+    # Without antialiasing a smaller image would depend on a few of the pixels only.
     scaled = interpolate(pixels, size=size, mode="bilinear", antialias=True)
     corners = scaled[..., [0, 0, -1, -1], [0, -1, 0, -1]].amin(-1)  # (N, channels)
-    laid = pad(scaled - corners[..., None, None], (margin,) * 4) + corners[..., None, None]
-    return laid.round().clamp(0, 255).to(torch.uint8)
+    padded = pad(scaled - corners[..., None, None], (margin,) * 4) + corners[..., None, None]
+    return padded.round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Data sets whose classes are all known, and most of which are hidden as `num_labels` asks."""
+"""Data sets with labels of all images, most of which ``num_labels`` hides."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,23 +20,23 @@ class Parts(NamedTuple):
 
 
 class DrawnLabels(ImageData):
-    """A data set from which validation images are set apart, and of whose training images some keep their label.
+    """A data set with labels of all images: sets validation images apart, and hides the labels of training images.
 
     Args:
-        name: what it is called in printed lines.
-        class_names: one name for each class.
-        read: reads the images, once the other arguments are known to be good.
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: training images set apart for validation; they do not depend on `seed`.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        name: The name in printed lines.
+        class_names: The names of the classes.
+        read: A function that reads the images; called after the other arguments have been checked.
+        num_labels: The number of training images that keep their label; None for all, 0 for none.
+        num_validation: The number of training images set apart for validation, the same ones for every ``seed``.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
+        seed: The random seed of the choice of labelled images.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+        tree: Main classes with their classes, or None.
+        num_coarse_labels: The number of further training images that keep their main class only.
 
     Raises:
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for.
+        TypeError: If a number or the seed is not an integer.
+        ValueError: If fewer images or labels exist than are asked for.
     """
 
     def __init__(

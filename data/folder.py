@@ -1,4 +1,4 @@
-"""Images in folders, or listed in a table."""
+"""Image files in folders, or listed in a table."""
 
 import os
 from collections import Counter
@@ -25,77 +25,76 @@ from ssvae.data.images import ImageData
 from ssvae.data.label_table import Row, read_table
 from ssvae.data.labels import check_count, draw_labels, split
 
-# What operating systems and file servers leave behind.
+# Folders that operating systems and file servers create.
 _CLUTTER = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
 
 _NEARLY_BLACK = 16
-"""The largest value of images that somebody has saved as they were: digits from 0 to 16, classes, or zeros and ones."""
+"""Images with no larger value were probably saved without scaling: digits from 0 to 16, or zeros and ones."""
 
 
 class ImageFolder(ImageData):
     """Your own images: a sub-folder for each class, or a table of files and labels.
 
-    `root` holds one sub-folder of images per class, named after it, and if there are any a sub-folder ``unlabelled``
-    of images whose class is not known (``unlabeled``, in any case, and ``-1`` mean the same). Hidden files and folders,
-    what operating systems leave behind and files that are not images are passed over. Classes are in
-    alphabetical order, in numerical order if all are numbers.
+    **Folders.** ``root`` contains a sub-folder of images for each class, with the class's name, and optionally a
+    sub-folder ``unlabelled`` (or ``unlabeled``, in any case, or ``-1``). Hidden files and folders, system folders and
+    files that are not images are ignored. Classes are in alphabetical order, or in numerical order if all are numbers.
 
-    A data set may come in parts: `root` then holds the folders ``train``, ``test`` and ``validation`` (or ``val``,
-    ``valid``), each with a sub-folder for each class; or `test_root` and `validation_root` name the folders of test and
+    **Parts.** ``root`` may instead contain the folders ``train``, ``test`` and ``validation`` (or ``val``, ``valid``),
+    each with a sub-folder for each class. Or ``test_root`` and ``validation_root`` are the folders of test and
     validation images. The classes are those of the training images.
 
-    Or else `csv` names a table of files, relative to `root`, and their labels, where no label, -1, NaN and
-    ``unlabelled`` mean not known. It is separated by commas, semicolons, tabs or bars, and may have a heading
-    (``file,label``, ``filename``, ``path``, ``image``; ``class``, ``category``, ``target`` and the like) and further
-    columns, of which one headed ``split`` may say which images are for training, validation and testing. Labels are
-    text, 01 for one; but 1.0 is 1, unless there are fractions among the labels.
+    **Table.** ``csv`` is the path of a table of files, relative to ``root``, and their labels. An empty label, -1, NaN
+    and ``unlabelled`` mark unlabelled images. Cells are separated by commas, semicolons, tabs or bars. A heading
+    (``file,label``, ``filename``, ``path``, ``image``; ``class``, ``category``, ``target`` and the like) is optional. A
+    further column ``split`` may assign images to training, validation and testing. Labels are text: 01 stays 01; but
+    1.0 becomes 1, unless some labels have a fraction.
 
-    `root` itself may be a symbolic link, but below it none is followed, and no file of the table lies elsewhere:
-    what is read is in `root`, and no image is among both the training and the test images by another name.
+    ``root`` itself may be a symbolic link. Links below it are not followed, and the table's files must be inside
+    ``root``, so that no image is among both the training and the test images under another name.
 
-    With a `tree` of main classes a sub-folder, or a label in the table, may also be named after a main class: of
-    its images no more is known than that.
+    With a ``tree`` of main classes, a sub-folder or a label in the table may also be the name of a main class. Its
+    images are partially labelled: the candidate classes are those of the main class.
 
-    Test and validation images that are not given as such are drawn from the labelled training images, each class in
-    proportion, the same ones whatever the seed. The other labelled images are for training, where `num_labels` of them
-    keep their label.
+    Without test or validation images, they are drawn from the labelled images, in proportion to the classes, the same
+    ones for every ``seed``. The other labelled images are for training; ``num_labels`` of them keep their label.
 
-    Files are turned as their EXIF data says; transparent parts are laid on white; of an animation the first frame is
-    taken. 16-bit grey becomes 8-bit, by one rule for all files of the data set: of values that use 12 bits, as
-    cameras and scanners write them, 4095 becomes 255. The summary says how many bits that were.
+    Images are rotated as their EXIF data says. Transparent parts become white. The first frame of an animation is used.
+    16-bit grey becomes 8-bit by the same rule for all files of the data set: if the values use 12 bits, as those of
+    cameras and scanners do, 4095 becomes 255. The summary states the number of bits.
 
     Args:
-        root: the folder.
-        num_labels: how many training images keep their label; None for all that have one, 0 for none.
-        csv: path of the table; None for a sub-folder for each class.
-        file_column: heading of the table's column of files; None to find it.
-        label_column: heading of the table's column of labels; None to find it.
-        test_root: folder of test images, a sub-folder for each class; None for those in `root`.
-        validation_root: the same of validation images.
-        bits: how many bits the values of 16-bit files use, 8 to 16; None for the fewest that hold the largest value.
-        size: height and width in pixels to bring images to, the short side by resampling, the long side by
-            cutting both ends; None if all images have one size.
-        channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, else 3.
-        validation_fraction: share of the labelled images set apart for validation, at least 0 and below 1; of no effect
-            where validation images are given.
-        test_fraction: share of the labelled images set apart for testing, at least 0 and below 1; of no effect where
-            test images are given.
-        balanced: whether every class keeps equally many labels, rather than its share; of no effect if
-            `num_labels` is None.
-        seed: which images keep their label.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        root: The folder of images.
+        num_labels: The number of training images that keep their label; None for all that have one, 0 for none.
+        csv: The path of the table; None for a sub-folder for each class.
+        file_column: The heading of the table's column of files; None to detect it.
+        label_column: The heading of the table's column of labels; None to detect it.
+        test_root: The folder of test images, with a sub-folder for each class; None for those in ``root``.
+        validation_root: The folder of validation images, likewise.
+        bits: The number of bits that the values of 16-bit files use, 8 to 16; None for the fewest that hold the largest
+            value.
+        size: The height and width of the images, in pixels: the short side is resampled, the long side cropped at both
+            ends. None if all images have the same size.
+        channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, otherwise 3.
+        validation_fraction: The share of labelled images set apart for validation, at least 0 and below 1; ignored if
+            validation images are given.
+        test_fraction: The share of labelled images set apart for testing, at least 0 and below 1; ignored if test
+            images are given.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share; of no effect if
+            ``num_labels`` is None.
+        seed: The random seed of the choice of labelled images.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+        tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
+            accuracy is then also reported for main classes. None for no main classes.
+        num_coarse_labels: The number of further training images that keep their main class only.
 
     Raises:
-        FileNotFoundError: if `root`, `test_root`, `validation_root`, `csv` or a file listed there does not exist.
-        TypeError: if a number is not an integer.
-        ValueError: if the folder, the table, an image or an argument is not as stated above, or can be read in more
-            than one way.
+        FileNotFoundError: If ``root``, ``test_root``, ``validation_root``, ``csv`` or a file listed there does not
+            exist.
+        TypeError: If a number is not an integer.
+        ValueError: If the folder, the table, an image or an argument is not as stated above, or is ambiguous.
 
     Attributes:
-        bits: how many bits the values of 16-bit files use; None where there are no such files.
+        bits: The number of bits that the values of 16-bit files use; None if there are no such files.
     """
 
     def __init__(
@@ -218,7 +217,7 @@ class ImageFolder(ImageData):
         self.num_coarse_labels = num_coarse_labels
 
     def summary(self) -> str:
-        """What `ImageData.summary` says, and how values of more than 8 bits were scaled."""
+        """Return the summary of `ImageData.summary`, with the scaling of values of more than 8 bits."""
         first, *warnings = super().summary().splitlines()
         return "\n".join([first + self._scale, *warnings])
 
@@ -260,17 +259,17 @@ def _check_folder(argument: str, root: str) -> Path:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path for path in found if not path.name.startswith(".") and path.name.casefold() not in _CLUTTER)
+    folders = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in folders if not path.name.startswith(".") and path.name.casefold() not in _CLUTTER)
 
 
 def _holds_folders(folder: Path) -> bool:
-    """Whether there are folders of images in a folder."""
+    """Return whether a folder contains folders of images."""
     return any(not path.is_symlink() and images_in(path, "root") for path in _subfolders(folder))
 
 
 def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
-    """List the images of `root`, whose folders may be parts of the data set, and of the folders of other parts."""
+    """List the images of ``root``, whose folders may be parts of the data set, and of the other parts' folders."""
     given = {path.resolve() for path in others.values()}
     if root.resolve() in given or len(given) < len(others):
         raise ValueError(
@@ -295,7 +294,7 @@ def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
 
 
 def _is_class_train(folders: Sequence[Path], parts: dict[Path, str]) -> bool:
-    """Whether a folder `train` is one of several classes, of vehicles say."""
+    """Return whether a folder ``train`` is a class, for example of vehicles, and not a part of the data set."""
     rest = [folder for folder in folders if folder not in parts and images_in(folder, "root")]
     return (
         any(class_of(folder.name, "root") is not None for folder in rest)
@@ -366,7 +365,7 @@ def _in_table(root: Path, table: Path, file_column: str | None, label_column: st
         path = root / inside
         for part in (path, *(root / parent for parent in inside.parents[:-1])):
             check_no_link("csv", part)
-        # A file in two rows could be among both the training and the test images.
+        # A file in two rows could be in both the training and the test images.
         if inside in entries:
             raise ValueError(f"csv: expected each file once; got {row.file!r} again in line {row.line}.")
         entries[inside] = _Entry(path, row.class_name, row.part)
@@ -376,32 +375,32 @@ def _in_table(root: Path, table: Path, file_column: str | None, label_column: st
 
 
 def _inside(root: Path, table: Path, row: Row) -> Path:
-    """Return where a file of a table is, seen from `root`."""
-    # A backslash is Windows's separator, unless a file's name really has one.
-    written = [Path(row.file), *([Path(PureWindowsPath(row.file).as_posix())] if "\\" in row.file else [])]
-    # `root` by the name that it was given, and by its own where that is a link.
+    """Return the path of a table's file, relative to ``root``."""
+    # A backslash is Windows's separator, unless a file with a backslash in its name exists.
+    names = [Path(row.file), *([Path(PureWindowsPath(row.file).as_posix())] if "\\" in row.file else [])]
+    # `root` as it was given, and resolved, in case it is a link.
     roots = [os.path.abspath(root), os.path.realpath(root)]
-    found = [
-        Path(os.path.relpath(path, each))
-        for name in written
+    candidates = [
+        Path(os.path.relpath(path, root_path))
+        for name in names
         for base in (root, table.parent)
         for path in [os.path.abspath(base / name)]
-        for each in roots
-        if Path(path).is_relative_to(each)
+        for root_path in roots
+        if Path(path).is_relative_to(root_path)
     ]
-    for inside in found:
+    for inside in candidates:
         if (root / inside).is_file():
             return inside
-    if not found:
+    if not candidates:
         raise ValueError(f"csv: expected files in {str(root)!r} alone; got {row.file!r} in line {row.line}.")
     raise FileNotFoundError(
-        f"csv: expected a file in {str(root)!r} in line {row.line}; got {row.file!r}, which is not there "
+        f"csv: expected a file in {str(root)!r} in line {row.line}; got {row.file!r}, which does not exist "
         f"(a heading would read `file,label`)."
     )
 
 
 def _check_parts(entries: Sequence[_Entry], main_classes: set[str]) -> None:
-    """Refuse test and validation images whose class is not known, or is none of the training images'."""
+    """Refuse test and validation images that are unlabelled, or whose class no training image has."""
     trained = {entry.class_name for entry in entries if entry.part in (None, "train")}
     for entry in entries:
         if entry.part in (None, "train"):
@@ -426,7 +425,7 @@ def _indices(entries: Sequence[_Entry], *parts: str | None) -> Tensor:
 def _set_apart(
     labels: Tensor, pool: Tensor, given: Tensor, fraction: float, num_known: int, num_classes: int, argument: str
 ) -> tuple[Tensor, Tensor]:
-    """Return which images of the pool stay, and which are for a part: those given, or a share of all that are known."""
+    """Return the images of the pool that stay, and those of a part: the given ones, or a share of the labelled ones."""
     if len(given):
         return pool, given
     kept, apart = split(labels[pool], round(fraction * num_known), num_classes, argument=argument)
@@ -434,7 +433,7 @@ def _set_apart(
 
 
 def _positions(entries: Sequence[_Entry], names: Sequence[str]) -> Tensor:
-    """Return for each entry where its class stands among the names, -1 for one that is not among them."""
+    """Return the position of each entry's class among the names; -1 if it is not among them."""
     place = {name: position for position, name in enumerate(names)}
     return torch.tensor([-1 if entry.class_name is None else place.get(entry.class_name, -1) for entry in entries])
 
@@ -452,10 +451,10 @@ def _common_shape(headers: Sequence[Header], size: int | None, channels: int | N
         return channels, size, size
     sizes = Counter((header.height, header.width) for header in headers)
     if len(sizes) > 1:
-        found = ", ".join(f"{height}×{width} ({count})" for (height, width), count in sizes.most_common(4))
+        most_common = ", ".join(f"{height}×{width} ({count})" for (height, width), count in sizes.most_common(4))
         raise ValueError(
-            f"size: expected images of one size; got {len(sizes)} sizes: {found}"
+            f"size: expected images of one size; got {len(sizes)} sizes: {most_common}"
             f"{' …' if len(sizes) > 4 else ''}; "
-            f"size={min(min(sides) for sides in sizes)} would bring them to the shortest side there is."
+            f"size={min(min(sides) for sides in sizes)} would resample them to the shortest side."
         )
     return channels, *next(iter(sizes))

@@ -1,4 +1,4 @@
-"""Main classes and their sub-classes, and images of which only the main class is known."""
+"""Main classes and their sub-classes, and partial labels: images of which only the main class is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,31 +10,38 @@ from torch import Tensor
 from ssvae.data.labels import check_count, draw_labels
 
 Tree = str | dict[str, list[str]]
-"""Main classes with the names of their classes, or the path of a YAML file that says so."""
+"""Main classes with the names of their classes, or the path of a YAML file of them."""
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Main classes, each with the classes it holds.
+    """Main classes, each with its classes.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.data import Hierarchy
+        >>> hierarchy = Hierarchy(("clothes", "shoes"), torch.tensor([0, 0, 1]))
+        >>> hierarchy.coarsen(torch.tensor([[0.5, 0.25, 0.25]]))
+        tensor([[0.7500, 0.2500]])
 
     Attributes:
-        names: of the main classes.
-        main_class_of: int64 (K,), the main class of each class.
+        names: The names of the main classes.
+        main_class_of: The main class of each class, int64 (K,).
     """
 
     names: tuple[str, ...]
     main_class_of: Tensor
 
     def candidates(self, labels: Tensor, main_labels: Tensor) -> Tensor:
-        """Say which classes labels admit.
+        """Return the candidate classes of each image.
 
         Args:
-            labels: int64 classes (N,), -1 where not known.
-            main_labels: int64 main classes (N,), -1 where not known; of no effect where the class is known.
+            labels: The classes, int64 (N,), -1 if not known.
+            main_labels: The main classes, int64 (N,), -1 if not known; ignored if the class is known.
 
         Returns:
-            Booleans (N, K): the class alone where it is known, the classes of the main class where only that is
-            known, and all of them where nothing is.
+            Booleans (N, K): the class alone if it is known; the classes of the main class if only that is known; all
+            classes otherwise.
         """
         classes = torch.arange(len(self.main_class_of))
         is_class = labels.unsqueeze(-1) == classes
@@ -43,45 +50,52 @@ class Hierarchy:
         return torch.where(known, is_class, in_main_class | ~main_known)
 
     def coarsen(self, probabilities: Tensor) -> Tensor:
-        """Return the probabilities of main classes, (N, main classes): the sums over their classes, (N, K)."""
+        """Return the probabilities of the main classes: sums over their classes.
+
+        Args:
+            probabilities: Class probabilities (N, K).
+
+        Returns:
+            (N, main classes).
+        """
         coarse = probabilities.new_zeros(len(probabilities), len(self.names))
         return coarse.index_add(-1, self.main_class_of, probabilities)
 
 
 def read_tree(tree: Tree) -> dict[str, list[str]]:
-    """Return main classes with the names of their classes, from a file where that is given.
+    """Return main classes with the names of their classes, read from the file if ``tree`` is a path.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a list of classes for each main class.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a list of classes for each main class.
     """
-    found: object = _read(tree) if isinstance(tree, str) else tree
+    main_classes: object = _read(tree) if isinstance(tree, str) else tree
     expected = "tree: expected a list of classes for each main class"
-    if not isinstance(found, dict) or not found:
-        raise ValueError(f"{expected}; got {found!r}.")
-    for main_class, members in found.items():
+    if not isinstance(main_classes, dict) or not main_classes:
+        raise ValueError(f"{expected}; got {main_classes!r}.")
+    for main_class, members in main_classes.items():
         for name in (main_class, *(members if isinstance(members, list | tuple) else ())):
             if not isinstance(name, str | int) or isinstance(name, bool):
                 raise ValueError(f"tree: expected names of classes, in quotes where need be; got {name!r}.")
         if not isinstance(members, list | tuple) or not members:
             raise ValueError(f"{expected}; got {members!r} for {main_class!r}.")
-    return {str(main_class): [str(name) for name in members] for main_class, members in found.items()}
+    return {str(main_class): [str(name) for name in members] for main_class, members in main_classes.items()}
 
 
 def read_hierarchy(tree: Tree, class_names: Sequence[str]) -> Hierarchy:
-    """Make a hierarchy from main classes with the names of their classes, or from a YAML file that says so.
+    """Return the hierarchy of main classes with the names of their classes, or of a YAML file of them.
 
     Args:
-        tree: `{"footwear": ["Sandal", "Sneaker"], "bags": ["Bag"]}`, or the path of a file.
-        class_names: the names of all classes, each of which must stand in one main class.
+        tree: ``{"footwear": ["Sandal", "Sneaker"], "bags": ["Bag"]}``, or the path of a file.
+        class_names: The names of all classes; each must be in exactly one main class.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not as stated.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not as stated.
     """
-    found = read_tree(tree)
+    main_classes = read_tree(tree)
     main_class_of: dict[str, int] = {}
-    for number, (main_class, members) in enumerate(found.items()):
+    for number, (main_class, members) in enumerate(main_classes.items()):
         for name in members:
             if name not in class_names:
                 raise ValueError(f"tree: expected the classes {', '.join(class_names)}; got {name!r}.")
@@ -91,7 +105,7 @@ def read_hierarchy(tree: Tree, class_names: Sequence[str]) -> Hierarchy:
     missing = [name for name in class_names if name not in main_class_of]
     if missing:
         raise ValueError(f"tree: expected every class in a main class; got {missing[0]!r} in none.")
-    return Hierarchy(tuple(found), torch.tensor([main_class_of[name] for name in class_names]))
+    return Hierarchy(tuple(main_classes), torch.tensor([main_class_of[name] for name in class_names]))
 
 
 def draw_main_labels(
@@ -104,23 +118,23 @@ def draw_main_labels(
     seed: int,
     main_labels: Tensor | None = None,
 ) -> Tensor | None:
-    """Let some of the images whose class is hidden keep their main class.
+    """Keep the main class of some of the images whose label is hidden: partial labels.
 
     Args:
-        labels: int64 classes (N,), -1 where the class is not known to begin with.
-        kept: the same with most of them hidden, -1, by `draw_labels`.
-        hierarchy: the main classes; None where there are none.
-        num_coarse_labels: how many images keep their main class; 0 for none.
-        balanced: whether every main class keeps equally many, rather than its share.
-        seed: which images.
-        main_labels: int64 main classes (N,) of images of whose class no more is known to begin with, -1 for the
-            others; or None.
+        labels: The classes, int64 (N,), -1 for images that never had a label.
+        kept: The classes after ``draw_labels`` has hidden most of them, -1 where hidden.
+        hierarchy: The main classes, or None.
+        num_coarse_labels: The number of images that keep their main class.
+        balanced: Whether every main class keeps equally many images; otherwise each keeps its share.
+        seed: The random seed of the choice.
+        main_labels: The main classes, int64 (N,), of images that come with a main class only, -1 for the others; or
+            None.
 
     Returns:
-        Booleans (N, K), the classes that each image's label admits; None where no main classes are kept.
+        The candidate classes of each image, booleans (N, K); None if no image keeps its main class only.
 
     Raises:
-        ValueError: if there are not as many, or no main classes.
+        ValueError: If there are too few images, or no main classes.
     """
     check_count("num_coarse_labels", num_coarse_labels)
     if hierarchy is None:
@@ -137,10 +151,10 @@ def draw_main_labels(
 
 
 def _read(path: str) -> object:
-    # Imported here to keep `import data` light.
+    # Imported here to keep `import ssvae.data` fast.
     from ssvae.data.yaml_files import read_yaml
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"tree: expected a YAML file of main classes; got {path!r}, which is not a file.")
-    # As text: to YAML `no` is false, 010 is 8 and 1:30 is 90.
+    # As text: in YAML `no` is false, 010 is 8 and 1:30 is 90.
     return read_yaml(path, "tree", as_text=True)

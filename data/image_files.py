@@ -1,4 +1,4 @@
-"""Image files, brought to the 8-bit pixels, the size and the channels that a model needs."""
+"""Reading image files, and converting them to 8-bit pixels of a given size and number of channels."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE = 8
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-# No others, whatever a file is called: of PostScript, for one, Pillow would have another program run what it says.
+# Only these formats, whatever the file's name: for PostScript, for example, Pillow would run another program.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -23,17 +23,17 @@ _DEEPEST = 16
 
 
 class PixelsError(ValueError):
-    """Pixels that are whole but would be misread: what was expected, and what came."""
+    """Pixels that can be read but would be misinterpreted."""
 
 
 class Header(NamedTuple):
-    """What there is to know of an image before it is brought to a shape.
+    """The properties of an image file.
 
     Attributes:
-        height: in pixels, of the upright image.
-        width: the same.
-        is_grey: whether it has no colours.
-        largest: its largest value, where it has more than 8 bits; else None.
+        height: The height of the upright image, in pixels.
+        width: Its width, in pixels.
+        is_grey: Whether it has no colours.
+        largest: Its largest value if it has more than 8 bits; otherwise None.
     """
 
     height: int
@@ -43,22 +43,22 @@ class Header(NamedTuple):
 
 
 def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bits: int | None = None) -> Tensor:
-    """Read one image as a trained model needs it.
+    """Read one image for a trained model.
 
     Args:
-        path: an image file.
-        image_shape: channels (1 or 3), height and width of the model's images; an image of another size is
-            resampled and its long side cut at both ends.
-        bits: how many bits the values of 16-bit files use, as `ImageFolder.bits` of the training images says; None
-            for all 16.
+        path: An image file.
+        image_shape: Channels (1 or 3), height and width of the model's images. An image of another size is resampled,
+            and its long side cropped at both ends.
+        bits: The number of bits that the values of 16-bit files use, as ``ImageFolder.bits`` of the training images;
+            None for all 16.
 
     Returns:
         uint8 image (C, H, W).
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image that can be read, is smaller than 8×8, or has 16-bit values that use
-            more bits than `bits`, or fewer than 16 where that is None.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not an image that can be read, is smaller than 8×8, or has 16-bit values that use more bits
+            than ``bits``, or fewer than 16 where that is None.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: expected an image file; got {str(path)!r}, which is not a file.")
@@ -76,34 +76,34 @@ def read_images(paths: Sequence[Path], image_shape: tuple[int, int, int], bits: 
 
 
 def fit_image(image: "Image", image_shape: tuple[int, int, int], *, bits: int | None = None) -> Tensor:
-    """Bring an opened image to a model's shape: upright, opaque, resampled, its long side cut at both ends.
+    """Convert an opened image to a model's shape: upright, opaque, resampled, its long side cropped at both ends.
 
     Args:
-        image: Pillow's image.
-        image_shape: channels (1 or 3), height and width.
-        bits: how many bits 16-bit values use: 2^bits - 1 becomes 255; None for all 16.
+        image: An image opened by Pillow.
+        image_shape: Channels (1 or 3), height and width.
+        bits: The number of bits that 16-bit values use: 2^bits - 1 becomes 255; None for all 16.
 
     Returns:
         uint8 image (C, H, W).
 
     Raises:
-        ValueError: if the model is one of stereo pairs, or 16-bit values use another number of bits.
+        ValueError: If the model is for stereo pairs, or 16-bit values use another number of bits.
     """
     from PIL import Image, ImageOps
 
     channels, height, width = image_shape
     if channels == 2:
         raise ValueError("channels: expected a model of grey or colour images; got one of stereo pairs.")
-    # Bilinear in Pillow averages over all that a new pixel covers, and unlike higher orders never overshoots.
+    # Pillow's bilinear resampling averages over all pixels that a new pixel covers, and never overshoots.
     fitted = ImageOps.fit(_plain(image, channels, bits), (width, height), method=Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
 
 
 def read_header(path: Path) -> Header:
-    """Size and colour of an image, without reading its pixels unless they have more than 8 bits.
+    """Return the size and colours of an image, without reading its pixels unless they have more than 8 bits.
 
     Raises:
-        ValueError: if it is not an image that can be read, or would be misread.
+        ValueError: If it cannot be read as an image, or would be misinterpreted.
     """
     with _opened(path) as image:
         width, height = image.size
@@ -127,15 +127,14 @@ def find_images(path: str | Path) -> list[Path]:
     """List the image files that a path stands for.
 
     Args:
-        path: an image file, or a folder of images, in which hidden files and files that are not images are
-            passed over.
+        path: An image file, or a folder of images, in which hidden files and files that are not images are passed over.
 
     Returns:
         The file itself, or the images in the folder in alphabetical order.
 
     Raises:
-        FileNotFoundError: if there is neither a file nor a folder of this name.
-        ValueError: if the folder holds no images.
+        FileNotFoundError: If there is neither a file nor a folder of this name.
+        ValueError: If the folder holds no images.
     """
     path = Path(path)
     if path.is_file():
@@ -146,7 +145,7 @@ def find_images(path: str | Path) -> list[Path]:
         )
     files = images_in(path, "path")
     if not files:
-        folders = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+        folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         hint = f" but folders, such as {folders[0]!r}; name those that hold the images" if folders else ""
         raise ValueError(f"path: expected images in the folder {str(path)!r}; got none{hint}.")
     return files
@@ -155,7 +154,7 @@ def find_images(path: str | Path) -> list[Path]:
 def images_in(folder: Path, argument: str) -> list[Path]:
     """List a folder's image files in alphabetical order, and refuse links."""
     named = (path for path in folder.iterdir() if not path.name.startswith(".") and path.suffix.lower() in SUFFIXES)
-    # No pipes and devices, which might never end.
+    # No pipes or devices, whose reading might never end.
     files = sorted(path for path in named if path.is_file())
     for path in files:
         check_no_link(argument, path)
@@ -172,47 +171,47 @@ def check_no_link(argument: str, path: Path) -> None:
 
 
 def common_bits(paths: Sequence[Path], headers: Sequence[Header], bits: int | None) -> int | None:
-    """Return how many bits the 16-bit values of a whole data set use; None where no file has such values.
+    """Return the number of bits that the 16-bit values of a data set use; None if no file has such values.
 
-    One number for all files, so that what is brighter in one than in another stays so. Cameras and scanners write
-    10, 12 or 14 bits into files of 16.
+    The number is the same for all files, so that differences in brightness between files are kept. Cameras and scanners
+    write 10, 12 or 14 bits into 16-bit files.
 
     Args:
-        paths: the files.
-        headers: what is known of each.
-        bits: what the user says; None for the fewest bits that hold the largest value.
+        paths: The files.
+        headers: The properties of each file.
+        bits: The number given by the user; None for the fewest bits that hold the largest value.
 
     Raises:
-        ValueError: if a value is larger, or colours use fewer than 16 bits.
+        ValueError: If a value is larger, or colours use fewer than 16 bits.
     """
     deep = [(header.largest, path) for path, header in zip(paths, headers, strict=True) if header.largest is not None]
     if not deep:
         return bits
     largest, path = max(deep)
-    found = max(8, largest.bit_length())
-    if bits is not None and found > bits:
-        raise ValueError(f"bits: expected at least {found}, as a value in {str(path)!r} is {largest}; got {bits}.")
-    found = bits or found
+    needed = max(8, largest.bit_length())
+    if bits is not None and needed > bits:
+        raise ValueError(f"bits: expected at least {needed}, as a value in {str(path)!r} is {largest}; got {bits}.")
+    used = bits or needed
     colour = [path for path, header in zip(paths, headers, strict=True) if header.largest and not header.is_grey]
-    if colour and found < _DEEPEST:
-        raise ValueError(f"{str(colour[0])!r}: {_colour_error(found)}")
-    return found
+    if colour and used < _DEEPEST:
+        raise ValueError(f"{str(colour[0])!r}: {_colour_error(used)}")
+    return used
 
 
 def check_bits(bits: int | None) -> None:
-    """Refuse what is not a number of bits from 8 to 16, or None."""
+    """Raise ValueError unless ``bits`` is an integer from 8 to 16, or None."""
     if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 8 <= bits <= _DEEPEST):
         raise ValueError(f"bits: expected an integer from 8 to {_DEEPEST}, or None; got {bits!r}.")
 
 
 @contextmanager
 def _opened(path: Path) -> "Iterator[Image]":
-    """Open an image; whatever is wrong with the file becomes one sentence that names it."""
-    # Imported here to keep `import data` light.
+    """Open an image; any failure becomes one sentence that names the file."""
+    # Imported here to keep `import ssvae.data` fast.
     from PIL import Image
 
     with warnings.catch_warnings():
-        # Pillow warns of oddities that it reads past, such as broken EXIF data.
+        # Pillow warns about defects that it can ignore, such as broken EXIF data.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -224,7 +223,7 @@ def _opened(path: Path) -> "Iterator[Image]":
             raise ValueError(
                 f"{str(path)!r}: expected an image of at most {Image.MAX_IMAGE_PIXELS} pixels; got a larger one."
             ) from error
-        # Everything: on a damaged file Pillow raises whatever its parser stumbles upon.
+        # Any exception: Pillow's parsers raise many kinds on damaged files.
         except Exception as error:
             raise ValueError(
                 f"{str(path)!r}: expected an image file; got one that cannot be read ({type(error).__name__})."
@@ -232,7 +231,7 @@ def _opened(path: Path) -> "Iterator[Image]":
 
 
 def _check_readable(image: "Image") -> None:
-    """Refuse what Pillow would open and not give the pixels of."""
+    """Refuse images that Pillow opens but whose pixels it does not return."""
     if image.mode == "F":
         raise PixelsError("expected 8 or 16 bits per pixel; got floating-point pixels.")
     if image.format != "TIFF":
@@ -249,13 +248,13 @@ def _check_readable(image: "Image") -> None:
 
 
 def _is_deep_colour(image: "Image") -> bool:
-    """Whether a file not loaded yet has 16-bit colours, or grey with transparency, of which Pillow reads 8 bits."""
+    """Return whether a file has 16-bit colours, or 16-bit grey with transparency, of which Pillow reads 8 bits only."""
     kinds = str([tile[3] for tile in getattr(image, "tile", [])])
     return image.format in ("PNG", "TIFF") and not image.mode.startswith("I") and ";16" in kinds
 
 
 def _largest(image: "Image") -> int | None:
-    """The largest value of an image of more than 8 bits."""
+    """Return the largest value of an image with more than 8 bits; None for other images."""
     if _is_deep_colour(image):
         return 257 * int(np.asarray(image.convert("RGB")).max())
     if not image.mode.startswith("I"):
@@ -267,7 +266,7 @@ def _largest(image: "Image") -> int | None:
 
 
 def _plain(image: "Image", channels: int, bits: int | None) -> "Image":
-    """An upright 8-bit grey or RGB image without transparency."""
+    """Return an upright 8-bit grey or RGB image without transparency."""
     from PIL import Image, ImageOps
 
     _check_readable(image)
@@ -276,20 +275,20 @@ def _plain(image: "Image", channels: int, bits: int | None) -> "Image":
     upright = ImageOps.exif_transpose(image)
     if largest is not None:
         check_bits(bits)
-        found = largest.bit_length()
-        if bits is not None and found > bits:
+        used = largest.bit_length()
+        if bits is not None and used > bits:
             raise PixelsError(
                 f"expected 16-bit values below {2**bits}, as in the training images (bits={bits}); got {largest}."
             )
-        if is_colour and (bits or found) < _DEEPEST:
-            raise PixelsError(_colour_error(bits or found))
-        if bits is None and found < _DEEPEST:
+        if is_colour and (bits or used) < _DEEPEST:
+            raise PixelsError(_colour_error(bits or used))
+        if bits is None and used < _DEEPEST:
             raise PixelsError(
-                f"expected values up to {2**_DEEPEST - 1} in a file of 16 bits, as no training image says otherwise; "
+                f"expected values up to {2**_DEEPEST - 1} in a 16-bit file, as the training images have none; "
                 f"got {largest} at most, which may be white or nearly black; save it with 8 bits."
             )
         if not is_colour:
-            # Pillow's own conversion cuts values above 255 off.
+            # Pillow's own conversion clips values above 255.
             values = np.asarray(upright) * (255 / (2 ** (bits or _DEEPEST) - 1))
             upright = Image.fromarray(np.rint(values).astype(np.uint8))
     if upright.has_transparency_data:

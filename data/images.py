@@ -1,4 +1,4 @@
-"""Images, and which labels are known."""
+"""The base class of data sets: images, and the labels that are known."""
 
 from collections.abc import Sequence
 
@@ -10,37 +10,36 @@ from ssvae.data.hierarchy import Hierarchy
 
 
 class ImageData:
-    """Images, and which labels are known.
+    """A data set: images, and the labels that are known.
 
-    The classes of unlabelled training images are nowhere in this object: their labels are -1, as in
-    `sklearn.semi_supervised`. Validation and test images are labelled; either set may be empty.
+    Unlabelled training images have the label -1, as in ``sklearn.semi_supervised``; their classes are not stored in
+    this object. Validation and test images are labelled; either set may be empty.
 
     Args:
-        name: what the data is called in printed lines.
-        train_images: uint8 images (N, C, H, W), of 1 channel (grey), 2 (a stereo pair) or 3 (RGB).
-        train_labels: int64 classes (N,), -1 where not known. All may be -1; where any class is known, each
-            is.
-        class_names: one name for each of the K classes.
-        validation_images: uint8 images (N_v, C, H, W), or None for no validation images.
-        validation_labels: int64 classes (N_v,), or None.
-        test_images: uint8 images (N_t, C, H, W), or None for no test images.
-        test_labels: int64 classes (N_t,), or None.
-        binarise: whether `observe` draws each pixel from a Bernoulli distribution with the pixel's value as
-            its probability (dynamic binarisation), which a Bernoulli likelihood needs of grey images.
-        train_candidates: booleans (N, K), which classes each training image may have: its class alone where
-            that is known, all where nothing is, and some where the image is partially labelled; None where each
-            image carries its class or nothing.
-        hierarchy: main classes, at which accuracy is reported too; or None.
-        train_weights: float64 (N,), positive: how often each training image counts in the objective's sums, so that 2
-            is the same as having it twice; None for 1 each.
+        name: The name in printed lines.
+        train_images: Images, uint8 (N, C, H, W), with 1 channel (grey), 2 (a stereo pair) or 3 (RGB).
+        train_labels: Classes, int64 (N,), -1 for unlabelled images. Either all are -1, or every class has a label.
+        class_names: The names of the K classes.
+        validation_images: Images, uint8 (N_v, C, H, W), or None for no validation images.
+        validation_labels: Classes, int64 (N_v,), or None.
+        test_images: Images, uint8 (N_t, C, H, W), or None for no test images.
+        test_labels: Classes, int64 (N_t,), or None.
+        binarise: Whether ``observe`` draws each pixel from a Bernoulli distribution with the pixel's value as its
+            probability (dynamic binarisation). Grey images need this for a Bernoulli likelihood.
+        train_candidates: The candidate classes of each training image, booleans (N, K): the class alone for a labelled
+            image, all classes for an unlabelled one, and some for a partially labelled one. None if there are no
+            partial labels.
+        hierarchy: Main classes, for which accuracy is also reported; or None.
+        train_weights: The weight of each training image in the objective's sums, float64 (N,), positive: 2 has the same
+            effect as including the image twice. None for weights of 1.
 
     Raises:
-        TypeError: if images are not uint8 tensors, labels not int64, candidate classes not boolean or weights not
+        TypeError: If images are not uint8 tensors, labels not int64, candidate classes not boolean or weights not
             float64 tensors.
-        ValueError: if shapes, sizes or label values do not fit together.
+        ValueError: If shapes, sizes or label values do not fit together.
 
     Attributes:
-        memory_mapped: whether the training images lie on disk, perhaps more of them than memory holds.
+        memory_mapped: Whether the training images are on disk, mapped into memory.
 
     References:
         Salakhutdinov & Murray (2008), "On the quantitative analysis of deep belief networks" (binarisation).
@@ -115,17 +114,17 @@ class ImageData:
 
     @property
     def num_partially_labelled(self) -> int:
-        """Number of training images whose label admits some of the classes."""
+        """Number of training images with a partial label: some, but not all classes are candidates."""
         return len(self.partially_labelled_index)
 
     @property
     def num_unlabelled(self) -> int:
-        """Number of training images of whose class nothing is known."""
+        """Number of unlabelled training images."""
         return len(self.unlabelled_index)
 
     @property
     def has_labels(self) -> bool:
-        """Whether of any training image something is known of its class."""
+        """Whether any training image has a label or a partial label."""
         return self.num_labelled + self.num_partially_labelled > 0
 
     @property
@@ -149,35 +148,35 @@ class ImageData:
         return unknown.nonzero().squeeze(1)
 
     def weight_of(self, index: Tensor) -> float:
-        """Return the sum of the weights of training images: how many they are, where there are no weights.
+        """Return the sum of the weights of some training images; their number if there are no weights.
 
         Args:
-            index: int64 indices of training images.
+            index: Indices of training images, int64.
         """
         return len(index) if self.train_weights is None else float(self.train_weights[index].sum())
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Turn 8-bit images into numbers.
+        """Convert 8-bit images to floats in [0, 1].
 
         Args:
-            images: uint8 tensor of any shape.
+            images: A uint8 tensor of any shape.
 
         Returns:
             images / 255 in [0, 1], in torch's default floating-point type, on the same device.
 
         Raises:
-            TypeError: if `images` is not a uint8 tensor.
+            TypeError: If ``images`` is not a uint8 tensor.
         """
         if not isinstance(images, Tensor) or images.dtype != torch.uint8:
             raise TypeError(f"images: expected a uint8 tensor; got {describe(images)}.")
         return images.to(torch.get_default_dtype()) / 255
 
     def observe(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """What a model sees of pixels: themselves, or if `binarise` a fresh draw of zeros and ones.
+        """Return the pixels as a model gets them: unchanged, or newly drawn zeros and ones if ``binarise`` is set.
 
         Args:
-            pixels: floats in [0, 1] of any shape.
-            generator: where the draw takes its randomness from; None for torch's global generator.
+            pixels: Floats in [0, 1] of any shape.
+            generator: The random generator of the draw; None for torch's global generator.
 
         Returns:
             Floats of the same shape.
@@ -185,7 +184,7 @@ class ImageData:
         return torch.bernoulli(pixels, generator=generator) if self.binarise else pixels
 
     def summary(self) -> str:
-        """A line of how many images and labels there are, of what kind; one more for each part that lacks a class."""
+        """Return a line with the numbers of images and labels, and a warning for each part that lacks a class."""
         channels, height, width = self.image_shape
         partial = f"{self.num_partially_labelled} partially labelled, " if self.num_partially_labelled else ""
         return (
@@ -199,10 +198,10 @@ class ImageData:
 
 
 def describe(value: object) -> str:
-    """Say in a few words what a value is, for an error message.
+    """Describe a value in a few words, for an error message.
 
     Args:
-        value: what the caller passed.
+        value: Any value.
 
     Returns:
         The type and shape of a tensor or array; of anything else, the name of its type.
@@ -222,7 +221,7 @@ def _check_class_names(class_names: Sequence[str]) -> None:
 
 
 def check_part(part: str, images: Tensor, labels: Tensor, num_classes: int, *, lowest_label: int) -> None:
-    """Refuse a part of a data set, "train", say, whose images or labels are not what `ImageData` holds.
+    """Refuse a part of a data set, such as "train", whose images or labels are not as `ImageData` expects them.
 
     Raises:
         TypeError: If they are not tensors of their types.
@@ -250,16 +249,16 @@ def _check_candidates(candidates: Tensor, labels: Tensor, num_classes: int) -> N
         raise TypeError(f"train_candidates: expected a boolean tensor; got {describe(candidates)}.")
     if candidates.shape != (len(labels), num_classes):
         raise ValueError(
-            f"train_candidates: expected shape ({len(labels)}, {num_classes}), a row of classes for each training "
-            f"image; got {tuple(candidates.shape)}."
+            f"train_candidates: expected shape ({len(labels)}, {num_classes}), a row of candidate classes for each "
+            f"training image; got {tuple(candidates.shape)}."
         )
     if not candidates.any(-1).all():
         image = int((~candidates.any(-1)).nonzero()[0])
-        raise ValueError(f"train_candidates: expected a class that each image may have; got none for image {image}.")
+        raise ValueError(f"train_candidates: expected a candidate class for each image; got none for image {image}.")
     known = labels >= 0
-    of_known = torch.nn.functional.one_hot(labels[known], num_classes).bool()
-    if not torch.equal(candidates[known], of_known):
-        image = int(known.nonzero().squeeze(1)[(candidates[known] != of_known).any(-1)][0])
+    one_hot = torch.nn.functional.one_hot(labels[known], num_classes).bool()
+    if not torch.equal(candidates[known], one_hot):
+        image = int(known.nonzero().squeeze(1)[(candidates[known] != one_hot).any(-1)][0])
         raise ValueError(
             f"train_candidates: expected the known class alone where there is one; got others for image {image}."
         )
@@ -286,13 +285,13 @@ def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -
 
 
 def _warning(part: str, labels: Tensor, class_names: Sequence[str]) -> str:
-    """Say which classes a part has no image of, where it has images."""
+    """Return a warning that names the classes of which a part has no images; "" if there are none."""
     counts = torch.bincount(labels, minlength=len(class_names)).tolist()
     absent = [repr(name) for name, count in zip(class_names, counts, strict=True) if count == 0]
     if not len(labels) or not absent:
         return ""
     names = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
-    return f"\nWarning: there is no {part} image of {names}, and so the {part} accuracy says nothing of it."
+    return f"\nWarning: there is no {part} image of {names}, so the {part} accuracy does not include it."
 
 
 def _part_or_empty(

@@ -1,4 +1,4 @@
-"""Tables of files and labels, as spreadsheets and programs write them."""
+"""Reading tables of files and labels."""
 
 import csv as comma_separated
 import io
@@ -28,10 +28,10 @@ class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        line: where it stands, from 1.
-        file: as it is written.
-        class_name: None where the class is not known.
-        part: "train", "validation" or "test"; None where the table does not say.
+        line: The number of the line, from 1.
+        file: The file's name as it is written.
+        class_name: The class; None for an unlabelled image.
+        part: "train", "validation" or "test"; None if the table has no such column.
     """
 
     line: int
@@ -47,16 +47,16 @@ class _Columns(NamedTuple):
 
 
 def read_table(table: Path, file_column: str | None, label_column: str | None) -> list[Row]:
-    """Read a table of files and labels: its delimiter, its heading and which columns it has are found out.
+    """Read a table of files and labels; its delimiter, heading and columns are detected.
 
     Args:
-        table: the path of a text file in UTF-8.
-        file_column: the heading of the column of files; None to find it.
-        label_column: the heading of the column of labels; None to find it.
+        table: The path of a text file in UTF-8.
+        file_column: The heading of the column of files; None to find it.
+        label_column: The heading of the column of labels; None to find it.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no table, or more than one reading of it makes sense.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no table, or is ambiguous.
     """
     rows = _cells(table)
     if not rows:
@@ -72,7 +72,7 @@ def read_table(table: Path, file_column: str | None, label_column: str | None) -
     labels = [row[columns.label] for _, row in body]
     if {label.removesuffix(".0").removeprefix("+") for label in labels} == {"-1", "1"}:
         raise ValueError(
-            "csv: expected two classes or more; got the labels -1 and 1, of which -1 means that no class is known; "
+            "csv: expected two classes or more; got the labels -1 and 1, of which -1 marks unlabelled images; "
             "write 0 and 1 for two classes."
         )
     names = [class_of(label, "csv", in_table=True) for label in labels]
@@ -88,24 +88,24 @@ def _part(row: Sequence[str], columns: _Columns) -> str | None:
 
 
 def _cells(table: Path) -> list[tuple[int, list[str]]]:
-    """Read the rows that are not blank, each with its line; a row cut short has fewer cells."""
-    # Imported here to keep `import data` light.
+    """Return the rows that are not blank, each with its line number; a short row has fewer cells."""
+    # Imported here to keep `import ssvae.data` fast.
     import pandas as pd
 
     if not table.is_file():
         raise FileNotFoundError(f"csv: expected a table of files and labels; got {str(table)!r}, which is not a file.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
-            # By the first row that is not blank, from which pandas takes the number of columns too.
+            # Detect the delimiter from the first row that is not blank; pandas takes the number of columns from it too.
             content = list(lines)
             start = next((i for i, line in enumerate(content) if line.strip(",;|\t \r\n")), len(content))
             first = content[start] if start < len(content) else ""
-            widths = {each: len(next(comma_separated.reader([first], delimiter=each), [])) for each in _DELIMITERS}
-            found = pd.read_csv(
+            widths = {sign: len(next(comma_separated.reader([first], delimiter=sign), [])) for sign in _DELIMITERS}
+            cells = pd.read_csv(
                 io.StringIO("".join(content[start:])),
-                sep=max(widths, key=lambda each: widths[each]),
+                sep=max(widths, key=lambda sign: widths[sign]),
                 header=None,
-                # As text: a number would lose the zeros of 01, and one with gaps would become 1.0.
+                # As text: as a number 01 would become 1, and a column with gaps would become 1.0.
                 dtype=str,
                 keep_default_na=False,
                 skip_blank_lines=False,
@@ -117,7 +117,7 @@ def _cells(table: Path) -> list[tuple[int, list[str]]]:
         raise ValueError(f"csv: expected rows `file,label` in UTF-8 in {str(table)!r}; got: {error}.") from error
     rows = [
         [str(cell).strip() for cell, is_cut in zip(*pair, strict=True) if not is_cut]
-        for pair in zip(found.to_numpy(), found.isna().to_numpy(), strict=True)
+        for pair in zip(cells.to_numpy(), cells.isna().to_numpy(), strict=True)
     ]
     width = max((i + 1 for row in rows for i, cell in enumerate(row) if cell), default=0)
     return [(line, row[: max(width, 2)]) for line, row in enumerate(rows, start + 1) if any(row)]
@@ -126,7 +126,7 @@ def _cells(table: Path) -> list[tuple[int, list[str]]]:
 def _find_columns(
     rows: Sequence[tuple[int, Sequence[str]]], file_column: str | None, label_column: str | None
 ) -> tuple[_Columns, bool]:
-    """Say which columns hold files, labels and parts, and whether the first row is a heading."""
+    """Return the columns of files, labels and parts, and whether the first row is a heading."""
     line, first = rows[0]
     second = rows[1][1] if len(rows) > 1 else []
     names = [re.sub(r"[\W_]+", "", cell.casefold()) for cell in first]
@@ -139,9 +139,9 @@ def _find_columns(
 
     def ask(what: str, option: str) -> ValueError:
         remedy = f"name the column ({option}=...)" if has_heading else "add a first row of headings, `file` and `label`"
-        seen = ", ".join(map(repr, first)) if has_heading else repr(",".join(first))
-        where = "; got the columns" if has_heading else f", which no heading tells in line {line}; got"
-        return ValueError(f"csv: expected one column of {what}{where} {seen}; {remedy}.")
+        columns_or_row = ", ".join(map(repr, first)) if has_heading else repr(",".join(first))
+        where = "; got the columns" if has_heading else f"; got no heading, and in line {line}"
+        return ValueError(f"csv: expected one column of {what}{where} {columns_or_row}; {remedy}.")
 
     def choose(what: str, option: str, named: str | None, fits: Sequence[Callable[[int], bool]]) -> int:
         if named is not None:
@@ -192,10 +192,10 @@ def _is_image(cell: str) -> bool:
 
 
 def _counts(rows: Sequence[tuple[int, Sequence[str]]], column: int) -> bool:
-    """Whether the first of three or more columns counts the rows, from 0 or from 1."""
-    found = [row[column] for _, row in rows if column < len(row)]
+    """Return whether the first of three or more columns counts the rows, from 0 or from 1."""
+    cells = [row[column] for _, row in rows if column < len(row)]
     return column == 0 < len(rows[0][1]) - 2 and any(
-        found == [str(start + i) for i in range(len(rows))] for start in (0, 1)
+        cells == [str(start + i) for i in range(len(rows))] for start in (0, 1)
     )
 
 

@@ -1,9 +1,10 @@
-"""Which labels are known: drawing the labelled images, and setting validation and test images apart."""
+"""Choosing the labelled images, and setting validation and test images apart."""
 
 import torch
 from torch import Tensor
 
-# Not the label seed: every draw of labels is judged on the same validation and test images. (arXiv:1406.5298)
+# Independent of the label seed, so that all draws of labels are evaluated on the same validation and test images. The
+# number is the arXiv identifier of Kingma et al. 2014.
 _SPLIT_SEED = 14065298
 
 
@@ -16,26 +17,26 @@ def draw_labels(
     seed: int,
     argument: str = "num_labels",
 ) -> Tensor:
-    """Keep `num_labels` of the known labels and hide the others.
+    """Keep ``num_labels`` of the known labels and hide the others.
 
-    With one seed, the labels drawn for a smaller balanced `num_labels` are among those drawn for a larger
-    one. The global random state is neither read nor changed.
+    For the same seed, the balanced labels of a smaller ``num_labels`` are a subset of those of a larger one. The global
+    random state is neither read nor changed.
 
     Args:
-        labels: int64 classes (N,), -1 where the class is not known to begin with.
-        num_labels: how many labels to keep; None keeps all, 0 none.
-        num_classes: number of classes K; known labels are in 0 … K - 1.
-        balanced: whether every class keeps num_labels / K labels; otherwise each class keeps its share of the
-            known labels, by largest remainder, and at least one.
-        seed: which draw.
-        argument: the name under which the caller knows `num_labels`, for error messages.
+        labels: The classes, int64 (N,), -1 for images without a label.
+        num_labels: The number of labels to keep; None for all.
+        num_classes: The number of classes K; known labels are in 0 … K - 1.
+        balanced: Whether every class keeps num_labels / K labels; otherwise each class keeps its share of the known
+            labels, by largest remainder, and at least one.
+        seed: The random seed.
+        argument: The name of ``num_labels`` in error messages.
 
     Returns:
-        int64 classes (N,), in new memory, -1 where the class is hidden or not known.
+        The classes, int64 (N,), in new memory, -1 for hidden labels and images without one.
 
     Raises:
-        TypeError: if `num_labels` or `seed` is not an integer.
-        ValueError: if the known labels cannot give the draw that is asked for.
+        TypeError: If ``num_labels`` or ``seed`` is not an integer.
+        ValueError: If there are too few known labels.
     """
     check_count("seed", seed)
     if num_labels is None:
@@ -74,22 +75,22 @@ def draw_labels(
 
 
 def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str) -> tuple[Tensor, Tensor]:
-    """Set labelled images apart, each class in proportion to its labels, the same ones at every call.
+    """Set labelled images apart, in proportion to the classes' numbers of labels, the same images at every call.
 
-    At least one labelled image of every class stays, and so do all unlabelled ones.
+    At least one labelled image of every class stays, and all unlabelled images stay.
 
     Args:
-        labels: int64 classes (N,), -1 where the class is not known.
-        num_held_out: how many images to set apart.
-        num_classes: number of classes K.
-        argument: the name under which the caller knows `num_held_out`, for error messages.
+        labels: The classes, int64 (N,), -1 for unlabelled images.
+        num_held_out: The number of images to set apart.
+        num_classes: The number of classes K.
+        argument: The name of ``num_held_out`` in error messages.
 
     Returns:
-        Ascending int64 indices of the images that stay and of those set apart.
+        Ascending int64 indices of the images that stay, and of those set apart.
 
     Raises:
-        TypeError: if `num_held_out` is not an integer.
-        ValueError: if it is negative or leaves a class without a label.
+        TypeError: If ``num_held_out`` is not an integer.
+        ValueError: If it is negative or leaves a class without a label.
     """
     check_count(argument, num_held_out)
     available = _class_counts(labels, num_classes)
@@ -106,15 +107,15 @@ def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str)
 
 
 def check_count(argument: str, value: int) -> None:
-    """Raise unless `value` is an integer of at least 0, and one that torch can hold.
+    """Raise unless ``value`` is an integer from 0 to 2^63 - 1, torch's largest.
 
     Args:
-        argument: the name of the value in the error message.
-        value: what the caller passed.
+        argument: The name of the value in the error message.
+        value: The argument's value.
 
     Raises:
-        TypeError: if `value` is not an integer.
-        ValueError: if it is negative, or 2^63 or more.
+        TypeError: If ``value`` is not an integer.
+        ValueError: If it is negative, or 2^63 or more.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{argument}: expected an integer; got {value!r}.")
@@ -130,21 +131,21 @@ def _class_counts(labels: Tensor, num_classes: int) -> list[int]:
 
 
 def _choose(labels: Tensor, counts: list[int], seed: int) -> Tensor:
-    """Draw `counts[k]` indices of each class k, without replacement."""
+    """Draw ``counts[k]`` indices of each class k, without replacement."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
     return torch.cat([order[labels[order] == label][:count] for label, count in enumerate(counts)])
 
 
 def _proportional_counts(available: list[int], total: int, lower: list[int], upper: list[int]) -> list[int]:
-    """Share `total` among the classes in proportion to `available`, by largest remainder within bounds."""
+    """Share ``total`` among the classes in proportion to ``available``, by largest remainder within bounds."""
     if total == 0:
         return [0] * len(available)
     whole = sum(available)
     classes = range(len(available))
     counts = [min(max(total * available[k] // whole, lower[k]), upper[k]) for k in classes]
 
-    # In integers, so that ties fall alike on every machine.
+    # In integers, so that ties are resolved identically on every machine.
     def lack(k: int) -> int:
         return total * available[k] - counts[k] * whole
 

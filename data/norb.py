@@ -1,4 +1,4 @@
-"""Small NORB: toys from all sides, by two cameras, read from its own binary files."""
+"""Small NORB: stereo images of toys, read from the data set's own binary files."""
 
 import gzip
 import os
@@ -22,35 +22,34 @@ _PARTS = {
 }
 _TYPES: dict[int, np.dtype[np.generic]] = {0x1E3D4C54: np.dtype("<i4"), 0x1E3D4C55: np.dtype("u1")}
 _SMALLEST_SIDE, _LARGEST_SIDE = 8, 96
-# Of the images, with their head. A compressed file may say that it is larger than any memory.
+# The size of the images' file with its header. A damaged compressed file could expand to more than fits into memory.
 _LARGEST_FILE = 24 + 24300 * 2 * 96 * 96
 
 
 class SmallNORB(DrawnLabels):
     """Small NORB: 24300 images of 25 toys for training and validation, 24300 of 25 other toys for testing.
 
-    Five classes of toys under 6 lightings, 9 elevations and 18 azimuths. Each image is a stereo pair, whose two
-    grey pictures of 96×96 pixels are the two channels here, averaged over squares to `size`. The files (``.mat``,
-    which have nothing to do with Matlab, or ``.mat.gz``) are not downloaded: they are at
-    https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/.
+    Five classes of toys under 6 lightings, 9 elevations and 18 azimuths. Each image is a stereo pair: its two grey
+    pictures of 96×96 pixels are the two channels, averaged over squares to ``size``. The files (``.mat`` or
+    ``.mat.gz``; not Matlab's format) are not downloaded. They are at https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/.
 
     Args:
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: training images set apart for validation; they do not depend on `seed`.
-        size: height and width in pixels, from 8 to 96.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        root: folder that holds the files; None for ``smallnorb`` in the environment variable SSVAE_DATA, else in
+        num_labels: The number of training images that keep their label; None for all, 0 for none.
+        num_validation: The number of training images set apart for validation, the same ones for every ``seed``.
+        size: The height and width in pixels, from 8 to 96.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
+        seed: The random seed of the choice of labelled images.
+        root: Folder that holds the files; None for ``smallnorb`` in the environment variable SSVAE_DATA, else in
             ~/.cache/ssvae.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"alive": ["animal", "human"], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+        tree: Main classes with their classes, ``{"alive": ["animal", "human"], …}``, or the path of a YAML file of
+            them; accuracy is then also reported for main classes. None for no main classes.
+        num_coarse_labels: The number of further training images that keep their main class only.
 
     Raises:
-        FileNotFoundError: if a file is missing.
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+        FileNotFoundError: If a file is missing.
+        TypeError: If a number or the seed is not an integer.
+        ValueError: If fewer images or labels exist than are asked for, or a file is damaged.
 
     References:
         LeCun, Huang & Bottou (2004), "Learning methods for generic object recognition with invariance to pose and
@@ -102,7 +101,7 @@ def _read_part(folder: Path, part: str, size: int) -> tuple[Tensor, Tensor]:
             f"root: expected a class from 0 to {len(_CLASSES) - 1} for each of {len(images)} images in {part} -cat; "
             f"got others."
         )
-    # In parts, since in floats they are four times as large.
+    # In chunks, because floats take four times the memory.
     averaged = [
         adaptive_avg_pool2d(chunk.float(), size).round().to(torch.uint8)
         for chunk in torch.from_numpy(images).split(1000)
@@ -112,7 +111,7 @@ def _read_part(folder: Path, part: str, size: int) -> tuple[Tensor, Tensor]:
 
 def _read_matrix(folder: Path, name: str) -> npt.NDArray[np.generic]:
     """Read one of NORB's binary matrices: magic number, number of dimensions, sizes, content, little-endian."""
-    path = next((each for each in (folder / name, folder / f"{name}.gz") if each.is_file()), None)
+    path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(
             f"root: expected the file {name} or {name}.gz in {str(folder)!r}; got neither; it is at "
@@ -124,12 +123,12 @@ def _read_matrix(folder: Path, name: str) -> npt.NDArray[np.generic]:
         if len(content) > _LARGEST_FILE:
             raise ValueError("more than there is in any file of small NORB")
         magic, num_dimensions = np.frombuffer(content, "<u4", count=2).tolist()
-        # There are at least three sizes; of a vector, two of them mean nothing.
+        # The header has at least three sizes; for a vector two of them are unused.
         sizes = np.frombuffer(content, "<i4", count=max(3, num_dimensions), offset=8)
         shape = sizes[:num_dimensions].tolist()
         values = np.frombuffer(content, _TYPES[magic], offset=8 + sizes.nbytes)
         return values.reshape(shape).copy()
     except (EOFError, KeyError, OSError, ValueError, zlib.error) as error:
         raise ValueError(
-            f"root: expected an undamaged file of small NORB; got {str(path)!r}, which is none."
+            f"root: expected an undamaged file of small NORB; got {str(path)!r}, which cannot be read."
         ) from error

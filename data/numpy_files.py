@@ -1,4 +1,4 @@
-"""Images in NumPy's files, which need not fit into memory."""
+"""Images in NumPy files, mapped into memory, so that they may be larger than memory."""
 
 import mmap
 from pathlib import Path
@@ -18,38 +18,40 @@ _LOOKED_AT = 1000
 
 
 class NumpyFiles(ImageData):
-    """Arrays in a folder, mapped into memory: ten million images take no more of it than ten thousand.
+    """Arrays in NumPy files, mapped into memory: images are read from disk when they are needed.
 
-    The folder `root` holds
+    The folder ``root`` contains::
 
         train_images.npy         uint8 of 0 … 255, (N, H, W), or (N, C, H, W) or (N, H, W, C) with 1 to 3 channels
-        train_labels.npy         classes (N,), numbers or names, -1 or NaN where not known: as `Arrays` reads them
+        train_labels.npy         classes (N,), numbers or names, -1 or NaN for unlabelled images, as of Arrays
         test_images.npy          the same for testing, and test_labels.npy; or neither
         test_labels.npy
         validation_images.npy    the same for validation, and validation_labels.npy; or neither
         validation_labels.npy
-        class_names.txt          a name in each line; where there is none, classes are called by their numbers or names
+        class_names.txt          optional: a name in each line; default: the classes' numbers or names
 
-    (Where the second axis and the last could both be channels, they are the second.) All is
-    as `numpy.save` writes it, or where they do not fit into memory `numpy.lib.format.open_memmap`. Training reads the
-    images of a step, from all over the file, while the steps before it are taken. What lies in memory are the labels
-    and the order of the images, about 40 bytes for each.
+    If both the second and the last axis could be channels, the second is. The files are written by ``numpy.save``, or
+    by ``numpy.lib.format.open_memmap`` if the images do not fit into memory. Training reads the images of a step from
+    disk while previous steps are computed. Only labels and the order of the images are in memory, about 40 bytes per
+    image.
 
     Args:
-        root: the folder.
-        num_labels: how many training images keep their label; None for all that have one, 0 for none.
-        balanced: whether every class keeps equally many labels, rather than its share; of no effect if
-            `num_labels` is None.
-        seed: which images keep their label.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
+        root: The folder.
+        num_labels: The number of training images that keep their label; None for all that have one, 0 for none.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share; of no effect if
+            ``num_labels`` is None.
+        seed: The random seed of the choice of labelled images.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
 
     Raises:
-        FileNotFoundError: if `root` or one of its files does not exist.
-        TypeError: if a number is not an integer, or an array is not of the type stated.
-        ValueError: if a file is not an array of the shape stated, or there are not as many labels as asked for.
+        FileNotFoundError: If ``root`` or one of its files does not exist.
+        TypeError: If a number is not an integer, or an array is not of the type stated.
+        ValueError: If a file is not an array of the shape stated, or there are fewer labels than asked for.
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
+        >>> from ssvae.data import NumpyFiles
         >>> root = tempfile.mkdtemp()
         >>> images = np.lib.format.open_memmap(f"{root}/train_images.npy", "w+", np.uint8, (1000, 28, 28))
         >>> images[:500] = 255
@@ -73,7 +75,7 @@ class NumpyFiles(ImageData):
         check_count("seed", seed)
         folder = Path(root)
         if not folder.is_dir():
-            raise FileNotFoundError(f"root: expected a folder of .npy files; got {str(root)!r}, which is none.")
+            raise FileNotFoundError(f"root: expected a folder of .npy files; got {str(root)!r}, which does not exist.")
         parts = [
             part
             for part in ("train", "validation", "test")
@@ -82,12 +84,12 @@ class NumpyFiles(ImageData):
         images: dict[str, Tensor] = {}
         for part in parts:
             images[part] = _images(folder, part, images.get("train"))
-        found = {f"{part}_labels": _array(_path(folder, part, "labels"), mapped=False) for part in parts}
+        arrays = {f"{part}_labels": _array(_path(folder, part, "labels"), mapped=False) for part in parts}
         names = folder / "class_names.txt"
-        if not names.is_file() and not any(known_classes(*each)[1].any() for each in found.items()):
+        if not names.is_file() and not any(known_classes(name, array)[1].any() for name, array in arrays.items()):
             raise ValueError(f"root: expected {names.name} in {folder}, as no label is known; got none.")
         given = names.read_text(encoding="utf-8").splitlines() if names.is_file() else None
-        labels, class_names = number_classes(found, given)
+        labels, class_names = number_classes(arrays, given)
         super().__init__(
             "NumpyFiles",
             images["train"],
@@ -115,15 +117,15 @@ def _images(folder: Path, part: str, train_images: Tensor | None) -> Tensor:
     images = _array(_path(folder, part, "images"), mapped=True)
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise TypeError(
-            f"{argument}: expected uint8 of shape (N, H, W), (N, C, H, W) or (N, H, W, C), as they are mapped, not "
-            f"converted; got {images.dtype} {images.shape}: give np.load of them to Arrays, or save them as uint8 of "
-            "0 … 255."
+            f"{argument}: expected uint8 of shape (N, H, W), (N, C, H, W) or (N, H, W, C), as files are mapped, not "
+            f"converted; got {images.dtype} {images.shape}: pass np.load of the file to Arrays, or save the images as "
+            "uint8 of 0 … 255."
         )
     like = None if train_images is None else tuple(train_images.shape[1:])
     layout = layout_of(argument, images.shape, is_tensor=True, like=like, channels=_CHANNELS)
     sample: Any = images[:: max(1, len(images) // _LOOKED_AT)]
     if not (sample > NEARLY_BLACK).any():
-        white_of(argument, images)  # whether 255 is white, by all of them
+        white_of(argument, images)  # raises if 255 is not white, by all images
     tensor = torch.from_numpy(images).permute(layout)
     return tensor.unsqueeze(1) if len(layout) == 3 else tensor
 
@@ -132,14 +134,16 @@ def _array(path: Path, *, mapped: bool) -> np.ndarray[tuple[int, ...], np.dtype[
     if not path.is_file():
         raise FileNotFoundError(f"root: expected a file {path.name} in {path.parent}; got none.")
     try:
-        # "c": never written to the file, and yet writeable, as torch wants its memory.
-        found = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+        # "c" (copy on write): torch needs writeable memory, and the file must not change.
+        array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"root: expected an array as numpy.save writes it; {path} is none, or not whole.") from error
-    if isinstance(found, np.memmap) and isinstance(found.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
-        # Neighbours of an image are not wanted next; read with each, they would be fifty times the work.
-        found.base.madvise(mmap.MADV_RANDOM)
-    if not isinstance(found, np.ndarray):
-        found.close()
-        raise ValueError(f"root: expected an array as numpy.save writes it; {path} is an archive.")
-    return found
+        raise ValueError(
+            f"root: expected an array written by numpy.save; got {path}, which is damaged or of another kind."
+        ) from error
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        # Batches are random: reading ahead in the file would read fifty times as much as is used.
+        array.base.madvise(mmap.MADV_RANDOM)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"root: expected an array written by numpy.save; got {path}, which is an archive.")
+    return array

@@ -1,4 +1,4 @@
-"""Reading pixels: which number is white, which axis holds the channels."""
+"""Reading pixels from arrays: the value of white, and the axis of the channels."""
 
 from typing import TypeAlias
 
@@ -13,36 +13,37 @@ Values = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 Array: TypeAlias = npt.ArrayLike | Tensor
 
 _ROUNDING = 1e-3
-"""How far floats may lie outside [0, 1]: a step of float16 at 1, and less than half of one of the 256 levels."""
+"""Tolerance of floats outside [0, 1]: the spacing of float16 at 1, and less than half a grey level."""
 NEARLY_BLACK = 16
-"""The highest of 255 that no picture of 8 bits is thought to stay below; scikit-learn's digits reach it."""
+"""Whole numbers up to this value are ambiguous: dark 8-bit images, or images with another white."""
 CHANNELS = (1, 3)
 
 
 class PixelReader:
-    """How the pixels of one data set are read: decided on its training images, the same for all its parts.
+    """Reads the pixels of all parts of a data set by one rule, which the training images decide.
 
-    The number that is white w follows from the type and the highest value m of the training images:
+    The value w of white follows from the type and the highest value m of the training images:
 
-    * floats of which any lies between two whole numbers, or all in [0, 1]: w = 1;
+    * floats in [0, 1], or with any fraction: w = 1;
     * booleans, and integers other than uint8 with m = 1: w = 1;
     * whole numbers, also floats, with 16 < m ≤ 255: w = 255;
     * integers with 16383 < m ≤ 65535: w = 65535.
 
-    A pixel x becomes round(255 x / w). Anything between is refused: whole numbers up to 16, say, may be dark pictures
-    of 8 bits or bright ones of 4. So is a part of another type that is read otherwise only if it leaves no doubt.
+    A pixel x becomes round(255 x / w). Other values are refused: whole numbers up to 16, for example, may be dark 8-bit
+    images or bright 4-bit ones. A part of another type than the training images is read by its own values, if they are
+    unambiguous.
 
     Args:
-        argument: the name of the training images in error messages.
-        images: the training images.
+        argument: The name of the training images in error messages.
+        images: The training images.
 
     Raises:
-        TypeError: if `images` are not numbers.
-        ValueError: if they may be read in two ways, or in none.
+        TypeError: If ``images`` are not numbers.
+        ValueError: If they are ambiguous, or out of range.
 
     Attributes:
-        argument: the name of the training images.
-        pixels: the training images, uint8 (N, C, H, W), in memory of their own.
+        argument: The name of the training images.
+        pixels: The training images, uint8 (N, C, H, W), in memory of their own.
     """
 
     def __init__(self, argument: str, images: Array) -> None:
@@ -57,12 +58,12 @@ class PixelReader:
         """Return another part's images, uint8 (N, C, H, W), in memory of their own.
 
         Args:
-            argument: their name in error messages.
-            images: the images.
+            argument: Their name in error messages.
+            images: The images.
 
         Raises:
-            TypeError: if they are not numbers.
-            ValueError: if they do not fit to the training images, or may be read in two ways.
+            TypeError: If they are not numbers.
+            ValueError: If they do not fit the training images, or are ambiguous.
         """
         values = _as_numbers(argument, images)
         layout = layout_of(
@@ -83,17 +84,17 @@ class PixelReader:
 
 
 def white_of(argument: str, values: Values) -> int:
-    """Return the number that is white, 1, 255 or 65535: see `PixelReader`.
+    """Return the value of white, 1, 255 or 65535: see ``PixelReader``.
 
     Args:
-        argument: what the values are called in error messages.
-        values: booleans, integers or floats of any shape.
+        argument: The name of the values in error messages.
+        values: Booleans, integers or floats of any shape.
 
     Raises:
-        ValueError: if it is anyone's guess, or values lie outside of every range.
+        ValueError: If it is ambiguous, or values are outside of every range.
     """
     lowest, highest = _range(values)
-    kind, found = values.dtype.kind, f"{values.dtype} from {lowest:.9g} to {highest:.9g}"
+    kind, got = values.dtype.kind, f"{values.dtype} from {lowest:.9g} to {highest:.9g}"
     if kind == "b" or not values.size:
         return 1
     if kind == "f" and not (lowest >= 0 and 1 < highest <= 255 and _is_whole(values)):
@@ -105,11 +106,11 @@ def white_of(argument: str, values: Values) -> int:
             )
         if 0 < highest <= (1 + _ROUNDING) / 255:
             raise ValueError(
-                f"{argument}: expected floats of which 1 is white; got {found}, all but black: divided by 255 twice?"
+                f"{argument}: expected floats of which 1 is white; got {got}, all but black: divided by 255 twice?"
             )
         return 1
     if lowest < 0 or highest > 65535:
-        raise ValueError(f"{argument}: expected whole numbers of 0 … 255 or 0 … 65535; got {found}.")
+        raise ValueError(f"{argument}: expected whole numbers of 0 … 255 or 0 … 65535; got {got}.")
     if highest == 0:
         return 255
     if highest == 1 and values.dtype != np.uint8:
@@ -121,7 +122,7 @@ def white_of(argument: str, values: Values) -> int:
         )
     if highest <= NEARLY_BLACK or (values.dtype == np.int8):
         raise ValueError(
-            f"{argument}: expected pixels of which 255 is white; got {found}: write {argument} / {highest:g} if "
+            f"{argument}: expected pixels of which 255 is white; got {got}: write {argument} / {highest:g} if "
             f"{highest:g} is white, {argument} / 255 if they are that dark."
         )
     if highest <= 255:
@@ -129,7 +130,7 @@ def white_of(argument: str, values: Values) -> int:
     if highest <= 65535 // 4:
         bits = int(highest).bit_length()
         raise ValueError(
-            f"{argument}: expected pixels of which 255 or 65535 is white; got {found}: write {argument} / "
+            f"{argument}: expected pixels of which 255 or 65535 is white; got {got}: write {argument} / "
             f"{2**bits - 1} if they have {bits} bits, {argument} / 65535 if they are dark ones of 16."
         )
     return 65535
@@ -143,20 +144,20 @@ def layout_of(
     like: tuple[int, ...] | None = None,
     channels: tuple[int, ...] = CHANNELS,
 ) -> tuple[int, ...]:
-    """Return the axes of N, C, H and W in an array of images; without that of C where there is none.
+    """Return the axes of N, C, H and W in an array of images; the axes of N, H and W if there are no channels.
 
-    Where the second axis and the last could both be channels, tensors have them second, as everywhere in torch, and
-    images `like` others are read as these.
+    If both the second and the last axis could be channels, tensors have them second, as everywhere in torch, and other
+    parts of a data set are read like its training images.
 
     Args:
-        argument: what the images are called in error messages.
-        shape: their shape.
-        is_tensor: whether they are a tensor.
-        like: channels, height and width of the training images; None where these are the training images.
-        channels: how many there may be.
+        argument: The name of the images in error messages.
+        shape: Their shape.
+        is_tensor: Whether they are a tensor.
+        like: Channels, height and width of the training images; None if these are the training images.
+        channels: The allowed numbers of channels.
 
     Raises:
-        ValueError: if there are no channels, or either axis may hold them.
+        ValueError: If no axis can be channels, or both can.
     """
     if len(shape) == 3:
         return (0, 1, 2)
@@ -213,17 +214,17 @@ def _range(values: Values) -> tuple[float, float]:
 
 
 def _is_whole(values: Values) -> bool:
-    """Whether every value is a whole number; found out image by image, most often at the first."""
+    """Return whether every value is a whole number; image by image, because the first one usually decides."""
     return all(bool((image == np.rint(image)).all()) for image in np.atleast_1d(values))
 
 
 def _darkest(white: int) -> float:
-    """What the highest value lies above where `white` is white, unless all is black."""
+    """Return a lower bound of the highest value of images with this white that are not all black."""
     return {1: (1 + _ROUNDING) / 255, 255: NEARLY_BLACK, 65535: 65535 // 16}[white]
 
 
 def _advice(argument: str, lowest: float, highest: float) -> str:
-    """Say what to write for floats outside [0, 1] that come about often."""
+    """Return what to write for frequent kinds of floats outside [0, 1]."""
     if -1 - _ROUNDING <= lowest < -0.5 and highest <= 1 + _ROUNDING:
         return f": write ({argument} + 1) / 2 if -1 is black"
     if lowest >= -0.5 and highest <= 1.5:
@@ -241,9 +242,9 @@ def _to_levels(argument: str, values: Values, white: int, layout: tuple[int, ...
     if values.shape[1] not in CHANNELS:
         raise ValueError(f"{argument}: expected 1 or 3 channels; got images of shape {values.shape}.")
     if values.dtype == np.uint8 and white == 255:
-        # A copy, because torch warns of read-only arrays and takes no negative strides.
+        # A copy, because torch warns about read-only arrays and does not support negative strides.
         return torch.from_numpy(np.array(values, dtype=np.uint8, order="C"))
     levels = np.empty(values.shape, np.uint8)
-    for level, image in zip(levels, values, strict=True):  # one by one: floats are large
+    for level, image in zip(levels, values, strict=True):  # image by image, because float64 takes much memory
         level[...] = np.rint(image.astype(np.float64) * (255 / white)).clip(0, 255)
     return torch.from_numpy(levels)

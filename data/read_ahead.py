@@ -1,4 +1,4 @@
-"""Images that lie on disk, read while the steps before theirs are still being taken."""
+"""Reading memory-mapped images ahead, while previous training steps are computed."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ from ssvae.data.batches import Batch, Batches
 
 _BATCHES_AHEAD = 4
 _THREADS = 8
-"""A disk that is asked for one image at a time is asked for little."""
+"""Disks are faster with several requests at a time."""
 
 
 class ReadAhead:
-    """The batches of an epoch, whose images are touched by other threads a few steps before they are used.
+    """The batches of an epoch, whose images other threads read a few steps before they are used.
 
-    Memory-mapped images are read from disk when they are first looked at, one after the other: for a batch of
-    images from all over the file that takes as long as a good part of a step. Touched ahead, several at a time, they
-    lie in the operating system's cache when the step wants them, and only there: the process keeps none.
+    Memory-mapped images are read from disk at their first access, one after the other. For a batch of random images
+    this takes a good part of a step. Here several threads access the images ahead, so that they are in the operating
+    system's cache when the step uses them. The process itself keeps no copy.
 
     Args:
-        batches: the batches.
-        images: the training images, memory-mapped.
+        batches: The batches.
+        images: The training images, memory-mapped.
     """
 
     def __init__(self, batches: Batches, images: Tensor) -> None:
@@ -58,5 +58,5 @@ class ReadAhead:
         return batch
 
     def _touch(self, index: Tensor) -> None:
-        # A copy that is thrown away: what counts is that the pages are there.
+        # The copy is discarded; its purpose is to bring the pages into the cache.
         self.images[index]

@@ -1,4 +1,4 @@
-"""YAML files that may come from anywhere, read as plain values."""
+"""Reading YAML files safely, also of unknown origin, as plain values."""
 
 from pathlib import Path
 
@@ -13,16 +13,16 @@ _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float
 def read_yaml(path: str | Path, argument: str, *, as_text: bool = False) -> object:
     """Read a YAML file of text, numbers, booleans, nulls, lists and mappings.
 
-    Nothing else is constructed, and an alias counts as often as it is used: a few hundred bytes of aliases of
-    aliases can stand for more values than any memory holds.
+    No other objects are constructed. An alias counts each time that it is used: a few hundred bytes of nested aliases
+    could expand to more values than fit into memory.
 
     Args:
-        path: an existing file.
-        argument: the name under which the caller knows it, for error messages.
-        as_text: whether `no`, `null`, 010 and 1.0 are text as they are written, as in names.
+        path: An existing file.
+        argument: The name of the file in error messages.
+        as_text: Whether ``no``, ``null``, 010 and 1.0 are read as text, as for names.
 
     Raises:
-        ValueError: if it is not such a file, or is larger than a megabyte, 100,000 values or 100 levels.
+        ValueError: If it is not such a file, or is larger than a megabyte, 100,000 values or 100 levels.
     """
     with Path(path).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
@@ -34,7 +34,7 @@ def read_yaml(path: str | Path, argument: str, *, as_text: bool = False) -> obje
         return None if node is None else loader.construct_document(node)
     except _RefusedError as error:
         raise ValueError(f"{argument}: {error} in {str(path)!r}.") from error
-    # Of "!!int" without digits, or too many of them, PyYAML's constructors raise what they stumble upon.
+    # PyYAML's constructors raise various exceptions, for example for "!!int" without digits.
     except (yaml.YAMLError, ValueError, LookupError) as error:
         raise ValueError(
             f"{argument}: expected a YAML file; got {str(path)!r}, which cannot be read as that."
@@ -42,11 +42,11 @@ def read_yaml(path: str | Path, argument: str, *, as_text: bool = False) -> obje
 
 
 class _RefusedError(Exception):
-    """What was expected, and what came."""
+    """A file that is not read, with the reason."""
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses what is not plain, too deep or too much before any of it is constructed."""
+    """Refuses values that are not plain, too deep or too many, before any of them is constructed."""
 
     def __init__(self, text: str, as_text: bool) -> None:
         super().__init__(text)
@@ -56,7 +56,7 @@ class _PlainLoader(yaml.SafeLoader):
         self._values: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
-        """Compose a node and count what it stands for, its aliases written out."""
+        """Compose a node and count its values, with its aliases expanded."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _RefusedError(f"expected at most {_DEEPEST} levels of lists and mappings; got more")
@@ -64,7 +64,7 @@ class _PlainLoader(yaml.SafeLoader):
         node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[arg-type]
         self._depth -= 1
         if is_alias and id(node) not in self._values:
-            raise _RefusedError("expected values that have an end; got one that holds itself")
+            raise _RefusedError("expected finite values; got one that contains itself")
         if node is not None and not is_alias:
             self._values[id(node)] = self._count(node)
         return node
@@ -74,7 +74,7 @@ class _PlainLoader(yaml.SafeLoader):
             kind = node.tag.removeprefix("tag:yaml.org,2002:")
             raise _RefusedError(f"expected text, numbers, lists and mappings; got {kind!r}")
         inner = node.value if isinstance(node, yaml.CollectionNode) else []
-        parts = [part for each in inner for part in (each if isinstance(each, tuple) else (each,))]
+        parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
         number = 1 + sum(self._values[id(part)] for part in parts)
         if max(number, len(self._values)) > _MOST_VALUES:
             raise _RefusedError(f"expected at most {_MOST_VALUES:,} values; got more")

@@ -1,4 +1,4 @@
-"""Main classes and their classes: reading a tree, and which classes a label admits."""
+"""Main classes and their classes: reading a tree, and the candidate classes of a label."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_numbers_in_a_tree_are_names(tmp_path):
     assert read_hierarchy(str(path), ("0", "1", "2", "3")).main_class_of.tolist() == [1, 0, 1, 0]
 
 
-def test_a_label_admits_a_class_or_the_classes_of_a_main_class_or_all():
+def test_candidates_are_a_class_or_the_classes_of_a_main_class_or_all():
     hierarchy = read_hierarchy(TREE, NAMES)
     candidates = hierarchy.candidates(torch.tensor([2, -1, -1]), torch.tensor([1, 0, -1]))
     assert candidates.long().tolist() == [[0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
@@ -108,7 +108,7 @@ def _arrays(**options):
     return Arrays(images, labels, test_images=images, test_labels=np.array([0, 1, 2, 0, 1]), **options)
 
 
-def test_arrays_take_a_matrix_of_admissible_classes():
+def test_arrays_take_a_matrix_of_candidate_classes():
     given = np.array([[0, 1, 1], [1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 0, 0]], dtype=bool)
     data = _arrays(candidates=given)
     # Of an image whose class is known, what else is said of it does not count.
@@ -126,7 +126,7 @@ def test_arrays_take_a_matrix_of_admissible_classes():
     [
         (np.ones((5, 2), dtype=bool), r"candidates: expected booleans of shape \(5, 3\); got a numpy array of bool"),
         (np.ones((5, 3)), r"candidates: expected booleans of shape \(5, 3\); got a numpy array of float64"),
-        (np.zeros((5, 3), dtype=bool), "train_candidates: expected a class that each image may have; got none for im"),
+        (np.zeros((5, 3), dtype=bool), "train_candidates: expected a candidate class for each image; got none for im"),
     ],
 )
 def test_a_matrix_that_is_none_gets_a_sentence(candidates, sentence):

@@ -65,8 +65,8 @@ def test_the_summary_names_classes_that_a_part_has_no_image_of():
         .splitlines()
     )
     assert warnings == [
-        "Warning: there is no validation image of 'wolf', and so the validation accuracy says nothing of it.",
-        "Warning: there is no test image of 'lynx', 'wolf', and so the test accuracy says nothing of it.",
+        "Warning: there is no validation image of 'wolf', so the validation accuracy does not include it.",
+        "Warning: there is no test image of 'lynx', 'wolf', so the test accuracy does not include it.",
     ]
 
 

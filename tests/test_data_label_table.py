@@ -202,7 +202,7 @@ QUESTIONS = {
     ),
     "no heading": (
         column("{file},3,{label}"),
-        "labels, which no heading tells in line 1; got 'pictures/0.png,3,cat'; add",
+        "labels; got no heading, and in line 1 'pictures/0.png,3,cat'; add",
     ),
 }
 

@@ -102,25 +102,25 @@ MISTAKES = {
     "no labels": (lambda folder: (folder / "test_labels.npy").unlink(), "root: expected a file test_labels.npy in"),
     "random bytes": (
         lambda folder: (folder / "train_images.npy").write_bytes(b"\x93NUM" * 99),
-        "is none, or not whole",
+        "which is damaged or of another kind",
     ),
-    "nothing": (lambda folder: (folder / "train_images.npy").write_bytes(b""), "is none, or not whole"),
+    "nothing": (lambda folder: (folder / "train_images.npy").write_bytes(b""), "which is damaged or of another kind"),
     "cut off": (
         lambda folder: (folder / "train_images.npy").write_bytes((folder / "train_images.npy").read_bytes()[:-1]),
-        "is none, or not whole",
+        "which is damaged or of another kind",
     ),
     "a pickle": (
         lambda folder: (folder / "train_labels.npy").write_bytes(pickle.dumps(Bomb())),
-        "is none, or not whole",
+        "which is damaged or of another kind",
     ),
     "objects": (
         lambda folder: np.save(folder / "train_labels.npy", np.array([Bomb()] * 40), allow_pickle=True),
-        "is none, or not whole",
+        "which is damaged or of another kind",
     ),
-    "an archive": (archive, "is an archive"),
+    "an archive": (archive, "which is an archive"),
     "floats": (
         lambda folder: np.save(folder / "train_images.npy", np.zeros((40, 8, 8))),
-        r"train_images: expected uint8 of shape \(N, H, W\), .*; got float64 \(40, 8, 8\): give np.load of them to",
+        r"train_images: expected uint8 of shape \(N, H, W\), .*; got float64 \(40, 8, 8\): pass np.load of the file to",
     ),
     "flat": (
         lambda folder: np.save(folder / "train_images.npy", np.zeros((40, 64), np.uint8)),

@@ -127,7 +127,7 @@ YAMLS = {
     "aliases of aliases": (ALIASES, "expected at most 100,000 values; got more"),
     "aliases of aliases under an option": (f"{ALIASES}data: *a9\n", "expected at most 100,000 values; got more"),
     "merges of merges": (MERGES, "expected at most 100,000 values; got more"),
-    "itself": ("a: &a [*a]", "expected values that have an end; got one that holds itself"),
+    "itself": ("a: &a [*a]", "expected finite values; got one that contains itself"),
     "deep": ("[" * 5000, "expected at most 100 levels of lists and mappings; got more"),
     "deep mappings": ("{a: " * 5000, "expected at most 100 levels of lists and mappings; got more"),
     "a megabyte and more": ("a" * (10**6 + 1), "expected at most 1 MB of YAML; got more"),

@@ -750,7 +750,7 @@ PARTIAL = Sizes(num_labelled=0, num_unlabelled=30, num_partially_labelled=10)
 
 
 @pytest.mark.parametrize("prior", ["StandardNormal", "ClassConditional"])
-def test_of_a_label_that_admits_some_classes_the_bound_is_the_sum_over_them_by_hand(prior):
+def test_of_a_partial_label_the_bound_is_the_sum_over_its_candidate_classes_by_hand(prior):
     model, x = _model(prior), _images(4)
     candidates = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]]).bool()
     torch.manual_seed(7)
@@ -775,7 +775,7 @@ def test_of_a_label_that_admits_some_classes_the_bound_is_the_sum_over_them_by_h
     _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
 
 
-def test_a_label_that_admits_every_class_is_none():
+def test_a_partial_label_with_every_class_is_none():
     model, x = _model(), _images(5)
     torch.manual_seed(7)
     loss, terms = Objective()(model, _partial_batch(torch.ones(5, CLASSES, dtype=torch.bool), x), Sizes(0, 0, 5))
@@ -787,7 +787,7 @@ def test_a_label_that_admits_every_class_is_none():
     _assert_same_gradients(_gradients(model, loss), _gradients(model, expected))
 
 
-def test_a_label_that_admits_one_class_is_that_class(monkeypatch):
+def test_a_partial_label_with_one_class_is_that_class(monkeypatch):
     # z at its mean: the two bounds draw noise of different shapes.
     monkeypatch.setattr(LogScaleNormal, "rsample", lambda normal, shape=(): normal.mean)
     model, x, y = _model("ClassConditional"), _images(5), torch.arange(5) % CLASSES

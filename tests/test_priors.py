@@ -246,7 +246,7 @@ def test_two_models_that_mix_by_another_class_prior_cannot_share_a_prior(make):
         ValueError, match=r"^prior: expected a separate \w+ for each model, or models with the same p\(y\); .*"
     ):
         _m2(prior=prior)
-    with pytest.raises(ValueError, match=r"got one of a model with ClassPrior\(3 classes, \[0.7, 0.2, 0.1\]\)"):
+    with pytest.raises(ValueError, match=r"got a prior of a model with ClassPrior\(3 classes, \[0.7, 0.2, 0.1\]\)"):
         _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI, learned=True))
     shared = ClassPrior(CLASSES, learned=True)
     prior = make()
