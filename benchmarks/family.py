@@ -89,11 +89,11 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
     print(f"{BATCH} unlabelled images, {torch.get_num_threads()} threads; medians of {options.repeats} steps\n")
     print(f"{'model':<24}{'ms':>8}{'/ M2':>8}{'parameters':>14}")
-    of_m2 = statistics.median(seconds["M2"])
-    for name, found in seconds.items():
-        median = statistics.median(found)
+    median_of_m2 = statistics.median(seconds["M2"])
+    for name, times in seconds.items():
+        median = statistics.median(times)
         parameters = sum(parameter.numel() for parameter in models[name].parameters())
-        print(f"{name:<24}{1000 * median:>8.1f}{median / of_m2:>8.2f}{parameters:>14,}")
+        print(f"{name:<24}{1000 * median:>8.1f}{median / median_of_m2:>8.2f}{parameters:>14,}")
 
 
 if __name__ == "__main__":

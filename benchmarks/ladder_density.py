@@ -4,19 +4,20 @@
         [--learning_rate 0.002] [--num_components 200] [--num_samples 5000]
     python -m benchmarks.ladder_density --begin_with runs/ladder --importance_samples 10 --folder runs/tuned ...
 
-Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats of five layers, 64, 32, 16, 8 and 4 dimensions wide, after
-2,000 epochs and others with several importance samples. Of these layers this ladder has the lower three, and as there
-two dense layers with batch norm to each arrow. It is trained on all 60,000 images, drawn as 0 or 1 anew in every batch.
-Without labels they are put into one class, whose q(y | x) and p(y) are 1: what is left is
+Sønderby et al. 2016 (arXiv 1602.02282) report -81.74 nats with five stochastic layers of 64, 32, 16, 8 and 4
+dimensions, after 2,000 epochs and further ones with several importance samples. This ladder has the lower three of
+these stochastic layers. As in the paper, each density has two dense layers with batch norm. It is trained on all 60,000
+images, binarised anew in every batch. All images are in one class, whose q(y | x) and p(y) are 1. The model is then
 
     p(z_3) p(z_2 | z_3) p(z_1 | z_2) p(x | z_1)
 
-Sixteen epochs of 50,000 images, 1,000 test images, 200 samples: -89.3 nats; with one dense layer to each arrow -90.3,
-with five -90.5, where the fourth collapses; with ELU -91.7 and -91.3, and without batch norm it diverges.
+Sixteen epochs of 50,000 images, 1,000 test images, 200 samples: -89.3 nats. With one dense layer for each density:
+-90.3. With five stochastic layers: -90.5, and the fourth collapses. With ELU: -91.7 and -91.3. Without batch norm
+training diverges.
 With --num_components p(z_3) is a mixture of Gaussians. Eight epochs, 1,000 validation images, 200 samples: -99.3 nats
-with 200 of them, -102.7 with N(0, I), -104.6 with a normalizing flow. VampPrior trains as the mixture does, but is none
-without the batch: its pseudo-inputs and the images have different statistics, and batch norm keeps one of them.
-With --begin_with a ladder is trained further, as theirs was in the end with ten importance samples and a lower rate.
+with 200 of them, -102.7 with N(0, I), -104.6 with a normalizing flow. VampPrior trains like the mixture, but cannot be
+evaluated: its pseudo-inputs and the images have different batch norm statistics, and the encoder stores one of them.
+--begin_with continues training, as in the paper with ten importance samples and a lower learning rate.
 """
 
 import argparse
@@ -37,7 +38,7 @@ TOP = 16
 
 
 def main() -> None:
-    """Train the ladder, and print log p(x) of the test images and the KL divergence of each layer."""
+    """Train the ladder, and print log p(x) of the test images and the KL divergence of each stochastic layer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
     parser.add_argument("--folder", help="the run folder, gone on with where it exists; below runs/ if not given")
@@ -53,13 +54,14 @@ def main() -> None:
     begun = options.folder is not None and Path(options.folder).exists()
     run = resume(options.folder, data) if begun else train(data, options)
     with on_accelerator(run.model, TrainerOptions()):
-        found = evaluate(run.model, data, num_samples=options.num_samples, progress_bar=True)
-    print(f"log p(x) {found.log_likelihood:.2f} ± {found.log_likelihood_error:.2f} nats, ELBO {found.elbo:.2f} nats")
-    print(", ".join(f"{name} {nats:.1f}" for name, nats in found.terms.items() if name.startswith("kl/")))
+        evaluation = evaluate(run.model, data, num_samples=options.num_samples, progress_bar=True)
+    log_likelihood = f"{evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f}"
+    print(f"log p(x) {log_likelihood} nats, ELBO {evaluation.elbo:.2f} nats")
+    print(", ".join(f"{name} {nats:.1f}" for name, nats in evaluation.terms.items() if name.startswith("kl/")))
 
 
 def train(data: Arrays, options: argparse.Namespace) -> Run:
-    """Train three layers, of 64, 32 and TOP dimensions from the image upwards, or a ladder that was trained before."""
+    """Train three stochastic layers of 64, 32 and TOP dimensions, from the image upwards, or a given ladder further."""
     if options.begin_with is None:
         kl_weight = KLWeight(start=0, end=1, until=0.1)
         prior = StandardNormal(TOP) if options.num_components is None else GaussianMixture(TOP, options.num_components)
@@ -89,7 +91,7 @@ def train(data: Arrays, options: argparse.Namespace) -> Run:
 
 
 def one_class(data: MNIST) -> Arrays:
-    """Return the images, drawn as 0 or 1 anew in every batch, all of one class that no label tells."""
+    """Return the images, binarised anew in every batch, unlabelled, with a single class."""
     return Arrays(
         data.train_images,
         torch.zeros_like(data.train_labels),

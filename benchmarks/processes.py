@@ -1,4 +1,4 @@
-"""What a system says of the memory of a process."""
+"""The memory of a process, as the operating system reports it."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ def memory(process: int | str, kind: str) -> float:
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process has had, in MiB; NaN on Windows, where nobody says."""
+    """Return the peak memory of this process in MiB; NaN on Windows, which does not report it this way."""
     try:
         import resource
     except ImportError:

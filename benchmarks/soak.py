@@ -42,11 +42,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate --checkpoint=best": ("--num_samples=10", "--num_images=100"),
     "generate": (),
     "features": (),
-    "judge": ("--num_samples=10", "--max_steps=50"),
+    "score": ("--num_samples=10", "--max_steps=50"),
     "attack": ("--epsilons=[0, 0.2]", "--num_images=50", "--num_steps=3"),
     "classify": ("image.png",),
 }
-"""With few samples and images: files are what they are here for."""
+"""With few samples and images, because the soak tests their files, not their numbers."""
 
 _RATE_STEPS = 100
 _LONGEST_PAUSE = 10  # seconds between two commands, that training may get on
@@ -170,7 +170,7 @@ class Soak:
         """Wait for a process that must succeed."""
         child.wait(float("inf"))
         if not child.was_killed:
-            self.watch.judge(child, must_work=True)
+            self.watch.check_ended(child, must_work=True)
         child.forget()
 
     def _train_undisturbed(self, chance: random.Random) -> None:
@@ -240,7 +240,7 @@ class Soak:
             if child.was_killed:
                 self.watch.check_files()
             else:
-                self.watch.judge(child, must_work)
+                self.watch.check_ended(child, must_work)
             self.watch.done[f"{name}, killed" if child.was_killed else name] += 1
             child.forget()
             time.sleep(chance.uniform(0, _LONGEST_PAUSE))
@@ -257,7 +257,7 @@ class Soak:
                 self._ask(child, address, chance)
                 life.cancel()
             elif child.process.poll() is not None:
-                self.watch.judge(child, must_work)
+                self.watch.check_ended(child, must_work)
                 time.sleep(1)
             child.kill()
             if "Traceback" in child.err:

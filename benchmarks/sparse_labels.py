@@ -53,7 +53,7 @@ def main() -> None:
 
 def row(num_labels: int | None, seeds: int, max_steps: int) -> dict[str, list[float]]:
     """Train with a number of labels, once for each seed; print and return the results, in the order of the columns."""
-    found: dict[str, list[float]] = {}
+    results_by_column: dict[str, list[float]] = {}
     for seed in range(seeds):
         data = Digits(num_labels=num_labels, seed=seed)
         runs: dict[str, tuple[ImageData, bool]] = {"all images": (data, True)}
@@ -62,16 +62,16 @@ def row(num_labels: int | None, seeds: int, max_steps: int) -> dict[str, list[fl
             runs |= {"labelled only": (labelled, True), "classifier alone": (labelled, False)}
         for kind, (images, generative) in runs.items():
             accuracy, elbo = results(images, seed, max_steps, generative)
-            found.setdefault(f"accuracy, {kind}", []).append(100 * accuracy)
+            results_by_column.setdefault(f"accuracy, {kind}", []).append(100 * accuracy)
             if generative:
-                found.setdefault(f"ELBO, {kind}", []).append(elbo)
+                results_by_column.setdefault(f"ELBO, {kind}", []).append(elbo)
     columns = [f"accuracy, {kind}" for kind in ("all images", "labelled only", "classifier alone")]
     columns += [f"ELBO, {kind}" for kind in ("all images", "labelled only")]
-    cells = [told(found[column]) if column in found else "" for column in columns]
+    cells = [mean_and_deviation(results_by_column[column]) if column in results_by_column else "" for column in columns]
     print(
         f"{'all' if num_labels is None else num_labels:>6}  " + "  ".join(f"{cell:>16}" for cell in cells), flush=True
     )
-    return found
+    return results_by_column
 
 
 def labelled_only(data: ImageData) -> ImageData:
@@ -96,14 +96,14 @@ def results(data: ImageData, seed: int, max_steps: int, generative: bool) -> tup
         trainer=TrainerOptions(progress_bar=False),
     )
     train(model, data, recipe, folder=None)
-    found = evaluate(model, data, num_samples=1)
-    return found.classifier.accuracy, found.elbo
+    evaluation = evaluate(model, data, num_samples=1)
+    return evaluation.classifier.accuracy, evaluation.elbo
 
 
-def told(values: list[float]) -> str:
+def mean_and_deviation(values: list[float]) -> str:
     """Return mean ± standard deviation."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.1f} ± {spread:.1f}"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
 
 
 def draw(rows: list[dict[str, list[float]]], path: str) -> None:
@@ -113,12 +113,12 @@ def draw(rows: list[dict[str, list[float]]], path: str) -> None:
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     places = range(len(NUMBERS_OF_LABELS))
     for ax, measure in zip(figure.subplots(1, 2), ("accuracy", "ELBO"), strict=True):
-        kinds = sorted({name for found in rows for name in found if name.startswith(measure)})
+        kinds = sorted({name for results in rows for name in results if name.startswith(measure)})
         for name in kinds:
-            seen = [(place, found[name]) for place, found in zip(places, rows, strict=True) if name in found]
-            means = [statistics.mean(values) for _, values in seen]
-            spreads = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in seen]
-            ax.errorbar([place for place, _ in seen], means, spreads, capsize=3, label=name.partition(", ")[2])
+            points = [(place, row[name]) for place, row in zip(places, rows, strict=True) if name in row]
+            means = [statistics.mean(values) for _, values in points]
+            deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in points]
+            ax.errorbar([place for place, _ in points], means, deviations, capsize=3, label=name.partition(", ")[2])
         ax.set_xticks(places, ["all" if number is None else str(number) for number in NUMBERS_OF_LABELS])
         ax.set(xlabel="labels", ylabel="accuracy, %" if measure == "accuracy" else "ELBO, nats per image")
         ax.legend()

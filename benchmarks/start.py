@@ -26,12 +26,12 @@ def main() -> None:
         for name, program in STARTS.items():
             times[name].append(timed(program))
     print("| | seconds |\n|---|---|")
-    for name, found in times.items():
-        print(f"| `{name}` | {statistics.median(found):.2f} |")
+    for name, seconds in times.items():
+        print(f"| `{name}` | {statistics.median(seconds):.2f} |")
     ratio = statistics.median(
         model / pyro for model, pyro in zip(times["from ssvae.models import M2"], times["import pyro"], strict=True)
     )
-    print(f"\nfrom models import M2 / import pyro: {ratio:.2f}")
+    print(f"\nfrom ssvae.models import M2 / import pyro: {ratio:.2f}")
 
 
 def timed(program: str) -> float:

@@ -1,4 +1,4 @@
-"""How right on MNIST's test images is a short run with 100 labels, and how long does it take?
+"""Test accuracy on MNIST of short runs with 100 labels, and their time.
 
     python -m benchmarks.time_to_accuracy [--root DIR] [--draws 3]
 
@@ -32,14 +32,14 @@ def main() -> None:
     options = parser.parse_args()
     print("| epochs | seconds | test accuracy (%) |\n|---|---|---|")
     for epochs in EPOCHS:
-        found = [timed(options.root, epochs, seed) for seed in range(options.draws)]
-        seconds = ", ".join(f"{each:.0f}" for each, _ in found)
-        accuracies = ", ".join(f"{100 * accuracy:.2f}" for _, accuracy in found)
+        runs = [timed(options.root, epochs, seed) for seed in range(options.draws)]
+        seconds = ", ".join(f"{duration:.0f}" for duration, _ in runs)
+        accuracies = ", ".join(f"{100 * accuracy:.2f}" for _, accuracy in runs)
         print(f"| {epochs} | {seconds} | {accuracies} |", flush=True)
 
 
 def timed(root: str | None, epochs: int, seed: int) -> tuple[float, float]:
-    """Return the seconds that a run takes, and the share of test images that it is right on."""
+    """Return the seconds that a run takes, and its test accuracy."""
     recipe = read_recipe(RECIPE)
     data = MNIST(num_labels=100, num_validation=0, seed=seed, root=root, **recipe.pop("data", {}))
     description = recipe.pop("model")

@@ -1,4 +1,4 @@
-"""What the soak notes: what was done and how often, and every sentence about what was wrong."""
+"""The soak's record: how often each command ran, and every problem."""
 
 import threading
 from collections import Counter
@@ -15,17 +15,17 @@ _NOT_YET = ("does not exist.", "expected a run folder with a config.yaml")
 
 
 class Watch:
-    """Looks at a run folder and at the commands that use it.
+    """Checks a run folder and the commands that use it.
 
     Args:
         folder: The run folder, which need not exist yet.
 
     Attributes:
-        problems: Sentences: what was wrong.
-        done: How often what was done.
-        memory: Of the processes of each kind.
-        most_leftovers: The most temporary files at once, those of writers at work among them.
-        files: Held while files are looked at, and by whoever takes the folder away.
+        problems: A sentence for each problem.
+        done: The number of times that each command ran.
+        memory: The memory of the processes of each kind.
+        most_leftovers: The largest number of temporary files at once, including those being written.
+        files: A lock, held while files are checked, and while the folder is removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,24 +35,24 @@ class Watch:
         self.memory = {name: Memory() for name in ("explorer", "training, killed", "training, undisturbed")}
         self.most_leftovers = 0
         self.files = threading.Lock()
-        self._seen: set[Path] = set()
+        self._known: set[Path] = set()
         self._step = 0.0
 
     def blame(self, problem: str) -> None:
-        """Note that something was wrong."""
+        """Record a problem."""
         print(problem, flush=True)
         self.problems.append(problem)
 
     def can_be_used(self, checkpoint: str = "last") -> bool:
-        """Say whether a command that begins now must find a checkpoint."""
+        """Return whether a command that starts now must find a checkpoint."""
         return (self.folder / "checkpoints" / f"{checkpoint}.ckpt").exists()
 
-    def judge(self, child: Child, must_work: bool) -> None:
-        """Look at the end of a command that was not killed.
+    def check_ended(self, child: Child, must_work: bool) -> None:
+        """Check the exit status and the output of a command that was not killed.
 
         Args:
             child: The command.
-            must_work: Whether it had to succeed; it may say that there is no checkpoint yet otherwise.
+            must_work: Whether it had to succeed; otherwise it may report that there is no checkpoint yet.
         """
         name, status, errors = f"ssvae {' '.join(child.words)}", child.process.returncode, child.err.strip()
         if "Traceback" in errors or (status == 0 and not child.out.strip()):
@@ -63,19 +63,19 @@ class Watch:
                 self.blame(f"{name}: ended with {status}: {errors}")
 
     def forget_files(self) -> None:
-        """Expect no file any more, as the folder was taken away."""
-        self._seen.clear()
+        """Expect no files, because the folder was removed."""
+        self._known.clear()
         self._step = 0.0
 
     def check_files(self) -> None:
-        """Look at every file: whole, none lost, and no work either."""
+        """Check that every file is whole, that none is lost, and that last.ckpt is not older than before."""
         with self.files:
             names = set(whole_names(self.folder))
             for problem in find_torn(self.folder):
                 self.blame(f"torn: {problem}")
-            for path in sorted(self._seen - names):
+            for path in sorted(self._known - names):
                 self.blame(f"lost: {path}")
-            self._seen |= names
+            self._known |= names
             self.done["files checked"] += len(names)
             self.most_leftovers = max(self.most_leftovers, len(leftovers(self.folder)))
             last = self.folder / "checkpoints" / "last.ckpt"
@@ -85,10 +85,10 @@ class Watch:
             self._step = step
 
     def check_end(self, undisturbed: Path) -> None:
-        """Look at what is left when everything has ended, beside the run that was not disturbed."""
+        """Check the folder at the end, and compare it with that of the undisturbed run."""
         self.check_files()
         for path in leftovers(self.folder):
-            # What only a command writes may have been left by the last one; training has written all of its own again.
+            # A killed command may have left temporary figures; training has rewritten all of its own files.
             if path.parent.name != "figures":
                 self.blame(f"left behind: {path}")
         for difference in find_differences(undisturbed, self.folder):
@@ -99,13 +99,12 @@ class Watch:
                 self.blame(f"memory: {name} grew from {growth.first:.0f} to {growth.last:.0f} MiB")
 
     def summary(self) -> str:
-        """Return everything in a table."""
+        """Return the record as a table."""
         rows = [(name, str(times)) for name, times in sorted(self.done.items())]
         rows += [("temporary files left", f"{len(leftovers(self.folder))} (at most {self.most_leftovers} at once)")]
         for name, memory in self.memory.items():
             growth = memory.longest()
-            told = "too short a life to tell" if growth is None else str(growth)
-            rows.append((f"memory, {name}", told))
+            rows.append((f"memory, {name}", "too few measurements" if growth is None else str(growth)))
         rows.append(("problems", str(len(self.problems))))
         width = max(len(name) for name, _ in rows) + 2
         return "\n".join(f"{name:<{width}}{value}" for name, value in rows)
