@@ -127,6 +127,12 @@ def test_what_is_no_callback_and_no_logger_is_refused(tmp_path, given, sentence)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_logger_by_name_needs_a_folder():
+    recipe = tiny.recipe(trainer=TrainerOptions(progress_bar=False, logger="mlflow"))
+    with pytest.raises(ValueError, match=r"^trainer\.logger: expected None where no folder is written; got 'mlflow'"):
+        train(tiny.m2(), tiny.arrays(), recipe, None)
+
+
 @pytest.mark.parametrize(("name", "package"), [("mlflow", "alembic"), ("wandb", "wandb")])
 def test_a_package_that_is_missing_is_named_before_anything_is_written(tmp_path, monkeypatch, name, package):
     find = loggers.find_spec

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ssvae.inference._lightning import Callback, Logger, MLFlowLogger, WandbLogger
+from ssvae.inference.training.processes import is_first
 
 _PACKAGES = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
 _PROJECT = "ssvae"
 
 
 def check_logger(name: str | None) -> None:
-    """Raise ValueError if the packages of a logger are not installed."""
+    """Raise ValueError unless the packages of a logger are installed."""
     missing = [package for package in _PACKAGES.get(name or "", ()) if find_spec(package) is None]
     if missing:
         raise ValueError(
@@ -43,9 +44,9 @@ def named_logger(name: str | None, folder: Path | None) -> Iterator[list[Logger]
         folder: The run folder.
 
     Yields:
-        The logger, or none.
+        The logger, or none; one of several processes that train together has it.
     """
-    if name is None or folder is None:
+    if name is None or folder is None or not is_first():
         yield []
     elif name == "mlflow":
         # They tell of tables and experiments that they make.

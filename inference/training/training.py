@@ -54,10 +54,13 @@ def train(
     Raises:
         FloatingPointError: If the loss or a parameter is no longer finite. Earlier checkpoints are kept.
         KeyboardInterrupt: After Ctrl-C or SIGTERM. Earlier checkpoints are kept.
-        ValueError: If the checkpoint in the folder is of another model, or damaged.
+        ValueError: If the checkpoint in the folder is of another model, or damaged, or the recipe names a logger and
+            there is no folder.
     """
     keep_freed_memory()
     options = recipe.trainer
+    if options.logger is not None and folder is None:
+        raise ValueError(f"trainer.logger: expected None where no folder is written; got {options.logger!r}.")
     own_bar = any(isinstance(each, ProgressBar) for each in callbacks)
     bar = options.progress_bar and interactive and not own_bar
     with quiet():
