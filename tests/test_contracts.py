@@ -416,18 +416,18 @@ BROKEN_PRIORS = {
     NotAnEvent: r"expected event_shape == \(latent_dim,\) == \(2,\) without y; got \(\) and batch_shape \(2,\); "
     r"\.to_event\(1\) makes the last dimension part of the event\.",
     OfTorch: r"expected a distribution of pyro\.distributions without y; got torch\.distributions\.independent",
-    Bounded: r"expected a finite log p\(z\) for every z, as posteriors know no bounds; got none outside of the support",
-    Underflowing: r"expected a finite log p\(z\) for every z, as posteriors know no bounds; got others\.",
+    Bounded: r"expected a finite log p\(z\) for every z, as the support of posteriors is unbounded; got none outside",
+    Underflowing: r"expected a finite log p\(z\) for every z, as the support of posteriors is unbounded; got others\.",
     Unused: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'loc'\.",
     Detached: r"expected a gradient of log p\(z\) without y in every parameter; got none in 'log_scale'\.",
     WithoutSlope: r"expected a gradient of log p\(z\) in z that is its slope; got one that is off by \d+\.\d\d%\.",
     Undeclared: r"expected is_class_conditional = True with batch_shape \(5,\) with y of shape \(batch,\); got False\.",
     OneDimensionOnly: r"expected batch_shape \(3, 1\) with y of shape \(classes, 1\); got \(3,\)\.",
-    AnotherOrder: r"expected the same p\(z \| y\) whether all classes are asked for at once or one by one; got another "
+    AnotherOrder: r"expected the same p\(z \| y\) whether y has all classes at once or one class; got another "
     r"in class 0\.",
     AnotherMixture: r"expected without y the mixture of p\(z \| y\) over y by the model's p\(y\), which self\.log_p_y",
     EqualParts: r"expected without y the mixture of p\(z \| y\) over y by the model's p\(y\), .*; got another p\(z\)\.",
-    Fixed: r"expected that forward gives a distribution over z, of y's shape whatever that is; got IndexError: ",
+    Fixed: r"expected that forward returns a distribution over z, whose batch_shape is y's shape; got IndexError: ",
     Forgetful: r"expected every constructor argument as an attribute of the same name.*; got none for 'degrees'\.",
     InTheStore: r"expected parameters that are kept as nn\.Parameter, and none in Pyro's global store; got 'scale'\.",
     Remembering: r"expected that a trained model can be copied.*; got RuntimeError: Only Tensors created explicitly by",

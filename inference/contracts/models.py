@@ -1,4 +1,4 @@
-"""The contract of models: two Pyro programs that can be summed over y, and the answers to what is asked of a model."""
+"""The contract of models: two Pyro programs that can be summed over y, and the shapes of the methods' results."""
 
 import copy
 import warnings
@@ -31,7 +31,7 @@ _PLATE = "images"
 
 
 class _Batch(NamedTuple):
-    """One image more than classes, so that no dimension is taken for another; every class is among them."""
+    """A batch with every class and one image more than classes, so that these dimensions cannot be confused."""
 
     x: Tensor
     y: Tensor
@@ -40,18 +40,25 @@ class _Batch(NamedTuple):
 def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
     """Check that a model keeps its contract, which `ssvae.models.SemiSupervisedModel` states.
 
-    A copy of the model meets a few random images. The model itself, torch's random state and Pyro's store stay as
-    they are.
+    A copy of the model is run on a few random images. The model itself, torch's random state and Pyro's parameter store
+    are not changed.
+
+    Example:
+        >>> from ssvae.inference.contracts import check_model
+        >>> from ssvae.models import M2, networks, priors
+        >>> rules = check_model(M2((1, 8, 8), 3, prior=priors.StandardNormal(2), networks=networks.MLP(hidden=(8,))))
+        >>> rules[0]
+        'every constructor argument is kept under its own name, and every tensor once'
 
     Args:
-        model: The model; a small one is checked in a second.
+        model: The model; checking a small one takes a second.
 
     Returns:
         The rules, all of which hold, as sentences.
 
     Raises:
         TypeError: If it is not a model.
-        ContractError: If it breaks a rule; the sentence says which.
+        ContractError: If it breaks a rule; the message says which.
     """
     if not isinstance(model, SemiSupervisedModel):
         raise TypeError(f"model: expected an object of a class that inherits from SemiSupervisedModel; got {model!r}.")
@@ -76,7 +83,7 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
 
 
 def _batch(model: SemiSupervisedModel) -> _Batch:
-    """Return random images that the likelihood has a density for: of 256 levels, or else black and white."""
+    """Return random images within the likelihood's support: of 256 grey levels, or black and white."""
     y = torch.arange(model.num_classes + 1) % model.num_classes
     x = (torch.rand(len(y), *model.image_shape) * 255).round() / 255
     try:
@@ -95,20 +102,20 @@ def _check_arguments(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 
 def _given(model: SemiSupervisedModel, batch: _Batch) -> tuple[Trace, Trace]:
-    """Run the guide, and the model on its latent variables, with y given where the story has a use for it."""
+    """Run the guide, and the model on its latent variables, with y given if the model has a site "y"."""
     arguments = (batch.x, batch.y) if model.has_label_site else (batch.x,)
     guide = _run(model.guide, *arguments)
     return guide, _run(poutine.replay(model.model, trace=guide), *arguments)
 
 
 def _enumerated(model: SemiSupervisedModel, x: Tensor) -> tuple[Trace, Trace]:
-    """Run the guide, and the model on its latent variables, without y: summed over, as a rule."""
+    """Run the guide, and the model on its latent variables, without y: enumerated if the model sums over y."""
     guide = _run(poutine.enum(model.guide, first_available_dim=-2), x)
     return guide, _run(poutine.replay(model.model, trace=guide), x)
 
 
 def _run(program: Callable[..., None], *arguments: Tensor) -> Trace:
-    """Run a program from a seed: what it draws beside its sites, such as a prior's normaliser, is always the same."""
+    """Run a program with a fixed seed, so that draws outside its sites, as of a normaliser, are the same."""
     with seeded(0):
         return poutine.trace(program).get_trace(*arguments)
 
@@ -122,7 +129,7 @@ def _sites(trace: Trace) -> dict[str, Any]:
 def _scored(trace: Trace) -> dict[str, Any]:
     """Return the sample sites with their log-densities."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Encountered")  # what is not finite is a broken rule
+        warnings.filterwarnings("ignore", "Encountered")  # values that are not finite break a rule, checked later
         trace.compute_log_prob()
     return _sites(trace)
 
@@ -137,8 +144,8 @@ def _check_runs(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 
 def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
-    (guide, story), (_, given) = _enumerated(model, batch.x), _given(model, batch)
-    for program, trace in {"model": story, "guide": guide}.items():
+    (guide, enumerated), (_, given) = _enumerated(model, batch.x), _given(model, batch)
+    for program, trace in {"model": enumerated, "guide": guide}.items():
         for name, site in _sites(trace).items():
             plates = [frame.name for frame in site["cond_indep_stack"]]
             expect(
@@ -148,9 +155,9 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
             )
     observations = {"x": batch.x, "y": batch.y} if model.has_label_site else {"x": batch.x}
     expect(
-        observations.keys() <= _sites(given).keys() and "x" in _sites(story),
+        observations.keys() <= _sites(given).keys() and "x" in _sites(enumerated),
         f"sites of the names {' and '.join(map(repr, observations))} in the model",
-        f"only {_names(_sites(story))}",
+        f"only {_names(_sites(enumerated))}",
     )
     for name, value in observations.items():
         site = _sites(given)[name]
@@ -159,21 +166,21 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 
 def _check_given(model: SemiSupervisedModel, batch: _Batch) -> None:
-    guide, story = _given(model, batch)
-    expect("y" not in _sites(guide), "no site 'y' in the guide where y is given", "one")
-    _check_each_image(guide, story, " with y given" if model.has_label_site else "")
+    guide_trace, model_trace = _given(model, batch)
+    expect("y" not in _sites(guide_trace), "no site 'y' in the guide where y is given", "one")
+    _check_each_image(guide_trace, model_trace, " with y given" if model.has_label_site else "")
 
 
 def _check_without(model: SemiSupervisedModel, batch: _Batch) -> None:
-    guide, story = _enumerated(model, batch.x)
-    expect("y" not in _sites(guide), "no site 'y' in the guide of a model that does not sum over y", "one")
-    _check_each_image(guide, story, " without y")
+    guide_trace, model_trace = _enumerated(model, batch.x)
+    expect("y" not in _sites(guide_trace), "no site 'y' in the guide of a model that does not sum over y", "one")
+    _check_each_image(guide_trace, model_trace, " without y")
 
 
-def _check_each_image(guide: Trace, story: Trace, when: str) -> None:
-    """Check that both programs have the same latent variables, and of each a log-density for each image."""
-    _check_latents(guide, story)
-    for program, trace in {"model": story, "guide": guide}.items():
+def _check_each_image(guide_trace: Trace, model_trace: Trace, when: str) -> None:
+    """Check that both programs have the same latent variables, with a log-density for each image."""
+    _check_latents(guide_trace, model_trace)
+    for program, trace in {"model": model_trace, "guide": guide_trace}.items():
         for name, site in _scored(trace).items():
             images = (site["cond_indep_stack"][0].size,)
             expect(site["log_prob"].isfinite().all(), f"a finite log-density at {name!r} of the {program}", "others")
@@ -184,40 +191,40 @@ def _check_each_image(guide: Trace, story: Trace, when: str) -> None:
             )
 
 
-def _check_latents(guide: Trace, story: Trace) -> None:
-    latent = {name for name, site in _sites(story).items() if not site["is_observed"]}
+def _check_latents(guide_trace: Trace, model_trace: Trace) -> None:
+    latent = {name for name, site in _sites(model_trace).items() if not site["is_observed"]}
     expect(
-        set(_sites(guide)) == latent,
+        set(_sites(guide_trace)) == latent,
         "the same latent variables in model and guide",
-        f"{_names(latent)} in the model and {_names(_sites(guide))} in the guide",
+        f"{_names(latent)} in the model and {_names(_sites(guide_trace))} in the guide",
     )
 
 
 def _check_enumerated(model: SemiSupervisedModel, batch: _Batch) -> None:
     x = batch.x
-    guide, story = _enumerated(model, x)
-    expect("y" in _sites(guide), "a site 'y' in the guide where y is not given", _names(_sites(guide)))
+    guide_trace, model_trace = _enumerated(model, x)
+    expect("y" in _sites(guide_trace), "a site 'y' in the guide where y is not given", _names(_sites(guide_trace)))
     expect(
-        _sites(guide)["y"]["infer"].get("enumerate") == "parallel",
+        _sites(guide_trace)["y"]["infer"].get("enumerate") == "parallel",
         'the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed over',
         "one that is drawn",
     )
-    _check_latents(guide, story)
+    _check_latents(guide_trace, model_trace)
     shape = (model.num_classes, len(x))
-    for program, trace in {"guide": guide, "model": story}.items():
+    for program, trace in {"guide": guide_trace, "model": model_trace}.items():
         for name, site in _scored(trace).items():
-            found = tuple(site["log_prob"].shape)
-            # What does not depend on y need not be repeated for every class.
-            smaller = name != "y" and found in [(len(x),), (1, len(x))]
+            got = tuple(site["log_prob"].shape)
+            # Densities that do not depend on y need not be repeated for every class.
+            smaller = name != "y" and got in [(len(x),), (1, len(x))]
             expect(
-                smaller or found == shape,
+                smaller or got == shape,
                 f"log-densities of shape (classes, batch) = {shape} at {name!r} of the {program} with y summed over",
-                found,
+                got,
             )
     for k in range(model.num_classes):
         y = torch.full((len(x),), k)
-        latents = {name: _of_class(site, k) for name, site in _sites(guide).items() if name != "y"}
-        for program, trace in {"guide": guide, "model": story}.items():
+        latents = {name: _value_in_class(site, k) for name, site in _sites(guide_trace).items() if name != "y"}
+        for program, trace in {"guide": guide_trace, "model": model_trace}.items():
             given = _run(poutine.condition(getattr(model, program), data=latents), x, y)
             for name, site in _scored(given).items():
                 summed = _sites(trace)[name]["log_prob"].expand(shape)[k]
@@ -228,7 +235,7 @@ def _check_enumerated(model: SemiSupervisedModel, batch: _Batch) -> None:
                 )
 
 
-def _of_class(site: Mapping[str, Any], k: int) -> Tensor:
+def _value_in_class(site: Mapping[str, Any], k: int) -> Tensor:
     """Return the value of an enumerated site in one class, (batch, …)."""
     value: Tensor = site["value"]
     if value.dim() - site["fn"].event_dim < 2:
@@ -236,7 +243,7 @@ def _of_class(site: Mapping[str, Any], k: int) -> Tensor:
     return value[k if len(value) > 1 else 0]
 
 
-def _check_story(model: SemiSupervisedModel, batch: _Batch) -> None:
+def _check_draws(model: SemiSupervisedModel, batch: _Batch) -> None:
     drawn = _sites(poutine.trace(poutine.uncondition(model.model)).get_trace(batch.x))
     if model.sums_over_class:
         y = drawn["y"]["value"]
@@ -247,7 +254,7 @@ def _check_story(model: SemiSupervisedModel, batch: _Batch) -> None:
     expect(x.shape == batch.x.shape, f"images of shape {tuple(batch.x.shape)} drawn from the model", tuple(x.shape))
 
 
-# What is asked of a model
+# The other methods
 
 
 def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
@@ -269,15 +276,15 @@ def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
     latent = tuple(model.q_z(x, y).event_shape)
     expect(len(latent) == 1, "q_z(x, y) with event_shape (latent,)", latent)
     _expect_shapes("q_z(x, y)", model.q_z(x, y), (images,), latent)
-    style = tuple(model._draw(y).shape[1:])  # more than z where there are other latent variables
+    style = tuple(model._draw(y).shape[1:])  # larger than z in a model with further latent variables
     if model.has_label_site:
         call = "q_z(x, y) with y of shape (classes, 1)"
         _expect_shapes(call, model.q_z(x, every_class), (classes, images), latent)
     for leading in ((), (classes,), (5, classes)):
         z = torch.randn(*leading, images, *style)
-        of_class = every_class.expand(*leading, 1) if leading else y
-        call = f"p_x(z, y) with z of shape {tuple(z.shape)} and y of shape {tuple(of_class.shape)}"
-        _expect_shapes(call, model.p_x(z, of_class), (*leading, images), shape)
+        classes_of_z = every_class.expand(*leading, 1) if leading else y
+        call = f"p_x(z, y) with z of shape {tuple(z.shape)} and y of shape {tuple(classes_of_z.shape)}"
+        _expect_shapes(call, model.p_x(z, classes_of_z), (*leading, images), shape)
     answers = {
         "encode(x)": (model.encode(x), (images, *style)),
         "encode(x, y)": (model.encode(x, y), (images, *style)),
@@ -293,11 +300,11 @@ def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 
 def _expect_shapes(call: str, distribution: Any, batch_shape: tuple[int, ...], event_shape: tuple[int, ...]) -> None:  # noqa: ANN401
-    found = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+    got = tuple(distribution.batch_shape), tuple(distribution.event_shape)
     expect(
-        found == (batch_shape, event_shape),
+        got == (batch_shape, event_shape),
         f"{call} with batch_shape {batch_shape} and event_shape {event_shape}",
-        f"{found[0]} and {found[1]}",
+        f"{got[0]} and {got[1]}",
     )
 
 
@@ -311,10 +318,10 @@ def _check_evaluation(model: SemiSupervisedModel, batch: _Batch) -> None:
 def _check_training(model: SemiSupervisedModel, batch: _Batch) -> None:
     model.train()
     model.zero_grad()
-    seen = Observations(batch.x, batch.y, batch.x.flip(0))
+    observations = Observations(batch.x, batch.y, batch.x.flip(0))
 
     def backward() -> None:
-        loss, terms = Objective()(model, seen, Sizes(len(batch.x), len(batch.x)))
+        loss, terms = Objective()(model, observations, Sizes(len(batch.x), len(batch.x)))
         anomalous = [name for name, value in terms.items() if not value.isfinite()]
         expect(not anomalous, "a finite loss", f"another in the term {', '.join(anomalous)!r}")
         loss.backward()
@@ -371,14 +378,17 @@ _RULES: dict[str, tuple[_Check, _Kind]] = {
     "every constructor argument is kept under its own name, and every tensor once": (_check_arguments, _always),
     "guide and model run with y given, and with y summed over": (_check_runs, _sums),
     "guide and model run": (_check_runs, lambda model: not model.sums_over_class),
-    "the sites 'x' and 'y' stand in the plate of images, observed where they are given": (_check_sites, _always),
-    "where y is given, only the other latent variables are left to the guide": (_check_given, _always),
-    "where y is not given, the guide sums over it, and each class is as if it were given": (_check_enumerated, _sums),
-    "where y is not given, each image has one log-density": (_check_without, lambda model: not model.sums_over_class),
-    "classes and images can be drawn from the model": (_check_story, _always),
-    "classify, q_z, p_x and what follows from them answer in the right shapes": (_check_answers, _always),
+    "the sites 'x' and 'y' are in the plate of images, and observed if they are given": (_check_sites, _always),
+    "if y is given, the guide has no site 'y'": (_check_given, _always),
+    "if y is not given, the guide sums over it, and each class gives the same as if it were given": (
+        _check_enumerated,
+        _sums,
+    ),
+    "if y is not given, each image has one log-density": (_check_without, lambda model: not model.sums_over_class),
+    "classes and images can be drawn from the model": (_check_draws, _always),
+    "classify, q_z, p_x and what follows from them return the right shapes": (_check_answers, _always),
     "log p(x, y) can be estimated by importance sampling": (_check_evaluation, lambda model: model.bounds_evidence),
     "J is finite and has a gradient in every parameter": (_check_training, _always),
-    "a trained model can be copied, and the copy is its own": (_check_copy, _always),
-    "a stage of training is told from the next": (_check_stages, lambda model: isinstance(model, Staged)),
+    "a trained model can be copied, and the copy has tensors of its own": (_check_copy, _always),
+    "current_stage changes with the stage of training": (_check_stages, lambda model: isinstance(model, Staged)),
 }

@@ -30,33 +30,39 @@ _IMAGE_SHAPE = (1, 8, 8)
 _LATENT = 2
 _NUM_SAMPLES = 10_000
 _STEPS = 600  # of the grid, in each dimension
-_HALF_WIDTH = 14.0  # at least, around the median, in units of the spread
+_HALF_WIDTH = 14.0  # the grid's least extent around the median, in median absolute deviations
 _AT_ONCE = 2**15
 _LEAST_P_VALUE = 1e-6
-_STANDARD_ERRORS = 6.0  # within which an estimate of the contract's own has to agree
-_UNSEEN = 3 / _NUM_SAMPLES  # the mass that may lie where no sample has fallen, at 95 %
-_LARGEST_ERROR = 0.02  # of a log p(z) whose normaliser is estimated, in nats; four of them are granted
-_POINTS = 20  # for each y, at which the slope is measured
-_STEP = 1e-6  # by which it is, in float64
+_STANDARD_ERRORS = 6.0  # the tolerance of estimates, in standard errors
+_UNSEEN = 3 / _NUM_SAMPLES  # an upper bound (95 %) of the mass in regions without samples
+_LARGEST_ERROR = 0.02  # the largest allowed log_prob_error, in nats; the tolerance is four times the stated one
+_POINTS = 20  # points for each y at which the gradient is compared with difference quotients
+_STEP = 1e-6  # the step of the difference quotients, in float64
 
 
 def check_prior(prior: Prior, num_classes: int = 3) -> tuple[str, ...]:
     """Check that a prior keeps its contract, which `ssvae.models.priors.Prior` states.
 
-    A copy of the prior is put into a small M2, and its parameters are moved away from where they started, so that
-    what holds there only does not pass. Its density is integrated over a grid, and compared with its samples. The
-    prior itself, torch's random state and Pyro's store stay as they are.
+    A copy of the prior is put into a small M2. Its parameters are moved away from their initial values, so that rules
+    that hold only initially fail. Its density is integrated over a grid and compared with its samples. The prior
+    itself, torch's random state and Pyro's parameter store are not changed.
+
+    Example:
+        >>> from ssvae.inference.contracts import check_prior
+        >>> from ssvae.models.priors import GaussianMixture
+        >>> len(check_prior(GaussianMixture(latent_dim=2, num_components=3)))
+        6
 
     Args:
-        prior: The prior, in two dimensions, where a density can be integrated, and not yet part of a model.
-        num_classes: How many classes the model has.
+        prior: The prior, with ``latent_dim`` 2, so that its density can be integrated, and not part of a model yet.
+        num_classes: The number of classes of the model.
 
     Returns:
         The rules, all of which hold, as sentences.
 
     Raises:
         TypeError: If it is not a prior.
-        ContractError: If it breaks a rule; the sentence says which.
+        ContractError: If it breaks a rule; the message says which.
     """
     if not isinstance(prior, Prior):
         raise TypeError(f"prior: expected an object of a class that inherits from Prior; got {prior!r}.")
@@ -85,12 +91,12 @@ def check_prior(prior: Prior, num_classes: int = 3) -> tuple[str, ...]:
 
 
 def _y(model: M2) -> Tensor:
-    """Return y of a batch: every class, and not as many images as classes."""
+    """Return y of a batch that has every class, and more images than classes."""
     return torch.arange(model.num_classes + 2) % model.num_classes
 
 
 def _classes(model: M2) -> dict[str, Tensor | None]:
-    """Return y as a prior may meet it."""
+    """Return y in every shape that a prior must accept."""
     y = torch.arange(model.num_classes)
     return {
         "without y": None,
@@ -101,7 +107,7 @@ def _classes(model: M2) -> dict[str, Tensor | None]:
 
 
 def _log_p(model: M2, y: Tensor | None, z: Tensor) -> Tensor:
-    """Return log p(z | y), the same at each call: a prior may draw the samples that its normaliser is estimated by."""
+    """Return log p(z | y) with a fixed seed: a prior may estimate its normaliser by samples."""
     with seeded(0):
         log_p: Tensor = model.prior(y).log_prob(z)
         return log_p
@@ -139,14 +145,14 @@ def _check_shapes(model: M2) -> None:
             f"batch_shape {shape} {kind}",
             tuple(distribution.batch_shape),
         )
-        # As the plate of images does, and as several samples at once do.
+        # Expanded, as by the plate of images and by several samples at once.
         leading = () if y is None else tuple(y.shape[:-1])
-        for widened in (distribution, distribution.expand((*leading, len(_y(model))))):
-            z = widened.sample((6,))
-            expected = (6, *widened.batch_shape, _LATENT)
+        for expanded in (distribution, distribution.expand((*leading, len(_y(model))))):
+            z = expanded.sample((6,))
+            expected = (6, *expanded.batch_shape, _LATENT)
             expect(z.shape == expected, f"samples of shape {expected} {kind}", tuple(z.shape))
             expect(z.isfinite().all(), f"finite samples {kind}", "others")
-            log_p = widened.log_prob(z)
+            log_p = expanded.log_prob(z)
             expect(log_p.shape == expected[:-1], f"log p(z) of shape {expected[:-1]} {kind}", tuple(log_p.shape))
 
 
@@ -158,35 +164,35 @@ def _check_classes(model: M2) -> None:
     for k, log_p in enumerate(given):
         expect(
             close(enumerated[k], log_p),
-            "the same p(z | y) whether all classes are asked for at once or one by one",
+            "the same p(z | y) whether y has all classes at once or one class",
             f"another in class {k}",
         )
     # Σ_y p(y) p(z | y)
     mixture = (model.class_prior().logits.unsqueeze(-1) + torch.stack(given)).logsumexp(0)
     expect(
         close(_log_p(model, None, z), mixture),
-        "without y the mixture of p(z | y) over y by the model's p(y), which self.log_p_y(num_classes) tells",
+        "without y the mixture of p(z | y) over y by the model's p(y), which self.log_p_y(num_classes) returns",
         "another p(z)",
     )
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """A density in the plane, in cells around its samples: fine in their midst, wide where only tails are.
+    """A density in two dimensions on a grid around its samples, whose cells are small in the centre and large outside.
 
-    The edges of the cells are m + s sinh(u) in each dimension, u evenly spaced, m the samples' median and s their
-    spread; they reach four times as far as the samples.
+    The edges of the cells are m + s sinh(u) in each dimension, with u evenly spaced, m the median of the samples and s
+    their median absolute deviation. They reach four times as far as the samples.
 
     Attributes:
-        edges: (dimensions, cells + 1).
-        log_density: At the cells' middles, (cells, cells).
-        mass: Of the cells, density times area, (cells, cells), in float64.
+        edges: The edges of the cells, (dimensions, cells + 1).
+        log_density: The log-density at the cells' centres, (cells, cells).
+        mass: Density times area of the cells, (cells, cells), in float64.
     """
 
     def integrate(self, function: Tensor) -> tuple[float, float]:
         """Return Σ mass · f, f (cells, cells), and its standard error.
 
-        Every third line and column make a grid of their own: nine estimates, whose mean is that of all cells.
+        Every third row and column form a grid of their own: nine estimates, whose mean is the sum over all cells.
         """
         parts = (self.mass * function).view(_STEPS // 3, 3, _STEPS // 3, 3)
         nine = 9 * parts.sum((0, 2)).flatten()
@@ -206,7 +212,7 @@ class _Grid:
         points = median.unsqueeze(-1) + spread.unsqueeze(-1) * u.sinh()
         widths = (spread * ends).unsqueeze(-1) * u.cosh() * 2 / _STEPS
         middles = torch.cartesian_prod(points[0, 1::2], points[1, 1::2])
-        everywhere = "a finite log p(z) for every z, as posteriors know no bounds"
+        everywhere = "a finite log p(z) for every z, as the support of posteriors is unbounded"
         try:
             with torch.no_grad():
                 parts = [log_p(z) for z in middles.split(_AT_ONCE)]
@@ -219,7 +225,7 @@ class _Grid:
 
 
 def _check_density(model: M2) -> None:
-    """Integrate; compare counts in 6×6 rectangles with their probabilities, and mean log p(z) with the entropy."""
+    """Check the integral, the samples' counts in 6×6 rectangles, and the samples' mean log p(z) against the entropy."""
     stated = float(model.prior.log_prob_error)
     expect(0 <= stated <= _LARGEST_ERROR, f"log_prob_error from 0 to {_LARGEST_ERROR} nats", f"{stated:.3g}")
     classes: dict[str, Tensor | None] = {"p(z)": None}
@@ -256,18 +262,18 @@ def _check_density(model: M2) -> None:
 
 def _chi_squared(grid: _Grid, samples: Tensor) -> float:
     """Return the p-value of samples' counts in rectangles between the sextiles of either axis."""
-    of_cell, of_sample = [], []
+    sextile_of_cell, sextile_of_sample = [], []
     for axis in (0, 1):
         cumulated = grid.mass.sum(1 - axis).cumsum(0)
         targets = torch.arange(1, 6, dtype=cumulated.dtype) / 6 * cumulated[-1]
         cuts = torch.searchsorted(cumulated, targets).clamp(max=_STEPS - 1)
-        of_cell.append(torch.searchsorted(cuts, torch.arange(_STEPS)))
-        of_sample.append(torch.searchsorted(grid.edges[axis, cuts + 1], samples[:, axis].contiguous()))
-    rectangles = (6 * of_cell[0][:, None] + of_cell[1]).flatten()
+        sextile_of_cell.append(torch.searchsorted(cuts, torch.arange(_STEPS)))
+        sextile_of_sample.append(torch.searchsorted(grid.edges[axis, cuts + 1], samples[:, axis].contiguous()))
+    rectangles = (6 * sextile_of_cell[0][:, None] + sextile_of_cell[1]).flatten()
     probabilities = (grid.mass / grid.mass.sum()).flatten()
     expected = torch.zeros(36, dtype=probabilities.dtype).index_add_(0, rectangles, probabilities) * len(samples)
-    counts = torch.bincount(6 * of_sample[0] + of_sample[1], minlength=36).double()
-    # Rectangles where hardly any sample is expected are counted as one, and a sample is granted them.
+    counts = torch.bincount(6 * sextile_of_sample[0] + sextile_of_sample[1], minlength=36).double()
+    # Rectangles with few expected samples are merged; one sample is added to their expected count.
     rare = expected < 5
     expected = torch.cat([expected[~rare], expected[rare].sum().view(1) + 1])
     counts = torch.cat([counts[~rare], counts[rare].sum().view(1)])
@@ -295,8 +301,8 @@ def _check_gradients(model: M2) -> None:
 def _slope_error(model: M2) -> float:
     """Return by how much the gradient of log p(z) in z differs from a difference quotient, relative to 1 + |slope|.
 
-    In float64 and by a small step: in float32 it would have to be so large that it strode over the folds of a density
-    that has some, as a spline's has at its knots.
+    In float64 and with a small step: the step that float32 needs would be too large for a density with kinks, such as a
+    spline's at its knots.
     """
     y = _y(model).repeat(_POINTS)
     z = torch.randn(len(y), _LATENT, requires_grad=True)
@@ -330,7 +336,7 @@ def _check_copy(model: M2) -> None:
     y = _y(model)
     x, z = torch.rand(len(y), *_IMAGE_SHAPE), torch.randn(len(y), _LATENT)
     q = model.q_z(x, y)
-    # The mean too, for a prior without a gradient, of which another rule tells.
+    # The mean too, because log p(z) may have no gradient, which another rule reports.
     (model.prior(y).log_prob(q.rsample()) + q.mean.sum(-1)).sum().backward()
 
     def log_p(one: nn.Module) -> Tensor:
@@ -342,9 +348,9 @@ def _check_copy(model: M2) -> None:
 
 _RULES: dict[str, Callable[[M2], None]] = {
     "every constructor argument is kept under its own name, and every tensor once": _check_arguments,
-    "forward gives a distribution over z, of y's shape whatever that is": _check_shapes,
+    "forward returns a distribution over z, whose batch_shape is y's shape": _check_shapes,
     "the density integrates to one, and samples agree with it": _check_density,
-    "every class is looked up where it belongs": _check_classes,
-    "a trained model can be copied, and the copy is its own": _check_copy,
+    "every class has its own p(z | y)": _check_classes,
+    "a trained model can be copied, and the copy has tensors of its own": _check_copy,
     "log p(z) has a gradient in z and in every parameter": _check_gradients,
 }

@@ -1,4 +1,4 @@
-"""What it is to check a rule, and the rules that priors and models share."""
+"""Checking a rule of a contract, and the rules that priors and models share."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 from ssvae.inference.predict import seeded
 from ssvae.inference.storage.description import describe
 
-_PLACES = 10  # at which a gradient may be other than zero
+_PLACES = 10  # the number of parameter values at which a gradient is checked to be non-zero
 
 
 class ContractError(ValueError):
-    """A rule that a prior or model breaks, in one sentence: what was expected of it, and what came."""
+    """A prior or a model breaks a rule of its contract. The message is one sentence: expected …; got …."""
 
 
 class _BrokenRuleError(Exception):
-    """A rule is broken; the sentence does not yet say by whom."""
+    """A broken rule, in a sentence without the name of the class that breaks it."""
 
 
 @contextmanager
 def checking(name: str, rule: str) -> Iterator[None]:
-    """Check a rule, from a seed and with an empty store; whatever goes wrong on the way becomes one sentence.
+    """Check a rule with a fixed seed and an empty parameter store; any failure becomes one sentence.
 
     Args:
-        name: Of the class that is checked.
-        rule: A sentence that is to hold.
+        name: The name of the class that is checked.
+        rule: The rule, a sentence.
 
     Raises:
-        ContractError: If it does not.
+        ContractError: If the rule is broken.
     """
     store = pyro.get_param_store()
     try:
@@ -41,26 +41,26 @@ def checking(name: str, rule: str) -> Iterator[None]:
         expect(not in_store, "parameters that are kept as nn.Parameter, and none in Pyro's global store", in_store)
     except _BrokenRuleError as broken:
         raise ContractError(f"{name}: {broken}") from None
-    # Everything: what was just written may stumble over anything.
+    # Any exception: code under test can raise any.
     except Exception as error:
         words = str(error).strip().partition("\n")[0].rstrip(".")
         raise ContractError(f"{name}: expected that {rule}; got {type(error).__name__}: {words}.") from error
 
 
 def expect(holds: bool | Tensor, expected: str, got: object) -> None:
-    """Go on only if something holds; else say what was expected and what came."""
+    """Raise unless a condition holds, with what was expected and what was found instead."""
     if not holds:
         raise _BrokenRuleError(f"expected {expected}; got {got}.")
 
 
 def close(first: Tensor, second: Tensor) -> bool:
-    """Say whether numbers agree but for rounding."""
+    """Return whether numbers agree up to rounding errors."""
     tolerance = torch.finfo(second.dtype).eps ** 0.5
     return bool(((first - second).abs() <= tolerance * (1 + second.abs())).all())
 
 
 def check_arguments(thing: nn.Module) -> None:
-    """Every constructor argument is kept under its own name."""
+    """Check that every constructor argument is stored under its own name."""
     try:
         describe(thing)
     except TypeError as error:
@@ -69,14 +69,15 @@ def check_arguments(thing: nn.Module) -> None:
 
 
 def check_gradients(parameters: dict[str, Tensor], where: str, backward: Callable[[], None]) -> None:
-    """Every parameter has a gradient, finite, and not zero everywhere.
+    """Check that every parameter has a finite gradient that is not zero everywhere.
 
-    It may be zero at one place, where all of a layer's rectified units happen to be off: then the parameters are moved.
+    A gradient may be zero at some parameter values, for example if all rectified units of a layer are off. Then the
+    parameters are changed and the gradient is checked again.
 
     Args:
-        parameters: By their names, without gradients.
-        where: Of what the gradients are.
-        backward: Adds the gradients at the place where the parameters are.
+        parameters: The parameters by name, without gradients.
+        where: The function whose gradients are checked, for error messages.
+        backward: Adds the gradients at the current values of the parameters.
     """
     for _ in range(_PLACES):
         backward()
@@ -94,12 +95,12 @@ def check_gradients(parameters: dict[str, Tensor], where: str, backward: Callabl
 
 
 def learned(module: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters that learn, by their names."""
+    """Return the trained parameters by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def check_state(model: nn.Module) -> None:
-    """No tensor has two names, under both of which it would be saved and trained."""
+    """Check that no tensor has two names in the state_dict, under both of which it would be saved and trained."""
     names: dict[int, str] = {}
     for name, tensor in model.state_dict().items():
         first = names.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
@@ -107,16 +108,16 @@ def check_state(model: nn.Module) -> None:
 
 
 def check_copy(model: nn.Module, answer: Callable[[nn.Module], Tensor]) -> None:
-    """A copy of a model answers as the model does, and goes its own way.
+    """Check that a copy of a model gives the same results, and shares no tensors with it.
 
     Args:
-        model: The model, after a step of training, whose traces must not stand in the way.
-        answer: A number of the model's, or many.
+        model: The model after a training step, whose graph must not prevent the copy.
+        answer: A function of the model whose result is compared.
     """
     duplicate = copy.deepcopy(model)
     with torch.no_grad():
         before = answer(model)
-        expect(close(answer(duplicate), before), "a copy that answers as the original does", "another answer")
+        expect(close(answer(duplicate), before), "a copy with the results of the original", "another result")
         for parameter in duplicate.parameters():
             parameter.add_(0.5)
         expect(torch.equal(answer(model), before), "a copy with tensors of its own", "one that shares them")
