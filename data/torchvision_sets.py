@@ -31,7 +31,7 @@ class TorchvisionSet(DrawnLabels):
         title: What the set is called in printed lines.
         classes: One name for each class.
         shape: The shape of an image, (channels, height, width).
-        files: The files that are read, from `root`.
+        files: The files that are read, from ``root``.
     """
 
     title: ClassVar[str]
@@ -55,21 +55,22 @@ class TorchvisionSet(DrawnLabels):
         """Read the images, set some apart for validation, and hide labels.
 
         Args:
-            num_labels: how many training images keep their label; None for all, 0 for none.
-            num_validation: training images set apart for validation; they do not depend on `seed`.
-            balanced: whether every class keeps equally many labels, rather than its share.
-            seed: which images keep their label.
-            root: folder that holds the files; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
-            download: whether files that `root` lacks are downloaded.
-            binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-            tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-                accuracy is reported too; or None.
-            num_coarse_labels: how many of the other training images keep their main class.
+            num_labels: The number of training images that keep their label; None for all, 0 for none.
+            num_validation: The number of training images set apart for validation, the same ones for every ``seed``.
+            balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
+            seed: The random seed of the choice of labelled images.
+            root: Folder that holds the files; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
+            download: Whether files that ``root`` lacks are downloaded.
+            binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic
+                binarisation).
+            tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of
+                them; accuracy is then also reported for main classes. None for no main classes.
+            num_coarse_labels: The number of further training images that keep their main class only.
 
         Raises:
-            FileNotFoundError: if files are missing and cannot be downloaded.
-            TypeError: if a number or the seed is not an integer.
-            ValueError: if there are not as many images or labels as asked for, or a file is damaged.
+            FileNotFoundError: If files are missing and cannot be downloaded.
+            TypeError: If a number or the seed is not an integer.
+            ValueError: If fewer images or labels exist than are asked for, or a file is damaged.
         """
         folder = Path(root or os.environ.get("SSVAE_DATA") or Path.home() / ".cache" / "ssvae")
         super().__init__(
@@ -114,7 +115,7 @@ class MNIST(TorchvisionSet):
     """Handwritten digits: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
 
     Args:
-        root: folder that holds `MNIST/raw`; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
+        root: Folder that holds ``MNIST/raw``; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
 
     The other arguments are those of every `TorchvisionSet`.
 
@@ -138,7 +139,7 @@ class FashionMNIST(TorchvisionSet):
     """Articles of clothing: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
 
     Args:
-        root: folder that holds `FashionMNIST/raw`; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
+        root: Folder that holds ``FashionMNIST/raw``; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
 
     The other arguments are those of every `TorchvisionSet`.
 
@@ -165,7 +166,7 @@ class SVHN(TorchvisionSet):
     """Street-view house numbers: 73257 for training and validation, 26032 for testing, of 32×32 RGB pixels.
 
     Args:
-        root: folder of ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable SSVAE_DATA,
+        root: Folder of ``train_32x32.mat`` and ``test_32x32.mat``; None for the environment variable SSVAE_DATA,
             else ~/.cache/ssvae.
 
     The other arguments are those of every `TorchvisionSet`.
@@ -228,13 +229,13 @@ def _reading_error(name: str, folder: Path, files: Sequence[str], error: Excepti
 def import_torchvision_datasets() -> ModuleType:
     """Import `torchvision.datasets`, also where torchvision's compiled operators do not fit this torch.
 
-    After one call every other `import torchvision` in the program succeeds as well.
+    After one call every other ``import torchvision`` in the program succeeds as well.
 
     Returns:
         The module.
 
     Raises:
-        ImportError: if torchvision is not installed.
+        ImportError: If torchvision is not installed.
     """
     try:
         return importlib.import_module("torchvision.datasets")

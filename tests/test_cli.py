@@ -305,8 +305,8 @@ def test_help_is_at_hand_without_torch():
     [
         (["fit", "--help"], ["--objective.alpha", "0.1 is", "--config", "few_labels", "Digits, MNIST", "KL(q(z|x,y)"]),
         (["fit", "--model.help", "M2"], ["--model.prior", "p(x | ·)"]),
-        (["fit", "--model.prior.help", "GaussianMixture"], ["num_components", "How many Gaussians."]),
-        (["fit", "--data.help=MNIST"], ["--data.num_labels", "how many training images keep their label"]),
+        (["fit", "--model.prior.help", "GaussianMixture"], ["num_components", "The number of Gaussians."]),
+        (["fit", "--data.help=MNIST"], ["--data.num_labels", "The number of training images that keep their label"]),
         (["evaluate", "--help"], ["the run folder", "importance samples"]),
         (["generate", "--help"], ["the run folder", "--tsne"]),
         (["classify", "--help"], ["image files, and folders of them", "{last,best}"]),
