@@ -252,9 +252,11 @@ def _with_logger(
     recipe: Recipe, callbacks: Callback | Sequence[Callback], logger: LoggerChoice
 ) -> tuple[Recipe, tuple[Sequence[Callback], Sequence[Logger]]]:
     """Return a recipe with the logger of a name, and beside it Lightning's callbacks and loggers as sequences."""
+    loggers: Sequence[Logger] = ()
     if isinstance(logger, str):
-        recipe, logger = replace(recipe, trainer=replace(recipe.trainer, logger=logger)), None
-    loggers = () if logger is None else logger if isinstance(logger, Sequence) else (logger,)
+        recipe = replace(recipe, trainer=replace(recipe.trainer, logger=logger))
+    elif logger is not None:
+        loggers = (logger,) if isinstance(logger, Logger) else logger
     callbacks = callbacks if isinstance(callbacks, Sequence) else (callbacks,)
     check_callbacks(callbacks, loggers)
     check_logger(recipe.trainer.logger)

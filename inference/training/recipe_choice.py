@@ -103,14 +103,14 @@ def recipe_for(
             hinted = asked([repr(each) for each in nearest(name, names)])
             raise ValueError(f"{name}: expected an option of fit or Recipe; got an unknown one.{hinted}")
     if isinstance(chosen, Recipe):
-        return replace(chosen, **without_limits(chosen.__dict__, options) | options), None
+        return replace(chosen, **{**without_limits(chosen.__dict__, options), **options}), None
     if not isinstance(chosen, str | None):
         raise TypeError(f"recipe: expected a Recipe, the name of one, or None; got {type(chosen).__name__}.")
     of_data = type(data).__name__
     name = choose_recipe(type(model).__name__, of_data) if chosen is None else chosen
     said = read_recipe(name, of_data)
     training = build_fields(Recipe, {each: said[each] for each in names if each in said})
-    training = without_limits(training, options) | options
+    training = {**without_limits(training, options), **options}
     if all(training.get(each) is None for each in LIMITS):
         training["max_epochs"] = DEFAULT_EPOCHS
     if "batch_size" not in options:
