@@ -15,15 +15,19 @@ from ssvae.inference import Recipe, fit
 from ssvae.inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
 from ssvae.inference.applications.rejection import (
     AnomalyScores,
+    Attacked,
+    Outcome,
     Rejection,
     Threshold,
     anomaly_scores,
     auroc,
     fit_rejection,
+    measure,
     measures,
     outcome,
     reclassify,
 )
+from ssvae.inference.applications.robustness import AttackResult, reject_other, run_attacks
 from ssvae.inference.command_line.commands import run_command
 from ssvae.models import GMVAE, M2
 from ssvae.models.networks import MLP
@@ -271,9 +275,64 @@ def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path
     assert (folder / "figures" / "attack_adaptive.png").exists()
 
 
+def test_every_attack_is_measured_at_every_strength():
+    data, model = tiny.arrays(num_validation=60), tiny.m2().double()
+    rule = fit_rejection(model, data, quantile=0.9)
+    x, y = data.pixels(data.test_images[:9]), data.test_labels[:9]
+    options = {"num_steps": 4, "seed": 2}
+    results = list(run_attacks(model, data, rule, epsilons=[0.0, 0.1], num_images=9, **options))
+    by_hand = attacks(model, rule, x, y, **options)
+    assert [result.attack for result in results] == list(by_hand) == ["FGSM", "PGD", "adaptive"]
+    for result in results:
+        assert (result.num_images, result.epsilons) == (9, (0.0, 0.1))
+        assert result.outcomes == tuple(
+            measure(model, rule, x, by_hand[result.attack](epsilon), y) for epsilon in result.epsilons
+        )
+    accuracy = (model.classify(x).logits.argmax(-1) == y).double().mean().item()
+    assert results[0].outcomes[0].undefended == pytest.approx(accuracy)
+
+
+def test_the_table_and_the_curves_of_an_attack_have_its_numbers():
+    first = Attacked(Outcome(0.5, 0.25, 0.25), Outcome(0.75, 0.25, 0.0), 0.625, 0.5)
+    second = Attacked(Outcome(0.125, 0.75, 0.125), Outcome(0.125, 0.875, 0.0), 0.25, 0.875)
+    result = AttackResult("PGD", 8, (0.0, 0.1), (first, second))
+    assert result.rows() == [
+        "| PGD | 0 | 50.0% | 25.0% | 25.0% | 75.0% right, 25.0% wrong | 62.5% | 0.500 |",
+        "| PGD | 0.1 | 12.5% | 75.0% | 12.5% | 12.5% right, 87.5% wrong | 25.0% | 0.875 |",
+    ]
+    (axes,) = result.draw().axes
+    assert axes.get_title() == "PGD, 8 test images"
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    assert drawn == result.curves()
+    assert drawn == {
+        "accuracy": [0.5, 0.125],
+        "error": [0.25, 0.75],
+        "rejected": [0.25, 0.125],
+        "accuracy without rejection": [0.625, 0.25],
+    }
+
+
+def test_images_of_another_set_are_rejected_where_their_score_is_positive():
+    data, other = tiny.arrays(num_validation=60), tiny.arrays(seed=3)
+    model = tiny.m2().double()
+    rule = fit_rejection(model, data, quantile=0.5)
+    found = reject_other(model, data, rule, other, num_images=7)
+    own, scores = (
+        rule.score(anomaly_scores(model, data.pixels(images[:7]))) for images in (data.test_images, other.test_images)
+    )
+    assert found.num_images == 7
+    assert found.rejected == pytest.approx(sum(score > 0 for score in scores.tolist()) / 7)
+    pairs = [float(a > b) + 0.5 * float(a == b) for a in scores for b in own]
+    assert found.auroc == pytest.approx(sum(pairs) / 49)
+
+
 def _attacked(attack, epsilon, **options):
     data = tiny.arrays()
     return attack(tiny.m2().double(), data.pixels(data.test_images), data.test_labels, epsilon, **options)
+
+
+def _all_attacks(**options):
+    return run_attacks(tiny.m2(), tiny.arrays(), RULE, **options)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +346,9 @@ def _attacked(attack, epsilon, **options):
         (lambda: _attacked(fgsm, 1.5), r"epsilon: expected a change of pixels in \[0, 1\]; got 1.5"),
         (lambda: _attacked(pgd, float("nan")), r"epsilon: expected a change of pixels in \[0, 1\]; got nan"),
         (lambda: _attacked(pgd, 0.1, num_steps=0), "num_steps: expected at least 1; got 0"),
+        (lambda: _all_attacks(num_images=0), "num_images: expected at least 1; got 0"),
+        (lambda: _all_attacks(epsilons=(0.1, 2.0)), r"epsilon: expected a change of pixels in \[0, 1\]; got 2.0"),
+        (lambda: _all_attacks(num_steps=0), "num_steps: expected at least 1; got 0"),
     ],
 )
 def test_what_does_not_fit_gets_a_sentence(call, sentence):

@@ -14,7 +14,6 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from ssvae.data import ImageData
-from ssvae.data.domain_adaptation import like
 from ssvae.data.labels import check_count
 from ssvae.inference import runs
 from ssvae.inference.command_line.choices import CHOICES
@@ -413,8 +412,9 @@ def augment(arguments: list[str]) -> None:
 
 def attack(arguments: list[str]) -> None:
     """`ssvae attack`: adversarial images, what is rejected of them, and what the decoder makes of the rejected."""
-    from ssvae.inference import figures
-    from ssvae.inference.applications import attacks, rejection
+    from ssvae.inference.applications import robustness
+    from ssvae.inference.applications.attacks import check_attackable
+    from ssvae.inference.applications.rejection import fit_rejection
     from ssvae.inference.runs.report import save_picture
 
     parser = run_parser(
@@ -431,43 +431,22 @@ def attack(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed for starting points")
     parser.add_subclass_arguments(ImageData, "other", required=False, help="a data set of out-of-distribution images")
     options = parse(parser, arguments)
-    for epsilon in options.epsilons:
-        attacks.check_strength(epsilon, options.num_steps)
-    if options.num_images < 1:
-        raise ValueError(f"num_images: expected at least 1; got {options.num_images}.")
+    robustness.check_attack_options(options.epsilons, options.num_images, options.num_steps)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
-    model, data = run.model, run.data
-    attacks.check_attackable(model)
-    rule = rejection.fit_rejection(model, data, quantile=options.quantile)
-    x, y = data.pixels(data.test_images[: options.num_images]), data.test_labels[: options.num_images]
-    print("| attack | ε | accuracy | error | rejected | after reclassification | without rejection | AUROC |")
-    print("|---|---|---|---|---|---|---|---|")
-    by_name = attacks.attacks(model, rule, x, y, num_steps=options.num_steps, seed=options.seed)
-    for name, attacked in by_name.items():
-        found = [rejection.measure(model, rule, x, attacked(epsilon), y) for epsilon in options.epsilons]
-        for epsilon, each in zip(options.epsilons, found, strict=True):
-            of, again = each.outcome, each.reclassified
-            print(
-                f"| {name} | {epsilon:g} | {of.accuracy:.1%} | {of.error:.1%} | {of.rejection:.1%} "
-                f"| {again.accuracy:.1%} right, {again.error:.1%} wrong | {each.undefended:.1%} | {each.auroc:.3f} |"
-            )
-        curves = {
-            "accuracy": [each.outcome.accuracy for each in found],
-            "error": [each.outcome.error for each in found],
-            "rejected": [each.outcome.rejection for each in found],
-            "accuracy without rejection": [each.undefended for each in found],
-        }
-        with figures.without_pyplot():
-            axes = figures.rejection_curves(options.epsilons, curves, f"{name}, {len(x):,} test images")
-        save_picture(figures.figure_of(axes), run.folder / "figures" / f"attack_{name.lower()}.png")
+    check_attackable(run.model)
+    rule = fit_rejection(run.model, run.data, quantile=options.quantile)
+    strength = {name: options[name] for name in ("epsilons", "num_images", "num_steps", "seed")}
+    print(robustness.TABLE_HEADER)
+    for result in robustness.run_attacks(run.model, run.data, rule, **strength):
+        print("\n".join(result.rows()))
+        save_picture(result.draw(), run.folder / "figures" / f"attack_{result.attack.lower()}.png")
     if options.other is not None:
         other = build(options.other.as_dict())
-        anomalous = data.pixels(like(other.test_images[: options.num_images], model.image_shape))
-        seen = rejection.anomaly_scores(model, anomalous)
-        score = rejection.auroc(rule.score(rejection.anomaly_scores(model, x)), rule.score(seen))
-        rejected = (rule.score(seen) > 0).double().mean().item()
-        print(f"\n{other.name}: {rejected:.1%} of {len(anomalous)} test images rejected, AUROC {score:.3f}")
+        found = robustness.reject_other(run.model, run.data, rule, other, num_images=options.num_images)
+        print(
+            f"\n{other.name}: {found.rejected:.1%} of {found.num_images} test images rejected, AUROC {found.auroc:.3f}"
+        )
     print(f"\nCurves: {run.folder / 'figures'}")
 
 

@@ -1,0 +1,142 @@
+"""Robustness: what the thresholds of `Rejection` reject of test images under every attack, and of another data set."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from ssvae.data import ImageData
+from ssvae.data.domain_adaptation import like
+from ssvae.inference import figures
+from ssvae.inference.applications.attacks import attacks, check_attackable, check_strength
+from ssvae.inference.applications.rejection import Attacked, Rejection, anomaly_scores, auroc, measure
+from ssvae.models import SemiSupervisedModel
+
+TABLE_HEADER = (
+    "| attack | ε | accuracy | error | rejected | after reclassification | without rejection | AUROC |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What came of the test images under one attack.
+
+    Attributes:
+        attack: The attack's name: "FGSM", "PGD" or "adaptive".
+        num_images: How many images were attacked.
+        epsilons: Its strengths ε, how far a pixel may be moved, in [0, 1].
+        outcomes: What came of the images at each of them.
+    """
+
+    attack: str
+    num_images: int
+    epsilons: tuple[float, ...]
+    outcomes: tuple[Attacked, ...]
+
+    def rows(self) -> list[str]:
+        """Return a row for each ε, of the table that `TABLE_HEADER` begins."""
+        return [
+            f"| {self.attack} | {epsilon:g} | {each.outcome.accuracy:.1%} | {each.outcome.error:.1%} "
+            f"| {each.outcome.rejection:.1%} | {each.reclassified.accuracy:.1%} right, "
+            f"{each.reclassified.error:.1%} wrong | {each.undefended:.1%} | {each.auroc:.3f} |"
+            for epsilon, each in zip(self.epsilons, self.outcomes, strict=True)
+        ]
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return shares of the images for each ε, by the name of the curve."""
+        return {
+            "accuracy": [each.outcome.accuracy for each in self.outcomes],
+            "error": [each.outcome.error for each in self.outcomes],
+            "rejected": [each.outcome.rejection for each in self.outcomes],
+            "accuracy without rejection": [each.undefended for each in self.outcomes],
+        }
+
+    def draw(self) -> Figure:
+        """Draw the curves against ε."""
+        with figures.without_pyplot():
+            title = f"{self.attack}, {self.num_images:,} test images"
+            return figures.figure_of(figures.rejection_curves(self.epsilons, self.curves(), title))
+
+
+@dataclass(frozen=True)
+class OtherResult:
+    """What came of the test images of another data set.
+
+    Attributes:
+        num_images: How many there were.
+        rejected: The share of them that is rejected.
+        auroc: How well `Rejection.score` tells them from the model's own test images: 0.5 is by chance, 1 always.
+    """
+
+    num_images: int
+    rejected: float
+    auroc: float
+
+
+def check_attack_options(epsilons: Sequence[float], num_images: int, num_steps: int) -> None:
+    """Raise ValueError unless every ε is in [0, 1], and there are images and steps; see `run_attacks`."""
+    for epsilon in epsilons:
+        check_strength(epsilon, num_steps)
+    if num_images < 1:
+        raise ValueError(f"num_images: expected at least 1; got {num_images}.")
+
+
+def run_attacks(
+    model: SemiSupervisedModel,
+    data: ImageData,
+    rejection: Rejection,
+    *,
+    epsilons: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3),
+    num_images: int = 500,
+    num_steps: int = 40,
+    seed: int = 0,
+) -> Iterator[AttackResult]:
+    """Attack the test images by every attack at every strength.
+
+    Args:
+        model: The model under attack.
+        data: Whose test images are attacked.
+        rejection: The thresholds, as `fit_rejection` sets them.
+        epsilons: Strengths ε, how far a pixel may be moved, in [0, 1].
+        num_images: How many test images are attacked, at most.
+        num_steps: Steps of projected gradient descent.
+        seed: Of the random starts.
+
+    Returns:
+        The attacks' results one after another, as soon as each is done.
+
+    Raises:
+        ValueError: If the model's q(y|x) has no gradient, an ε is not in [0, 1], or there are no images or steps.
+    """
+    check_attack_options(epsilons, num_images, num_steps)
+    check_attackable(model)
+    x, y = data.pixels(data.test_images[:num_images]), data.test_labels[:num_images]
+    by_name = attacks(model, rejection, x, y, num_steps=num_steps, seed=seed)
+    return (
+        AttackResult(
+            name,
+            len(x),
+            tuple(epsilons),
+            tuple(measure(model, rejection, x, attacked(epsilon), y) for epsilon in epsilons),
+        )
+        for name, attacked in by_name.items()
+    )
+
+
+def reject_other(
+    model: SemiSupervisedModel, data: ImageData, rejection: Rejection, other: ImageData, *, num_images: int = 500
+) -> OtherResult:
+    """Measure how many test images of another data set are rejected.
+
+    Args:
+        model: The model.
+        data: The data set that it was trained on.
+        rejection: The thresholds, as `fit_rejection` sets them.
+        other: The other data set, whose images are brought to the model's size and number of channels.
+        num_images: How many test images of each are looked at, at most.
+    """
+    x = data.pixels(data.test_images[:num_images])
+    anomalous = data.pixels(like(other.test_images[:num_images], model.image_shape))
+    ordinary_scores, scores = (rejection.score(anomaly_scores(model, images)) for images in (x, anomalous))
+    return OtherResult(len(anomalous), (scores > 0).double().mean().item(), auroc(ordinary_scores, scores))
