@@ -24,6 +24,7 @@ from ssvae.inference.contracts.rules import (
 from ssvae.inference.evaluation.evaluation import importance_sampling
 from ssvae.inference.objective.objective import Objective, Observations, Sizes
 from ssvae.inference.predict import seeded
+from ssvae.inference.trace_sites import latent_sites, sample_sites
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.stages import Refits, Staged
 
@@ -120,18 +121,12 @@ def _run(program: Callable[..., None], *arguments: Tensor) -> Trace:
         return poutine.trace(program).get_trace(*arguments)
 
 
-def _sites(trace: Trace) -> dict[str, Any]:
-    """Return the sample sites of a trace, without its plates."""
-    nodes = poutine.util.prune_subsample_sites(trace).nodes
-    return {name: site for name, site in nodes.items() if site["type"] == "sample"}
-
-
 def _scored(trace: Trace) -> dict[str, Any]:
     """Return the sample sites with their log-densities."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Encountered")  # values that are not finite break a rule, checked later
         trace.compute_log_prob()
-    return _sites(trace)
+    return sample_sites(trace)
 
 
 def _names(names: Mapping[str, Any] | set[str]) -> str:
@@ -146,7 +141,7 @@ def _check_runs(model: SemiSupervisedModel, batch: _Batch) -> None:
 def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
     (guide, enumerated), (_, given) = _enumerated(model, batch.x), _given(model, batch)
     for program, trace in {"model": enumerated, "guide": guide}.items():
-        for name, site in _sites(trace).items():
+        for name, site in sample_sites(trace).items():
             plates = [frame.name for frame in site["cond_indep_stack"]]
             expect(
                 plates == [_PLATE],
@@ -155,25 +150,25 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
             )
     observations = {"x": batch.x, "y": batch.y} if model.has_label_site else {"x": batch.x}
     expect(
-        observations.keys() <= _sites(given).keys() and "x" in _sites(enumerated),
+        observations.keys() <= sample_sites(given).keys() and "x" in sample_sites(enumerated),
         f"sites of the names {' and '.join(map(repr, observations))} in the model",
-        f"only {_names(_sites(enumerated))}",
+        f"only {_names(sample_sites(enumerated))}",
     )
     for name, value in observations.items():
-        site = _sites(given)[name]
+        site = sample_sites(given)[name]
         observed = site["is_observed"] and torch.equal(site["value"].expand(value.shape), value)
         expect(observed, f"the site {name!r} of the model with obs={name} where {name} is given", "one that is drawn")
 
 
 def _check_given(model: SemiSupervisedModel, batch: _Batch) -> None:
     guide_trace, model_trace = _given(model, batch)
-    expect("y" not in _sites(guide_trace), "no site 'y' in the guide where y is given", "one")
+    expect("y" not in sample_sites(guide_trace), "no site 'y' in the guide where y is given", "one")
     _check_each_image(guide_trace, model_trace, " with y given" if model.has_label_site else "")
 
 
 def _check_without(model: SemiSupervisedModel, batch: _Batch) -> None:
     guide_trace, model_trace = _enumerated(model, batch.x)
-    expect("y" not in _sites(guide_trace), "no site 'y' in the guide of a model that does not sum over y", "one")
+    expect("y" not in sample_sites(guide_trace), "no site 'y' in the guide of a model that does not sum over y", "one")
     _check_each_image(guide_trace, model_trace, " without y")
 
 
@@ -192,20 +187,24 @@ def _check_each_image(guide_trace: Trace, model_trace: Trace, when: str) -> None
 
 
 def _check_latents(guide_trace: Trace, model_trace: Trace) -> None:
-    latent = {name for name, site in _sites(model_trace).items() if not site["is_observed"]}
+    latent = set(latent_sites(model_trace))
     expect(
-        set(_sites(guide_trace)) == latent,
+        set(sample_sites(guide_trace)) == latent,
         "the same latent variables in model and guide",
-        f"{_names(latent)} in the model and {_names(_sites(guide_trace))} in the guide",
+        f"{_names(latent)} in the model and {_names(sample_sites(guide_trace))} in the guide",
     )
 
 
 def _check_enumerated(model: SemiSupervisedModel, batch: _Batch) -> None:
     x = batch.x
     guide_trace, model_trace = _enumerated(model, x)
-    expect("y" in _sites(guide_trace), "a site 'y' in the guide where y is not given", _names(_sites(guide_trace)))
     expect(
-        _sites(guide_trace)["y"]["infer"].get("enumerate") == "parallel",
+        "y" in sample_sites(guide_trace),
+        "a site 'y' in the guide where y is not given",
+        _names(sample_sites(guide_trace)),
+    )
+    expect(
+        sample_sites(guide_trace)["y"]["infer"].get("enumerate") == "parallel",
         'the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed over',
         "one that is drawn",
     )
@@ -223,11 +222,11 @@ def _check_enumerated(model: SemiSupervisedModel, batch: _Batch) -> None:
             )
     for k in range(model.num_classes):
         y = torch.full((len(x),), k)
-        latents = {name: _value_in_class(site, k) for name, site in _sites(guide_trace).items() if name != "y"}
+        latents = {name: _value_in_class(site, k) for name, site in sample_sites(guide_trace).items() if name != "y"}
         for program, trace in {"guide": guide_trace, "model": model_trace}.items():
             given = _run(poutine.condition(getattr(model, program), data=latents), x, y)
             for name, site in _scored(given).items():
-                summed = _sites(trace)[name]["log_prob"].expand(shape)[k]
+                summed = sample_sites(trace)[name]["log_prob"].expand(shape)[k]
                 expect(
                     close(summed, site["log_prob"]),
                     f"the same log-density at {name!r} of the {program} whether y is summed over or given",
@@ -244,7 +243,7 @@ def _value_in_class(site: Mapping[str, Any], k: int) -> Tensor:
 
 
 def _check_draws(model: SemiSupervisedModel, batch: _Batch) -> None:
-    drawn = _sites(poutine.trace(poutine.uncondition(model.model)).get_trace(batch.x))
+    drawn = sample_sites(poutine.trace(poutine.uncondition(model.model)).get_trace(batch.x))
     if model.sums_over_class:
         y = drawn["y"]["value"]
         expect(

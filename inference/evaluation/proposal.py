@@ -24,6 +24,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from ssvae.inference.trace_sites import latent_sites, sample_sites
 from ssvae.models import SemiSupervisedModel
 
 SAMPLES = 2
@@ -108,8 +109,7 @@ def weigh(
                 guide = poutine.trace(poutine.replay(model.guide, drawn)).get_trace(x, y)
         with samples:
             joint = poutine.trace(poutine.replay(model.model, drawn)).get_trace(x, y)
-        latents = [name for name, site in _sites(guide).items() if not site["is_observed"]]
-        return _log_prob(joint, list(_sites(joint))) - _log_prob(guide, latents)
+        return _log_prob(joint, list(sample_sites(joint))) - _log_prob(guide, list(latent_sites(guide)))
 
 
 def fit_proposal(model: SemiSupervisedModel, x: Tensor, y: Tensor | None) -> Proposal:
@@ -167,12 +167,6 @@ def fit_proposal(model: SemiSupervisedModel, x: Tensor, y: Tensor | None) -> Pro
 
 def _sample_dim(y: Tensor | None) -> int:
     return -2 if y is None else -1 - y.dim()
-
-
-def _sites(trace: Trace) -> dict[str, Any]:
-    """Return the sample sites of a trace by name, without plates."""
-    nodes = poutine.util.prune_subsample_sites(trace).nodes
-    return {name: site for name, site in nodes.items() if site["type"] == "sample"}
 
 
 def _log_prob(trace: Trace, names: list[str]) -> Tensor:

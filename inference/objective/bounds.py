@@ -27,7 +27,6 @@ log p(x) minus the KL divergence of E_q(a|x)[ q(y|a, x) ] from p(y|x).
 """
 
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
@@ -43,6 +42,7 @@ from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ssvae.inference.trace_sites import sample_sites
 from ssvae.models import SemiSupervisedModel
 
 
@@ -168,7 +168,7 @@ class Bound:
         """
         weights = self.class_weights()
         means = {}
-        for name, site in _sample_sites(self.guide_trace.nodes):
+        for name, site in sample_sites(self.guide_trace).items():
             if name == "y":
                 continue
             kl = _log_factors(name, site) - _log_factors(name, self.model_trace.nodes[name])  # (…, batch, dimensions)
@@ -176,7 +176,7 @@ class Bound:
         return means
 
     def _kl_by_image(self) -> dict[str, Tensor]:
-        p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
+        p, q = (_log_densities(trace) for trace in (self.model_trace, self.guide_trace))
         return {name: q[name] - p[name] for name in q if name != "y"}
 
     def _means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -202,7 +202,7 @@ class Bound:
 
     def class_weights(self) -> Tensor | None:
         """Return the weights of the classes, q(y|x), (classes, batch); None if there is no sum over classes."""
-        q = _log_densities(self.guide_trace.nodes)
+        q = _log_densities(self.guide_trace)
         return q["y"].exp() if "y" in q else None
 
     def terms(self) -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ class Bound:
             Detached scalars in nats per image, by name.
         """
         with torch.no_grad():
-            p, q = (_log_densities(trace.nodes) for trace in (self.model_trace, self.guide_trace))
+            p, q = (_log_densities(trace) for trace in (self.model_trace, self.guide_trace))
             by_latent = self._kl_by_image()
             by_class = {"class": -p["y"]} if "y" in p else {}
             entropy = {"entropy": -q["y"]} if "y" in q else {}
@@ -263,7 +263,7 @@ class PlainBound(Bound, Trace_ELBO):
             return loss + surrogate - surrogate.detach()
         # For K = 1 Pyro's sums over the batch suffice. For K > 1 the weights are averaged for each image.
         kind = "log_prob_sum" if self.num_samples == 1 else "log_prob"
-        log_p, log_q = (_log_densities(trace.nodes, kind) for trace in traces)
+        log_p, log_q = (_log_densities(trace, kind) for trace in traces)
         return -self.log_evidence(log_p, log_q).sum()
 
 
@@ -282,7 +282,7 @@ class SummedBound(Bound, TraceEnum_ELBO):
         """
         model, guide, *batch = arguments
         (traces,) = self._get_traces(model, guide, batch, {})  # type: ignore[no-untyped-call]
-        log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
+        log_p, log_q = (_log_densities(trace, "log_prob") for trace in traces)
         if not _reparametrised(traces[1]):
             self.check_one_sample()
             return -_compute_dice_elbo(*traces)
@@ -326,7 +326,7 @@ class TruncatedBound(Bound, Trace_ELBO):
         Returns:
             (k + 1, batch), or (k + 1, samples, batch) with several samples.
         """
-        log_q_y = _log_densities(self.guide_trace.nodes)["y"]
+        log_q_y = _log_densities(self.guide_trace)["y"]
         log_q_bar, q_rest = self.classes.log_q_y.detach(), self.classes.q_rest.detach()
         return torch.cat([log_q_y[:-1].exp(), q_rest * (log_q_y[-1:] - log_q_bar[-1:]).exp()])
 
@@ -343,7 +343,7 @@ class TruncatedBound(Bound, Trace_ELBO):
             raise ValueError(
                 f"summed_classes: expected None for latent variables that are not reparametrised; got {self.classes.k}."
             )
-        log_p, log_q = (_log_densities(trace.nodes, "log_prob") for trace in traces)
+        log_p, log_q = (_log_densities(trace, "log_prob") for trace in traces)
         del log_q["y"]  # q(y|a_k, x) of each sample; q̄(y) is in self.classes
         log_q_y, q_rest = self.once(self.classes.log_q_y), self.once(self.classes.q_rest)[0]
         f = log_q_y - self.log_evidence(log_p, log_q)  # (k + 1, batch)
@@ -432,14 +432,9 @@ def _weighs(kl_weight: float | Tensor) -> bool:
     return isinstance(kl_weight, Tensor) or kl_weight != 1
 
 
-def _sample_sites(nodes: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the sample sites, without that of the plate over images."""
-    return [(name, site) for name, site in nodes.items() if site["type"] == "sample" and name != "images"]
-
-
 def _reparametrised(guide: Trace) -> bool:
     """Return whether every latent variable but the class is reparametrised."""
-    return all(site["fn"].has_rsample for name, site in _sample_sites(guide.nodes) if name != "y")
+    return all(site["fn"].has_rsample for name, site in sample_sites(guide).items() if name != "y")
 
 
 def factorises(density: TorchDistribution) -> bool:
@@ -458,6 +453,8 @@ def _log_factors(name: str, site: Any) -> Tensor:  # noqa: ANN401
     return density.base_dist.log_prob(site["value"])
 
 
-def _log_densities(nodes: Mapping[str, Any], kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
+def _log_densities(trace: Trace, kind: str = "unscaled_log_prob") -> dict[str, Tensor]:
     """Return the log-densities of the unmasked sample sites by name, by default without the KL weight."""
-    return {name: site[kind] for name, site in _sample_sites(nodes) if kind in site and site["mask"] is not False}
+    return {
+        name: site[kind] for name, site in sample_sites(trace).items() if kind in site and site["mask"] is not False
+    }
