@@ -341,8 +341,8 @@ def test_the_map_is_that_of_the_figures():
     drawn = {each.get_label(): torch.from_numpy(each.get_offsets().data) for each in axes.collections}
     assert torch.equal(mapped.labels, run.data.test_labels[order])
     for y in range(3):
-        torch.testing.assert_close(mapped.points[mapped.labels == y], drawn[str(y)])
-    shares = [f"({share:.0%} of variance)" for share in mapped.shares.tolist()]
+        torch.testing.assert_close(mapped.plane.points[mapped.labels == y], drawn[str(y)])
+    shares = [f"({share:.0%} of variance)" for share in mapped.plane.shares.tolist()]
     assert shares[0] in axes.get_xlabel()
     assert shares[1] in axes.get_ylabel()
 
@@ -353,8 +353,8 @@ def test_a_place_of_the_map_is_decoded_as_the_model_decodes_it():
     with seeded(0):
         order = torch.randperm(len(run.data.test_images))
     z = run.model.encode(run.data.pixels(run.data.test_images[order]))
-    torch.testing.assert_close(mapped.codes(mapped.points), z)  # two dimensions: nothing is lost
-    found = decode_point(run, mapped, tuple(mapped.points[4].tolist()))
+    torch.testing.assert_close(mapped.plane.codes(mapped.plane.points), z)  # two dimensions: nothing is lost
+    found = decode_point(run, mapped, tuple(mapped.plane.points[4].tolist()))
     for y in range(3):
         torch.testing.assert_close(found[y], run.model.p_x(z[4], torch.tensor(y)).mean)
 
@@ -362,18 +362,20 @@ def test_a_place_of_the_map_is_decoded_as_the_model_decodes_it():
 def test_a_place_between_is_decoded_at_the_principal_plane():
     run = exploring.untrained()
     mapped = latent_map(run)
-    torch.testing.assert_close(mapped.directions @ mapped.directions.T, torch.eye(2))
-    z = mapped.centre + 0.3 * mapped.directions[0] - 1.2 * mapped.directions[1]
+    torch.testing.assert_close(mapped.plane.directions @ mapped.plane.directions.T, torch.eye(2))
+    z = mapped.plane.centre + 0.3 * mapped.plane.directions[0] - 1.2 * mapped.plane.directions[1]
     found = decode_point(run, mapped, (0.3, -1.2))
     torch.testing.assert_close(found[2], run.model.p_x(z, torch.tensor(2)).mean)
 
 
 def test_one_latent_dimension_lies_on_a_line():
     mapped = latent_map(exploring.untrained(model=tiny.m2(prior=StandardNormal(1))))
-    assert mapped.points.shape == (12, 2)
-    assert torch.equal(mapped.points[:, 1], torch.zeros(12))
-    torch.testing.assert_close(mapped.codes(torch.tensor([[0.5, 9.0]])), mapped.codes(torch.tensor([[0.5, 0.0]])))
-    torch.testing.assert_close(mapped.shares, torch.tensor([1.0, 0.0]))
+    assert mapped.plane.points.shape == (12, 2)
+    assert torch.equal(mapped.plane.points[:, 1], torch.zeros(12))
+    torch.testing.assert_close(
+        mapped.plane.codes(torch.tensor([[0.5, 9.0]])), mapped.plane.codes(torch.tensor([[0.5, 0.0]]))
+    )
+    torch.testing.assert_close(mapped.plane.shares, torch.tensor([1.0, 0.0]))
 
 
 def test_without_test_images_others_are_mapped():
@@ -513,7 +515,7 @@ def test_an_image_is_answered(server):
 def test_the_map_is_served_and_decoded(server):
     explorer = server[1][1]
     found = ask(server, "/api/runs/1/map")
-    assert found["points"] == explorer.map.points.tolist()
+    assert found["points"] == explorer.map.plane.points.tolist()
     assert found["labels"] == explorer.map.labels.tolist()
     assert found["part"] == "test"
     images = ask(server, "/api/runs/1/decode?u=0.5&v=-1e-1")["images"]

@@ -235,8 +235,8 @@ def test_the_mouse_walks_the_map(page, served):
         assert source(tile) == picture(images[y])
     assert len(set(seen)) == 3
     # The place that was pointed at is that of the map: left is less along the first component.
-    assert point[0] > explorer.map.points[:, 0].mean()
-    assert point[1] < explorer.map.points[:, 1].mean()
+    assert point[0] > explorer.map.plane.points[:, 0].mean()
+    assert point[1] < explorer.map.plane.points[:, 1].mean()
 
 
 def test_the_map_is_walked_by_keys_and_takes_the_nearest_class(page, served):
@@ -253,7 +253,7 @@ def test_the_map_is_walked_by_keys_and_takes_the_nearest_class(page, served):
     assert places[1][0] > places[0][0]
     assert places[1][1] == pytest.approx(places[0][1])
     assert places[2][1] > places[1][1]
-    distance = (explorer.map.points - torch.tensor(places[2]).to(explorer.map.points)).square().sum(-1)
+    distance = (explorer.map.plane.points - torch.tensor(places[2]).to(explorer.map.plane.points)).square().sum(-1)
     expect(panel.locator(".tile figcaption")).to_have_text(f"y = {explorer.map.labels[distance.argmin()]}")
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssvae.inference.predict import device_of, evaluating, latent_means, seeded
+from ssvae.inference.principal_plane import PrincipalPlane, principal_plane
 from ssvae.inference.runs.run import Run
 
 MAPPED_IMAGES = 2000
@@ -16,24 +17,14 @@ class LatentMap:
     """The plane through latent codes along their two directions of largest variance; float64, on the CPU.
 
     Attributes:
-        centre: Mean of the codes, (latent,).
-        directions: Orthonormal, (2, latent); the second is zero where there is one latent dimension.
-        points: The codes' places on the plane, (N, 2).
-        shares: How much of the codes' variance lies along each direction, (2,).
+        plane: The plane, with the codes' places on it.
         labels: The images' classes, (N,), -1 where not known.
         part: "test", "validation" or "training": which images they are.
     """
 
-    centre: Tensor
-    directions: Tensor
-    points: Tensor
-    shares: Tensor
+    plane: PrincipalPlane
     labels: Tensor
     part: str
-
-    def codes(self, points: Tensor) -> Tensor:
-        """Return z = centre + u d₁ + v d₂ for points (..., 2); (..., latent)."""
-        return self.centre + points.to(self.centre) @ self.directions
 
 
 def latent_map(run: Run) -> LatentMap:
@@ -59,21 +50,13 @@ def latent_map(run: Run) -> LatentMap:
     with seeded(0):
         chosen = torch.randperm(len(images))[:MAPPED_IMAGES]
     z = latent_means(model, data.pixels(images[chosen]))
-    centre = z.mean(0)
-    left, singular, right = torch.linalg.svd(z - centre, full_matrices=False)
-    shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
-    points, directions, shares = left[:, :2] * singular[:2], right[:2], shares[:2]
-    if len(directions) == 1:
-        points = torch.cat([points, torch.zeros_like(points)], dim=1)
-        directions = torch.cat([directions, torch.zeros_like(directions)])
-        shares = torch.cat([shares, torch.zeros_like(shares)])
-    return LatentMap(centre, directions, points, shares, labels[chosen], part)
+    return LatentMap(principal_plane(z), labels[chosen], part)
 
 
 def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:
     """Return the mean of p(x | y, z) for every class at a point of the map; (classes, channels, height, width)."""
     model = run.model
-    z = mapped.codes(torch.tensor([point])).to(device_of(model), torch.get_default_dtype())  # (1, latent)
+    z = mapped.plane.codes(torch.tensor([point])).to(device_of(model), torch.get_default_dtype())  # (1, latent)
     classes = torch.arange(model.num_classes, device=z.device).unsqueeze(-1)  # (classes, 1)
     with evaluating(model):
         return model.p_x(z.expand(model.num_classes, *z.shape), classes).mean[:, 0].cpu()

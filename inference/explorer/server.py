@@ -157,9 +157,9 @@ class _Endpoints:
         mapped = await self._work(lambda: explorer.map)
         return JSONResponse(
             {
-                "points": mapped.points.tolist(),
+                "points": mapped.plane.points.tolist(),
                 "labels": mapped.labels.tolist(),
-                "shares": mapped.shares.tolist(),
+                "shares": mapped.plane.shares.tolist(),
                 "part": mapped.part,
             }
         )

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ssvae.inference.principal_plane import principal_plane
+
 
 def principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
     """Project z on its first two principal components.
@@ -14,13 +16,11 @@ def principal_components(z: Tensor) -> tuple[Tensor, tuple[str, str]]:
         Points (N, 2), and labels of the two axes with the share of variance. If z has one dimension, the second
         coordinate is 0 and its label empty.
     """
-    centred = z - z.mean(0)
+    plane = principal_plane(z)
     if z.shape[-1] == 1:
-        return torch.cat([centred, torch.zeros_like(centred)], dim=-1), ("z, centred", "")
-    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
-    shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
-    first, second = (f"component {number} ({shares[number - 1]:.0%} of variance)" for number in (1, 2))
-    return left[:, :2] * singular[:2], (first, second)
+        return plane.points, ("z, centred", "")
+    first, second = (f"component {number} ({plane.shares[number - 1]:.0%} of variance)" for number in (1, 2))
+    return plane.points, (first, second)
 
 
 def by_neighbours(z: Tensor) -> tuple[Tensor, tuple[str, str]]:

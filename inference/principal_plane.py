@@ -1,0 +1,41 @@
+"""The plane of two principal components, through points of many dimensions."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True)
+class PrincipalPlane:
+    """The plane through points z along their two directions of largest variance.
+
+    Attributes:
+        centre: Mean of the points, (dimensions,).
+        directions: Orthonormal, (2, dimensions); the second is zero where there is one dimension.
+        points: The points' places on the plane, (N, 2).
+        shares: How much of the variance lies along each direction, (2,).
+    """
+
+    centre: Tensor
+    directions: Tensor
+    points: Tensor
+    shares: Tensor
+
+    def codes(self, points: Tensor) -> Tensor:
+        """Return z = centre + u d₁ + v d₂ for points (..., 2); (..., dimensions)."""
+        return self.centre + points.to(self.centre) @ self.directions
+
+
+def principal_plane(z: Tensor) -> PrincipalPlane:
+    """Return the plane of points z, (N, dimensions), N at least 2."""
+    centre = z.mean(0)
+    # torch.pca_lowrank would be random, and scikit-learn takes a second to import.
+    _, singular, right = torch.linalg.svd(z - centre, full_matrices=False)
+    shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
+    # In one dimension the direction is z's own, and not its negative.
+    directions = torch.ones_like(right) if z.shape[-1] == 1 else right[:2]
+    missing = 2 - len(directions)
+    directions, shares = pad(directions, (0, 0, 0, missing)), pad(shares[:2], (0, missing))
+    return PrincipalPlane(centre, directions, (z - centre) @ directions.T, shares)
