@@ -27,9 +27,8 @@ COLAB = {
 COLAB_PYTHON = "3.13"
 
 # inference/command_line/error_messages.py finds its sentences in jsonargparse's English: test_cli.py and
-# test_cli_options.py pass with these. Of another version: run them with it, mend usage.py where they fail, and add it
-# here.
-KNOWN_TO_USAGE = {"4.52", "4.53"}
+# test_cli_options.py pass with these.
+KNOWN_TO_ERROR_MESSAGES = {"4.52", "4.53"}
 
 
 def _setup():
@@ -93,10 +92,14 @@ def test_the_pythons_that_are_named_are_those_that_are_admitted():
     assert COLAB_PYTHON in named
 
 
-def test_usage_knows_this_jsonargparse():
+def test_error_messages_know_this_jsonargparse():
     installed = Version(version("jsonargparse"))
-    assert f"{installed.major}.{installed.minor}" in KNOWN_TO_USAGE
+    assert f"{installed.major}.{installed.minor}" in KNOWN_TO_ERROR_MESSAGES, (
+        f"jsonargparse {installed} is not one of {', '.join(sorted(KNOWN_TO_ERROR_MESSAGES))}, whose English "
+        "inference/command_line/error_messages.py knows: run tests/test_cli.py and tests/test_cli_options.py with it, "
+        "mend error_messages.py where they fail, and add the version to KNOWN_TO_ERROR_MESSAGES."
+    )
     # And every version that may be installed has been tried, up to the newest of today.
     bound = _installed_with()["jsonargparse"]
-    assert _lowest(bound) == min(KNOWN_TO_USAGE, key=Version)
+    assert _lowest(bound) == min(KNOWN_TO_ERROR_MESSAGES, key=Version)
     assert "5.0" not in bound
