@@ -18,6 +18,9 @@ from support import tiny
 from test_likelihoods import LIKELIHOODS
 from test_priors import PRIORS
 
+from benchmarks.family import family
+from ssvae import models
+from ssvae.inference.command_line.choices import offered
 from ssvae.inference.contracts import check_model
 from ssvae.inference.objective import Objective, Observations, Sizes
 from ssvae.models import (
@@ -214,6 +217,12 @@ def name(request):
 @pytest.fixture
 def model(name):
     return MODELS[name]()
+
+
+def test_every_model_that_is_offered_is_here_and_in_the_benchmark():
+    kinds = set(offered(models, SemiSupervisedModel))
+    assert {type(make()) for make in MODELS.values()} == kinds
+    assert {type(model) for model in family().values()} == kinds
 
 
 def test_it_keeps_the_contract(model):

@@ -13,47 +13,34 @@ import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from ssvae import models
 from ssvae.data import Arrays, Batches
 from ssvae.inference import evaluate, fit
+from ssvae.inference.command_line.choices import offered
 from ssvae.inference.evaluation import evaluation, log_weights
 from ssvae.inference.evaluation.diagnostics import pareto_k
 from ssvae.inference.predict import class_probabilities, seeded
 from ssvae.inference.training import Recipe, TrainerOptions
 from ssvae.inference.training.module import Training
-from ssvae.models import (
-    ADGM,
-    GMVAE,
-    M1,
-    M1M2,
-    M2,
-    SDGM,
-    SOMVAE,
-    AdversarialAutoencoder,
-    ConditionalVAE,
-    DistilledM1,
-    DistilledM2,
-    LadderVAE,
-    SparseLabelVAE,
-)
+from ssvae.models import SOMVAE, SemiSupervisedModel
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
 
 NETWORKS = MLP((4,))
-MODELS = {
-    "M2": (M2, {}),
-    "M1": (M1, {}),
-    "DistilledM1": (DistilledM1, {"feature_dim": 3, "fitted_at": (0.3, 0.6)}),
-    "DistilledM2": (DistilledM2, {"feature_dim": 3, "fitted_at": (0.5,)}),
-    "M1M2": (M1M2, {"inner_networks": NETWORKS, "z1_dim": 3}),
-    "GMVAE": (GMVAE, {"prior": None}),
-    "SOMVAE": (SOMVAE, {"latent_dim": 3, "rows": 2, "columns": 3}),
-    "LadderVAE": (LadderVAE, {"latent_dims": (3,), "hidden": (4,)}),
-    "AdversarialAutoencoder": (AdversarialAutoencoder, {"discriminators": NETWORKS}),
-    "ConditionalVAE": (ConditionalVAE, {"num_samples": 2}),
-    "ADGM": (ADGM, {"auxiliary_dim": 2, "num_samples": 2}),
-    "SDGM": (SDGM, {"auxiliary_dim": 2, "num_samples": 2}),
-    "SparseLabelVAE": (SparseLabelVAE, {}),
+# What a model needs beside its networks and a prior, to be small.
+SMALL = {
+    "DistilledM1": {"feature_dim": 3, "fitted_at": (0.3, 0.6)},
+    "DistilledM2": {"feature_dim": 3, "fitted_at": (0.5,)},
+    "M1M2": {"inner_networks": NETWORKS, "z1_dim": 3},
+    "GMVAE": {"prior": None},
+    "SOMVAE": {"latent_dim": 3, "rows": 2, "columns": 3},
+    "LadderVAE": {"latent_dims": (3,), "hidden": (4,)},
+    "AdversarialAutoencoder": {"discriminators": NETWORKS},
+    "ConditionalVAE": {"num_samples": 2},
+    "ADGM": {"auxiliary_dim": 2, "num_samples": 2},
+    "SDGM": {"auxiliary_dim": 2, "num_samples": 2},
 }
+MODELS = {kind.__name__: (kind, SMALL.get(kind.__name__, {})) for kind in offered(models, SemiSupervisedModel)}
 PATTERNS = ("none", "one", "all", "a class without", "balanced")
 BOUNDED = settings(
     derandomize=True,
