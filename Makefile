@@ -15,8 +15,10 @@ install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first: with its pinned build in place, nothing else asks for another.
-	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_OPTIONS) --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_OPTIONS) --constraint constraints.txt --editable '.[test]'
+	# On all cores, where pip would compile on one. Some packages hold files that no Python can compile.
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	touch $(INSTALLED)
 
 demo: install
