@@ -14,6 +14,11 @@ import torch
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items):
+    """Start with what takes long: at the end, no core waits for one test of another."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _every_test():
     dtype = torch.get_default_dtype()
@@ -26,3 +31,9 @@ def _every_test():
     torch.set_default_dtype(dtype)
     assert len(pyro.get_param_store()) == 0, "a test left parameters in Pyro's global store"
     assert signal.getsignal(signal.SIGTERM) is on_terminate, "a test left its own answer to SIGTERM"
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """A report has no pictures, which take longer than all the rest of a small run."""
+    monkeypatch.setattr("ssvae.inference.runs.report.save_pictures", lambda run, folder, **options: [])

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from support import tiny
+from support import forked, tiny
 
 from ssvae.data.image_files import read_image
 from ssvae.inference import load
@@ -25,6 +25,8 @@ from ssvae.inference.command_line.commands import fit_parser
 from ssvae.inference.command_line.main import main
 from ssvae.inference.storage.checkpoints import read_checkpoint
 from ssvae.inference.training import train
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,6 +109,7 @@ def test_without_the_package_of_a_data_set_a_sentence_says_what_installs_it(caps
     )
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     assert main(["fit", *SMALL, "--folder", "run", "--trainer.progress_bar=false"]) == 0
     written = capsys.readouterr()
@@ -126,6 +129,7 @@ def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     assert report.startswith(f"# run\n\n**{said}**\n\n## Result")
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_run_is_repeated_by_its_configuration(finished, tmp_path):
     assert main(["fit", "--config", str(finished / "config.yaml"), "--folder", "again", "--baselines=false"]) == 0
     tiny.assert_same_tensors(state(tmp_path / "again"), state(finished))
@@ -171,6 +175,7 @@ def test_classify_prints_the_models_probabilities(finished, capsys, tmp_path):
     assert [row[1] for row in rows] == [str(y) for y in expected.argmax(-1).tolist()]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_folder_of_colour_pictures_is_trained_on(pictures, capsys, tmp_path):
     words = ["fit", "--data", "ImageFolder", "--data.root", str(pictures), "--model.networks", "Convolutional"]
     words += ["--model.networks.channels=[3,4]", "--max_steps=2", "--folder=run", "--baselines=false"]
@@ -575,6 +580,7 @@ def test_no_permission_is_told(capsys, monkeypatch):
     assert refused(capsys, 1, "fit", *SMALL, "--folder=run") == "Permission denied: run"
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_full_disk_is_told_and_the_run_goes_on_later(finished, capsys, tmp_path, monkeypatch):
     fsync, calls = os.fsync, []
 
@@ -601,21 +607,21 @@ def test_an_absurd_learning_rate_stops_and_names_what_is_not_finite(capsys):
 # Processes of their own: killed, interrupted, piped
 
 
-def process(*words):
-    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing"), "OMP_NUM_THREADS": "1"}
-    # A process group of its own, so that nothing else hears its signals.
-    return subprocess.Popen(
+def process(program, *words):
+    """Run a program in an interpreter of its own; return its exit status and what it wrote."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'typing'}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, *words],
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        start_new_session=True,
+        check=False,
     )
+    return done.returncode, done.stdout, done.stderr
 
 
-LONGER = ["fit", *SMALL, "--max_steps=150", "--trainer.progress_bar=true", "--one_cycle=true"]
+# Fifty epochs of two steps.
+LONGER = ["fit", *SMALL, "--batch_size=800", "--max_steps=100", "--trainer.progress_bar=true", "--one_cycle=true"]
 
 
 def wait_for(path, running):
@@ -631,8 +637,9 @@ def rows(folder):
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_killed_and_resumed_a_run_ends_as_one_that_was_not(tmp_path, capsys):
-    whole, killed = (process(*LONGER, "--folder", name) for name in ("whole", "killed"))
+    whole, killed = (forked.command(*LONGER, "--folder", name) for name in ("whole", "killed"))
     wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", killed)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
@@ -641,7 +648,7 @@ def test_killed_and_resumed_a_run_ends_as_one_that_was_not(tmp_path, capsys):
     assert not (tmp_path / "killed" / "report.md").exists()
 
     # And once more with an interruption, at the keyboard.
-    resumed = process("fit", "--resume", "killed")
+    resumed = forked.command("fit", "--resume", "killed")
     wait_for(tmp_path / "killed" / "baselines" / "supervised" / "checkpoints" / "last.ckpt", resumed)
     resumed.send_signal(signal.SIGINT)
     _, sentence = resumed.communicate()
@@ -667,8 +674,9 @@ def test_killed_and_resumed_a_run_ends_as_one_that_was_not(tmp_path, capsys):
     assert reports[0].replace("whole", "killed") == reports[1]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_killed_before_the_first_epoch_was_saved_it_starts_again(finished, tmp_path):
-    running = process("fit", *SMALL, "--folder", "run")
+    running = forked.command("fit", *SMALL, "--folder", "run")
     wait_for(tmp_path / "run" / "checkpoints" / "initial.ckpt", running)
     running.send_signal(signal.SIGKILL)
     running.communicate()
@@ -680,13 +688,14 @@ def test_killed_before_the_first_epoch_was_saved_it_starts_again(finished, tmp_p
 
 def test_two_fits_in_one_process_are_two_processes(finished, tmp_path):
     # `finished` is of this process, which has trained many models by now.
-    done = process("fit", *SMALL, "--folder", "alone", "--baselines=false")
-    assert done.communicate()[1] == ""
+    program = "import sys; from support.forked import main_without_pictures as main; sys.exit(main(*sys.argv[1:]))"
+    status, _, errors = process(program, "fit", *SMALL, "--folder", "alone", "--baselines=false")
+    assert (status, errors) == (0, "")
     tiny.assert_same_tensors(state(tmp_path / "alone"), state(finished))
 
 
 def test_in_a_process_of_its_own_a_mistake_is_one_line_and_no_traceback():
-    running = process("fit", "--objective.alfa=3")
-    written, errors = running.communicate()
-    assert (running.returncode, written, errors.count("\n")) == (2, "", 1)
+    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
+    status, written, errors = process(program, "fit", "--objective.alfa=3")
+    assert (status, written, errors.count("\n")) == (2, "", 1)
     assert "--objective.alpha" in errors

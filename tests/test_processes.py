@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import tiny
+from support import forked, tiny
 
 from ssvae.data import Batches
 from ssvae.inference import Objective, TrainerOptions
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[1]
 NONE = torch.empty(0, dtype=torch.int64)
 
 
-def together(num_processes, *words):
-    """Start a program in several processes, as torchrun does."""
-    return subprocess.Popen(
+def torchrun(num_processes, *words):
+    """Run a program in several processes."""
+    subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(num_processes)),
             # Any free port: tests run side by side.
@@ -37,17 +37,16 @@ def together(num_processes, *words):
             "PYTHONPATH": os.pathsep.join([str(ROOT / "typing"), str(ROOT / "tests")]),
             "OMP_NUM_THREADS": "1",
         },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        timeout=300,
+        check=True,
     )
 
 
 def done(running):
-    output, errors = running.communicate(timeout=300)
-    assert running.returncode == 0, errors
-    return output
+    """Wait for processes that train together; return what each of them wrote."""
+    written = [each.communicate() for each in running]
+    assert [each.returncode for each in running] == [0] * len(running), written
+    return [output for output, _ in written]
 
 
 # The batches
@@ -94,14 +93,21 @@ def test_what_cannot_be_shared_is_refused(indices, sizes, sentence):
 # The steps
 
 
+def _train_alone(folder):
+    from support import together  # which changes torch
+
+    together.main(folder, 1)
+
+
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tmp_path):
-    found = {}
-    for num_processes in (1, 2):
-        folder = tmp_path / str(num_processes)
-        folder.mkdir()
-        done(together(num_processes, str(ROOT / "tests" / "support" / "together.py"), str(folder), str(num_processes)))
-        found[num_processes] = [torch.load(folder / f"{rank}.pt") for rank in range(num_processes)]
-    (alone,), pair = found[1], found[2]
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    done([forked.Forked(_train_alone, one)])
+    torchrun(2, str(ROOT / "tests" / "support" / "together.py"), str(two), "2")
+    alone = torch.load(one / "0.pt")
+    pair = [torch.load(two / f"{rank}.pt") for rank in range(2)]
 
     # J and its terms, of the joined batches; validation by one process, and known to both.
     for of_one, *of_two in zip(alone["rows"], *(each["rows"] for each in pair), strict=True):
@@ -146,25 +152,34 @@ SMALL = (
 )
 
 
+def fit(*words):
+    """Start `ssvae fit` in two processes, which have left their group when they are done."""
+    return forked.ranks(2, _fit, *words)
+
+
+def _fit(*words):
+    status = forked.main_without_pictures("fit", *words)
+    assert not torch.distributed.is_initialized()
+    return status
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_two_processes_end_as_two_that_were_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    program = str(tmp_path / "fit.py")
-    Path(program).write_text(
-        "import sys\nfrom ssvae.inference.command_line.main import main\nstatus = main(sys.argv[1:])\n"
-        "import torch\nassert not torch.distributed.is_initialized()\nsys.exit(status)\n"
-    )
-    killed = together(2, program, "fit", *SMALL, "--folder=killed")
+    killed = fit(*SMALL, "--folder=killed")
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     started = time.monotonic()
     while not last.exists():
-        assert killed.poll() is None, killed.communicate()
+        assert [each.poll() for each in killed] == [None, None], [each.communicate() for each in killed]
         assert time.monotonic() - started < 120
         time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    for each in killed:
+        each.send_signal(signal.SIGKILL)
+    for each in killed:
+        each.communicate()
 
-    whole = done(together(2, program, "fit", *SMALL, "--folder=whole"))
-    resumed = done(together(2, program, "fit", "--resume=killed"))
+    whole = "".join(done(fit(*SMALL, "--folder=whole")))
+    resumed = "".join(done(fit("--resume=killed")))
     # One process speaks: each epoch of the model and of its baseline has one line, and the result is told once.
     assert re.findall(r"^epoch (\d+)/", whole, re.MULTILINE) == [str(epoch) for epoch in range(1, 7)] * 2
     assert [said.count("The whole report") for said in (whole, resumed)] == [1, 1]

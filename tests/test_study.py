@@ -6,14 +6,13 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from support import forked
 
 from ssvae.inference.command_line.commands import run_command
 from ssvae.inference.study import results, work
@@ -21,7 +20,6 @@ from ssvae.inference.study.plan import read_plan
 from ssvae.inference.study.results import Result
 from ssvae.inference.study.work import run_study
 
-ROOT = Path(__file__).parents[1]
 STUDY = {
     "data": {"Digits": {"data": "Digits"}},
     "models": {"M2": {"max_steps": 20}, "M1, fast": {"model": "M1", "objective.consistency": None}},
@@ -310,6 +308,8 @@ def _numbers(folder):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_a_study_killed_in_the_middle_ends_with_the_numbers_of_one_that_was_not(quick_study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)  # as in the process that is killed
@@ -318,30 +318,22 @@ def test_a_study_killed_in_the_middle_ends_with_the_numbers_of_one_that_was_not(
     assert "| Digits | 20 | M2 |" in (undisturbed / "results.md").read_text()
     assert (undisturbed / "results.png").stat().st_size > 10_000
 
-    words = [
-        sys.executable,
-        "-c",
-        "from ssvae.inference.command_line.main import main; main()",
-        "study",
-        quick_study,
-        "--folder=killed",
-    ]
     second = tmp_path / "killed" / "runs" / "Digits-M2-20-1"
     deadline = time.monotonic() + 120
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing")}
-    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            while not (second / "checkpoints" / "last.ckpt").exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-        finally:
-            process.kill()
+    killed = forked.command("study", quick_study, "--folder=killed")
+    while not (second / "checkpoints" / "last.ckpt").exists():
+        assert killed.poll() is None, killed.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
     assert not (second / "report.md").exists()
     assert run_command("study", [quick_study, "--folder=killed"]) == 0
     assert _numbers(tmp_path / "killed") == _numbers(undisturbed)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_failed_runs_are_named_and_the_others_are_in_the_table(quick_study, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     read = yaml.safe_load(Path(quick_study).read_text())
@@ -369,6 +361,7 @@ def test_a_command_that_makes_no_sense_is_refused(words, said, capsys):
 # On a cluster
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_on_ray_nothing_is_lost_when_a_worker_is_killed(study, tmp_path):
     pytest.importorskip("ray")
@@ -397,6 +390,7 @@ def test_on_ray_nothing_is_lost_when_a_worker_is_killed(study, tmp_path):
     assert len({pid for _, pid in done}) >= 2
 
 
+@pytest.mark.slow
 def test_on_a_cluster_of_two_machines_nothing_is_lost_when_one_dies(study, tmp_path):
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     plan, folder = read_plan(study()), tmp_path / "study"
