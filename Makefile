@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test coverage test-oldest docs benchmark notebook
+.PHONY: install demo check test lint types tests coverage test-oldest docs benchmark notebook
 
 install: $(INSTALLED)
 
@@ -24,10 +24,24 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 demo: install
 	$(BIN)/ssvae fit
 
+# While working: all but the tests that are marked slow.
+check: install
+	$(MAKE) --no-print-directory lint types
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+
+# Everything. Types are checked beside the tests: mypy works on one core.
 test: install
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory --jobs 2 types tests
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types:
 	$(BIN)/mypy
+
+tests:
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # The tests once more, a third slower, with the share of lines that they run.

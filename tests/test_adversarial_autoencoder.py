@@ -349,6 +349,7 @@ def test_the_decoder_is_told_probabilities_and_a_certain_one_is_the_class():
     torch.testing.assert_close(model.p_x(z, one_hot).mean, model.p_x(z, y).mean, **EXACT)
 
 
+@pytest.mark.slow
 def test_a_saved_run_predicts_the_same(tmp_path):
     data = arrays()
     torch.manual_seed(0)

@@ -110,12 +110,14 @@ def scored_data():
     return data, *found
 
 
+@pytest.mark.slow
 def test_a_reference_classifier_learns_from_all_labels(scored_data):
     data, reference, accuracy = scored_data
     assert accuracy > 0.9
     assert reference(data.pixels(data.test_images)).shape == (60, reference.num_features)
 
 
+@pytest.mark.slow
 def test_test_images_as_samples_are_as_good_as_test_images(scored_data):
     data, reference, accuracy = scored_data
     x, y = data.pixels(data.test_images), data.test_labels
@@ -126,6 +128,7 @@ def test_test_images_as_samples_are_as_good_as_test_images(scored_data):
     assert scores.frechet_distance == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(scored_data):
     data, reference, _ = scored_data
     x, y = data.pixels(data.test_images), data.test_labels
@@ -139,6 +142,7 @@ def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(sco
     assert scores.frechet_distance == pytest.approx(by_hand.item(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_samples_of_the_wrong_class_do_not_agree(scored_data):
     data, reference, _ = scored_data
     x, y = data.pixels(data.test_images), data.test_labels
@@ -146,6 +150,7 @@ def test_samples_of_the_wrong_class_do_not_agree(scored_data):
     assert score_generation(_Oracle(tiny.m2(), wrong), data, reference, num_samples=20)["samples"].agreement < 0.1
 
 
+@pytest.mark.slow
 def test_good_samples_help_a_classifier_and_bad_ones_mislead_it(monkeypatch):
     data, many = tiny.arrays(num_labels=3, num_test=60), tiny.arrays(seed=1, num_labels=None, num_train=90)
     x, y = many.pixels(many.train_images), many.train_labels
@@ -193,6 +198,8 @@ def test_what_does_not_fit_gets_a_sentence(call, sentence):
         call()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_the_commands_print_tables(tmp_path, capsys, monkeypatch):
     folder = str(tmp_path / "run")
     data = Digits(20, num_validation=30, num_test=40)

@@ -159,6 +159,7 @@ UNWANTED = {
 
 
 @pytest.mark.parametrize("package", UNWANTED)
+@pytest.mark.slow
 def test_an_import_loads_only_what_it_needs(package):
     program = f"import json, sys, {package}; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -22,6 +22,8 @@ from ssvae.models.networks import MLP
 from ssvae.models.posteriors import FullRankNormal
 from ssvae.models.priors import ClassPrior, SeparatedMeans, StandardNormal
 
+pytestmark = pytest.mark.slow
+
 IMAGE, CLASSES = (1, 2, 2), 3
 PIXELS = [1.0, 0.0, 0.0, 1.0]
 GRID = torch.linspace(-10, 10, 161, dtype=torch.float64)

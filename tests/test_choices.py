@@ -76,6 +76,7 @@ def test_what_another_package_registers_is_found_and_what_is_of_no_use_is_said(t
     assert registered("ssvae.models", SemiSupervisedModel) == ()
 
 
+@pytest.mark.slow
 def test_what_another_package_registers_can_be_named_on_the_command_line(their_package):
     words = "fit --model.prior TheirPrior --model.prior.colour red --model.prior.latent_dim 6 --max_steps 1 "
     words += "--model.posterior TheirPosterior --model.likelihood TheirLikelihood"

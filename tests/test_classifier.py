@@ -34,6 +34,8 @@ from ssvae.models.networks import MLP
 from ssvae.models.posteriors import FullRankNormal
 from ssvae.models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS, DIGIT_LABELS = load_digits(n_class=3, return_X_y=True)  # 0 … 16
 X, TEST_X = DIGITS[:120], DIGITS[400:]

@@ -91,12 +91,14 @@ def _for_tiny():
     return DistilledM2((1, 8, 8), 3, prior=StandardNormal(3), networks=MLP((7,)), fitted_at=(0.25, 0.6))
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_in_any_stage_ends_as_one_that_did_not(tmp_path, monkeypatch):
     # It stops before c is fitted, when it has been fitted once, and twice.
     rows = tiny.assert_resumed_in_any_stage(_for_tiny, RECIPE, {1: 0, 2: 1, 4: 2}, tmp_path, monkeypatch)
     assert ["consistency" in row for row in rows] == [False] * 2 + [True] * 4
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)

@@ -43,6 +43,8 @@ from ssvae.models import M2, likelihoods
 from ssvae.models.networks import MLP
 from ssvae.models.priors import ClassConditional, StandardNormal
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = DrawingStyle((1, 28, 28), (20, 20))
 SEVEN = [[(0.2, 0.1), (0.5, 0.12), (0.45, 0.4), (0.3, 0.7)], [(0.3, 0.4), (0.5, 0.38)]]

@@ -18,9 +18,12 @@ from ssvae.inference.runs import load
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium (apt-get install chromium, or its path in $CHROMIUM)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="there is no Chromium (apt-get install chromium, or its path in $CHROMIUM)"
+    ),
+]
 
 # Chromium's own calls home would be seen as the page's.
 ARGUMENTS = [

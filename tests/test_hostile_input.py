@@ -37,6 +37,8 @@ from ssvae.inference.command_line.main import main
 from ssvae.inference.explorer.uploads import read_upload
 from ssvae.inference.storage.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     "--data.num_validation=30",

@@ -334,6 +334,7 @@ def test_with_one_rung_the_densities_are_those_of_m2():
 # The whole way
 
 
+@pytest.mark.slow
 def test_it_is_trained_saved_and_loaded_and_predicts_the_same(tmp_path):
     networks = MLP((7,), batch_norm=True)
     model = LadderVAE((1, 8, 8), 3, prior=StandardNormal(LATENT), networks=networks, latent_dims=(4, 3), hidden=(6, 5))

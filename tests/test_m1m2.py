@@ -302,6 +302,7 @@ def test_a_loaded_model_is_in_the_stage_that_was_saved(progress):
     assert other.used.equal(model.used)
 
 
+@pytest.mark.slow
 def test_it_is_trained_in_stages_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)

@@ -225,6 +225,7 @@ def test_every_model_that_is_offered_is_here_and_in_the_benchmark():
     assert {type(model) for model in family().values()} == kinds
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(model):
     rules = check_model(model)
     assert isinstance(model, Staged) == isinstance(model, M1M2 | DistilledM1 | DistilledM2)

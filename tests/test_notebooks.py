@@ -46,6 +46,7 @@ def test_the_notebooks_are_numbered_one_after_the_other():
 
 
 @every_notebook
+@pytest.mark.slow
 def test_it_runs_and_its_claims_hold(path, monkeypatch):
     notebook = read(path)
     first = code_cells(notebook)[0]

@@ -13,6 +13,8 @@ import pytest
 import ssvae
 from ssvae import data, inference, models
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"models": models, "data": data, "inference": inference}
 

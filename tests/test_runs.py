@@ -32,6 +32,8 @@ from ssvae.models.likelihoods import Bernoulli
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
 
+pytestmark = pytest.mark.slow
+
 SENTENCE_OF_INTERRUPTION = r"interrupted; ssvae fit --resume .*run goes on from the last epoch that was saved\."
 
 

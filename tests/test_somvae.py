@@ -284,6 +284,7 @@ def test_the_baseline_is_the_classifier_of_m2():
     assert (baseline.classifier, baseline.num_classes) == (model.networks, CLASSES)
 
 
+@pytest.mark.slow
 def test_a_saved_run_predicts_the_same_and_draws_its_map(tmp_path):
     data = arrays()
     torch.manual_seed(0)

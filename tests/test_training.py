@@ -26,6 +26,8 @@ from ssvae.models import M1M2, DistilledM1, DistilledM2
 from ssvae.models.networks import MLP, Network
 from ssvae.models.priors import StandardNormal
 
+pytestmark = pytest.mark.slow
+
 
 class Watching(StandardNormal):
     """N(0, I) that runs a function whenever a step asks for it."""

@@ -200,6 +200,7 @@ def test_what_was_learned_loaded_or_set_stays():
     assert torch.equal(_rows(loaded.prior), learned)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_ends_as_one_that_was_not(tmp_path, monkeypatch):
     def vamp():
         torch.manual_seed(3)
