@@ -316,7 +316,7 @@ ERRORS = {
         table("cat/00.png,cat,1"),
         IN_TABLE,
         ValueError,
-        "csv: .* in line 1; got 'cat/00.png,cat,1'",
+        "csv: expected one column of labels; got no heading, and in line 1 'cat/00.png,cat,1'",
     ),
     "one cell": (
         table("cat/00.png,cat", "cat/01.png"),

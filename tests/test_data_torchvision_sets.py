@@ -170,7 +170,7 @@ def test_the_help_of_a_set_explains_every_argument(kind):
     assert set(explained) == set(inspect.signature(kind).parameters)
     folder = next(iter(kind.files)).rpartition("/")[0] or kind.files[0]
     assert folder in explained["root"]
-    assert explained["seed"] == "which images keep their label."
+    assert explained["seed"] == "The random seed of the choice of labelled images."
 
 
 def test_svhn_keeps_defaults_of_its_own():

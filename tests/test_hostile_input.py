@@ -327,7 +327,7 @@ def without(name):
 
 
 NOT_OURS, NOT_TRAINED = "expected one of this project", "expected one that training saved"
-OF_ANOTHER, DAMAGED = "is of another model", "expected one to resume training from"
+OF_ANOTHER, DAMAGED = "where names or shapes differ", "expected one to resume training from"
 SPOILED = {
     "no class names": (without("class_names"), NOT_TRAINED, NOT_TRAINED),
     "no history": (without("history"), NOT_TRAINED, NOT_TRAINED),

@@ -425,8 +425,8 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
         ({"objective": {"alfa": 3}}, "expected options that training takes .* got 'alfa'"),
         ({"objective": 3}, "expected options that training takes .* got 3"),
         ({"max_epochs": "x"}, "expected options that training takes"),
-        ({"model": {"class_path": "ssvae.models.M2", "init_args": {}}}, r"initial\.ckpt is of another model"),
-        ({"model": 3}, r"initial\.ckpt is of another model"),
+        ({"model": {"class_path": "ssvae.models.M2", "init_args": {}}}, r"initial\.ckpt, which is of another model"),
+        ({"model": 3}, r"initial\.ckpt, which is of another model"),
     ],
 )
 def test_a_damaged_configuration_is_refused(folder, config, sentence):
@@ -448,7 +448,9 @@ def test_missing_files_are_named(folder):
     for name in ("last", "best", "initial"):
         (folder / "checkpoints" / f"{name}.ckpt").unlink()
     for checkpoint in ("last", "best"):
-        with pytest.raises(FileNotFoundError, match=rf"checkpoint: expected a file; .*{checkpoint}\.ckpt does not"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"checkpoint: expected a file; got .*{checkpoint}\.ckpt, which does not"
+        ):
             load(str(folder), checkpoint=checkpoint)
     with pytest.raises(FileNotFoundError, match=r"run: expected one that had begun; .* was stopped before its first"):
         resume(str(folder))
@@ -459,13 +461,16 @@ def test_checkpoints_of_other_models_are_refused(folder, tmp_path):
     other = tmp_path / "other" / "checkpoints" / "last.ckpt"
     last = shutil.copy(other, folder / "checkpoints" / "last.ckpt")
     for action in (load, resume):
-        with pytest.raises(ValueError, match=r"checkpoint: .*last\.ckpt is of another model"):
+        with pytest.raises(
+            ValueError,
+            match=r"checkpoint: expected one of the given model; got .*last\.ckpt, whose num_classes differs",
+        ):
             action(str(folder))
     # Of this model by its own words, but not by its tensors.
     checkpoint = read_checkpoint(last)
     checkpoint["ssvae"]["model"] = read_checkpoint(folder / "checkpoints" / "initial.ckpt")["ssvae"]["model"]
     torch.save(checkpoint, last)
-    with pytest.raises(ValueError, match=r"last\.ckpt is of another model: its tensors have other names or shapes"):
+    with pytest.raises(ValueError, match=r"got .*last\.ckpt, where names or shapes differ"):
         load(str(folder))
 
 

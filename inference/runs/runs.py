@@ -460,7 +460,9 @@ def _load_model(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) 
     """Return a checkpoint's model with its weights."""
     metadata = checkpoint[METADATA]
     if _without_sizes(metadata["model"]) != without_files(config["model"]):
-        raise ValueError(f"checkpoint: expected one of the model in config.yaml; {path} is of another model.")
+        raise ValueError(
+            f"checkpoint: expected one of the model in config.yaml; got {path}, which is of another model."
+        )
     with torch.random.fork_rng(devices=[]):
         model = build(metadata["model"])
     if not isinstance(model, SemiSupervisedModel):
@@ -468,7 +470,9 @@ def _load_model(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) 
     try:
         model.load_state_dict(_state(checkpoint["state_dict"]))
     except RuntimeError as error:
-        raise ValueError(f"checkpoint: {path} is of another model: its tensors have other names or shapes.") from error
+        raise ValueError(
+            f"checkpoint: expected tensors of the model in config.yaml; got {path}, where names or shapes differ."
+        ) from error
     return model
 
 
