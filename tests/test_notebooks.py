@@ -1,5 +1,6 @@
 """Every notebook: it runs from top to bottom, its claims hold, and what is committed is what such a run leaves."""
 
+import ast
 import asyncio
 import os
 import re
@@ -27,6 +28,10 @@ def code_cells(notebook):
 
 def has_tag(cell, tag):
     return tag in cell.metadata.get("tags", [])
+
+
+def is_hidden(cell):
+    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
 
 
 def texts(notebook):
@@ -82,7 +87,7 @@ def test_its_outputs_are_committed_as_a_clean_run_left_them(path):
 @every_notebook
 def test_it_is_laid_out_as_a_lesson(path):
     notebook = read(path)
-    assert 10 <= len([cell for cell in notebook.cells if not has_tag(cell, "claims")]) <= 24
+    assert 10 <= len([cell for cell in notebook.cells if not is_hidden(cell)]) <= 24
     first, switch, *_, exercises, answers = notebook.cells
     assert first.source.startswith(f"# {int(path.name[:2])}. ")
     assert "**At the end you will know**" in first.source
@@ -101,3 +106,12 @@ def test_its_claims_are_checked_in_hidden_cells(path):
     for cell in claims:
         assert cell.metadata["jupyter"]["source_hidden"]
         assert "assert " in cell.source or "assert_close(" in cell.source
+
+
+@every_notebook
+def test_what_is_shown_fits_on_a_page(path):
+    for cell in code_cells(read(path)):
+        # One definition, such as a model, stays in one piece.
+        if len(cell.source.split("\n")) > 30 and not is_hidden(cell):
+            assert len(ast.parse(cell.source).body) == 1, cell.id
+            assert isinstance(ast.parse(cell.source).body[0], ast.ClassDef), cell.id
