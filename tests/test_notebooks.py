@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SWITCH = "QUICK = False  # True: a fraction of the training, for a first look"
 
+INSTALL = 'import importlib.util\n\nif importlib.util.find_spec("ssvae") is None:\n    %pip install -q ssvae'
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -54,9 +56,9 @@ def test_the_notebooks_are_numbered_one_after_the_other():
 @pytest.mark.slow
 def test_it_runs_and_its_claims_hold(path, monkeypatch):
     notebook = read(path)
-    first = code_cells(notebook)[0]
-    assert SWITCH in first.source
-    first.source = first.source.replace("QUICK = False", "QUICK = True")
+    switch = code_cells(notebook)[1]
+    assert SWITCH in switch.source
+    switch.source = switch.source.replace("QUICK = False", "QUICK = True")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "typing"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with warnings.catch_warnings():
@@ -88,9 +90,11 @@ def test_its_outputs_are_committed_as_a_clean_run_left_them(path):
 def test_it_is_laid_out_as_a_lesson(path):
     notebook = read(path)
     assert 10 <= len([cell for cell in notebook.cells if not is_hidden(cell)]) <= 24
-    first, switch, *_, exercises, answers = notebook.cells
+    first, install, switch, *_, exercises, answers = notebook.cells
     assert first.source.startswith(f"# {int(path.name[:2])}. ")
     assert "**At the end you will know**" in first.source
+    assert install.source == INSTALL
+    assert has_tag(install, "install")
     assert switch.source.split("\n")[0].startswith("DATA = ")
     assert switch.source.split("\n")[1] == SWITCH
     assert exercises.source.startswith("## Exercises")
