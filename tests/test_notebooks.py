@@ -119,3 +119,13 @@ def test_what_is_shown_fits_on_a_page(path):
         if len(cell.source.split("\n")) > 30 and not is_hidden(cell):
             assert len(ast.parse(cell.source).body) == 1, cell.id
             assert isinstance(ast.parse(cell.source).body[0], ast.ClassDef), cell.id
+
+
+@every_notebook
+def test_its_links_lead_to_pages(path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\((\.\./[^)#]+)", text)
+    assert links
+    assert all((path.parent / link).is_file() for link in links)
+    assert re.findall(r"(?<!\[)arXiv \d{4}", text) == []
+    assert all(number == address for number, address in re.findall(r"\[arXiv ([\d.]+)\]\(\S+/abs/([\d.]+)\)", text))
