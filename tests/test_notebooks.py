@@ -2,14 +2,19 @@
 
 import ast
 import asyncio
+import math
 import os
 import re
 import warnings
 from pathlib import Path
 
 import nbformat
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 from nbclient import NotebookClient
+from pyro.infer import TraceEnum_ELBO
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -90,7 +95,7 @@ def test_its_outputs_are_committed_as_a_clean_run_left_them(path):
 def test_it_is_laid_out_as_a_lesson(path):
     notebook = read(path)
     assert 10 <= len([cell for cell in notebook.cells if not is_hidden(cell)]) <= 24
-    first, install, switch, *_, exercises, answers = notebook.cells
+    first, install, switch, *_, exercises, answers = (cell for cell in notebook.cells if not has_tag(cell, "check"))
     assert first.source.startswith(f"# {int(path.name[:2])}. ")
     assert "**At the end you will know**" in first.source
     assert install.source == INSTALL
@@ -98,7 +103,11 @@ def test_it_is_laid_out_as_a_lesson(path):
     assert switch.source.split("\n")[0].startswith("DATA = ")
     assert switch.source.split("\n")[1] == SWITCH
     assert exercises.source.startswith("## Exercises")
-    assert len(re.findall(r"^\d\. ", exercises.source, re.MULTILINE)) == 3
+    graded = re.findall(r"^(\d)\. ★{1,3} (?:\*\(pencil and paper\)\* )?\S", exercises.source, re.MULTILINE)
+    assert graded == re.findall(r"^(\d)\. ", exercises.source, re.MULTILINE)
+    assert graded == [str(number) for number in range(1, len(graded) + 1)]
+    assert graded == re.findall(r"^\*\*(\d)\.\*\*", answers.source, re.MULTILINE)
+    assert len(graded) in (3, 4)
     assert answers.source.startswith("<details><summary>Answers</summary>")
     assert answers.source.endswith("</details>")
 
@@ -129,3 +138,27 @@ def test_its_links_lead_to_pages(path):
     assert all((path.parent / link).is_file() for link in links)
     assert re.findall(r"(?<!\[)arXiv \d{4}", text) == []
     assert all(number == address for number, address in re.findall(r"\[arXiv ([\d.]+)\]\(\S+/abs/([\d.]+)\)", text))
+
+
+@pytest.mark.parametrize(
+    ("number", "right"),
+    [
+        ("01", 0.5 * math.log(0.12)),
+        ("02", 100 - math.log(1 + math.exp(-2))),
+        ("04", math.log(2) + 1 / 8),
+    ],
+)
+def test_a_check_tells_a_right_answer_from_others(number, right, capsys):
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
+    (check,) = (cell for cell in read(path).cells if has_tag(cell, "check"))
+    assert check.source.startswith("answer = None")
+    assert check.outputs[0].text == "not yet\n"
+    # What the notebooks' second code cell imports.
+    names = {"torch": torch, "pyro": pyro, "dist": dist, "TraceEnum_ELBO": TraceEnum_ELBO}
+    said = {None: "not yet\n", round(right, 3): "right\n", right + 0.01: "not yet\n", right - 0.01: "not yet\n"}
+    for answer, expected in said.items():
+        exec(check.source.replace("answer = None", f"answer = {answer}"), dict(names))
+        assert capsys.readouterr().out == expected
+    # A number with three digits that the answers give.
+    answers = read(path).cells[-1].source
+    assert re.search(rf"\\approx {right:.3f}(?!\d)", answers)
