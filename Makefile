@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo check test lint types tests coverage test-oldest docs benchmark notebook
+.PHONY: install demo check test lint types tests coverage test-oldest docs benchmark notebook course
 
 install: $(INSTALLED)
 
@@ -69,3 +69,7 @@ benchmark: install
 notebook: install
 	$(BIN)/python -m pip install --quiet $(PIP_OPTIONS) --constraint constraints.txt --editable '.[notebook]'
 	$(BIN)/jupyter lab notebooks
+
+# The notebooks for a class, below course/: student/ without answers, teacher/ with them; both are written anew.
+course: install
+	$(BIN)/python notebooks/make_course.py
