@@ -22,7 +22,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 demo: install
-	$(BIN)/ssvae fit
+	$(BIN)/ssvae fit --data MNIST5k --data.num_labels 100
 
 # While working: all but the tests that are marked slow.
 check: install

@@ -215,6 +215,8 @@ def configured(monkeypatch):
         ([], "Digits", "ContinuousBernoulli", False, "demo"),
         (["--data=Digits"], "Digits", "ContinuousBernoulli", False, "demo"),
         (["--data", "ssvae.data.Digits"], "Digits", "ContinuousBernoulli", False, "demo"),
+        (["--data=MNIST5k"], "MNIST5k", "ExpectedBernoulli", False, "mnist5k"),
+        (["--data=MNIST5k", "--recipe=few_labels"], "MNIST5k", "Bernoulli", True, "few_labels"),
         (["--recipe", "few_labels"], "Digits", "Bernoulli", True, "few_labels"),
         (["--recipe=paper", "--data.binarise=false"], "Digits", "Bernoulli", False, "paper"),
         (["--recipe=paper", "--model.likelihood", "Gaussian"], "Digits", "Gaussian", False, "paper"),

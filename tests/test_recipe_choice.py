@@ -45,6 +45,8 @@ def test_the_options_of_fit_are_the_fields_of_recipe():
     ("model", "data", "expected"),
     [
         ("M2", "Digits", "demo"),
+        ("M2", "MNIST5k", "mnist5k"),
+        ("GMVAE", "MNIST5k", "gmvae"),
         ("M2", "MNIST", "few_labels"),
         ("M2", "Arrays", "few_labels"),
         ("GMVAE", "Digits", "gmvae"),

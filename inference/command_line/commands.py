@@ -183,7 +183,7 @@ def fit_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe",
         help=f"options to start from: {', '.join(recipe_files())}, or none; others override them (default: the "
-        "model's own, or few_labels; demo for Digits)",
+        "model's own, or few_labels; demo for Digits, mnist5k for MNIST5k)",
     )
     parser.add_argument("--resume", metavar="RUN", help="continue an interrupted run; takes no other option")
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")

@@ -22,6 +22,7 @@ Semi-supervised variational autoencoders in Pyro.
   explore   a local web page: classify drawings, decode the latent space, sample, compare runs
 
   ssvae fit
+  ssvae fit --data MNIST5k
   ssvae fit --data MNIST --data.num_labels 100
   ssvae fit --data MNIST --model.prior GaussianMixture --model.prior.num_components 20
   ssvae fit --resume runs/NAME

@@ -68,7 +68,8 @@ def fit(
         data: The data set.
         recipe: A recipe; or the name of one, such as "few_labels", of which only the settings of training apply; or
             None for the recipe that the command line would choose: that of the model's name, such as gmvae, if there is
-            one, otherwise demo for the digits and few_labels for all other data. The name is printed.
+            one, otherwise demo for `Digits`, mnist5k for `MNIST5k` and few_labels for all other data. The name is
+            printed.
         folder: The run folder, which must not exist; None for runs/<time>-<data>-<model>.
         baselines: Whether to train the baselines: the same classifier with the same labels, steps and augmentation, but
             without the generative terms (supervised); and, if the recipe has consistency, with consistency alone.

@@ -42,6 +42,10 @@ class RecipeOptions(TypedDict, total=False):
     trainer: TrainerOptions
 
 
+_OF_DATA = {"Digits": "demo", "MNIST5k": "mnist5k"}
+"""The recipes of data sets that have one of their own."""
+
+
 def recipe_files() -> dict[str, Any]:
     """Return the recipes' files by their names, sorted."""
     paths = sorted((files("ssvae.inference") / "recipes").iterdir(), key=lambda path: path.name)
@@ -51,11 +55,11 @@ def recipe_files() -> dict[str, Any]:
 def choose_recipe(model: str, data: str) -> str:
     """Return the recipe for a model and data, by the names of their classes.
 
-    It is the model's own, where there is one of its name, such as `gmvae` for `GMVAE`; if not, `demo` for `Digits` and
-    `few_labels` for all other data.
+    It is the model's own, where there is one of its name, such as `gmvae` for `GMVAE`; if not, `demo` for `Digits`,
+    `mnist5k` for `MNIST5k` and `few_labels` for all other data.
     """
     own = [name for name in recipe_files() if name.replace("_", "") == model.lower()]
-    return own[0] if own else "demo" if data == "Digits" else "few_labels"
+    return own[0] if own else _OF_DATA.get(data, "few_labels")
 
 
 def read_recipe(name: str, data: str) -> Description:
