@@ -146,3 +146,12 @@ def test_what_a_killed_writer_left_is_written_over(tmp_path):
     write_atomically(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "new"
     assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+def test_what_training_goes_on_from_is_read_without_running_code(tmp_path):
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(2)}, tmp_path / "good.ckpt")
+    assert AtomicCheckpointIO().load_checkpoint(tmp_path / "good.ckpt")["weights"].tolist() == [1, 1]
+    torch.save({"weights": os.system}, tmp_path / "bad.ckpt")
+    for options in ({}, {"weights_only": False}):  # as versions of Lightning call it
+        with pytest.raises(pickle.UnpicklingError):
+            AtomicCheckpointIO().load_checkpoint(tmp_path / "bad.ckpt", **options)

@@ -20,7 +20,10 @@ A checkpoint has it under "format". Checkpoints of format 1 do not have this key
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a new file, then replaces the old one, which survives a crash or a full disk."""
+    """Writes a checkpoint to a new file, then replaces the old one, which survives a crash or a full disk.
+
+    It reads with ``weights_only=True``, whatever the version of Lightning, so that no code of a file is run.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ANN401
         """Save a checkpoint."""
@@ -30,6 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         write_atomically(target, content.getvalue())
+
+    # Lightning hands `weights_only` on from 2.6 on.
+    def load_checkpoint(self, path: Any, *options: Any, **more_options: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Load a checkpoint, on the CPU."""
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

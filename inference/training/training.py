@@ -106,7 +106,7 @@ def train(
         for logger in (*named, *loggers):
             logger.log_hyperparams({"model": describe(model), **describe(recipe)})
         try:
-            trainer.fit(training, ckpt_path=last, weights_only=True)
+            trainer.fit(training, ckpt_path=last)
         # Lightning raises many kinds of errors for a damaged checkpoint.
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if last is None or training.has_begun:
