@@ -20,6 +20,9 @@ from ssvae.models.priors import ClassPrior, Prior
 _PROGRAMS = ("model", "guide")
 _ANSWERS = ("classify", "encode", "reconstruct", "analogies")
 
+# torch 2.6 has no `is_exporting`. Only exports are compiled there: the compiled training step needs a later torch.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
 
 class SemiSupervisedModel(nn.Module, ABC):
     """A generative model of images x, classes y and latent variables z: two Pyro programs, and what follows from them.
@@ -297,7 +300,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             raise ValueError("x: expected at least one image; got none.")
         # Reading values makes a GPU wait, so they are checked only if Pyro validates its distributions too.
         looks_at_values = pyro.settings.get("validate_distributions_pyro")
-        if looks_at_values and torch.compiler.is_exporting():
+        if looks_at_values and _is_exporting():
             raise ValueError(
                 "x: expected an export without validation; got one that reads pixel values; export "
                 "ssvae.models.ClassProbabilities(model), or export inside pyro.validation_enabled(False)."
