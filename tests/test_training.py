@@ -264,8 +264,14 @@ def test_the_automatic_precision_is_what_the_processor_multiplies_fast(
     monkeypatch, capabilities, accelerator, expected
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert TrainerOptions(precision="auto", accelerator=accelerator).precision == expected
+
+
+def test_the_automatic_precision_is_float32_where_torch_cannot_say(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert TrainerOptions(precision="auto").precision == "32-true"
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
