@@ -315,7 +315,7 @@ def test_the_help_is_of_what_is_chosen(capsys):
         "--model, GMVAE: The Gaussian-mixture VAE of Ghosh",
         "--data, MNIST: ",
         "--model.prior, SeparatedMeans: ",
-        "--model.prior.distance NUMBER Between any two means, in standard deviations of a class. (default: 5)",
+        "--model.prior.distance NUMBER The distance between any two means, in standard deviations",
         "--model.posterior.scale NUMBER s, the standard deviation in every dimension. (default: 0.7)",
         "the recipe gmvae",
     ):

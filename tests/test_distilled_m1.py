@@ -224,7 +224,7 @@ def test_its_baseline_is_a_classifier_of_the_image_with_the_same_networks():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"fitted_at": ()}, r"fitted_at: expected shares .* got \(\)"),
+        ({"fitted_at": ()}, r"fitted_at: expected increasing shares .* got \(\)"),
         ({"fitted_at": (0.5, 1.0)}, r"fitted_at: expected .* got \(0.5, 1.0\)"),
         ({"fitted_at": (0.7, 0.4)}, "fitted_at: expected"),
         ({"fitted_at": (-0.1,)}, "fitted_at: expected"),

@@ -116,7 +116,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"fitted_at": ()}, r"fitted_at: expected shares .* got \(\)"),
+        ({"fitted_at": ()}, r"fitted_at: expected increasing shares .* got \(\)"),
         ({"fitted_at": (0.7, 0.4)}, "fitted_at: expected"),
         ({"feature_dim": 0}, "feature_dim: expected a positive integer; got 0"),
     ],

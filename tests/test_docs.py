@@ -72,7 +72,7 @@ def pages(build):
 
 
 def test_it_builds_without_a_warning(build):
-    assert [line for line in build[1].splitlines() if line.strip() and ":docstring of " not in line] == []
+    assert build[1].strip() == ""
 
 
 def test_every_link_within_the_site_leads_somewhere(build, pages):
@@ -85,8 +85,6 @@ def test_every_link_within_the_site_leads_somewhere(build, pages):
             link = tag[attribute]
             if re.match(r"[a-z]+:|//", link) or link in ("", "#"):
                 continue
-            if tag.find(class_="problematic"):  # said while it was built
-                continue
             place, anchor = urldefrag(link)
             target = (path.parent / unquote(place.partition("?")[0])).resolve() if place else path
             if not target.is_file() or (anchor and target in anchors and unquote(anchor) not in anchors[target]):
@@ -98,11 +96,13 @@ def test_every_link_within_the_site_leads_somewhere(build, pages):
 def test_every_class_that_can_be_swapped_has_a_page(kind):
     expected = {tables.page_of(kind, owner): owner for owner in tables.classes_of(kind)}
     found = {f"{tables.PAGES[kind]}/{path.stem}" for path in (DOCS / tables.PAGES[kind]).glob("*.md")}
-    assert found == {*expected, f"{tables.PAGES[kind]}/index"}
+    index = f"{tables.PAGES[kind]}/index"
+    # A model's page is written by hand; of a new part the build writes a short one, until somebody does.
+    assert found == {*expected, index} if kind == "model" else {index} < found <= {*expected, index}
     headings = ["When to use it", "When not", "Sources"]
     if kind == "model":
         headings += ["The story and the guide", "Symbols and code", "Recipe", "Measured"]
-    for page, owner in expected.items():
+    for page, owner in ((page, expected[page]) for page in sorted(found - {index})):
         text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
         assert text.startswith(f"# {owner.__name__}\n")
         assert f"```{{part}} {owner.__name__}\n" in text

@@ -31,6 +31,20 @@ from ssvae.models.priors import Prior
 
 PAGES = {"model": "models", "prior": "priors", "posterior": "posteriors", "likelihood": "likelihoods"}
 """The folder that has a page for each class of a kind."""
+_PAGE = """# {name}
+
+```{{part}} {name}
+```
+
+## Reference
+
+```{{eval-rst}}
+.. autoclass:: {path}
+   :members:
+   :show-inheritance:
+```
+"""
+_WRITTEN: list[Path] = []
 _IMAGE_SHAPE, _NUM_CLASSES = (1, 28, 28), 10
 
 
@@ -251,8 +265,25 @@ class Study(Generated):
         return f"    ssvae study studies/{argument}.yaml --data.root=DIR\n\n{found}"
 
 
+def _write_missing_pages(app: Sphinx, config: object) -> None:
+    """Write a page for each class that has none, so that a new class needs no page at once; until the build is over."""
+    for kind in PAGES:
+        for owner in classes_of(kind):
+            path = Path(app.srcdir) / f"{page_of(kind, owner)}.md"
+            if not path.exists():
+                path.write_text(_PAGE.format(name=owner.__name__, path=public_name(owner)), encoding="utf-8")
+                _WRITTEN.append(path)
+
+
+def _remove_written_pages(app: Sphinx, exception: Exception | None) -> None:
+    while _WRITTEN:
+        _WRITTEN.pop().unlink(missing_ok=True)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directives."""
+    """Register the directives, and the pages that nobody has written yet."""
+    app.connect("config-inited", _write_missing_pages)
+    app.connect("build-finished", _remove_written_pages)
     for name, directive in {
         "classes": Classes,
         "part": PartCard,

@@ -28,7 +28,7 @@ class Run:
         history: A row of terms of J and validation accuracy for every epoch noted.
         evaluation: On the test images; None where there are none.
         baselines: Of the same classifier trained without the generative terms, on the same test images.
-        baseline_probabilities: Their q(y|x), (test images, classes), in the order of `Evaluation.probabilities`.
+        baseline_probabilities: Their q(y|x), (test images, classes), in the order of ``Evaluation.probabilities``.
         main_class_baselines: Of the same for the main classes, where the data have them.
         seconds: Wall time of training, of the model and of each baseline.
         bits: How many bits the values of its 16-bit images use; None where it was trained on none.
