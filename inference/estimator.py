@@ -194,7 +194,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         Raises:
             TypeError: If X is sparse, y holds classes of several types, or a parameter is not of its kind.
             ValueError: If X has NaN or infinite values or strings, y names fewer than two classes, a weight is
-                negative, rows have different weights and the model's classifier is none that batches train, or a
+                negative, rows have different weights but the model's classifier is not trained on batches, or a
                 parameter does not fit.
             FloatingPointError: If the loss is no longer finite.
         """

@@ -1,8 +1,8 @@
 """Semi-supervised variational autoencoders in Pyro.
 
-    ssvae.models       what is believed: Pyro programs, priors, likelihoods, networks
-    ssvae.data         what is seen: observations, and which labels are known
-    ssvae.inference    how belief meets data: objective, training, evaluation, runs, command line
+    ssvae.models       Pyro programs, priors, posteriors, likelihoods, networks
+    ssvae.data         observations, and which labels are known
+    ssvae.inference    objective, training, evaluation, runs, command line
 
 This is the front door, which offers the everyday names of all three. They are loaded when they are first asked for.
 

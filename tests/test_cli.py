@@ -414,11 +414,11 @@ VALUES = [
     (["--data=ImageFolder", "--data.root=empty"], "root: expected a sub-folder of images for each class"),
     (["--data=ImageFolder", "--data.root=file"], "root: expected a folder of images; got 'file', which is a file"),
     (["--resume"], "--resume: expected a value after it; got none"),
-    (["--resume=nowhere"], "run: expected a run folder with a config.yaml; nowhere is none"),
+    (["--resume=nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none"),
     (["--resume=nowhere", "--seed=3"], "--seed: expected no option beside --resume"),
     (["--config"], "--config: expected a value after it; got none"),
-    (["--config=nowhere.yaml"], "--config: expected a file; got '.*nowhere.yaml', which is none"),
-    (["--config=empty"], "--config: expected a file; got '.*empty', which is none"),
+    (["--config=nowhere.yaml"], "--config: expected a file; got '.*nowhere.yaml', which is not a file"),
+    (["--config=empty"], "--config: expected a file; got '.*empty', which is not a file"),
     (["--config=file"], "--config: expected a YAML file; got 'file', which cannot be read as that"),
     (["--config=file", "--recipe=paper"], "--recipe: expected none beside --config"),
 ]
@@ -475,7 +475,7 @@ def test_a_mistake_in_a_configuration_gets_a_sentence(finished, capsys, tmp_path
     [
         (["evaluate"], "run: expected a value; got none"),
         (["classify", "run"], "images: expected a value; got none"),
-        (["evaluate", "nowhere"], "run: expected a run folder with a config.yaml; nowhere is none"),
+        (["evaluate", "nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none"),
         (["generate", "nowhere"], "run: expected a run folder"),
         (["classify", "nowhere", "a.png"], "run: expected a run folder"),
         (["evaluate", "run", "--num_sample=3"], "--num_sample: .* Did you mean --num_samples"),

@@ -679,7 +679,7 @@ def test_the_command_serves_until_ctrl_c(folders):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nowhere"], "run: expected a run folder with a config.yaml; nowhere is none."),
+        (["nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none."),
         ([], "run: expected a value; got none."),
         (["a", "b", "c"], "c: expected an option, which begins with --; got a word that stands alone."),
         (["a", "--prt=5"], "--prt: expected an option that --help lists; got an unknown one. Did you mean --port?"),

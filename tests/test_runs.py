@@ -441,7 +441,9 @@ def test_a_damaged_configuration_is_refused(folder, config, sentence):
 
 
 def test_missing_files_are_named(folder):
-    with pytest.raises(FileNotFoundError, match=r"run: expected a run folder with a config.yaml; .*nothing is none"):
+    with pytest.raises(
+        FileNotFoundError, match=r"run: expected a run folder with a config.yaml; got .*nothing, which has none"
+    ):
         load(str(folder / "nothing"))
     with pytest.raises(FileNotFoundError, match=r"run: expected a run folder"):
         resume(str(folder / "metrics.csv"))

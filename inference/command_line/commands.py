@@ -227,11 +227,11 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
     options = [option for option in known_options(parser, chosen, others=False) if option.owner is not ArgumentParser]
     source = "the file" if "--config" in given else f"the recipe {recipe_name(given)}"
     names = " and ".join(chosen[path].__name__ for path in ("--data", "--model") if path in chosen)
-    told = (
+    description = (
         f"{parser.description} These are the options for {names}, with their values by {source} as defaults; "
         "with --data NAME, --model NAME, --model.prior NAME or another choice beside --help, those for it."
     )
-    return fit_help(told, of_run, options, values, CHOICES)
+    return fit_help(description, of_run, options, values, CHOICES)
 
 
 def _resume_parser() -> ArgumentParser:
@@ -361,8 +361,8 @@ def features(arguments: list[str]) -> None:
     )
     for name, scores in score_features(run.model, run.data, seed=options.seed).items():
         shares = (scores.linear_probe, scores.nearest_neighbours, scores.clustering)
-        told = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
-        print(f"| {name} | {told} | {scores.nmi:.3f} | {scores.ari:.3f} |")
+        cells = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
+        print(f"| {name} | {cells} | {scores.nmi:.3f} | {scores.ari:.3f} |")
     if scores.linear_probe is None:
         print("\nk-means alone: the classifiers learn from labelled training images of at least two classes.")
     else:

@@ -22,7 +22,7 @@ _TYPES = {
 
 
 def unknown_class(option: str, value: str, choices: Choices) -> str:
-    """Return the sentence for a name that is none of the classes that an option can take."""
+    """Return the sentence for a name that is not a class of this option."""
     names = [each.__name__ for each in choices[option_name(option)]]
     name = value.rpartition(".")[2]
     return (
@@ -118,7 +118,7 @@ def _missing_option(message: str, option: str, typed: Mapping[str, str]) -> str:
 
 def _bad_file(message: str) -> str:
     if found := re.search(r"(?:File does not exist|Path is not a file): '(.*)'", message):
-        return f"--config: expected a file; got {found[1]!r}, which is none."
+        return f"--config: expected a file; got {found[1]!r}, which is not a file."
     if "Problems parsing config" in message or "Unexpected config" in message:
         return "--config: expected a file of options in YAML, such as a run's config.yaml; got one that is not."
     return ""

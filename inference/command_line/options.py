@@ -109,9 +109,9 @@ def suggest(typed: str, options: Sequence[Option]) -> str:
             rank = (exact, in_order, not needs, exact and in_group, -needs, near, 0 if exact else -len(groups))
             ranked.setdefault(rank, {}).setdefault(option.path, []).append(option)
     best = max(ranked, default=())
-    told = [path + _with_choices(found) for path, found in ranked.get(best, {}).items()]
-    # The very name, or a guess: of many guesses none is told.
-    return asked(told[:MOST] if len(told) <= MOST or best[0] else [])
+    suggestions = [path + _with_choices(options) for path, options in ranked.get(best, {}).items()]
+    # Many guesses help nobody; the very name is always shown.
+    return asked(suggestions[:MOST] if len(suggestions) <= MOST or best[0] else [])
 
 
 def _in_order(above: Sequence[str], groups: Sequence[str]) -> bool:
@@ -120,14 +120,14 @@ def _in_order(above: Sequence[str], groups: Sequence[str]) -> bool:
     return all(any(likeness(each, group) for group in left) for each in above)
 
 
-def _with_choices(found: Sequence[Option]) -> str:
+def _with_choices(options: Sequence[Option]) -> str:
     """Return the choices that an option needs: " with --model.prior GaussianMixture or VampPrior"."""
     needs: dict[str, dict[str, None]] = {}
-    for option in found:
+    for option in options:
         for path, name in option.needs:
             needs.setdefault(path, {})[name] = None
-    told = [f"{path} {one_of(list(names))}" for path, names in needs.items()]
-    return f" with {' and '.join(told)}" if told else ""
+    choices = [f"{path} {one_of(list(names))}" for path, names in needs.items()]
+    return f" with {' and '.join(choices)}" if choices else ""
 
 
 def chosen_in(description: object, choices: Choices, path: str = "") -> dict[str, type]:

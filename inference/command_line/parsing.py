@@ -141,7 +141,7 @@ def check_config(path: str) -> None:
     if not path:
         return
     if not os.path.isfile(path):  # of a pipe, whose end might never come, neither; Path's own raises on odd names
-        raise UsageError(f"--config: expected a file; got {path!r}, which is none.")
+        raise UsageError(f"--config: expected a file; got {path!r}, which is not a file.")
     odd = next((name for name in _keys(read_yaml(path, "--config")) if not isinstance(name, str)), "")
     if odd != "":
         raise UsageError(f"--config: expected the names of options in {path}; got {odd!r}.")
@@ -172,7 +172,7 @@ def _deep_nulls(arguments: list[str]) -> list[str]:
 
 
 def _check_choice(option: str, value: str) -> None:
-    """Refuse a name that is none, with the nearest that is one."""
+    """Refuse an unknown name, and suggest the nearest known one."""
     kind = option.removeprefix("--").rpartition(".")[2]
     if kind in (*CHOICES, *_GROUPS) and os.path.lexists(value) and not os.path.isdir(value):
         # jsonargparse would read it, whatever it is.

@@ -113,15 +113,15 @@ def verdict(run: "Run") -> str:
     comparisons = run.compare_with_baselines()
     if not comparisons:
         return ""
-    told = [
+    differences = [
         _difference("the labels alone (supervised)" if name == "supervised" else name, each)
         for name, each in comparisons.items()
     ]
     num_images = next(iter(comparisons.values())).num_images
     return (
-        f"{type(run.model).__name__} is {', and '.join(told)} (paired difference ± standard error on {num_images:,} "
-        f"test images; chance by McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed); {EXPLANATION} "
-        "explains it."
+        f"{type(run.model).__name__} is {', and '.join(differences)} (paired difference ± standard error on "
+        f"{num_images:,} test images; chance by McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this "
+        f"seed); {EXPLANATION} explains it."
     )
 
 
@@ -290,7 +290,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
     """Draw what the model makes of images, and of none."""
     assert run.data is not None
     model, data = run.model, run.data
-    told = data.class_names if data.has_labels else None  # None: the model's classes go by number
+    class_names = data.class_names if data.has_labels else None  # None: the model's classes go by number
     images, labels = data.test_images, data.test_labels
     if not len(images):
         images, labels = data.train_images, data.train_labels
@@ -299,8 +299,8 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
         shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
         mapped = data.pixels(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
         drawn = {
-            "class_samples": figures.class_samples(model, num_samples, told),
-            "analogies": figures.analogies(model, shown, told),
+            "class_samples": figures.class_samples(model, num_samples, class_names),
+            "analogies": figures.analogies(model, shown, class_names),
             "reconstructions": figures.reconstructions(model, shown),
             "latent_map": figures.latent_map(model, *mapped, data.class_names),
         }

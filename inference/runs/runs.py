@@ -77,7 +77,7 @@ def fit(
             the training of the model, not of the baselines, and see the columns of metrics.csv as metrics, of which
             there is then a row for every epoch.
         logger: "mlflow" or "wandb", as ``trainer.logger``, or a logger of Lightning's, such as CSVLogger("logs"),
-            or several. They are told of the training of the model, not of the baselines.
+            or several. They log the training of the model, not of the baselines.
         **options: Fields of `Recipe`, which override the recipe's: max_epochs, max_steps, batch_size, learning_rate,
             objective, augmentation, trainer, seed, … A max_epochs or max_steps that is given takes the place of both of
             the recipe's.
@@ -394,10 +394,10 @@ def _without_sizes(description: Description) -> Description:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
-        raise FileNotFoundError(f"run: expected a run folder with a config.yaml; {folder} is none.")
+        raise FileNotFoundError(f"run: expected a run folder with a config.yaml; got {folder}, which has none.")
     config = read_yaml(path, "run")
     if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
-        raise ValueError(f"run: expected the configuration of a run; {path} is none.")
+        raise ValueError(f"run: expected the configuration of a run; got {path}, which is something else.")
     return config
 
 

@@ -86,7 +86,7 @@ def read_plan(path: str, more: tuple[str, ...] = ()) -> Plan:
     """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"study: expected a YAML file; got {path!r}, which is none.")
+        raise FileNotFoundError(f"study: expected a YAML file; got {path!r}, which is not a file.")
     read = read_yaml(file, "study")
     if not isinstance(read, dict):
         raise ValueError(f"study: expected the sections {', '.join(_SECTIONS)} in {path}; got none.")

@@ -98,7 +98,7 @@ def recipe_for(
         a `Recipe`.
 
     Raises:
-        TypeError: If the recipe is none, or an option is not of its type.
+        TypeError: If the recipe is not a `Recipe`, a name or None, or an option is not of its type.
         ValueError: If there is no recipe of the name, or an option is unknown or does not fit.
     """
     names = [field.name for field in fields(Recipe)]
