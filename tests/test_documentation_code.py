@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+README = (ROOT / "README.md").read_text(encoding="utf-8")  # its block is run by a test of its own
 BLOCKS = [
     (path.relative_to(ROOT / "docs"), block)
     for path in PAGES
     for block in re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    if block not in README
 ]
 
 
