@@ -69,12 +69,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
         x = clip((X - data_min_) / data_range_, 0, 1), rounded to multiples of 1/255 as all images are
 
-    Where `image_shape` is given all pixels share one range; where it is not, every column is a quantity of its own,
-    with a range of its own. The range is that of all values but, of twenty or more, outliers: those that lie further
-    outside the middle 90 % than three times its width, so that one wrong row does not squeeze all others together (the
-    far-out values of Tukey 1977, with the 5 % and 95 % quantiles for the quartiles, as many pixels and features are 0
-    in most rows).
-    X that lies in [0, 1] is taken as it is, but for features that span less than a sixteenth of it.
+    If `image_shape` is given, all pixels share one range; otherwise each column has its own. With twenty rows or more
+    the range leaves out outliers, so that one wrong row does not squeeze all others together. An outlier lies further
+    outside the middle 90 % than three times its width: the far-out values of Tukey 1977 with the 5 % and 95 %
+    quantiles for the quartiles, since many pixels and features are 0 in most rows. X in [0, 1] is taken as it is,
+    except for features that span less than a sixteenth of it.
 
     `fit` prints nothing, writes nothing, and leaves every global random state as it was (but numpy's, where
     `random_state` is None). It trains copies: the prior and the other modules that are given stay as they are, and
@@ -92,7 +91,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     Args:
         model: The model's class, or a function (`functools.partial` too) that returns a model. It is called with
             image_shape, num_classes and those of the next six arguments that are given.
-        prior: p(z) or p(z | y). What a prior draws when it is constructed, `random_state` has no say in.
+        prior: p(z) or p(z | y). `random_state` does not affect the initial values that its constructor drew.
         posterior: The family of q(z | ·).
         likelihood: p(x | ·).
         networks: The networks of q(z | x, y) and p(x | y, z).
@@ -289,7 +288,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return self._encode(self._pixels(X))
 
     def sample(self, n_samples: int = 1, y: npt.ArrayLike | None = None) -> Any:  # noqa: ANN401
-        """Return rows that the model tells: the mean of p(x | y, z), with z drawn from the prior, in the units of X.
+        """Return generated rows: the mean of p(x | y, z), with z drawn from the prior, in the units of X.
 
         As in `sklearn.mixture.GaussianMixture`, `random_state` decides the draws: with an integer every call with the
         same arguments returns the same.
@@ -427,7 +426,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return _as_bytes(rows, self.data_min_, self.data_range_, self.model_.image_shape).double() / _LEVELS
 
     def _in_float64(self) -> SemiSupervisedModel:
-        """Return the model in float64, where what it says of a row does not hang on which rows stand beside it.
+        """Return a copy of the model in float64, whose predictions do not depend on the other rows of a batch.
 
         In float32 the order of a matrix product's sums, and so the seventh digit, changes with the number of rows.
         """

@@ -312,7 +312,7 @@ def test_help_is_at_hand_without_torch():
     [
         (
             ["fit", "--help"],
-            ["--objective.alpha", "0.1 is", "--config", "few_labels", "Digits, MNIST", "between q(z|x,y) and p(z)"],
+            ["--objective.alpha", "0.1 is", "--config", "few_labels", "MNIST, SVHN", "between q(z|x,y) and p(z)"],
         ),
         (["fit", "--model.help", "M2"], ["--model.prior", "p(x | ·)"]),
         (["fit", "--model.prior.help", "GaussianMixture"], ["num_components", "The number of Gaussians."]),
@@ -363,7 +363,7 @@ UNKNOWN = [
     (["--model.prior.foo.bar=3"], "--model.prior.foo.bar: expected an option of StandardNormal"),
     (["--model.likelihood=Bernoulli", "--model.likelihood.x=3"], r"expected an option of Bernoulli \(it has none\)"),
     (["--model.image_shape=[1,8,8]"], "--model.image_shape: expected an option of M2"),
-    (["--data", "MNIT"], "--data: expected one of Digits, MNIST5k, MNIST, .*; got 'MNIT'. Did you mean MNIST"),
+    (["--data", "MNIT"], "--data: expected one of MNIST, SVHN, Digits, .*; got 'MNIT'. Did you mean MNIST"),
     (["--model", "M3"], "--model: expected one of .*, M2, .* got 'M3'"),
     (["--model.prior=GausianMixture"], "Did you mean GaussianMixture"),
     (["--model.prior=nowhere.Prior"], "--model.prior: expected one of ClassConditional, .*; got 'nowhere.Prior'"),

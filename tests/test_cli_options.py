@@ -78,8 +78,8 @@ TYPED = {
     "--model.inner_networks Convolutional?",
     "--num_neighbours 3": "--model.feature_classifier.num_neighbours with --model M1, DistilledM1 or DistilledM2 and "
     "--model.feature_classifier KNearestNeighbours or LabelSpreading?",
-    "--root x": "--data.root with --data MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder or NumpyFiles?",
-    "--data.root x": "--data.root with --data MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder or NumpyFiles?",
+    "--root x": "--data.root with --data MNIST, SVHN, FashionMNIST, ImageFolder, NumpyFiles or SmallNORB?",
+    "--data.root x": "--data.root with --data MNIST, SVHN, FashionMNIST, ImageFolder, NumpyFiles or SmallNORB?",
     "--data DomainAdaptation --data.source Digits --data.source.seeds 3 --data.target Digits": "--data.source.seed?",
     # values
     "--data mnist": "MNIST?",

@@ -12,7 +12,7 @@ from torch import nn
 
 from ssvae.data import Digits
 from ssvae.inference import Recipe, fit
-from ssvae.inference.applications.attacks import adaptive, attacks, fgsm, obstacle, pgd
+from ssvae.inference.applications.attacks import adaptive, attack_loss, attacks, fgsm, pgd
 from ssvae.inference.applications.rejection import (
     AnomalyScores,
     Attacked,
@@ -225,10 +225,10 @@ def test_the_obstacle_is_margin_and_excesses_and_its_gradient_a_finite_differenc
     )
     assert (of_each > 0.01).any()
     by_hand = (of_each + 1e-3).clamp(min=0).sum(0)
-    torch.testing.assert_close(obstacle(model, rule, x, target), by_hand)
+    torch.testing.assert_close(attack_loss(model, rule, x, target), by_hand)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    assert torch.autograd.gradcheck(lambda x: obstacle(model, rule, x, target), x.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: attack_loss(model, rule, x, target), x.requires_grad_())
 
 
 def test_a_class_with_one_validation_image_leaves_a_gradient_to_follow():

@@ -19,7 +19,7 @@ from ssvae.models import SemiSupervisedModel
 _AT_ONCE = 500
 _TARGETS = 9
 _SLACK = 1e-3
-"""By how much an image passes: another batch's rounding must not undo it."""
+"""Safety margin by which an attack must succeed, against rounding in another batch."""
 
 
 def attacks(
@@ -148,7 +148,7 @@ def adaptive(
         logits = model.classify(images).logits.scatter(-1, labels.unsqueeze(-1), -torch.inf)
         targets = logits.argsort(dim=-1, descending=True)[:, : min(_TARGETS, model.num_classes - 1)]
         moved = moved.clone()
-        left = _left(model, rejection, moved, labels)
+        left = _unsuccessful(model, rejection, moved, labels)
         for target in targets.unbind(1):
             if not len(left):
                 break
@@ -162,7 +162,7 @@ def adaptive(
         return _attack(model, epsilon, run, x, y, start)
 
 
-def obstacle(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor) -> Tensor:
+def attack_loss(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor) -> Tensor:
     """Return the sum that `adaptive` lowers, (N,), with its gradient: 0 where an image is taken for t and accepted.
 
     Args:
@@ -188,13 +188,13 @@ def _search(
     """Return moved images, and which of them are taken for their targets and accepted."""
     moved = _started(x, epsilon)
     for _ in range(num_steps):
-        gradient = _gradient(moved, lambda images: -obstacle(model, rejection, images, target))
-        # An image that has got there stays there: its gradient is 0.
+        gradient = _gradient(moved, lambda images: -attack_loss(model, rejection, images, target))
+        # A successful image has gradient 0 and stays.
         moved = _moved(moved, x, gradient, 2.5 * epsilon / num_steps, epsilon)
-    return moved, obstacle(model, rejection, moved, target) == 0
+    return moved, attack_loss(model, rejection, moved, target) == 0
 
 
-def _left(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, y: Tensor) -> Tensor:
+def _unsuccessful(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, y: Tensor) -> Tensor:
     """Return the indices of the images that are not wrong and accepted."""
     decisions = rejection.decide(anomaly_scores(model, x)).to(y.device)
     return ((decisions == y) | (decisions == REJECTED)).nonzero().squeeze(-1)

@@ -20,13 +20,13 @@ TABLE_HEADER = (
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What came of the test images under one attack.
+    """Results of one attack on the test images.
 
     Attributes:
         attack: The attack's name: "FGSM", "PGD" or "adaptive".
         num_images: How many images were attacked.
         epsilons: Its strengths ε, how far a pixel may be moved, in [0, 1].
-        outcomes: What came of the images at each of them.
+        outcomes: The results at each of them.
     """
 
     attack: str
@@ -60,13 +60,13 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
-class OtherResult:
-    """What came of the test images of another data set.
+class OutOfDistributionResult:
+    """Results on the test images of another data set.
 
     Attributes:
         num_images: How many there were.
         rejected: The share of them that is rejected.
-        auroc: How well `Rejection.score` tells them from the model's own test images: 0.5 is by chance, 1 always.
+        auroc: AUROC of `Rejection.score` between them and the model's own test images: 0.5 is chance, 1 perfect.
     """
 
     num_images: int
@@ -126,7 +126,7 @@ def run_attacks(
 
 def reject_other(
     model: SemiSupervisedModel, data: ImageData, rejection: Rejection, other: ImageData, *, num_images: int = 500
-) -> OtherResult:
+) -> OutOfDistributionResult:
     """Measure how many test images of another data set are rejected.
 
     Args:
@@ -139,4 +139,4 @@ def reject_other(
     x = data.pixels(data.test_images[:num_images])
     anomalous = data.pixels(like(other.test_images[:num_images], model.image_shape))
     ordinary_scores, scores = (rejection.score(anomaly_scores(model, images)) for images in (x, anomalous))
-    return OtherResult(len(anomalous), (scores > 0).double().mean().item(), auroc(ordinary_scores, scores))
+    return OutOfDistributionResult(len(anomalous), (scores > 0).double().mean().item(), auroc(ordinary_scores, scores))

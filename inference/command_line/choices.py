@@ -13,18 +13,8 @@ from importlib.metadata import entry_points
 from inspect import isabstract
 from types import ModuleType
 
-from ssvae import models
-from ssvae.data import (
-    MNIST,
-    SVHN,
-    Digits,
-    DomainAdaptation,
-    FashionMNIST,
-    ImageFolder,
-    MNIST5k,
-    NumpyFiles,
-    SmallNORB,
-)
+from ssvae import data, models
+from ssvae.data import Arrays, ImageData
 from ssvae.models import (
     SemiSupervisedModel,
     Torchvision,
@@ -66,7 +56,8 @@ def _is_of(kind: type, thing: object) -> bool:
     return isinstance(thing, type) and issubclass(thing, kind) and not isabstract(thing)
 
 
-_DATA = (Digits, MNIST5k, MNIST, FashionMNIST, SVHN, SmallNORB, ImageFolder, NumpyFiles, DomainAdaptation)
+# Arrays are in memory: no option can name them.
+_DATA = tuple(each for each in offered(data, ImageData) if each not in (Arrays, ImageData))
 _NETWORKS = offered(networks, networks.Architecture)
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": _DATA,

@@ -199,7 +199,7 @@ def fit_parser() -> ArgumentParser:
 
 
 def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
-    """Return the help of `ssvae fit`: the options of what is chosen, and what they are as things stand.
+    """Return the help of `ssvae fit`: the options of the chosen classes with their current defaults.
 
     Args:
         arguments: The words that choose, such as --model GMVAE, and say what other options are.
@@ -216,7 +216,7 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
         if option.owner is not ArgumentParser and option.parameter.default is Parameter.empty
         if not {option.path, "--config"} & given.keys()
     ]
-    # Without them the parser would not say what the others are.
+    # Required options get placeholders, so that parsing succeeds.
     stand_ins = [f"{option.path}={'Digits' if option.part else 'NAME'}" for option in needed]
     flat = vars(parse(parser, [*words, *stand_ins]).as_flat())
     values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
@@ -291,7 +291,7 @@ def classify(arguments: list[str]) -> None:
     options = parse(parser, arguments)
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
     paths = [path for name in options.images for path in find_images(Path(name))]
-    # Everything is read before anything is printed: no half a table.
+    # Read all images first, so that an error prints no partial table.
     images = torch.stack([read_image(str(path), run.model.image_shape, bits=run.bits) for path in paths])
     probabilities = class_probabilities(run.model, images / 255)
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -341,7 +341,7 @@ def explore(arguments: list[str]) -> None:
         ) from error
     folders = [folder for folder in (options.run, options.other) if folder is not None]
     check_num_samples(options.num_samples)
-    # The port first: a run takes seconds to load.
+    # Bind the port first: a run takes seconds to load.
     with listen(options.host, options.port) as listening:
         found = [runs.load(folder, checkpoint=options.checkpoint) for folder in folders]
         serve(found, listening, num_samples=options.num_samples, open_page=options.open)

@@ -39,7 +39,7 @@ def _after_another(name: str, choices: Choices) -> list[str]:
 
 
 def explain(message: str, options: Sequence[Option], choices: Choices, typed: Mapping[str, str]) -> str:
-    """Find the sentence in what jsonargparse says.
+    """Turn a message of jsonargparse into one sentence.
 
     Args:
         message: Its message: a chain of keys and classes, and at its end what is wrong.

@@ -29,7 +29,7 @@ def fit_help(
     values: Mapping[str, Any],
     choices: Choices,
 ) -> argparse.ArgumentParser:
-    """Return a parser that is there for its help alone, grouped by the classes whose arguments the options are.
+    """Return a parser that only prints help, with the options grouped by their classes.
 
     Args:
         description: What stands above the options.
@@ -47,7 +47,7 @@ def fit_help(
     groups: dict[str, Any] = {}
     for option in options:
         if option.group and NoneType not in get_args(option.parameter.annotation):
-            continue  # nothing of its own can be said after it
+            continue  # a group has no value of its own
         path = option.path.rpartition(".")[0]
         if path not in groups:
             groups[path] = shown.add_argument_group(_title(path, option.owner))
@@ -72,11 +72,8 @@ def _documentation(owner: type) -> dict[str, str]:
     """Return what a class's documentation says of its arguments, before that of a constructor that it may inherit."""
     sources = getdoc(owner.__init__), owner.__doc__  # type: ignore[misc]
     found = [each for source in sources for each in parse(source or "").params]
-    # What is code in the pages, in two backticks, is in one on a terminal.
-    return {
-        each.arg_name: " ".join((each.description or "").replace("``", "`").split()).replace("``", "`")
-        for each in found
-    }
+    # Double backticks of docstrings become single ones on a terminal.
+    return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in found}
 
 
 def _kind(option: Option) -> str:

@@ -54,7 +54,7 @@ def accepted(owner: type) -> list[inspect.Parameter]:
 def options_of(
     owner: type, path: str, chosen: Chosen, choices: Choices | None = None, needs: tuple[tuple[str, str], ...] = ()
 ) -> Iterator[Option]:
-    """Yield the options of a class and, each after the one that it belongs to, those of the classes inside it.
+    """Yield the options of a class, each followed by those of the class that it takes.
 
     Args:
         owner: The class.
@@ -87,7 +87,7 @@ def options_of_choice(
     if now is not None:
         yield from options_of(now, path, chosen, choices, needs)
     for other in (choices or {}).get(option_name(path), ()):
-        if other is not now and other not in inside:  # a data set made of others is not made of itself
+        if other is not now and other not in inside:  # no recursion: a data set of others does not contain itself
             yield from options_of(other, path, chosen, choices, (*needs, (path, other.__name__)))
 
 

@@ -25,10 +25,10 @@ from ssvae.inference.command_line.options import (
 )
 from ssvae.inference.training.recipe import Recipe
 
-# What is named is imported before it is known not to be of the right kind, and some modules act when they are imported.
+# jsonargparse imports a class before it checks its type, and some standard modules have side effects on import.
 set_parsing_settings(import_path_denylist=sorted(sys.stdlib_module_names))
 _GROUPS = ("objective", "kl_weight", "consistency", "augmentation", "trainer")
-"""What stands before other options, and takes none itself but null."""
+"""Groups of options; their only own value is null."""
 
 
 class UsageError(Exception):

@@ -287,7 +287,7 @@ def save_picture(figure: Figure, path: Path) -> None:
 
 
 def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Axes]":
-    """Draw what the model makes of images, and of none."""
+    """Draw reconstructions, samples, analogies and the latent map."""
     assert run.data is not None
     model, data = run.model, run.data
     class_names = data.class_names if data.has_labels else None  # None: the model's classes go by number
@@ -313,7 +313,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
 
 
 def _pictures_of_numbers(run: "Run") -> "dict[str, Axes]":
-    """Draw what was measured: in training, and on the test images."""
+    """Draw the figures of the evaluation and the training curves."""
     drawn = {}
     if run.evaluation is not None:
         evaluation, names = run.evaluation, run.class_names

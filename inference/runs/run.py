@@ -26,10 +26,10 @@ class Run:
         data: The images; None where the run was loaded for its model alone.
         recipe: How it was trained; None likewise.
         history: A row of terms of J and validation accuracy for every epoch noted.
-        evaluation: On the test images; None where there are none.
-        baselines: Of the same classifier trained without the generative terms, on the same test images.
+        evaluation: The evaluation on the test images; None where there are none.
+        baselines: The calibration of each baseline on the same test images, by name.
         baseline_probabilities: Their q(y|x), (test images, classes), in the order of ``Evaluation.probabilities``.
-        main_class_baselines: Of the same for the main classes, where the data have them.
+        main_class_baselines: The calibration of each baseline on main classes, where the data have them.
         seconds: Wall time of training, of the model and of each baseline.
         bits: How many bits the values of its 16-bit images use; None where it was trained on none.
     """

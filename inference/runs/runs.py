@@ -435,7 +435,7 @@ def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
 
 @contextmanager
 def _made_by_this_version(folder: Path, checkpoint: dict[str, Any]) -> Iterator[None]:
-    """Read a run inside; where that fails and an earlier version made it, say so instead.
+    """Explain a failed load by the version that made the run.
 
     Raises:
         ValueError: If the run cannot be read.
@@ -444,7 +444,7 @@ def _made_by_this_version(folder: Path, checkpoint: dict[str, Any]) -> Iterator[
     format_of_run = metadata.get("format", 1)
     try:
         if format_of_run == 1 and str(metadata["model"]["class_path"]).startswith("models."):
-            # Where Python's path has a folder of this name, what is in it would be built.
+            # An old path `models.…` would import an unrelated folder of that name.
             raise ValueError("class_path: expected one within ssvae.")
         yield
     except (TypeError, ValueError) as error:

@@ -49,9 +49,9 @@ def named_logger(name: str | None, folder: Path | None) -> Iterator[list[Logger]
     if name is None or folder is None or not is_first():
         yield []
     elif name == "mlflow":
-        # They tell of tables and experiments that they make.
-        for speaker in ("lightning.pytorch.loggers.mlflow", "mlflow.store.db.utils", "alembic"):
-            logging.getLogger(speaker).setLevel(logging.ERROR)
+        # Silence their messages about new tables and experiments.
+        for logger_name in ("lightning.pytorch.loggers.mlflow", "mlflow.store.db.utils", "alembic"):
+            logging.getLogger(logger_name).setLevel(logging.ERROR)
         where = folder.resolve()
         given = os.environ.get("MLFLOW_TRACKING_URI")
         yield [

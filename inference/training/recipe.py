@@ -67,7 +67,7 @@ def _faster_precision(accelerator: str) -> str:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         # Older versions of torch, such as 2.6, cannot say: float32 then.
-        cpu = getattr(torch.cpu, "get_capabilities", dict)()
+        cpu: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = accelerator in ("auto", "cpu") and any(cpu.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
     return "bf16-mixed" if fast else "32-true"
 

@@ -15,13 +15,13 @@ from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.models import SemiSupervisedModel
 
 LIMITS = ("max_epochs", "max_steps")
-"""One of them that is given takes the place of both of the recipe's."""
+"""If one of them is given, both limits of the recipe are discarded."""
 
 DEFAULT_EPOCHS = 50
 """Passes over the unlabelled images, where neither a recipe nor an option limits training."""
 
 _OF_DIGITS = "digits"
-_INK = "ssvae.models.likelihoods.ExpectedBernoulli"
+_EXPECTED_BERNOULLI = "ssvae.models.likelihoods.ExpectedBernoulli"
 _FOR_COLOURS = "ssvae.models.likelihoods.ContinuousBernoulli"
 
 
@@ -137,20 +137,20 @@ def batch_size_for(data: ImageData, batch_size: int) -> int:
 
 
 def for_colours(model: Description, binarise: bool) -> Description | None:
-    """Return the description of a model that a recipe made for ink on paper, changed for images in colour.
+    """Return a model's description with a likelihood for images in colour, if the recipe has a Bernoulli one.
 
-    Zeros and ones of colours would leave eight of them. So a recipe that draws pixels from Bernoulli distributions, or
-    takes them for expectations of these, gets a density of grey pixels, which are then not to be binarised.
+    Binarised RGB pixels have only eight colours. A `Bernoulli` or `ExpectedBernoulli` likelihood is therefore replaced
+    by `ContinuousBernoulli`, and the data must not be binarised.
 
     Args:
         model: The model's description.
         binarise: Whether the recipe has the data binarised.
 
     Returns:
-        The new description; None where the recipe says nothing of ink.
+        The new description; None if the recipe has no Bernoulli likelihood.
     """
     likelihood = model.get("init_args", {}).get("likelihood") or {}
-    if not binarise and likelihood.get("class_path") != _INK:
+    if not binarise and likelihood.get("class_path") != _EXPECTED_BERNOULLI:
         return None
     return {**model, "init_args": {**model["init_args"], "likelihood": {"class_path": _FOR_COLOURS}}}
 
