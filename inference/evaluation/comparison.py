@@ -16,7 +16,7 @@ class Comparison:
     """How two classifiers' answers to the same N test images differ.
 
     With b the images that only the first one gets right, c those that only the second one does, and d_n in {-1, 0, 1}
-    the difference of an image:
+    the difference of an image::
 
         difference     = 1/N Σ_n d_n = (b - c) / N, the difference of the accuracies
         standard error = sqrt( Σ_n (d_n - difference)² / (N (N - 1)) )
@@ -24,13 +24,13 @@ class Comparison:
 
     p is McNemar's test in its exact form (McNemar 1947, "Note on the sampling error of the difference between
     correlated proportions or percentages", Psychometrika 12; Dietterich 1998, "Approximate statistical tests for
-    comparing supervised classification learning algorithms", Neural Computation 10). It speaks of the draw of the test
-    images alone: another draw of the labels, or another seed, gives two other classifiers.
+    comparing supervised classification learning algorithms", Neural Computation 10). It is about the draw of the test
+    images alone: another draw of the labels, or another seed, gives other classifiers.
 
     Attributes:
-        difference: Of the first one's accuracy from the second one's, from -1 to 1.
-        standard_error: Of that difference, over test images; NaN where there is one image.
-        p_value: How likely a difference as large is between two classifiers that are equally good.
+        difference: The first accuracy minus the second, from -1 to 1.
+        standard_error: The standard error of that difference over test images; NaN if there is one image.
+        p_value: The probability of a difference as large between two equally good classifiers.
         num_images: N.
     """
 
