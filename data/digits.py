@@ -5,7 +5,7 @@ import torch
 
 from ssvae.data.drawn import DrawnLabels, Parts
 from ssvae.data.hierarchy import Tree
-from ssvae.data.labels import check_count, split
+from ssvae.data.labels import check_count
 
 
 class Digits(DrawnLabels):
@@ -75,5 +75,4 @@ def _read(num_test: int) -> Parts:
     levels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     images = torch.from_numpy(levels).unsqueeze(1)  # (1797, 1, 8, 8)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
-    kept, test = split(labels, num_test, 10, argument="num_test")
-    return Parts(images[kept], labels[kept], images[test], labels[test])
+    return Parts.of(images, labels, num_test, 10)

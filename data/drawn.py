@@ -1,7 +1,7 @@
 """Data sets with labels of all images, most of which ``num_labels`` hides."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor
 
@@ -17,6 +17,12 @@ class Parts(NamedTuple):
     labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, num_test: int, num_classes: int) -> Self:
+        """Set test images apart, each class in proportion and always the same ones."""
+        kept, test = split(labels, num_test, num_classes, argument="num_test")
+        return cls(images[kept], labels[kept], images[test], labels[test])
 
 
 class DrawnLabels(ImageData):

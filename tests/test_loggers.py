@@ -7,7 +7,7 @@ import sys
 import pytest
 from support import tiny
 
-from ssvae.inference import Recipe, TrainerOptions, fit, load, resume
+from ssvae.inference import Recipe, TrainerOptions, extras, fit, load, resume
 from ssvae.inference._lightning import Callback, Logger, lightning
 from ssvae.inference.storage.checkpoints import read_checkpoint
 from ssvae.inference.training import loggers, train
@@ -136,8 +136,8 @@ def test_a_logger_by_name_needs_a_folder():
 
 @pytest.mark.parametrize(("name", "package"), [("mlflow", "alembic"), ("wandb", "wandb")])
 def test_a_package_that_is_missing_is_named_before_anything_is_written(tmp_path, monkeypatch, name, package):
-    find = loggers.find_spec
-    monkeypatch.setattr(loggers, "find_spec", lambda each: None if each == package else find(each))
+    find = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda each: None if each == package else find(each))
     sentence = rf"^trainer\.logger: .* the extra `{name}`; got no {package}\. pip install 'ssvae\[{name}\]' installs"
     with pytest.raises(ValueError, match=sentence):
         fit(tiny.m2(), tiny.arrays(), tiny.recipe(), folder=str(tmp_path / "run"), logger=name)

@@ -3,11 +3,11 @@
 import io
 import json
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from ssvae.inference.extras import check_extra
 from ssvae.inference.storage.description import describe
 from ssvae.inference.storage.files import write_atomically
 from ssvae.models import ClassProbabilities, SemiSupervisedModel
@@ -29,12 +29,7 @@ def check_export(path: Path) -> None:
         raise FileExistsError(f"file: expected one that does not exist yet; {path} exists, and is never overwritten.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"file: expected a folder that exists; {path.parent} does not.")
-    missing = [package for package in _PACKAGES[path.suffix] if find_spec(package) is None]
-    if missing:
-        raise ValueError(
-            f"file: expected the packages of the extra `export` for {path.suffix}; got no {missing[0]}. "
-            "pip install 'ssvae[export]' installs them."
-        )
+    check_extra("file", "export", _PACKAGES[path.suffix], f" for {path.suffix}")
 
 
 def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], path: Path) -> None:

@@ -4,10 +4,10 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from ssvae.inference._lightning import Callback, Logger, MLFlowLogger, WandbLogger
+from ssvae.inference.extras import check_extra
 from ssvae.inference.training.processes import is_first
 
 _PACKAGES = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
@@ -16,12 +16,8 @@ _PROJECT = "ssvae"
 
 def check_logger(name: str | None) -> None:
     """Raise ValueError unless the packages of a logger are installed."""
-    missing = [package for package in _PACKAGES.get(name or "", ()) if find_spec(package) is None]
-    if missing:
-        raise ValueError(
-            f"trainer.logger: expected the packages of the extra `{name}`; got no {missing[0]}. "
-            f"pip install 'ssvae[{name}]' installs them."
-        )
+    if name is not None:
+        check_extra("trainer.logger", name, _PACKAGES[name])
 
 
 def check_callbacks(callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> None:
