@@ -1,1 +1,1 @@
-"""How fast a training step is, against the same mathematics by hand and against the machine. Never a test."""
+"""Benchmarks of training: against a hand-written step and the machine's arithmetic limit. They are not tests."""

@@ -1,7 +1,7 @@
 """`make benchmark`: one M2 training step, MNIST's shapes, 200 unlabelled images, MLP 500, 50 latent dimensions.
 
-Medians of alternating repeats, so that a machine that slows down slows all rows down. The ratios count, not the
-milliseconds.
+The times are medians of repeats. Repeats of all rows alternate, so that a slower machine slows all rows down alike.
+Compare the ratios; milliseconds depend on the machine.
 """
 
 import contextlib
@@ -36,24 +36,24 @@ def main() -> None:
     """Measure and print the tables."""
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    keep_freed_memory()  # as training does; all rows have it
+    keep_freed_memory()  # as in training; applies to all rows
     print(f"{os.cpu_count()} {platform.machine()} cores, {THREADS} threads; torch {torch.__version__}\n")
     print_steps()
     print_epoch()
-    print(f"\nPeak memory of this process, all of the above: {peak_memory():.0f} MiB")
+    print(f"\nPeak memory of this process, over all tables above: {peak_memory():.0f} MiB")
 
 
 def print_steps() -> None:
-    """Print a step's time: ours and by hand, in the precisions that the machine has, against the arithmetic limit."""
+    """Print the time of a step in each precision: of this project, by hand, and the arithmetic limit."""
     x = torch.rand(BATCH, *SHAPE).round()
     steps: dict[str, Callable[[], None]] = {}
     precisions = {"float32": torch.float32}
     if TrainerOptions(accelerator="cpu", precision="auto").precision == "bf16-mixed":
         precisions["bfloat16"] = torch.bfloat16
     else:
-        print("This processor emulates bfloat16, which takes minutes and says nothing: left out.\n")
-    for name, of_products in precisions.items():
-        dtype = None if name == "float32" else of_products
+        print("bfloat16 is left out: this processor emulates it, which is slow.\n")
+    for name, product_dtype in precisions.items():
+        dtype = None if name == "float32" else product_dtype
         steps[f"M2, {name}"] = our_step(x, dtype)
         steps[f"M2, compiled, {name}"] = our_step(x, dtype, compiled=True)
         by_hand = StepByHand(m2(), dtype)
@@ -73,7 +73,7 @@ def print_steps() -> None:
 
 
 def print_epoch() -> None:
-    """Print how much longer an epoch takes than its steps: data, logging, checkpoints, Lightning."""
+    """Print the time of an epoch beside that of its steps: the rest is data, logging, checkpoints and Lightning."""
     generator = torch.Generator().manual_seed(0)
     num_images = 100 * BATCH + 100
     images = torch.randint(0, 256, (num_images, *SHAPE), dtype=torch.uint8, generator=generator)
@@ -83,7 +83,7 @@ def print_epoch() -> None:
     data = Arrays(images, labels, **test, binarise=True)
     recipe = Recipe(batch_size=BATCH, max_epochs=4, trainer=TrainerOptions(progress_bar=True))
     model = m2()
-    # The progress bar is part of what is measured, not of the table.
+    # The time includes the progress bar, which is drawn on stderr here.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         train(model, data, recipe, Path(folder), interactive=True)
         started = time.perf_counter()
@@ -96,27 +96,27 @@ def print_epoch() -> None:
 
 
 def m2() -> M2:
-    """Return the benchmark's model, always with the same weights."""
+    """Return the model of the benchmark, with the same weights in each call."""
     torch.manual_seed(0)
     return M2(SHAPE, CLASSES, likelihood=Bernoulli())
 
 
 def our_step(x: torch.Tensor, dtype: torch.dtype | None, compiled: bool = False) -> Callable[[], None]:
-    """Return a step of this project on unlabelled images, where these are."""
+    """Return a step of this project on unlabelled images, on the images' device."""
     model = m2().to(x.device)
     set_compute_dtype(model, dtype)
     return (compiled_step if compiled else optimiser_step)(model, unlabelled(x), Sizes(0, len(x)))
 
 
 def full_step(data: Arrays) -> Callable[[], None]:
-    """Return a step on labelled and unlabelled pixels that lie ready: what an epoch consists of."""
+    """Return a step on labelled and unlabelled images that are already floats, as in an epoch but without the data."""
     pixels = data.observe(data.pixels(data.train_images[: 100 + BATCH]))
-    seen = Observations(pixels[:100], data.train_labels[:100], pixels[100:])
-    return optimiser_step(m2(), seen, Sizes(data.num_labelled, data.num_unlabelled))
+    observations = Observations(pixels[:100], data.train_labels[:100], pixels[100:])
+    return optimiser_step(m2(), observations, Sizes(data.num_labelled, data.num_unlabelled))
 
 
 def timed(step: Callable[[], None], repeats: int = STEPS) -> float:
-    """Return the seconds that a step takes, over a few in a row."""
+    """Return the mean seconds of a step, over a few successive steps."""
     started = time.perf_counter()
     for _ in range(repeats):
         step()
@@ -126,7 +126,7 @@ def timed(step: Callable[[], None], repeats: int = STEPS) -> float:
 def alternate(
     steps: dict[str, Callable[[], None]], timed: Callable[[Callable[[], None]], float] = timed
 ) -> dict[str, float]:
-    """Return each step's median time over rounds in which every one has its turn."""
+    """Return the median time of each step, over rounds in which the steps alternate."""
     for step in steps.values():
         timed(step)
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -137,16 +137,16 @@ def alternate(
 
 
 def multiply_adds(batch: int) -> float:
-    """Count a step's multiply-adds: forward, and backward to weights and to inputs where they need one."""
+    """Count the multiply-adds of a step: the forward pass, and the gradients of weights and inputs."""
     pixels = SHAPE[0] * SHAPE[1] * SHAPE[2]
-    once = batch * pixels * HIDDEN * 2  # the image's layers of q(y|x) and q(z|x,y): no gradient to the image
+    once = batch * pixels * HIDDEN * 2  # layers that take the image, which needs no gradient
     classifier = batch * HIDDEN * CLASSES
     per_class = batch * CLASSES * (HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * pixels)
     return 2 * once + 3 * (classifier + per_class)
 
 
 def product_rate(dtype: torch.dtype) -> float:
-    """Return the machine's rate in 10⁹ multiply-adds per second, by the step's own largest product."""
+    """Return the machine's rate in 10⁹ multiply-adds per second, measured by the largest matrix product of the step."""
     rows, inner, columns = BATCH * CLASSES, HIDDEN, SHAPE[1] * SHAPE[2]
     a, b = torch.randn(rows, inner, dtype=dtype), torch.randn(inner, columns, dtype=dtype)
     times = [timed(lambda: torch.mm(a, b), 10) for _ in range(ROUNDS)]

@@ -1,8 +1,8 @@
-"""The unlabelled M2 step in plain PyTorch: the same mathematics with nothing in between.
+"""A training step of M2 on unlabelled images in plain PyTorch, without Pyro.
 
-Tuned: the image's share of the encoder's first layer is computed once for all classes, the decoder gives logits,
-log-densities are summed in as few passes as PyTorch has (the pixels' by this project's function, which is faster than
-PyTorch's own), Adam is fused.
+It is optimised by hand. The image's share of the encoder's first layer is computed once for all classes. The decoder
+outputs logits. Log-densities are computed in few elementwise passes; that of the pixels by the function of this
+project, which is faster than PyTorch's. Adam is fused.
 """
 
 import math
@@ -21,8 +21,8 @@ class StepByHand:
     """One optimiser step on U(x) of an M2 with one hidden layer, N(0, I) and Bernoulli pixels.
 
     Args:
-        model: Whose weights to start from; they are copied.
-        dtype: torch.bfloat16 for autocast around the networks, None for float32.
+        model: The model whose weights are copied.
+        dtype: torch.bfloat16 for autocast inside the networks; None for float32.
     """
 
     def __init__(self, model: M2, dtype: torch.dtype | None) -> None:
@@ -43,7 +43,7 @@ class StepByHand:
         self.optimizer = adam(parameters)
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return mean U(x) for images (batch, 1, height, width) of zeros and ones."""
+        """Return the mean of U(x) in nats, for images (batch, 1, height, width) of zeros and ones."""
         image_shape, x = x.shape[1:], x.flatten(1)
         amp = nullcontext() if self.dtype is None else torch.autocast(x.device.type, dtype=self.dtype)
         with amp:
@@ -70,7 +70,7 @@ class StepByHand:
         return -(log_q_y.exp() * bound).sum(0).mean()
 
     def __call__(self, x: Tensor) -> None:
-        """Take a step."""
+        """Take an optimiser step on a batch of images."""
         self.optimizer.zero_grad()
         self.loss(x).backward()
         self.optimizer.step()

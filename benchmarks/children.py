@@ -1,4 +1,4 @@
-"""Processes that the soak starts, kills without a warning, and whose memory it notes."""
+"""Processes that the soak test starts and kills, and measurements of their memory."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ _numbers = count(1)
 
 
 class Child:
-    """An `ssvae` command in a process group of its own, its words kept in two files.
+    """An ``ssvae`` command in a process group of its own, whose output is written to two files.
 
     Args:
-        words: The words after `ssvae`.
-        logs: The folder for what it prints.
+        words: The words after ``ssvae``.
+        logs: The folder for its output.
     """
 
     _alive: ClassVar[set["Child"]] = set()
@@ -40,11 +40,11 @@ class Child:
         self.began = time.time()
         stem = f"{next(_numbers):05d}-{words[0]}"
         self._paths = logs / f"{stem}.out", logs / f"{stem}.err"
-        # One thread each, as they are many: and sums in the same order in all of them.
+        # One thread for each process, since there are many, and since sums then have the same order in all of them.
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with self._paths[0].open("wb") as out, self._paths[1].open("wb") as err, Child._starting:
             if Child._no_more:
-                raise RuntimeError("no process is started any more")
+                raise RuntimeError("no further process can be started")
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _SSVAE, *words], stdout=out, stderr=err, env=environment, start_new_session=True
             )
@@ -52,22 +52,22 @@ class Child:
 
     @property
     def out(self) -> str:
-        """What it has printed."""
+        """Its output so far."""
         return self._paths[0].read_text(encoding="utf-8", errors="replace")
 
     @property
     def err(self) -> str:
-        """Its errors and warnings."""
+        """Its errors and warnings so far."""
         return self._paths[1].read_text(encoding="utf-8", errors="replace")
 
     def wait(self, until: float) -> bool:
-        """Wait for its end, at most until a time of the monotonic clock; say whether it has ended."""
+        """Wait for its end, at most until a time of the monotonic clock, and return whether it has ended."""
         while self.process.poll() is None and time.monotonic() < until:
             time.sleep(_POLL)
         return self.process.poll() is not None
 
     def kill(self) -> None:
-        """Kill it, and all that it has started, with SIGKILL; to no effect where it has ended."""
+        """Kill it and all processes that it has started with SIGKILL; without effect if it has ended."""
         if self.process.poll() is None:
             self.was_killed = True
             with suppress(ProcessLookupError):
@@ -75,21 +75,21 @@ class Child:
         self.process.wait()
 
     def forget(self) -> None:
-        """Drop what it printed."""
+        """Delete its output."""
         Child._alive.discard(self)
         for path in self._paths:
             path.unlink()
 
     def memory(self) -> float | None:
-        """Return its resident memory in MiB; None where it has ended."""
+        """Return its resident memory in MiB; None if it has ended."""
         with suppress(OSError):
-            # A process that has ended and was not waited for has none.
+            # An ended process that nobody has waited for has no resident memory.
             return memory(self.process.pid, "VmRSS") or None
         return None
 
     @classmethod
     def kill_all(cls) -> None:
-        """Kill every child that is still there, and let none be started any more."""
+        """Kill all running children, and prevent the start of others."""
         with cls._starting:
             cls._no_more = True
         for child in list(cls._alive):
@@ -98,16 +98,16 @@ class Child:
 
 @dataclass
 class Memory:
-    """The resident memory of the processes of one kind, one after the other.
+    """The resident memory over time of successive processes of one kind.
 
     Attributes:
-        lives: For each process seconds and MiB, from its warm-up on.
+        lives: The measurements of each process after its warm-up: seconds and MiB.
     """
 
     lives: list[list[tuple[float, float]]] = field(default_factory=list)
 
     def note(self, child: Child, is_warm: Callable[[], bool]) -> None:
-        """Note a child's memory from now on until it ends, beside what the caller does."""
+        """Measure the memory of a child in a thread until the child ends."""
         life: list[tuple[float, float]] = []
         self.lives.append(life)
 
@@ -121,20 +121,20 @@ class Memory:
         threading.Thread(target=watch, daemon=True).start()
 
     def longest(self) -> "Growth | None":
-        """Return how memory grew in the longest life; None where no life was long enough to tell."""
+        """Return the growth of memory of the longest-lived process; None if none lived long enough."""
         life = max(self.lives, key=len, default=[])
         return Growth.of(life) if len(life) >= Growth.FEWEST else None
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How a process's memory grew after its warm-up.
+    """The growth of a process's memory after its warm-up.
 
     Attributes:
-        seconds: How long it was looked at.
-        first: Median of the first third, MiB.
-        last: Median of the last third, MiB.
-        per_hour: Slope of the least-squares line, MiB per hour.
+        seconds: The duration of the measurement.
+        first: The median of the first third of the measurements, in MiB.
+        last: The median of the last third, in MiB.
+        per_hour: The slope of the least-squares line, in MiB per hour.
     """
 
     FEWEST = 9
@@ -152,7 +152,7 @@ class Growth:
 
     @classmethod
     def of(cls, life: Sequence[tuple[float, float]]) -> "Growth":
-        """Measure it from seconds and MiB."""
+        """Return the growth for measurements of seconds and MiB."""
         seconds, memory = zip(*life, strict=True)
         third = len(life) // 3
         slope, _ = statistics.linear_regression(seconds, memory)

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.classifiers`: the scikit-learn estimator beside scikit-learn's own, digits with 100 labels.
+"""`python -m benchmarks.classifiers`: this project's estimator and scikit-learn's, on digits with 100 labels.
 
 Five draws of 100 labels (10 of each digit) among 1397 training images, the same draws and the same 400 test images for
-every classifier. What scikit-learn's leave open is chosen for each draw by five-fold cross-validation on its labels; M2
-takes the recipe `demo`, and the defaults, as they stand. CPU seconds include the choice.
+every classifier. Hyperparameters of scikit-learn's classifiers are chosen for each draw by five-fold cross-validation
+on its labels. M2 has the settings of the recipe ``demo``, or the defaults. CPU seconds include the choice.
 """
 
 import os
@@ -41,7 +41,7 @@ def main() -> None:
     """Fit every classifier on every draw and print the table."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", ConvergenceWarning)
-    # LabelSpreading, where no label reaches a row: it then answers with the first class.
+    # LabelSpreading divides by zero if no label reaches a row. It then predicts the first class.
     warnings.filterwarnings("ignore", "invalid value encountered in divide")
     versions = f"scikit-learn {sklearn.__version__}, torch {torch.__version__}"
     print(f"{os.cpu_count()} {platform.machine()} cores, 1 thread; {versions}\n")
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def classifiers() -> dict[str, Fit]:
-    """Return functions (X, y, seed) that return a fitted classifier."""
+    """Return functions from (X, y, seed) to a fitted classifier, by name."""
     return {
         "SVC on the labelled rows alone": lambda X, y, seed: svc(X, y, seed),
         "SelfTrainingClassifier, the same SVC calibrated": self_training,
@@ -72,26 +72,26 @@ def classifiers() -> dict[str, Fit]:
 
 
 def folds(seed: int) -> StratifiedKFold:
-    """Return how labelled rows are split to choose hyperparameters."""
+    """Return the cross-validation splits of labelled rows for the choice of hyperparameters."""
     return StratifiedKFold(5, shuffle=True, random_state=seed)
 
 
 def svc(X: Matrix, y: Matrix, seed: int) -> SVC:
-    """Return an SVC with the C and γ that cross-validation on the labelled rows prefers."""
+    """Return an SVC whose C and γ are chosen by cross-validation on the labelled rows."""
     known = y >= 0
     return GridSearchCV(SVC(), SVC_GRID, cv=folds(seed)).fit(X[known], y[known]).best_estimator_
 
 
 def self_training(X: Matrix, y: Matrix, seed: int) -> SelfTrainingClassifier:
-    """Return the SVC of `svc`, calibrated by Platt's method, after it has labelled the other rows step by step."""
+    """Return a self-training classifier around the SVC of `svc`, calibrated by Platt's method."""
     best = svc(X, y, seed)
-    # SVC's own probabilities are deprecated; this is what its documentation names in their place.
+    # SVC's own probabilities are deprecated; its documentation recommends this.
     calibrated = CalibratedClassifierCV(SVC(C=best.C, gamma=best.gamma), ensemble=False, cv=folds(seed))
     return SelfTrainingClassifier(calibrated).fit(X, y)
 
 
 def spreading(kernel: str, X: Matrix, y: Matrix, seed: int) -> LabelSpreading:
-    """Return label spreading with what cross-validation prefers: a fold's labels are hidden, its rows are not."""
+    """Return label spreading with cross-validated hyperparameters; rows of a held-out fold stay, unlabelled."""
     labelled = np.flatnonzero(y >= 0)
     splits = [labelled[held_out] for _, held_out in folds(seed).split(labelled, y[labelled])]
 
@@ -107,14 +107,14 @@ def spreading(kernel: str, X: Matrix, y: Matrix, seed: int) -> LabelSpreading:
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """Return the arguments of `SemiSupervisedClassifier` that say the same as a recipe of `ssvae fit`."""
+    """Return the arguments of `SemiSupervisedClassifier` that correspond to a recipe of ``ssvae fit``."""
     options = read_recipe(name)
     parts = {part: build(description) for part, description in options.pop("model")["init_args"].items()}
     return parts | build_fields(Recipe, options)
 
 
 def m2(options: dict[str, Any], X: Matrix, y: Matrix, seed: int) -> SemiSupervisedClassifier:
-    """Return the estimator around M2."""
+    """Return a `SemiSupervisedClassifier` of M2."""
     return SemiSupervisedClassifier(**options, image_shape=(1, 8, 8), random_state=seed).fit(X, y)
 
 

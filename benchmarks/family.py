@@ -1,8 +1,8 @@
-"""`python -m benchmarks.family`: how long a training step of each model takes, against M2's.
+"""`python -m benchmarks.family`: the time of a training step of each model, relative to M2.
 
-200 unlabelled images of 28×28 pixels, float32; every network an MLP of two layers of 500 ReLU units with batch norm, 20
-latent dimensions; J without consistency, and what the model adds to it. Forward, backward and Adam. Steps of all models
-alternate, and medians count.
+A step has 200 unlabelled images of 28×28 pixels in float32. Every network is an MLP of two layers of 500 ReLU units
+with batch norm, and z has 20 dimensions. The loss is J without consistency, plus the model's own penalties. A step is a
+forward pass, a backward pass and Adam. Steps of all models alternate; the times are medians.
 """
 
 import argparse
@@ -38,7 +38,7 @@ BATCH, SHAPE, CLASSES = 200, (1, 28, 28), 10
 
 
 def family() -> dict[str, SemiSupervisedModel]:
-    """Return an untrained model of each kind, all of the same sizes."""
+    """Return untrained models of all classes, with the same sizes."""
     networks = MLP((500, 500), torch.nn.ReLU, batch_norm=True)
 
     def prior() -> StandardNormal:
@@ -85,7 +85,7 @@ def main() -> None:
         for name, step in steps.items():
             started = time.perf_counter()
             step()
-            if repeat >= 2:  # the first ones allocate
+            if repeat >= 2:  # the first steps allocate memory
                 seconds[name].append(time.perf_counter() - started)
     print(f"{BATCH} unlabelled images, {torch.get_num_threads()} threads; medians of {options.repeats} steps\n")
     print(f"{'model':<24}{'ms':>8}{'/ M2':>8}{'parameters':>14}")

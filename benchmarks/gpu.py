@@ -1,8 +1,8 @@
 """`python -m benchmarks.gpu`: M2 on a GPU, bfloat16, 512 unlabelled images, MLP 500, 50 latent dimensions.
 
-A step of this project, eager, captured as a CUDA graph, and compiled and captured, against the hand-written one, eager
-and captured; the arithmetic limit; where the time goes; and an epoch of 60,000 images by `ssvae fit`'s training, with
-every `trainer.step`. Medians of alternating repeats.
+Measured are a step of this project (eager, captured as a CUDA graph, compiled and captured), the hand-written step
+(eager and captured), the arithmetic limit, the time by kind of kernel, and an epoch of 60,000 images with every
+``trainer.step``. Times are medians of alternating repeats.
 """
 
 import statistics
@@ -58,19 +58,19 @@ def step_by_hand() -> Step:
 
 
 def images() -> torch.Tensor:
-    """Return a batch of zeros and ones."""
+    """Return a batch of random images of zeros and ones."""
     return torch.rand(BATCH, *SHAPE).round().cuda()
 
 
 def captured(step: Step) -> Step:
-    """Return the replay of a whole step: loss, gradient and Adam."""
+    """Return a function that replays a whole step as a CUDA graph: loss, gradient and Adam."""
     graph, _ = capture(step)
-    kept = graph, step  # whose weights the kernels go on reading
+    kept = graph, step  # keeps the weights alive, which the kernels read
     return lambda: kept[0].replay()
 
 
 def timed(step: Step) -> float:
-    """Return the seconds that a step takes, over a few in a row."""
+    """Return the mean seconds of a step, over a few successive steps."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     for _ in range(STEPS):
@@ -81,7 +81,7 @@ def timed(step: Step) -> float:
 
 
 def product_rate() -> float:
-    """Return the GPU's rate in multiply-adds per second, by the step's own largest product."""
+    """Return the GPU's rate in multiply-adds per second, measured by the largest matrix product of the step."""
     rows, inner, columns = BATCH * CLASSES, 500, SHAPE[1] * SHAPE[2]
     a, b = (torch.randn(size, dtype=torch.bfloat16, device="cuda") for size in ((rows, inner), (inner, columns)))
     product = captured(lambda: [torch.mm(a, b) for _ in range(10)] and None)
@@ -89,16 +89,16 @@ def product_rate() -> float:
 
 
 def print_kernels(name: str, step: Step) -> None:
-    """Print how many kernels a step sends, and how long the GPU computes, by kind."""
-    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
+    """Print the number of kernels of a step and the GPU's computing time, by kind."""
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiled:
         for _ in range(STEPS):
             step()
         torch.cuda.synchronize()
     kinds = {"matrix products": ("gemm", "cutlass", "nvjet", "xmma"), "Adam": ("adam", "Adam"), "sums": ("reduce",)}
     times: dict[str, list[float]] = {kind: [] for kind in (*kinds, "the rest, element by element")}
-    for event in seen.events():
+    for event in profiled.events():
         if event.device_type != DeviceType.CUDA:
-            continue  # the sending of a kernel
+            continue  # the launch of a kernel
         kind = next((kind for kind, parts in kinds.items() if any(part in event.name for part in parts)), None)
         times[kind or "the rest, element by element"].append(event.device_time_total)
     number, total = (sum(map(each, times.values())) / STEPS for each in (len, sum))
@@ -108,7 +108,7 @@ def print_kernels(name: str, step: Step) -> None:
 
 
 def epoch(step: Literal["eager", "cuda_graph", "compiled"]) -> tuple[float, float]:
-    """Return the seconds of the first epoch and the median of the others: batches, steps, checkpoints, rows."""
+    """Return the seconds of the first epoch, and the median of the others, with data, checkpoints and logging."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (IMAGES + 100, *SHAPE), dtype=torch.uint8, generator=generator)
     labels = torch.full((IMAGES + 100,), -1)

@@ -40,15 +40,17 @@ TOP = 16
 def main() -> None:
     """Train the ladder, and print log p(x) of the test images and the KL divergence of each stochastic layer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
-    parser.add_argument("--folder", help="the run folder, gone on with where it exists; below runs/ if not given")
-    parser.add_argument("--max_epochs", type=int, default=360, help="passes over the training images")
-    parser.add_argument("--batch_size", type=int, default=250, help="images in a step")
-    parser.add_argument("--learning_rate", type=float, default=0.002, help="the highest of the cycle")
-    parser.add_argument("--num_components", type=int, help="Gaussians in p(z_3), which is N(0, I) without")
-    parser.add_argument("--begin_with", help="a run folder, whose model is trained further; a new ladder if not given")
-    parser.add_argument("--importance_samples", type=int, default=1, help="of the bound that is maximised")
-    parser.add_argument("--num_samples", type=int, default=5000, help="importance samples of each test image")
+    parser.add_argument("--root", help="the folder of MNIST (default: download it to ~/.cache/ssvae)")
+    parser.add_argument("--folder", help="the run folder, which is resumed if it exists (default: a new one in runs/)")
+    parser.add_argument("--max_epochs", type=int, default=360, help="number of passes over the training images")
+    parser.add_argument("--batch_size", type=int, default=250, help="number of images in a step")
+    parser.add_argument("--learning_rate", type=float, default=0.002, help="the highest learning rate of the cycle")
+    parser.add_argument("--num_components", type=int, help="number of Gaussians in p(z_3) (default: p(z_3) = N(0, I))")
+    parser.add_argument("--begin_with", help="a run folder whose model is trained further (default: a new model)")
+    parser.add_argument("--importance_samples", type=int, default=1, help="number of samples in the training bound")
+    parser.add_argument(
+        "--num_samples", type=int, default=5000, help="number of importance samples for each test image"
+    )
     options = parser.parse_args()
     data = one_class(MNIST(num_labels=0, num_validation=0, root=options.root))
     begun = options.folder is not None and Path(options.folder).exists()

@@ -1,11 +1,11 @@
-"""Training on images that lie on disk, as fast as on images in memory?
+"""The speed of training on images on disk, compared with images in memory.
 
     python -m benchmarks.larger_than_memory --folder DIR [--images 10000000]
 
-Writes that many images of 28×28 pixels into DIR (7.8 GB, where they are not there yet), draws every batch from all
-over the file, and times steps of M2 on them beside the same steps on 60,000 images in memory, a few at a time, in
-turns. Images that the operating system still holds in memory are no harder to read than others in memory; a limit on
-the process's memory (a control group's, say) that is smaller than the file makes it read from disk.
+Writes that many images of 28×28 pixels into DIR (7.8 GB) unless they exist, and times steps of M2 on random batches of
+them. Steps on 60,000 images in memory alternate with them, for comparison. Images in the operating system's cache are
+read from memory. To read from disk, limit the memory of the process, for example by a control group, to less than the
+size of the file.
 """
 
 import argparse
@@ -33,10 +33,10 @@ SIDE, BATCH, LABELS, AT_ONCE = 28, 200, 1000, 60_000
 def main() -> None:
     """Write the images, time the steps, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where the images are, or are written to")
+    parser.add_argument("--folder", type=Path, required=True, help="the folder of the images")
     parser.add_argument("--images", type=int, default=10_000_000, help="how many")
-    parser.add_argument("--repeats", type=int, default=15, help="how often each kind has its turn")
-    parser.add_argument("--steps", type=int, default=20, help="steps in a turn")
+    parser.add_argument("--repeats", type=int, default=15, help="number of rounds")
+    parser.add_argument("--steps", type=int, default=20, help="number of steps of each kind in a round")
     options = parser.parse_args()
     write(options.folder, options.images)
     keep_freed_memory()
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def write(folder: Path, number: int) -> None:
-    """Write images and labels: scikit-learn's digits, larger, each block of them shifted in another way."""
+    """Write images and labels: enlarged digits of scikit-learn, with another shift in each block."""
     if (folder / "train_labels.npy").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,12 +85,12 @@ def write(folder: Path, number: int) -> None:
     images.flush()
     np.save(folder / "test_images.npy", large[:1000])
     np.save(folder / "test_labels.npy", digits.train_labels[:1000].numpy())
-    # Last: a folder that has them is whole.
+    # Written last, so that a folder with this file is complete.
     np.save(folder / "train_labels.npy", digits.train_labels.numpy()[chosen])
 
 
 def turn(data: ImageData, steps: int) -> Callable[[], None]:
-    """Return a function that takes some steps of M2, each on another batch."""
+    """Return a function that takes a number of training steps of M2, each on another batch."""
     torch.manual_seed(0)
     model = M2(data.image_shape, data.num_classes)
     take = optimiser_steps(model, Sizes(data.num_labelled, data.num_unlabelled))
@@ -107,7 +107,7 @@ def turn(data: ImageData, steps: int) -> Callable[[], None]:
 
 
 def forever(epoch: Batches | ReadAhead) -> Iterator[Batch]:
-    """Go on from the end of a pass to its beginning."""
+    """Yield batches without end, pass after pass."""
     while True:
         yield from epoch
 

@@ -6,22 +6,24 @@ from pathlib import Path
 
 
 def memory(process: int | str, kind: str) -> float:
-    """Return a process's memory in MiB, of kind "VmRSS", or "RssAnon" without the pages of files; 0 when it has ended.
+    """Return the memory of a process in MiB, on Linux; 0 if it has just ended.
 
-    On Linux.
+    Args:
+        process: The number of the process.
+        kind: "VmRSS" for its resident memory, or "RssAnon" for that without the pages of files.
 
     Raises:
-        OSError: If there is no such process any more.
+        OSError: If the process does not exist.
     """
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(f"{kind}:")), 0.0)
 
 
 def peak_memory() -> float:
-    """Return the peak memory of this process in MiB; NaN on Windows, which does not report it this way."""
+    """Return the peak memory of this process in MiB; NaN on Windows."""
     try:
         import resource
     except ImportError:
         return math.nan
-    # In KiB; on macOS in bytes.
+    # The unit is KiB on Linux and bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""What the soak asks the explorer: every route, with sense and without, and the status that each answer must have."""
+"""Requests of the soak test to the explorer, valid and invalid ones, with the expected status of each."""
 
 import io
 import json
@@ -21,13 +21,13 @@ _RUN = "api/runs/0"
 
 @dataclass(frozen=True)
 class Question:
-    """A request, and what its answer must be.
+    """A request, and the expected status of its response.
 
     Attributes:
-        path: After the server's address, without the first slash.
-        status: That the answer must have.
-        body: Of a POST; None for a GET.
-        kind: The body's content type.
+        path: The path after the server's address, without the first slash.
+        status: The expected status.
+        body: The body of a POST request; None for a GET request.
+        kind: The content type of the body.
     """
 
     path: str
@@ -36,10 +36,10 @@ class Question:
     kind: str = "application/octet-stream"
 
     def ask(self, address: str) -> str | None:
-        """Ask; return what is wrong with the answer, None where nothing is.
+        """Send the request, and return a description of what is wrong with the response; None if nothing is.
 
         Raises:
-            OSError: If there is no answer.
+            OSError: If there is no response.
         """
         request = urllib.request.Request(f"{address}/{self.path}", self.body, {"Content-Type": self.kind})
         try:
@@ -58,7 +58,7 @@ class Question:
 
 
 def draw_question(chance: random.Random) -> Question:
-    """Return one of the questions by chance."""
+    """Return a random request."""
     return chance.choice(_KINDS)(chance)
 
 
@@ -91,9 +91,9 @@ def _upload(chance: random.Random) -> Question:
 
 
 def _damaged_upload(chance: random.Random) -> Question:
-    whole = picture(chance)
-    spoilt = chance.choice([b"", b"text", whole[: len(whole) // 2], chance.randbytes(1000)])
-    return Question(f"{_RUN}/image?invert=false", 400, spoilt)
+    content = picture(chance)
+    damaged = chance.choice([b"", b"text", content[: len(content) // 2], chance.randbytes(1000)])
+    return Question(f"{_RUN}/image?invert=false", 400, damaged)
 
 
 def _refused(chance: random.Random) -> Question:
@@ -118,7 +118,7 @@ _KINDS: list[Callable[[random.Random], Question]] = [
 
 
 def picture(chance: random.Random) -> bytes:
-    """Return an image file of noise, PNG or JPEG, of some size."""
+    """Return an image file of noise, PNG or JPEG, of random size."""
     size = chance.randint(8, 300), chance.randint(8, 300)
     content = io.BytesIO()
     Image.frombytes("L", size, chance.randbytes(size[0] * size[1])).save(content, chance.choice(["PNG", "JPEG"]))

@@ -1,4 +1,4 @@
-"""The recipes of `ssvae fit`, for benchmarks that make their parts themselves."""
+"""The recipes of ``ssvae fit``, for benchmarks that build models and data themselves."""
 
 from importlib.resources import files
 from typing import Any

@@ -1,17 +1,17 @@
-"""`python -m benchmarks.soak --minutes 60`: one run folder, used by everything at once, and killed again and again.
+"""`python -m benchmarks.soak --minutes 60`: a soak test of a run folder, used by all commands at once and killed.
 
-A run on the bundled digits is trained by `ssvae fit`, killed with SIGKILL at random times (half of them while a file is
-written) and resumed, until it has finished; for what is left of the minutes it is resumed as it stands. All the while
-other processes evaluate it, draw its pictures, attack it and so on, some of which are killed too, and `ssvae explore`
-serves it and is asked over HTTP. Beside them the same run is trained undisturbed in a folder of its own.
+``ssvae fit`` trains a run on the bundled digits. It is killed with SIGKILL at random times, half of them while a file
+is written, and resumed until it has finished. A finished run is resumed again for the rest of the time. Meanwhile other
+processes evaluate the run, draw its figures, attack it and so on; some of them are killed too. ``ssvae explore`` serves
+the run and gets requests over HTTP. The same run is also trained undisturbed, in another folder.
 
-After each kill every file must be whole, none may be lost, and last.ckpt may not fall behind. Each command must end
-well, or say in one sentence that there is no checkpoint yet; the explorer must answer with the right status. Memory
-must not grow after a warm-up. In the end both runs must have the same weights bit for bit, the same metrics and the
-same evaluation. Exits with 1 where anything was wrong, and leaves the folders then.
+After each kill every file must be complete, no file may be lost, and last.ckpt must not be older than before. Each
+command must succeed, or report in one sentence that there is no checkpoint yet. The explorer must respond with the
+right status. Memory must not grow after a warm-up. At the end both runs must have the same weights bit for bit, the
+same metrics and the same evaluation. The exit status is 1 if anything was wrong; the folders are then kept.
 
-The minutes are those of the disturbances. A short run before them finds out how many steps fit in; a run that has not
-finished then goes on undisturbed. Linux only.
+``--minutes`` is the duration of the disturbances. A short run before them determines how many steps fit in. A run that
+has not finished afterwards continues undisturbed. Linux only.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from benchmarks.whole_files import leftovers
 from ssvae.inference.storage.checkpoints import METADATA, read_checkpoint
 
 SHARE = 0.25
-"""Of the minutes, what training alone on the machine would take; the rest is for restarts and the other processes."""
+"""The share of the minutes for training, if it had the machine for itself; restarts and other processes need time."""
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate": ("--num_samples=10", "--num_images=100"),
@@ -46,26 +46,28 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "attack": ("--epsilons=[0, 0.2]", "--num_images=50", "--num_steps=3"),
     "classify": ("image.png",),
 }
-"""With few samples and images, because the soak tests their files, not their numbers."""
+"""Few samples and images suffice, because the soak tests files, not numbers."""
 
 _RATE_STEPS = 100
-_LONGEST_PAUSE = 10  # seconds between two commands, that training may get on
-_WARM_UP = 50  # answers of the explorer: a few of each kind
+_LONGEST_PAUSE = 10  # seconds between two commands, so that training proceeds
+_WARM_UP = 50  # responses of the explorer: a few of each kind
 
 
 def main() -> int:
     """Soak a run, print the summary, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60, help="how long the run is disturbed")
-    parser.add_argument("--seed", type=int, default=0, help="of the run, and of what happens to it")
-    parser.add_argument("--folder", help="an empty folder for the runs (default: one that is removed if all is well)")
+    parser.add_argument("--minutes", type=float, default=60, help="duration of the disturbances")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the run and the disturbances")
+    parser.add_argument(
+        "--folder", help="an empty folder for the runs (default: a temporary one, removed if nothing was wrong)"
+    )
     options = parser.parse_args()
     if not options.minutes > 0:
         parser.error(f"--minutes: expected a positive number; got {options.minutes}.")
     folder = Path(options.folder or tempfile.mkdtemp(prefix="soak-")).resolve()
     if folder.exists() and any(folder.iterdir()):
         parser.error(f"--folder: expected an empty folder; {folder} is none.")
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background has it ignore Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell ignores Ctrl-C by default
         signal.signal(number, signal.default_int_handler)
     soak = Soak(folder, options.minutes, options.seed)
     try:
@@ -87,7 +89,7 @@ def main() -> int:
 
 
 class Soak:
-    """The run that is soaked, the one that is not, and whoever acts on them, each in a thread."""
+    """The disturbed and the undisturbed run, and the actors, each of which runs in a thread."""
 
     def __init__(self, folder: Path, minutes: float, seed: int) -> None:
         self.folder, self.minutes, self.seed = folder, minutes, seed
@@ -99,7 +101,7 @@ class Soak:
         self._stopped = False
 
     def run(self) -> None:
-        """Do all of it.
+        """Run the soak test.
 
         Raises:
             KeyboardInterrupt: If Ctrl-C or SIGTERM came.
@@ -116,17 +118,17 @@ class Soak:
         threads = [self._start(actor, random.Random(f"{self.seed} {n}")) for n, actor in enumerate(actors)]
         for thread in threads:
             while thread.is_alive():
-                thread.join(1)  # in pieces, or Ctrl-C would wait for its end
+                thread.join(1)  # in short waits, since Ctrl-C would otherwise wait for the end
         if not self._stopped:
             self.watch.check_end(self.undisturbed)
 
     def stop(self) -> None:
-        """End everything that still runs."""
+        """Kill all running processes."""
         self._stopped = True
         Child.kill_all()
 
     def _start(self, actor: Callable[[random.Random], None], chance: random.Random) -> threading.Thread:
-        """Let an actor act; where it fails, the soak ends."""
+        """Run an actor in a thread. If it fails, the soak test ends."""
 
         def act() -> None:
             try:
@@ -151,14 +153,14 @@ class Soak:
         return "fit", f"--folder={folder}", f"--max_steps={self._max_steps}", f"--seed={self.seed}"
 
     def _measure(self) -> None:
-        """Find out by a short run how many steps fit in, and how long a process takes to begin."""
+        """Measure by a short run how many steps fit in, and how long a process takes to start."""
         folder = self.folder / "rate"
         started = time.monotonic()
         child = self._child(*self._fit(folder))
         while not _first_weights(folder).exists() and not child.wait(time.monotonic() + 0.1):
             pass
-        # Five times: all begin at once, and killed much earlier, as a rule, none would ever get on. A soak that is too
-        # short for that gets on when it is over; it is there for the kills.
+        # Five times the start of a process: all processes start at once, and a run that is usually killed earlier would
+        # make no progress. A soak test that is too short for this trains the run after its minutes.
         self._mean_life = min(5 * (time.monotonic() - started), 15 * self.minutes)
         self._let_finish(child)
         rows = [read_checkpoint(path)[METADATA]["history"][-1] for path in folder.rglob("last.ckpt")]
@@ -179,7 +181,7 @@ class Soak:
         self._let_finish(child)
 
     def _train_and_kill(self, chance: random.Random) -> None:
-        """Train, kill and resume until the run has finished and the time is over."""
+        """Train, kill and resume the run until it has finished and the time is over."""
         finished = False
         while (self._goes_on or not finished) and not self._stopped:
             child = self._child(*self._words_to_go_on())
@@ -200,14 +202,14 @@ class Soak:
         if _first_weights(self.soaked).exists():
             self.watch.done["fit, resumed"] += 1
             return "fit", f"--resume={self.soaked}"
-        # Killed before its first weights were there: nothing to go on with.
+        # Killed before its first weights were saved: there is nothing to resume.
         with self.watch.files:
             shutil.rmtree(self.soaked, ignore_errors=True)
             self.watch.forget_files()
         return self._fit(self.soaked)
 
     def _kill(self, child: Child, chance: random.Random) -> None:
-        """Kill a process at once or, as often, when it or another one has just begun to write a file."""
+        """Kill a process, in half of the cases as soon as some process has begun to write a file."""
         if chance.random() < 0.5:
             before = self._writes()
             while child.process.poll() is None and self._goes_on and self._writes() <= before:
@@ -216,17 +218,17 @@ class Soak:
         child.kill()
 
     def _writes(self) -> set[tuple[Path, int]]:
-        """Return which temporary files there are, and of when."""
-        found = set()
+        """Return the temporary files with their times of modification."""
+        times = set()
         for path in leftovers(self.soaked):
             try:
-                found.add((path, path.stat().st_mtime_ns))
-            except FileNotFoundError:  # it has taken its place
-                found.add((path, 0))
-        return found
+                times.add((path, path.stat().st_mtime_ns))
+            except FileNotFoundError:  # it has replaced its file
+                times.add((path, 0))
+        return times
 
     def _use(self, chance: random.Random) -> None:
-        """Use the run for one thing after another, and kill a quarter of the processes."""
+        """Run one command after another on the run, and kill a quarter of them."""
         while self._goes_on:
             name = chance.choice(list(COMMANDS))
             options = [word.replace("image.png", str(self.folder / "image.png")) for word in COMMANDS[name]]
@@ -246,7 +248,7 @@ class Soak:
             time.sleep(chance.uniform(0, _LONGEST_PAUSE))
 
     def _explore(self, chance: random.Random) -> None:
-        """Serve the run and ask; kill the server about three times in all, and serve again."""
+        """Serve the run and send requests; kill the server about three times, and serve again."""
         while self._goes_on:
             must_work = self.watch.can_be_used()
             child = self._child("explore", str(self.soaked), "--port=0", "--open=false")
@@ -266,15 +268,15 @@ class Soak:
             child.forget()
 
     def _address(self, child: Child) -> str | None:
-        """Return where an explorer is served, as soon as it is; None where it has ended."""
+        """Wait until an explorer is served and return its address; None if it has ended."""
         while not child.wait(time.monotonic() + 0.2) and self._goes_on:
-            _, found, rest = child.out.partition("http://")
-            if found and " " in rest:
+            _, separator, rest = child.out.partition("http://")
+            if separator and " " in rest:
                 return f"http://{rest.split()[0]}"
         return None
 
     def _ask(self, child: Child, address: str, chance: random.Random) -> None:
-        """Ask an explorer until it is killed, or the time is over."""
+        """Send requests to an explorer until it is killed or the time is over."""
         answered: Counter[str] = Counter()
         self.watch.memory["explorer"].note(child, lambda: answered["warm-up"] >= _WARM_UP)
         while self._goes_on:
@@ -285,7 +287,7 @@ class Soak:
             except (OSError, HTTPException) as error:
                 if child.was_killed:
                     return
-                # A body that is too long is not read to its end; the sender may notice that before the answer.
+                # The server stops reading a body that is too long, which the client may notice before the response.
                 if question.status != 413:
                     problem = f"/{question.path}: no answer, {error}"
             if problem is not None:
@@ -302,7 +304,7 @@ def _first_weights(folder: Path) -> Path:
 
 
 def _trains(folder: Path, child: Child) -> bool:
-    """Say whether a process trains the model: it has noted an epoch, and no baseline yet."""
+    """Return whether a process trains the model: it has logged an epoch, and no baseline has begun."""
     metrics = folder / "metrics.csv"
     return metrics.exists() and metrics.stat().st_mtime > child.began and not (folder / "baselines").exists()
 

@@ -1,15 +1,15 @@
-"""`python -m benchmarks.sparse_labels`: what labels and unlabelled images do for each other in SparseLabelVAE.
+"""`python -m benchmarks.sparse_labels`: the effect of labels and of unlabelled images in SparseLabelVAE.
 
-Berkhahn et al. 2019 (arXiv 1908.03015) claim that unlabelled images help to classify, and that labels help what is
-learned without them. On Digits, for each number of labels, over several draws of the labels, each with initial weights
-of its own:
+Berkhahn et al. 2019 (arXiv 1908.03015) claim that unlabelled images improve the classifier, and that labels improve the
+ELBO. This is tested on Digits, for several numbers of labels and several draws of the labels, each with other initial
+weights:
 
     all images          the labelled images, and all others without their labels
     labelled only       the same model, the labelled images alone
     classifier alone    the same encoder, the labelled images alone, without the ELBO
 
-Accuracy, and the ELBO in nats per image, are of the test images; ± is the standard deviation over the draws. Everything
-else is the same: networks, steps, learning rate, alpha.
+The accuracy and the ELBO in nats per image are those of the test images, with standard deviations over the draws.
+Networks, numbers of steps, learning rate and alpha are the same everywhere.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from ssvae.models.priors import StandardNormal
 
 NUMBERS_OF_LABELS = (0, 10, 20, 50, 100, 200, 500, None)  # None: all of them
 ALPHA = 100.0
-"""Of 0.3, 1, 3, 10 and 100 the best on validation images with 20 and with 100 labels, three draws, 600 steps."""
+"""The best of 0.3, 1, 3, 10 and 100 on validation images, with 20 and with 100 labels, three draws, 600 steps."""
 
 
 def main() -> None:
-    """Train, evaluate and print the table; draw it too, if a file is named."""
+    """Train, evaluate and print the table; also draw it if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many draws of the labels")
-    parser.add_argument("--max_steps", type=int, default=1000, help="optimiser steps of each run")
-    parser.add_argument("--figure", help="a picture of the two curves")
+    parser.add_argument("--seeds", type=int, default=5, help="number of draws of the labels")
+    parser.add_argument("--max_steps", type=int, default=1000, help="number of optimiser steps of each run")
+    parser.add_argument("--figure", help="file for a figure of accuracy and ELBO")
     options = parser.parse_args()
     started = time.perf_counter()
     print(

@@ -1,4 +1,4 @@
-"""How long does it take to begin: the command's help, and the import of a model against Pyro's own.
+"""Start-up times: the help of the command, and the import of a model relative to that of Pyro.
 
 python -m benchmarks.start
 """
@@ -17,7 +17,7 @@ STARTS = {
 
 
 def main() -> None:
-    """Time each in a process of its own, in turns."""
+    """Time each program in a process of its own; the programs alternate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="of each")
     options = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def timed(program: str) -> float:
-    """Return the seconds that a fresh Python takes for a program."""
+    """Return the seconds that a new Python process takes for a program."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""One training step, as the benchmarks time it."""
+"""Training steps for the benchmarks."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -12,22 +12,22 @@ from ssvae.models import SemiSupervisedModel
 
 
 def optimiser_step(
-    model: SemiSupervisedModel, seen: Observations, sizes: Sizes, objective: Objective | None = None
+    model: SemiSupervisedModel, observations: Observations, sizes: Sizes, objective: Objective | None = None
 ) -> Callable[[], None]:
-    """Return a function that takes one step on J / N, always on the same images."""
-    return partial(optimiser_steps(model, sizes, objective), seen)
+    """Return a function that takes a training step on J / N with the same images at each call."""
+    return partial(optimiser_steps(model, sizes, objective), observations)
 
 
 def optimiser_steps(
     model: SemiSupervisedModel, sizes: Sizes, objective: Objective | None = None
 ) -> Callable[[Observations], None]:
-    """Return a function that takes one step on J / N, as training does."""
+    """Return a function that takes a training step on J / N."""
     j = Objective() if objective is None else objective
     optimizer = adam(model.parameters())
 
-    def step(seen: Observations) -> None:
+    def step(observations: Observations) -> None:
         with pyro.validation_enabled(False):
-            loss, _ = j(model, seen, sizes)
+            loss, _ = j(model, observations, sizes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -35,8 +35,8 @@ def optimiser_steps(
     return step
 
 
-def compiled_step(model: SemiSupervisedModel, seen: Observations, sizes: Sizes) -> Callable[[], None]:
-    """Return the same function whose loss and gradient are compiled, as with `trainer.step` "compiled"."""
+def compiled_step(model: SemiSupervisedModel, observations: Observations, sizes: Sizes) -> Callable[[], None]:
+    """Return the same function with compiled loss and gradient, as with ``trainer.step`` "compiled"."""
     objective, parameters = Objective(), list(model.parameters())
     optimizer = adam(parameters)
 
@@ -45,13 +45,13 @@ def compiled_step(model: SemiSupervisedModel, seen: Observations, sizes: Sizes) 
             loss, terms = objective(model, Observations(labelled, y, unlabelled), sizes)
         return [loss.detach(), *terms.values(), *torch.autograd.grad(loss, parameters)]
 
-    images = seen.labelled, seen.y, seen.unlabelled
+    images = observations.labelled, observations.y, observations.unlabelled
     compiled = torch.compile(make_fx(gradient)(*images), fullgraph=True)
 
     def step() -> None:
         with torch.no_grad():
-            found = compiled(*images)
-        for parameter, value in zip(parameters, found[-len(parameters) :], strict=True):
+            results = compiled(*images)
+        for parameter, value in zip(parameters, results[-len(parameters) :], strict=True):
             parameter.grad = value
         optimizer.step()
 
@@ -59,11 +59,11 @@ def compiled_step(model: SemiSupervisedModel, seen: Observations, sizes: Sizes) 
 
 
 def adam(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Adam:
-    """Return the optimiser of every step that is timed."""
+    """Return the optimiser of all timed steps."""
     parameters = list(parameters)
     return torch.optim.Adam(parameters, lr=3e-4, fused=True, capturable=parameters[0].is_cuda)
 
 
 def unlabelled(x: torch.Tensor) -> Observations:
-    """Return a step's images without any label."""
+    """Return the observations of a step with unlabelled images only."""
     return Observations(x[:0], torch.zeros(0, dtype=torch.int64), x)

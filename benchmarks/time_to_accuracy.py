@@ -2,8 +2,8 @@
 
     python -m benchmarks.time_to_accuracy [--root DIR] [--draws 3]
 
-Each run is planned for a number of epochs of 239 steps, trained to its end and evaluated; its seconds are those of the
-model's making, of the training, and of the evaluation on the 10,000 test images. All others are trained on.
+Each run has its own number of epochs of 239 steps. The time includes building the model, training it, and evaluating it
+on the 10,000 test images. All 60,000 other images are for training.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from ssvae.models import SemiSupervisedModel
 
 RECIPE = "few_labels_convolutional"
 EPOCHS = (1, 2, 4)
-"""How many epochs the runs are planned for."""
+"""The numbers of epochs of the runs."""
 
 
 def main() -> None:
-    """Train for each number of epochs, with each label draw, and print a table."""
+    """Train for each number of epochs and each draw of the labels, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", help="where MNIST is; downloaded to ~/.cache/ssvae where it is not given")
-    parser.add_argument("--draws", type=int, default=3, help="label draws and seeds")
+    parser.add_argument("--root", help="the folder of MNIST (default: download it to ~/.cache/ssvae)")
+    parser.add_argument("--draws", type=int, default=3, help="number of draws of the labels, each with its seed")
     options = parser.parse_args()
     print("| epochs | seconds | test accuracy (%) |\n|---|---|---|")
     for epochs in EPOCHS:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def timed(root: str | None, epochs: int, seed: int) -> tuple[float, float]:
-    """Return the seconds that a run takes, and its test accuracy."""
+    """Return the seconds of a run and its test accuracy."""
     recipe = read_recipe(RECIPE)
     data = MNIST(num_labels=100, num_validation=0, seed=seed, root=root, **recipe.pop("data", {}))
     description = recipe.pop("model")

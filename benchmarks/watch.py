@@ -9,7 +9,7 @@ from benchmarks.whole_files import find_differences, find_torn, leftovers, whole
 from ssvae.inference.storage.checkpoints import METADATA, read_checkpoint
 
 GROWTH = 16.0
-"""MiB that a process may grow from the first third of its life to the last; an allocator's noise is a few."""
+"""The largest tolerated growth of a process in MiB, from the first third of its life to the last."""
 
 _NOT_YET = ("does not exist.", "expected a run folder with a config.yaml")
 

@@ -1,4 +1,4 @@
-"""What the soak looks for in a run folder: files that are torn, lost, or left behind; and two runs that differ."""
+"""Checks of the files in a run folder for the soak test: truncated and temporary files, and differences of runs."""
 
 import csv
 import json
@@ -12,14 +12,14 @@ from PIL import Image
 from ssvae.inference.storage.checkpoints import read_checkpoint
 
 PARTIAL = ".partial"
-"""The end of the name under which a file is written before it takes its place."""
+"""The suffix of temporary files, which replace the files when they are complete."""
 
 _CONFIG_KEYS = {"data", "model", "baselines"}
 _LAST_SECTION = "## Pictures"
 
 
 def find_torn(folder: Path) -> Iterator[str]:
-    """Say of each file in a folder that is not whole what is wrong with it."""
+    """Yield a description of each file in a folder that is not complete."""
     for path in whole_names(folder):
         problem = what_is_wrong(path)
         if problem:
@@ -27,26 +27,26 @@ def find_torn(folder: Path) -> Iterator[str]:
 
 
 def whole_names(folder: Path) -> list[Path]:
-    """Return the files of a folder that have their real names."""
+    """Return the files of a folder without the temporary ones."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != PARTIAL)
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return the temporary files in a folder: of writers at work, and of killed ones."""
+    """Return the temporary files in a folder, of running and of killed processes."""
     return sorted(folder.rglob(f"*{PARTIAL}"))
 
 
 def what_is_wrong(path: Path) -> str | None:
-    """Return what shows that a file was not written whole; None where nothing does."""
+    """Return the reason why a file is not complete; None if it is."""
     if path.name.startswith("events.out.tfevents."):
-        # TensorBoard's log, to which is appended: its readers stop before a record that is not whole.
+        # TensorBoard's log may end within a record, since it is appended to; its readers ignore such a record.
         return None
     check = _CHECKS.get(path.suffix)
     if check is None:
-        return "of a kind that no run folder has"
+        return "unexpected in a run folder"
     try:
         return check(path)
-    except Exception as error:  # whatever the readers stumble upon
+    except Exception as error:  # readers raise many kinds on damaged files
         return f"cannot be read ({type(error).__name__}: {error})"
 
 
@@ -57,9 +57,9 @@ def _json(path: Path) -> None:
 def _yaml(path: Path) -> str | None:
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
-    # Most of a text in YAML is again one: what comes last must be there.
+    # A truncated YAML file is often valid YAML, so its keys are checked.
     if path.name == "config.yaml" and not (isinstance(content, dict) and content.keys() >= _CONFIG_KEYS):
-        return "some of the configuration is missing"
+        return "its end is missing"
     return None if text.endswith("\n") else "ends in the middle of a line"
 
 
@@ -103,7 +103,7 @@ _CHECKS: dict[str, Callable[[Path], str | None]] = {
 
 
 def find_differences(first: Path, second: Path) -> Iterator[str]:
-    """Say in what two finished runs differ, times left out: weights, metrics, the evaluation's numbers."""
+    """Return the differences of two finished runs in weights, metrics and evaluation; times are ignored."""
     for path in sorted(first.rglob("last.ckpt")):
         name = path.relative_to(first)
         states = [read_checkpoint(folder / name)["state_dict"] for folder in (first, second)]
@@ -120,6 +120,6 @@ def find_differences(first: Path, second: Path) -> Iterator[str]:
 
 
 def timeless_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a metrics.csv without its only time."""
+    """Return the rows of a metrics.csv without the column of times."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: cell for name, cell in row.items() if name != "seconds"} for row in csv.DictReader(file)]
