@@ -86,6 +86,12 @@ class Augmentation:
 
         Args:
             pixels: Floats in [0, 1] of shape (B, C, H, W).
+
+        Returns:
+            Floats (B, C, H, W) in [0, 1].
+
+        Raises:
+            ValueError: If ``pixels`` is not a batch of floating-point images.
         """
         _check(pixels)
         if len(pixels) == 0:
@@ -102,6 +108,12 @@ class Augmentation:
 
         Args:
             pixels: Floats in [0, 1] of shape (B, C, H, W).
+
+        Returns:
+            Floats (B, C, H, W) in [0, 1].
+
+        Raises:
+            ValueError: If ``pixels`` is not a batch of floating-point images.
         """
         _check(pixels)
         if not self.cutout:

@@ -132,7 +132,7 @@ def _as_column(argument: str, values: Values, known: Mask) -> tuple[Values, Mask
 
 def _as_integers(argument: str, values: Values) -> Integers:
     if values.dtype.kind == "f" and not (whole := np.isfinite(values) & (values == np.rint(values))).all():
-        raise ValueError(f"{argument}: expected whole numbers, or NaN where not known; got {values[~whole][0]:g}.")
+        raise ValueError(f"{argument}: expected whole numbers, or NaN for unknown classes; got {values[~whole][0]:g}.")
     return np.asarray(values.astype(np.int64))
 
 

@@ -21,7 +21,7 @@ class Digits(DrawnLabels):
 
     Args:
         num_labels: The number of training images that keep their label; None for all, 0 for none.
-        num_validation: Images set apart for validation; they do not depend on ``seed``.
+        num_validation: The number of training images set apart for validation, the same ones for every ``seed``.
         num_test: The number of images set apart for testing; the choice depends on no other argument.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the choice of labelled images.

@@ -15,6 +15,12 @@ class DomainAdaptation(ImageData):
     Validation images are the source's, so that no label of the target is used before the test. Test images are the
     target's. The target's images are converted to the source's size and number of channels.
 
+    Example:
+        >>> from ssvae.data import Digits, DomainAdaptation, MNIST5k
+        >>> data = DomainAdaptation(MNIST5k(num_labels=None), Digits(), margin=4)  # doctest: +SKIP
+        >>> data.num_labelled, data.num_unlabelled, data.image_shape  # doctest: +SKIP
+        (3500, 1197, (1, 28, 28))
+
     Args:
         source: The data set of the labelled images.
         target: The data set of the unlabelled images.

@@ -62,6 +62,11 @@ class ImageFolder(ImageData):
     16-bit grey becomes 8-bit by the same rule for all files of the data set: if the values use 12 bits, as those of
     cameras and scanners do, 4095 becomes 255. The summary states the number of bits.
 
+    Example:
+        >>> from ssvae.data import ImageFolder
+        >>> data = ImageFolder("photos", num_labels=100, size=32)  # doctest: +SKIP
+        >>> print(data.summary())  # doctest: +SKIP
+
     Args:
         root: The folder of images.
         num_labels: The number of training images that keep their label; None for all that have one, 0 for none.
@@ -144,10 +149,10 @@ class ImageFolder(ImageData):
         hierarchy = None
         if tree is not None:
             hierarchy = read_hierarchy(main_classes, _in_order(names))
-        odd = sorted(name for name in names if not name.isprintable())
-        if odd:
-            # Reports, tables and pictures show them, in UTF-8 and in one line.
-            raise ValueError(f"class_names: expected printable text in UTF-8; got {odd[0]!r}.")
+        unprintable = sorted(name for name in names if not name.isprintable())
+        if unprintable:
+            # Reports, tables and figures show the names in UTF-8 and in one line.
+            raise ValueError(f"class_names: expected printable text in UTF-8; got {unprintable[0]!r}.")
         class_names = _in_order(names)
         num_classes = len(class_names)
         labels = _positions(entries, class_names)

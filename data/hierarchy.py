@@ -76,7 +76,9 @@ def read_tree(tree: Tree) -> dict[str, list[str]]:
     for main_class, members in main_classes.items():
         for name in (main_class, *(members if isinstance(members, list | tuple) else ())):
             if not isinstance(name, str | int) or isinstance(name, bool):
-                raise ValueError(f"tree: expected names of classes, in quotes where need be; got {name!r}.")
+                raise ValueError(
+                    f"tree: expected text as names of classes (in quotes if YAML needs them); got {name!r}."
+                )
         if not isinstance(members, list | tuple) or not members:
             raise ValueError(f"{expected}; got {members!r} for {main_class!r}.")
     return {str(main_class): [str(name) for name in members] for main_class, members in main_classes.items()}
@@ -122,7 +124,7 @@ def draw_main_labels(
 
     Args:
         labels: The classes, int64 (N,), -1 for images that never had a label.
-        kept: The classes after ``draw_labels`` has hidden most of them, -1 where hidden.
+        kept: The classes after ``draw_labels`` has hidden most of them, -1 for hidden ones.
         hierarchy: The main classes, or None.
         num_coarse_labels: The number of images that keep their main class.
         balanced: Whether every main class keeps equally many images; otherwise each keeps its share.

@@ -58,7 +58,7 @@ def read_image(path: str | Path, image_shape: tuple[int, int, int], *, bits: int
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not an image that can be read, is smaller than 8×8, or has 16-bit values that use more bits
-            than ``bits``, or fewer than 16 where that is None.
+            than ``bits``, or fewer than 16 if ``bits`` is None.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: expected an image file; got {str(path)!r}, which is not a file.")

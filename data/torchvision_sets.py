@@ -28,8 +28,8 @@ class TorchvisionSet(DrawnLabels):
     """An official training set, from which validation images are set apart, and its official test set.
 
     Attributes:
-        title: What the set is called in printed lines.
-        classes: One name for each class.
+        title: The name in printed lines.
+        classes: The names of the classes.
         shape: The shape of an image, (channels, height, width).
         files: The files that are read, from ``root``.
     """
@@ -105,7 +105,7 @@ class TorchvisionSet(DrawnLabels):
                 check_part(part, images, labels, len(self.classes), lowest_label=0)
                 if images.shape[1:] != self.shape or len(images) == 0:
                     raise ValueError(f"{part}_images of shape {tuple(images.shape)}.")
-        # What torchvision says of a damaged file depends on where the damage is.
+        # torchvision's error depends on where the file is damaged.
         except Exception as error:
             raise _reading_error(self.title, folder, self.files, error) from error
         return Parts(*sets[0], *sets[1])
@@ -113,6 +113,12 @@ class TorchvisionSet(DrawnLabels):
 
 class MNIST(TorchvisionSet):
     """Handwritten digits: 60000 for training and validation, 10000 for testing, of 28×28 grey pixels.
+
+    Example:
+        >>> from ssvae.data import MNIST
+        >>> mnist = MNIST(num_labels=100)  # doctest: +SKIP
+        >>> mnist.num_labelled, mnist.image_shape  # doctest: +SKIP
+        (100, (1, 28, 28))
 
     Args:
         root: Folder that holds ``MNIST/raw``; None for the environment variable SSVAE_DATA, else ~/.cache/ssvae.
@@ -227,7 +233,7 @@ def _reading_error(name: str, folder: Path, files: Sequence[str], error: Excepti
 
 
 def import_torchvision_datasets() -> ModuleType:
-    """Import `torchvision.datasets`, also where torchvision's compiled operators do not fit this torch.
+    """Import `torchvision.datasets`, even if torchvision's compiled operators do not match this version of torch.
 
     After one call every other ``import torchvision`` in the program succeeds as well.
 

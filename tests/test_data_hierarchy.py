@@ -160,7 +160,9 @@ def test_names_in_a_file_are_read_as_they_are_written(tmp_path):
 
 @pytest.mark.parametrize("tree", [{"a": [False]}, {None: ["x"]}, {"a": ["x", None]}, {"a": [1.0]}])
 def test_what_a_reader_of_yaml_made_of_a_name_is_no_name(tree):
-    with pytest.raises(ValueError, match=r"^tree: expected names of classes, in quotes where need be; got "):
+    with pytest.raises(
+        ValueError, match=r"^tree: expected text as names of classes \(in quotes if YAML needs them\); got "
+    ):
         read_hierarchy(tree, ["x", "False", "None", "1.0"])
 
 

@@ -144,7 +144,7 @@ MISTAKES = {
     ),
     "half a class": (
         lambda folder: np.save(folder / "train_labels.npy", np.arange(40) / 2),
-        "train_labels: expected whole numbers, or NaN where not known; got 0.5",
+        "train_labels: expected whole numbers, or NaN for unknown classes; got 0.5",
     ),
     "too few labels": (
         lambda folder: np.save(folder / "train_labels.npy", np.zeros(39, int)),
