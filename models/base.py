@@ -111,7 +111,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.prior = prior
-        prior.mix_by(class_prior)
+        prior.set_class_prior(class_prior)
         self.posterior = posterior if posterior is not None else DiagonalNormal()
         self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
         self.networks = networks if networks is not None else MLP()
@@ -161,13 +161,16 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
 
     def penalties(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Return further terms of the loss beside the negative ELBO, by name: means over the batch, in nats.
+        """Return terms of the loss in addition to the negative ELBO.
 
         Most models have none. `AdversarialAutoencoder` adds the losses of its discriminators and generators.
 
         Args:
             x: Images (batch, channels, height, width), pixels in [0, 1].
             y: Classes (batch,); None for unlabelled images.
+
+        Returns:
+            Scalars by name: means over the batch, in nats, with gradient.
         """
         return {}
 

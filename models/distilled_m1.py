@@ -61,8 +61,8 @@ class DistilledM1(Staged, M1):
         ValueError: If a size is not positive, or ``fitted_at`` is not one or more increasing shares in [0, 1).
     """
 
-    fits: Tensor
-    taught: Tensor
+    num_fits: Tensor
+    trains_student: Tensor
 
     def __init__(
         self,
@@ -94,9 +94,9 @@ class DistilledM1(Staged, M1):
 
         self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
         self.y_encoder = self.classifier.dense(feature_dim, num_classes)
-        self.teaching = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
-        self.register_buffer("fits", torch.tensor(0))
-        self.register_buffer("taught", torch.tensor(False))
+        self.feature_teacher = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
+        self.register_buffer("num_fits", torch.tensor(0))
+        self.register_buffer("trains_student", torch.tensor(False))
         self._progress = 0.0
         self._learn(classifier=False)
         self.register_load_state_dict_post_hook(_learn_as_saved)  # type: ignore[no-untyped-call]
@@ -124,7 +124,7 @@ class DistilledM1(Staged, M1):
 
     def _learn(self, classifier: bool) -> None:
         self.learns_classifier = classifier
-        self.taught.fill_(classifier)
+        self.trains_student.fill_(classifier)
         self.z_encoder.requires_grad_(not classifier)
         for part in (self.h_encoder, self.y_encoder):
             part.requires_grad_(classifier)
@@ -139,7 +139,7 @@ class DistilledM1(Staged, M1):
         """Return log c(y; ·), of the features that c was last fitted to; see ``Staged.consistency_targets``."""
         if self.current_stage < 2:
             return finite_log(super().classify(x).probs)
-        return self.teaching.log_probabilities(x)
+        return self.feature_teacher.log_probabilities(x)
 
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the images' features, if a share in ``fitted_at`` has passed; see ``Refits.refit``."""
@@ -148,9 +148,9 @@ class DistilledM1(Staged, M1):
         if self.current_stage == 0:
             super().refit(x, y, unlabelled)
         else:
-            self.teaching.fit(self.h_encoder, x, y, unlabelled)
+            self.feature_teacher.fit(self.h_encoder, x, y, unlabelled)
         self.current_stage += 1
-        self.fits.fill_(self.current_stage)
+        self.num_fits.fill_(self.current_stage)
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier has no teacher."""
@@ -159,5 +159,5 @@ class DistilledM1(Staged, M1):
 
 def _learn_as_saved(model: DistilledM1, keys: object) -> None:
     """Enter the stage in which the weights were saved, which sets the parameters that are trained."""
-    model.current_stage = int(model.fits)
-    model._learn(classifier=bool(model.taught))
+    model.current_stage = int(model.num_fits)
+    model._learn(classifier=bool(model.trains_student))

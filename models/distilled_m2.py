@@ -58,7 +58,7 @@ class DistilledM2(Staged, Refits, M2):
             one or more increasing shares in [0, 1).
     """
 
-    fits: Tensor
+    num_fits: Tensor
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class DistilledM2(Staged, Refits, M2):
         self.fitted_at = tuple(fitted_at)
 
         self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
-        self.teaching = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
-        self.register_buffer("fits", torch.tensor(0))
+        self.feature_teacher = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
+        self.register_buffer("num_fits", torch.tensor(0))
         self._progress = 0.0
         self.register_load_state_dict_post_hook(_count_as_saved)  # type: ignore[no-untyped-call]
 
@@ -128,7 +128,7 @@ class DistilledM2(Staged, Refits, M2):
 
     def consistency_targets(self, x: Tensor) -> Tensor:
         """Return log c(y; h̄(x)); see ``Staged.consistency_targets``."""
-        return self.teaching.log_probabilities(x)
+        return self.feature_teacher.log_probabilities(x)
 
     @property
     def num_refit_images(self) -> int:
@@ -138,11 +138,11 @@ class DistilledM2(Staged, Refits, M2):
     def refit(self, x: Tensor, y: Tensor, unlabelled: Tensor) -> None:
         """Fit c to the images' features, if a share in ``fitted_at`` has passed; see ``Refits.refit``."""
         if should_refit(self._progress, self.fitted_at, self.current_stage):
-            self.teaching.fit(self.h_encoder, x, y, unlabelled)
+            self.feature_teacher.fit(self.h_encoder, x, y, unlabelled)
             self.current_stage += 1
-            self.fits.fill_(self.current_stage)
+            self.num_fits.fill_(self.current_stage)
 
 
 def _count_as_saved(model: DistilledM2, keys: object) -> None:
     """Enter the stage in which the weights were saved."""
-    model.current_stage = int(model.fits)
+    model.current_stage = int(model.num_fits)

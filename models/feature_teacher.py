@@ -13,7 +13,7 @@ from ssvae.models.networks import Network
 class FeatureTeacher(nn.Module):
     """A classifier c(y; h̄(x)), fitted to features ``h̄(x) = h(x) / |h(x)|`` of a frozen snapshot of a network h.
 
-    The snapshot is needed because c does not fit the features of h any more once h is trained further.
+    The snapshot is needed because the features of h change when h is trained further, and c is fitted to the old ones.
 
     Args:
         h_encoder: The network h, of which a copy is kept.
@@ -49,9 +49,9 @@ def finite_log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
 
 
-def should_refit(progress: float, fitted_at: tuple[float, ...], fits: int) -> bool:
-    """Return whether more of the shares in fitted_at have passed than the number of times that c was fitted."""
-    return sum(progress >= share for share in fitted_at) > fits
+def should_refit(progress: float, fitted_at: tuple[float, ...], num_fits: int) -> bool:
+    """Return whether a further share in ``fitted_at`` has passed since c was fitted the ``num_fits``-th time."""
+    return sum(progress >= share for share in fitted_at) > num_fits
 
 
 def check_stages(feature_dim: int, fitted_at: tuple[float, ...]) -> None:

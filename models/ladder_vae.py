@@ -183,10 +183,13 @@ class LadderVAE(M2):
                 z = pyro.sample(f"z_{i}", merge(likelihoods[i - 1], self.p_z_i(i, z, y)))
 
     def bottom_up(self, x: Tensor) -> tuple[Tensor, list[TorchDistribution]]:
-        """Return d_L-1, (batch, hidden), and N(μ̂_i, diag σ̂_i²) for i = 1, …, L-1: the approximate likelihoods.
+        """Go up from the images to d_L-1, and return the approximate likelihoods N(μ̂_i, diag σ̂_i²) on the way.
 
         Args:
             x: Images (batch, channels, height, width), pixels in [0, 1].
+
+        Returns:
+            d_L-1, (batch, hidden), and the distributions for i = 1, …, L-1, each with batch_shape (batch,).
         """
         d, likelihoods = x, []
         for network, size, latent_dim in zip(self.up, self.hidden, self.latent_dims, strict=True):
@@ -201,6 +204,9 @@ class LadderVAE(M2):
             i: The number of the stochastic layer, from 1 to L-1.
             z: z_i+1, (..., batch, dimensions).
             y: Classes that broadcast with z.
+
+        Returns:
+            A diagonal Gaussian with batch_shape (..., batch).
         """
         return diagonal_normal(self.down[i - 1](z, y if i + 1 == self.num_layers else None))
 

@@ -65,7 +65,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
-        """Map the inputs to the outputs, in the precision that autocast sets; arguments as of ``forward``."""
+        """Return the outputs in the precision that autocast sets; arguments as for ``forward``."""
 
 
 class Architecture(Part, ABC):

@@ -52,7 +52,12 @@ class Torchvision(Architecture):
             raise FileNotFoundError(f"weights: expected a file; got {self.weights!r}, which does not exist.")
 
     def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """See `~ssvae.models.networks.Architecture.encoder`; takes the image alone."""
+        """Make the classifier; see `~ssvae.models.networks.Architecture.encoder`.
+
+        Raises:
+            ValueError: If the network has inputs besides the image, the image has neither 1 nor 3 channels, or the file
+                of weights is of another classifier.
+        """
         if num_classes or num_beside:
             raise self._misplaced("a network with further inputs")
         if image_shape[0] not in (1, 3):
@@ -65,11 +70,19 @@ class Torchvision(Architecture):
         return _Classifier(network, self.size)
 
     def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
-        """Not supported."""
+        """Not supported.
+
+        Raises:
+            ValueError: Always.
+        """
         raise self._misplaced("a decoder")
 
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """Not supported."""
+        """Not supported.
+
+        Raises:
+            ValueError: Always.
+        """
         raise self._misplaced("a network of vectors")
 
     def _misplaced(self, wanted: str) -> ValueError:

@@ -47,7 +47,12 @@ def test_c_is_fitted_when_it_is_time_and_the_network_learns_from_the_next_step_o
     for share in (0.2, 0.39, 0.4, 0.5, 0.69, 0.71, 0.99):
         tiny.at(model, share)
         stages.append(
-            (int(model.fits), len(model.feature_bank.y), len(model.teaching.feature_bank.y), model.learns_classifier)
+            (
+                int(model.num_fits),
+                len(model.feature_bank.y),
+                len(model.feature_teacher.feature_bank.y),
+                model.learns_classifier,
+            )
         )
     assert stages == [(0, 0, 0, False), (0, 0, 0, False), *[(1, 42, 0, True)] * 3, *[(2, 42, 42, True)] * 2]
 
@@ -104,7 +109,7 @@ def test_the_first_lesson_is_what_c_says_of_the_vae_s_features_by_hand():
 def test_the_second_lesson_is_what_c_says_of_the_network_s_features_as_they_were():
     model, seen = tiny.at(_model(), 0.5, 0.8), distilled.seen()
     h = model.h_encoder(seen.unlabelled)
-    c = model.teaching.feature_bank.probabilities(h / h.norm(dim=-1, keepdim=True))
+    c = model.feature_teacher.feature_bank.probabilities(h / h.norm(dim=-1, keepdim=True))
     torch.testing.assert_close(model.consistency_targets(seen.unlabelled).exp(), c, **EXACT)
     assert not torch.allclose(c, model.feature_bank.probabilities(model.encode(seen.unlabelled)))
     with torch.no_grad():
@@ -209,7 +214,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
     model = _for_tiny()
     run = fit(model, data, Recipe(**options), folder="run")
     again = load("run", with_data=False).model
-    assert (int(again.fits), again.learns_classifier) == (2, True)
+    assert (int(again.num_fits), again.learns_classifier) == (2, True)
     x = data.pixels(data.test_images)
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))
     assert set(run.baselines) == {"supervised", "consistency alone"}

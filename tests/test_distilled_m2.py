@@ -35,7 +35,7 @@ def test_c_is_fitted_when_it_is_time_and_teaches_from_the_next_step_on():
     model, stages = _model(), []
     for share in (0.2, 0.39, 0.4, 0.5, 0.69, 0.71, 0.99):
         tiny.at(model, share)
-        stages.append((int(model.fits), len(model.teaching.feature_bank.y), model.is_consistent))
+        stages.append((int(model.num_fits), len(model.feature_teacher.feature_bank.y), model.is_consistent))
     assert stages == [(0, 0, False)] * 2 + [(1, 42, True)] * 3 + [(2, 42, True)] * 2
 
 
@@ -43,7 +43,7 @@ def test_the_lesson_is_what_c_says_of_the_features_as_they_were_by_hand():
     model, seen = tiny.at(_model(), 0.5), distilled.seen()
     loss, terms = distilled.losses(model, seen)
     h = model.h_encoder(seen.unlabelled)
-    c = model.teaching.feature_bank.probabilities(h / h.norm(dim=-1, keepdim=True))
+    c = model.feature_teacher.feature_bank.probabilities(h / h.norm(dim=-1, keepdim=True))
     lesson = -(c * model.classify(seen.transformed).logits).sum(-1).mean()
     torch.testing.assert_close(terms["consistency"], lesson.detach(), **EXACT)
     classification = F.cross_entropy(model.y_encoder(model.h_encoder(seen.labelled)), seen.y)
@@ -61,11 +61,11 @@ def test_the_lesson_is_what_c_says_of_the_features_as_they_were_by_hand():
 def test_everything_learns_in_every_stage_but_what_teaches():
     for shares in ((0.0,), (0.5,), (0.5, 0.8)):
         model, seen = tiny.at(_model(classifier=MLP((5,), batch_norm=True)), *shares), distilled.seen()
-        before = {name: value.clone() for name, value in model.teaching.state_dict().items()}
+        before = {name: value.clone() for name, value in model.feature_teacher.state_dict().items()}
         distilled.losses(model, seen)[0].backward()
         learned = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
         assert learned == {"h_encoder", "y_encoder", "z_encoder", "decoder"}
-        tiny.assert_same_tensors(model.teaching.state_dict(), before)
+        tiny.assert_same_tensors(model.feature_teacher.state_dict(), before)
 
 
 def test_a_class_that_c_rules_out_has_a_finite_lesson():
@@ -106,7 +106,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
     options = {name: getattr(RECIPE, name) for name in ("objective", "augmentation", "max_epochs", "batch_size")}
     run = fit(_for_tiny(), data, Recipe(**options), folder="run")
     again = load("run", with_data=False).model
-    assert int(again.fits) == 2
+    assert int(again.num_fits) == 2
     x = data.pixels(data.test_images)
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))
     assert torch.equal(again.consistency_targets(x), run.model.consistency_targets(x))

@@ -238,7 +238,7 @@ def test_a_mixture_follows_its_model_into_single_precision():
 
 
 @pytest.mark.parametrize("make", MIXED[:3])
-def test_two_models_that_mix_by_another_class_prior_cannot_share_a_prior(make):
+def test_two_models_with_other_class_priors_cannot_share_a_prior(make):
     prior = make()
     _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI))
     _m2(prior=prior, class_prior=ClassPrior(CLASSES, PI))

@@ -14,11 +14,14 @@ PIXEL_LEVELS = 256
 
 
 def bounded(log_scale: Tensor, bound: float = 6.0) -> Tensor:
-    """Return bound · tanh(log_scale / bound), which lies in (-bound, bound) and is close to the identity near zero.
+    """Return bound · tanh(log_scale / bound), which is close to the identity near zero.
 
     Args:
         log_scale: Real numbers of any shape.
         bound: The bound, positive.
+
+    Returns:
+        Numbers in (-bound, bound), of the same shape.
     """
     return bound * torch.tanh(log_scale / bound)
 

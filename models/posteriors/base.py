@@ -40,6 +40,9 @@ class Posterior(Part, nn.Module, ABC):
 
         Args:
             latent_dim: The dimension of z.
+
+        Returns:
+            The size of the last dimension of ``forward``'s argument.
         """
 
     @abstractmethod

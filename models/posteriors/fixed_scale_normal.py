@@ -17,6 +17,13 @@ class FixedScaleNormal(Posterior):
 
     The default of `~ssvae.models.GMVAE`, as in Ghosh, Losalka and Black 2019, arXiv 1806.00081.
 
+    Example:
+        >>> import torch
+        >>> from ssvae.models.posteriors import FixedScaleNormal
+        >>> posterior = FixedScaleNormal(scale=0.3)
+        >>> posterior(torch.zeros(4, posterior.num_parameters(latent_dim=2))).mean.shape
+        torch.Size([4, 2])
+
     Args:
         scale: s, the standard deviation in every dimension.
 

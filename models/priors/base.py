@@ -82,8 +82,8 @@ class Prior(Part, nn.Module, ABC):
                 sub-modules: otherwise its parameters are saved twice.
         """
 
-    def mix_by(self, class_prior: ClassPrior | None) -> None:
-        """Set the p(y) of the mixture p(z) = Σ_y p(y) p(z | y). The constructor of every model calls it.
+    def set_class_prior(self, class_prior: ClassPrior | None) -> None:
+        """Set p(y) for the mixture p(z) = Σ_y p(y) p(z | y). The constructor of every model calls it.
 
         p(y) belongs to the model. It is stored outside this module's registry of sub-modules: otherwise it would be
         saved and trained twice. The prior of a copied model uses the copied p(y).
@@ -102,12 +102,15 @@ class Prior(Part, nn.Module, ABC):
             )
 
     def log_p_y(self, num_classes: int) -> Tensor:
-        """Return the current log p(y) of the model, (classes,), with a gradient if p(y) is learned.
+        """Return the current log p(y) of the model, with a gradient if p(y) is learned.
 
         It is uniform if the model has no p(y), or if the prior belongs to no model yet.
 
         Args:
             num_classes: The number of classes.
+
+        Returns:
+            Log-probabilities, (classes,).
         """
         class_prior: ClassPrior | None = self.__dict__.get("class_prior")
         if class_prior is None:

@@ -54,7 +54,11 @@ class ClassConditional(Prior):
         self.logits.requires_grad_(self.num_components > 1)
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
-        """Take the number of classes from the model; see `Prior.attach`."""
+        """Take the number of classes from the model; see `Prior.attach`.
+
+        Raises:
+            ValueError: If the prior is for another number of classes.
+        """
         if self.num_classes is None:
             self.num_classes = num_classes
             self._make_parameters(num_classes)
@@ -62,7 +66,11 @@ class ClassConditional(Prior):
             raise ValueError(f"prior: expected one for {num_classes} classes; got one for {self.num_classes}.")
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
-        """Return p(z | y); see `Prior.forward`."""
+        """Return p(z | y); see `Prior.forward`.
+
+        Raises:
+            ValueError: If the number of classes is neither given nor taken from a model.
+        """
         if self.num_classes is None:
             raise ValueError("prior: ClassConditional expected num_classes, or a model to take it from; got neither.")
         scale = bounded(self.log_scale).exp()

@@ -20,6 +20,13 @@ class SeparatedMeans(Prior):
     Without y, ``forward`` returns the mixture over the classes, Σ_y p(y) p(z | y), with the model's p(y); uniform if
     the model has none. The prior has no parameters.
 
+    Example:
+        >>> import torch
+        >>> from ssvae.models.priors import SeparatedMeans
+        >>> prior = SeparatedMeans(latent_dim=9, distance=10.0, num_classes=10)
+        >>> (prior.means[0] - prior.means[1]).norm().round()
+        tensor(10.)
+
     Args:
         latent_dim: The dimension of z, at least the number of classes less one. All means are 0 in further dimensions.
         distance: The distance between any two means, in standard deviations of a class.
@@ -61,7 +68,11 @@ class SeparatedMeans(Prior):
         self.register_buffer("means", means, persistent=False)
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
-        """Take the number of classes from the model; see `Prior.attach`."""
+        """Take the number of classes from the model; see `Prior.attach`.
+
+        Raises:
+            ValueError: If the prior is for another number of classes.
+        """
         if self.num_classes is None:
             self.num_classes = num_classes
             self._place_means(num_classes)
@@ -69,7 +80,11 @@ class SeparatedMeans(Prior):
             raise ValueError(f"prior: expected one for {num_classes} classes; got one for {self.num_classes}.")
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
-        """Return p(z | y); see `Prior.forward`."""
+        """Return p(z | y); see `Prior.forward`.
+
+        Raises:
+            ValueError: If the number of classes is neither given nor taken from a model.
+        """
         if self.num_classes is None:
             raise ValueError("prior: SeparatedMeans expected num_classes, or a model to take it from; got neither.")
         if y is None:

@@ -12,6 +12,11 @@ from ssvae.models.priors.base import Prior, check_latent_dim
 class StandardNormal(Prior):
     """The standard normal prior p(z) = N(0, I): Kingma and Welling 2013, arXiv 1312.6114.
 
+    Example:
+        >>> from ssvae.models.priors import StandardNormal
+        >>> StandardNormal(latent_dim=2)().sample((1000,)).shape
+        torch.Size([1000, 2])
+
     Args:
         latent_dim: The dimension of z.
 

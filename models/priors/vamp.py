@@ -68,7 +68,11 @@ class VampPrior(Prior):
         self.is_class_conditional = per_class
 
     def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
-        """Create the pseudo-inputs, and store a reference to q(z | x, y); see `Prior.attach`."""
+        """Create the pseudo-inputs, and store a reference to q(z | x, y); see `Prior.attach`.
+
+        Raises:
+            ValueError: If the model's guide has no density, or the prior belongs to another model already.
+        """
         if posterior is None:
             raise ValueError(
                 "prior: expected a prior that does not mix posteriors, as this model's guide has no density; "
@@ -132,7 +136,11 @@ class VampPrior(Prior):
             self.pseudo_inputs[is_class] = logits + noise * (number >= len(images)).to(logits).view(-1, 1, 1, 1)
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
-        """Return the mixture of posteriors; see `Prior.forward`."""
+        """Return the mixture of posteriors; see `Prior.forward`.
+
+        Raises:
+            ValueError: If the prior is not part of a model.
+        """
         if "posterior" not in self.__dict__:
             raise _without_model()
         q: AmortizedPosterior = self.__dict__["posterior"]

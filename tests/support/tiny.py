@@ -102,7 +102,7 @@ def assert_resumed_in_any_stage(make, recipe, fits_after, tmp_path, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             train(stopping, data, recipe, folder)
         monkeypatch.undo()
-        assert int(stopping.fits) == fits
+        assert int(stopping.num_fits) == fits
         resumed = make()
         train(resumed, data, recipe, folder)
         assert_same_tensors(resumed.state_dict(), whole.state_dict())
