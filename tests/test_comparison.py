@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -73,9 +72,7 @@ def said(tmp_path, **of_baselines):
     """What a report says of M2, beside baselines with these numbers of images that both, one and neither get right."""
     run = Run(tmp_path, M2((1, 8, 8), 3), ("a", "b", "c"))
     for name, counts in of_baselines.items():
-        ours, theirs, labels = pair(*counts)
-        run.evaluation = SimpleNamespace(probabilities=ours, labels=labels)
-        run.baseline_probabilities[name.replace("_", " ")] = theirs
+        run.comparisons[name.replace("_", " ")] = compare(*pair(*counts))
     return verdict(run)
 
 
@@ -83,8 +80,8 @@ def test_the_sentence_says_better_beyond_chance(tmp_path):
     # sqrt((11 - 100 · 0.09²) / 99 / 100) = 3.208 points
     assert said(tmp_path, supervised=(80, 10, 1, 9)) == (
         "M2 is better than the labels alone (supervised) by 9.00 ± 3.21 points, beyond chance (paired difference ± "
-        "standard error on 100 test images; chance by McNemar's test at 5%, for these labels and this seed); "
-        "docs/explanation/when_the_generative_terms_pay.md explains it."
+        "standard error on 100 test images; McNemar's test at 5%, for these labels and this seed). "
+        "docs/explanation/when_the_generative_terms_pay.md explains why."
     )
 
 
@@ -111,8 +108,5 @@ def test_the_sentence_names_each_baseline(tmp_path):
     )
 
 
-def test_there_is_no_sentence_without_a_baseline_or_test_images(tmp_path):
+def test_there_is_no_sentence_without_a_comparison(tmp_path):
     assert said(tmp_path) == ""
-    run = Run(tmp_path, M2((1, 8, 8), 3), ("a", "b", "c"))
-    run.baseline_probabilities["supervised"] = pair(1, 1, 1, 1)[1]
-    assert verdict(run) == ""

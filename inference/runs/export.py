@@ -1,4 +1,4 @@
-"""A trained classifier q(y|x) as a file that other programs run: ONNX, or a program of torch.export's."""
+"""Export of a trained classifier q(y|x) to a file for other programs: ONNX, or a program of torch.export."""
 
 import io
 import json
@@ -16,29 +16,32 @@ _PACKAGES = {".onnx": ("onnx", "onnxscript"), ".pt2": ()}
 
 
 def check_export(path: Path) -> None:
-    """Refuse a file that cannot be written, before any work is done.
+    """Check that a file can be written, before any work is done.
 
     Raises:
         ValueError: If its suffix is unknown, or a package that writes it is not installed.
-        FileExistsError: If it is there: nothing is overwritten.
-        FileNotFoundError: If its folder is not there.
+        FileExistsError: If the file exists.
+        FileNotFoundError: If its folder does not exist.
     """
     if path.suffix not in _PACKAGES:
         raise ValueError(f"file: expected a name that ends in {' or '.join(_PACKAGES)}; got {path}.")
     if path.exists():
-        raise FileExistsError(f"file: expected one that does not exist yet; {path} exists, and is never overwritten.")
+        raise FileExistsError(
+            f"file: expected a name that is not taken; got {path}, which exists and is never overwritten."
+        )
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"file: expected a folder that exists; {path.parent} does not.")
+        raise FileNotFoundError(f"file: expected an existing folder; got {path.parent}, which does not exist.")
     check_extra("file", "export", _PACKAGES[path.suffix], f" for {path.suffix}")
 
 
 def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], path: Path) -> None:
-    """Write q(y|x) as a file: from images to class probabilities, for a batch of any size.
+    """Write q(y|x) to a file: a function from images to class probabilities, for any batch size.
 
-    The input, `pixels`, is float32 (batch, *image_shape) in [0, 1]: grey or colour, not binarised, as `ssvae classify`
-    has them. The output, `probabilities`, is float32 (batch, classes). What the model does to pixels before its first
-    layer is inside. The class names, a list in JSON, are ONNX's metadata "class_names", or the extra file
-    "class_names.json" of a .pt2, beside the "class_path" of the model.
+    The input ``pixels`` is float32 (batch, *image_shape) in [0, 1], grey or colour and not binarised, as for
+    ``ssvae classify``. The output ``probabilities`` is float32 (batch, classes). The program includes all processing of
+    pixels that the model does. The class names, a list in JSON, are the metadata "class_names" of an ONNX file, or the
+    extra file "class_names.json" of a .pt2 file. The import path of the model's class is stored beside them as
+    "class_path".
 
     Example:
         >>> import onnxruntime
@@ -59,7 +62,7 @@ def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], 
     pixels = torch.zeros(2, *model.image_shape, dtype=torch.float32)
     metadata = {"class_names": json.dumps(class_names), "class_path": describe(type(model))}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what torch's own exporters have deprecated
+        warnings.simplefilter("ignore")  # torch's exporters use deprecated functions
         exported = torch.export.export(classifier, (pixels,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         content = _onnx(exported, metadata) if path.suffix == ".onnx" else _pt2(exported, metadata)
     write_atomically(path, content)

@@ -1,4 +1,4 @@
-"""The results of a run for people: report.md, evaluation.json and figures/."""
+"""The report of a run: report.md, evaluation.json and figures/."""
 
 import io
 import json
@@ -64,10 +64,13 @@ def summary(run: "Run") -> str:
     if objective.consistency is not None and data.num_unlabelled:
         consistency = objective.consistency
         sharpened = "" if consistency.temperature == 1 else f", temperature {consistency.temperature:g}"
-        taught = "" if consistency.teacher_decay is None else f", by a teacher of decay {consistency.teacher_decay:g}"
+        teacher = "" if consistency.teacher_decay is None else f", mean teacher of decay {consistency.teacher_decay:g}"
+        images = (
+            f"images with confidence of at least {consistency.confidence:g}" if consistency.confidence else "all images"
+        )
         lines.append(
-            f"consistency: weight {consistency.weight:g}, where the most probable class has at least "
-            f"{consistency.confidence:g}{sharpened}{', aligned with p(y)' * consistency.aligned}{taught}"
+            f"consistency: weight {consistency.weight:g}, for {images}{sharpened}"
+            f"{', aligned with p(y)' * consistency.aligned}{teacher}"
         )
     use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
     lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")
@@ -76,7 +79,7 @@ def summary(run: "Run") -> str:
 
 
 def result(run: "Run") -> str:
-    """Return the model beside its baselines on the test images, in Markdown; a sentence where there are none."""
+    """Return a Markdown table of the model and its baselines on the test images; a sentence without test images."""
     if run.evaluation is None:
         return "There are no test images, so the model is not compared with its baselines."
     rows = [
@@ -97,31 +100,30 @@ def result(run: "Run") -> str:
     if run.baselines:
         rows += [
             "",
-            "After the last epoch. The baselines are the same classifier, trained with the same labels, steps and "
-            "augmentation, but without the generative terms. The difference is what the generative terms add. All "
-            f"were tested on the same images, in {run.evaluation.seen_by_classifier}.",
+            "Weights are those of the last epoch. A baseline is the same classifier, trained with the same labels, "
+            "steps and augmentation, but without the generative terms. The difference is what the generative terms "
+            f"add. All rows are for the same test images ({run.evaluation.seen_by_classifier} pixels).",
         ]
     return "\n".join(rows)
 
 
 def verdict(run: "Run") -> str:
-    """Say in one sentence whether the model is better than the labels alone, by how much, and beyond chance or not.
+    """Say whether the model is better than each baseline, by how much, and whether the difference is beyond chance.
 
     Returns:
-        The sentence; "" where there is no baseline to compare with.
+        The sentence; "" if there is no baseline to compare with.
     """
-    comparisons = run.compare_with_baselines()
-    if not comparisons:
+    if not run.comparisons:
         return ""
     differences = [
         _difference("the labels alone (supervised)" if name == "supervised" else name, each)
-        for name, each in comparisons.items()
+        for name, each in run.comparisons.items()
     ]
-    num_images = next(iter(comparisons.values())).num_images
+    num_images = next(iter(run.comparisons.values())).num_images
     return (
         f"{type(run.model).__name__} is {', and '.join(differences)} (paired difference ± standard error on "
-        f"{num_images:,} test images; chance by McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this "
-        f"seed); {EXPLANATION} explains it."
+        f"{num_images:,} test images; McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed). "
+        f"{EXPLANATION} explains why."
     )
 
 
@@ -161,7 +163,7 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         lines.append(_calibration_row(name, grey, evaluation.main_classes, evaluation.num_images))
     lines.append("")
     if evaluation.log_likelihood is not None:
-        each = " for each class" if evaluation.posterior is not None else ""  # None: no class in the story
+        each = " for each class" if evaluation.posterior is not None else ""  # None if the model has no class
         lines.append(
             f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
             f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
@@ -178,18 +180,18 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
 
 def reliability_lines(evaluation: Evaluation) -> list[str]:
     """Return the reliability of the importance-sampling estimates, with a warning if it is low."""
-    said = (
+    sample_size = (
         f"effective sample size {evaluation.effective_samples:.1f} of {evaluation.num_samples} (median over images); "
     )
     if evaluation.share_unreliable is None:
-        return [f"{said}Pareto k̂ is not known from fewer than {FEWEST_SAMPLES} samples"]
+        return [f"{sample_size}Pareto k̂ needs at least {FEWEST_SAMPLES} samples"]
     share = f"{evaluation.share_unreliable:.0%}"
-    lines = [f"{said}Pareto k̂ {evaluation.pareto_k:.2f} (median), above {K_LIMIT} for {share} of the images"]
+    lines = [f"{sample_size}Pareto k̂ {evaluation.pareto_k:.2f} (median), above {K_LIMIT} for {share} of the images"]
     if evaluation.share_unreliable > WARNED_FROM:
         what = "log p(x) and p(y|x)" if evaluation.posterior is not None else "log p(x)"
         lines.append(
-            f"Warning: {share} of the images have a k̂ above {K_LIMIT}. There few samples have most of the weight, and "
-            f"{what} cannot be relied on. log p(x) is probably too low. More samples (--num_samples) may help."
+            f"Warning: {share} of the images have a k̂ above {K_LIMIT}. For these, few samples have most of the weight, "
+            f"and {what} cannot be relied on. log p(x) is probably too low. More samples (--num_samples) may help."
         )
     return lines
 
@@ -215,19 +217,19 @@ def write_report(run: "Run") -> None:
     )
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
-        of_main_classes = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
-        comparisons = {name: comparison.to_dict() for name, comparison in run.compare_with_baselines().items()}
+        main_class_baselines = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
+        comparisons = {name: comparison.to_dict() for name, comparison in run.comparisons.items()}
         numbers = {
             **run.evaluation.to_dict(),
             "baselines": baselines,
             "comparisons": comparisons,
             "seconds": run.seconds,
         }
-        if of_main_classes:
-            numbers["main_class_baselines"] = of_main_classes
+        if main_class_baselines:
+            numbers["main_class_baselines"] = main_class_baselines
         write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
-    said = [f"**{sentence}**"] if (sentence := verdict(run)) else []
-    parts = [f"# {run.folder.name}", *said, *(f"## {title}\n\n{text}" for title, text in sections.items())]
+    summary_line = [f"**{sentence}**"] if (sentence := verdict(run)) else []
+    parts = [f"# {run.folder.name}", *summary_line, *(f"## {title}\n\n{text}" for title, text in sections.items())]
     write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")
 
 
@@ -235,23 +237,23 @@ def _recipe_lines(run: "Run") -> list[str]:
     assert run.data is not None
     assert run.recipe is not None
     last = run.history[-1]
-    of_images = f" of {run.recipe.batch_size} unlabelled images" if run.data.num_unlabelled else ""
+    batch = f" of {run.recipe.batch_size} unlabelled images" if run.data.num_unlabelled else ""
     return [
         *summary(run).split("\n"),
-        f"{last['epoch']:.0f} epochs, {last['step']:.0f} steps{of_images}; seed {run.recipe.seed}",
+        f"{last['epoch']:.0f} epochs, {last['step']:.0f} steps{batch}; seed {run.recipe.seed}",
         hardware(),
-        "every option: config.yaml; every epoch: metrics.csv",
+        "config.yaml has all options, metrics.csv the terms of every logged epoch",
     ]
 
 
 def hardware() -> str:
-    """Return the machine in words: processor count and architecture, or the GPU's name, and torch's version."""
+    """Describe the machine: the GPU's name, or the number and architecture of the CPU's cores; and torch's version."""
     if torch.cuda.is_available():
-        where = torch.cuda.get_device_name()
+        device = torch.cuda.get_device_name()
     else:
         threads = torch.get_num_threads()
-        where = f"{os.cpu_count()} {platform.machine()} cores, {threads} thread{'s' if threads > 1 else ''}"
-    return f"{where}; torch {torch.__version__}"
+        device = f"{os.cpu_count()} {platform.machine()} cores, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device}; torch {torch.__version__}"
 
 
 def save_pictures(
@@ -261,13 +263,13 @@ def save_pictures(
 
     Args:
         run: The run, with its data.
-        folder: Where to, made if it does not exist.
-        num_samples: How many samples of each class.
-        tsne: Whether to map the latent space by t-SNE too; it is slow.
-        seed: Of the samples, and of which images are shown.
+        folder: The folder for the pictures, created if it does not exist.
+        num_samples: The number of samples of each class.
+        tsne: Whether to draw a t-SNE map of the latent space too, which is slow.
+        seed: The random seed for the samples and the choice of images.
 
     Returns:
-        The pictures' paths.
+        The paths of the pictures.
     """
     with figures.without_pyplot():
         drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
@@ -279,7 +281,7 @@ def save_pictures(
 
 
 def save_picture(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file, whole or not at all; its folder is made if it does not exist."""
+    """Write a figure as a PNG file, atomically; its folder is created if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
@@ -290,7 +292,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
     """Draw reconstructions, samples, analogies and the latent map."""
     assert run.data is not None
     model, data = run.model, run.data
-    class_names = data.class_names if data.has_labels else None  # None: the model's classes go by number
+    class_names = data.class_names if data.has_labels else None  # None: the model's classes are numbered
     images, labels = data.test_images, data.test_labels
     if not len(images):
         images, labels = data.train_images, data.train_labels

@@ -1,4 +1,4 @@
-"""A run: a trained model, and what is known of it."""
+"""A run: a trained model with its data, recipe and results."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssvae.data import ImageData
 from ssvae.inference.evaluation.calibration import Calibration
-from ssvae.inference.evaluation.comparison import Comparison, compare
+from ssvae.inference.evaluation.comparison import Comparison
 from ssvae.inference.evaluation.evaluation import Evaluation
 from ssvae.inference.training.history import Row
 from ssvae.inference.training.recipe import Recipe
@@ -23,15 +23,16 @@ class Run:
             figures/, report.md.
         model: The model with its trained weights.
         class_names: The names of the classes.
-        data: The images; None where the run was loaded for its model alone.
-        recipe: How it was trained; None likewise.
-        history: A row of terms of J and validation accuracy for every epoch noted.
-        evaluation: The evaluation on the test images; None where there are none.
+        data: The data set; None if the run was loaded without it.
+        recipe: The recipe of its training; None if the run was loaded without its data.
+        history: A row for each logged epoch, with the terms of J in nats per image and the validation accuracy.
+        evaluation: The evaluation on the test images; None without test images.
         baselines: The calibration of each baseline on the same test images, by name.
-        baseline_probabilities: Their q(y|x), (test images, classes), in the order of ``Evaluation.probabilities``.
-        main_class_baselines: The calibration of each baseline on main classes, where the data have them.
+        baseline_probabilities: q(y|x) of each baseline, (test images, classes), by name.
+        main_class_baselines: The calibration of each baseline on main classes, by name; empty without main classes.
+        comparisons: The comparison of the model with each baseline on the same test images, by name.
         seconds: Wall time of training, of the model and of each baseline.
-        bits: How many bits the values of its 16-bit images use; None where it was trained on none.
+        bits: The number of bits that the values of its 16-bit images use; None if it was trained on no such images.
     """
 
     folder: Path
@@ -44,12 +45,6 @@ class Run:
     baselines: dict[str, Calibration] = field(default_factory=dict)
     baseline_probabilities: dict[str, Tensor] = field(default_factory=dict)
     main_class_baselines: dict[str, Calibration] = field(default_factory=dict)
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     bits: int | None = None
-
-    def compare_with_baselines(self) -> dict[str, Comparison]:
-        """Compare the model with each baseline, whose name it returns, on the same test images."""
-        if self.evaluation is None:
-            return {}
-        probabilities, labels = self.evaluation.probabilities, self.evaluation.labels
-        return {name: compare(probabilities, each, labels) for name, each in self.baseline_probabilities.items()}

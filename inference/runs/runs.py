@@ -17,6 +17,7 @@ from ssvae.data import ImageData
 from ssvae.data.yaml_files import read_yaml
 from ssvae.inference._lightning import Callback, Logger
 from ssvae.inference.evaluation.calibration import calibrate
+from ssvae.inference.evaluation.comparison import compare
 from ssvae.inference.evaluation.evaluation import calibrate_main_classes, evaluate
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.predict import predict_probabilities, seeded
@@ -66,24 +67,23 @@ def fit(
         model: The model, trained in place. Afterwards it has the weights of the last epoch; with a teacher, those of
             the teacher.
         data: The data set.
-        recipe: A recipe; or the name of one, such as "few_labels", of which only the settings of training apply; or
-            None for the recipe that the command line would choose: that of the model's name, such as gmvae, if there is
-            one, otherwise demo for `Digits`, mnist5k for `MNIST5k` and few_labels for all other data. The name is
-            printed.
+        recipe: A recipe, or the name of one, such as "few_labels". Of a named recipe only the settings of training
+            apply. None for the recipe named after the model, such as gmvae; if there is none, for demo with `Digits`,
+            mnist5k with `MNIST5k` and few_labels with all other data, as on the command line. The name is printed.
         folder: The run folder, which must not exist; None for runs/<time>-<data>-<model>.
         baselines: Whether to train the baselines: the same classifier with the same labels, steps and augmentation, but
             without the generative terms (supervised); and, if the recipe has consistency, with consistency alone.
-        callbacks: Lightning's callbacks, such as EarlyStopping("validation_accuracy", mode="max"). They take part in
-            the training of the model, not of the baselines, and see the columns of metrics.csv as metrics, of which
-            there is then a row for every epoch.
-        logger: "mlflow" or "wandb", as ``trainer.logger``, or a logger of Lightning's, such as CSVLogger("logs"),
-            or several. They log the training of the model, not of the baselines.
-        **options: Fields of `Recipe`, which override the recipe's: max_epochs, max_steps, batch_size, learning_rate,
-            objective, augmentation, trainer, seed, … A max_epochs or max_steps that is given takes the place of both of
-            the recipe's.
+        callbacks: Lightning callbacks, such as EarlyStopping("validation_accuracy", mode="max"), for the training of
+            the model, not of the baselines. Their metrics are the columns of metrics.csv. With callbacks every epoch
+            has a row.
+        logger: "mlflow" or "wandb", as ``trainer.logger``, or one or several Lightning loggers, such as
+            CSVLogger("logs"). They log the training of the model, not of the baselines.
+        **options: Fields of `Recipe`, which override those of the recipe: max_epochs, max_steps, batch_size,
+            learning_rate, objective, augmentation, trainer, seed, … A given max_epochs or max_steps replaces both
+            limits of the recipe.
 
     Returns:
-        The run.
+        The run, with its evaluation on the test images.
 
     Raises:
         TypeError: If model, data, recipe or an option is of the wrong type.
@@ -122,37 +122,37 @@ def resume(
     callbacks: Callback | Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
 ) -> Run:
-    """Go on with a run that was interrupted, from the last epoch that was saved.
+    """Resume an interrupted run from its last saved epoch.
 
-    On a CPU it ends with the same weights, bit for bit, as if it had never been interrupted.
+    On a CPU its final weights are those of an uninterrupted run, bit for bit.
 
     Args:
         folder: The run folder.
-        data: The images, where the run is one on arrays in memory; None for those that its configuration names.
-        callbacks: Lightning's, as those that the run began with, whose states come back from the checkpoint.
-        logger: Lightning's loggers likewise; one by name is the run's own, which begins another run of that name.
+        data: The data set, if the run was trained on arrays in memory; None for the data set in its config.yaml.
+        callbacks: The Lightning callbacks that the run began with. Their states are loaded from the checkpoint.
+        logger: Lightning loggers. A logger that the run has by name begins a second run of that name.
 
     Returns:
-        The run.
+        The run, with its evaluation on the test images.
 
     Raises:
-        TypeError: If the data are no data.
-        FileNotFoundError: If there is no such run, or it was stopped before its first weights were saved.
-        ValueError: If its files are damaged, or the data are not those that it was trained on.
+        TypeError: If ``data`` is not an `ImageData`.
+        FileNotFoundError: If there is no such run, or it was stopped before its initial weights were saved.
+        ValueError: If its files are damaged, or ``data`` is not the data set that it was trained on.
     """
     target = Path(folder)
     config = _read_config(target)
     if not _initial(target).exists():
         raise FileNotFoundError(
-            f"run: expected one that had begun; {target} was stopped before its first weights were saved. Remove it, "
-            "and train anew."
+            f"run: expected saved weights; got {target}, which was stopped before its first weights were saved. Remove "
+            "it, and train anew."
         )
     if data is None:
         _check_data_named(config, target)
     else:
         _check_data(data)
         if config["data"] is not None:
-            raise ValueError(f"data: expected none, as {target / 'config.yaml'} names the run's own; got {data.name}.")
+            raise ValueError(f"data: expected None, as {target / 'config.yaml'} names the data set; got {data.name}.")
     saved = read_checkpoint(_initial(target))
     with _made_by_this_version(target, saved):
         if data is None:
@@ -168,19 +168,19 @@ def resume(
 
 
 def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Run:
-    """Load a run's model, and its data if wanted.
+    """Load the model of a run, with its data and recipe or without.
 
     Args:
         folder: The run folder.
-        with_data: Whether to load the images too.
+        with_data: Whether to load the data set and the recipe too.
         checkpoint: "last", or "best" for the epoch of the highest validation accuracy.
 
     Returns:
-        The run, not evaluated.
+        The run, without an evaluation.
 
     Raises:
         FileNotFoundError: If there is no such run, or it has not saved an epoch yet.
-        ValueError: If a file is damaged, or the data were arrays in memory and are wanted.
+        ValueError: If a file is damaged, or ``with_data`` is set but the data were arrays in memory.
     """
     target = Path(folder)
     config = _read_config(target)
@@ -204,34 +204,34 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
 
 
 def with_all_labels(data: ImageData) -> ImageData:
-    """Return a run's data set with the labels that it hides from training.
+    """Return the same data set with all labels, including those that ``num_labels`` hides from training.
 
     Raises:
-        ValueError: If it hides none that could be shown again: it has no `num_labels`, or was made from arrays.
+        ValueError: If the data set cannot be read again: it has no ``num_labels``, or was made from arrays.
     """
     description = describe(data)
     if holds_arrays(data) or "num_labels" not in description["init_args"]:
         raise ValueError(f"data: expected a data set that can be read again with all labels; got {data.name}.")
     changed = {"num_labels": None} | ({"num_coarse_labels": 0} if data.hierarchy is not None else {})
-    found = build({**description, "init_args": description["init_args"] | changed})
-    assert isinstance(found, ImageData)
-    return found
+    labelled = build({**description, "init_args": description["init_args"] | changed})
+    assert isinstance(labelled, ImageData)
+    return labelled
 
 
 def baseline_objectives(objective: Objective) -> dict[str, Objective]:
     """Return the objectives of the baselines: the classifier's terms without the generative ones."""
     if not objective.generative:
         return {}
-    # A classifier that is trained on nothing is no baseline: where alpha is 0, the supervised one gets the default.
+    # With alpha = 0 the supervised baseline would not be trained at all. It then gets the default alpha.
     supervised = replace(objective, generative=False, consistency=None, alpha=objective.alpha or Objective().alpha)
-    found = {"supervised": supervised}
+    objectives = {"supervised": supervised}
     if objective.consistency is not None:
-        found["consistency alone"] = replace(objective, generative=False)
-    return found
+        objectives["consistency alone"] = replace(objective, generative=False)
+    return objectives
 
 
 def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
-    """Raise ValueError unless a model is for images, classes and labels like these."""
+    """Raise ValueError unless the model fits the data set: image shape, number of classes, and partial labels."""
     if tuple(model.image_shape) != tuple(data.image_shape):
         raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
     if model.num_classes != data.num_classes:
@@ -244,7 +244,7 @@ def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
 
 
 def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
-    """Raise ValueError unless the training images' pixels, as the model will see them, have a density."""
+    """Raise ValueError unless the likelihood has a density for the pixels of the training images."""
     with torch.random.fork_rng(devices=[]):
         model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
 
@@ -252,7 +252,7 @@ def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
 def _with_logger(
     recipe: Recipe, callbacks: Callback | Sequence[Callback], logger: LoggerChoice
 ) -> tuple[Recipe, tuple[Sequence[Callback], Sequence[Logger]]]:
-    """Return a recipe with the logger of a name, and beside it Lightning's callbacks and loggers as sequences."""
+    """Return the recipe, with a logger given by name, and the Lightning callbacks and loggers as sequences."""
     loggers: Sequence[Logger] = ()
     if isinstance(logger, str):
         recipe = replace(recipe, trainer=replace(recipe.trainer, logger=logger))
@@ -280,15 +280,19 @@ def _train_and_evaluate(
     try:
         with connected():
             _train(run, baselines, extras)
-        # By one process, on every test image once.
+        # Only the first process evaluates, so that each test image counts once.
         if is_first():
             with on_accelerator(model, recipe.trainer):
                 if len(data.test_images):
                     run.evaluation = evaluate(model, data, num_images=min(REPORT_IMAGES, len(data.test_images)))
+                    run.comparisons = {
+                        name: compare(run.evaluation.probabilities, probabilities, run.evaluation.labels)
+                        for name, probabilities in run.baseline_probabilities.items()
+                    }
                 write_report(run)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
-            f"interrupted; {_resuming(folder, data)} goes on from the last epoch that was saved."
+            f"interrupted; {_resuming(folder, data)} continues from the last saved epoch."
         ) from error
     return run
 
@@ -297,7 +301,7 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
     """Train a run's model, then its baselines from the same initial weights."""
     assert run.data is not None
     assert run.recipe is not None
-    # Lightning draws its progress bar on stdout.
+    # The progress bar is drawn on stdout.
     interactive = sys.stdout.isatty() or "ipykernel" in sys.modules
     untrained = copy.deepcopy(run.model)
     run.history = train(run.model, run.data, run.recipe, run.folder, interactive, *extras)
@@ -337,23 +341,23 @@ def _new_folder(folder: str | None, data: ImageData, model: str) -> Path:
     if target.exists():
         has_begun = _initial(target).exists()
         raise FileExistsError(
-            f"folder: expected a run folder that does not exist yet; {target} exists, and is never overwritten"
-            + (f" ({_resuming(target, data)} goes on with it)." if has_begun else ".")
+            f"folder: expected a run folder that does not exist yet; got {target}, which is never overwritten"
+            + (f" ({_resuming(target, data)} continues it)." if has_begun else ".")
         )
     target.mkdir(parents=True)
     return target
 
 
 def _resuming(folder: Path, data: ImageData) -> str:
-    """Say how to go on with a run."""
+    """Return the command, or the call in Python, that resumes a run."""
     return f"ssvae.inference.resume({str(folder)!r}, data)" if holds_arrays(data) else f"ssvae fit --resume {folder}"
 
 
 def _digest(data: ImageData) -> str:
-    """Return the SHA-256 of all images and labels that training and evaluation see, and of how they see them."""
-    found = hashlib.sha256(repr((data.class_names, data.binarise)).encode())
+    """Return the SHA-256 of all images, labels, class names and main classes, and of whether images are binarised."""
+    digest = hashlib.sha256(repr((data.class_names, data.binarise)).encode())
     if data.hierarchy is not None:
-        found.update(repr((data.hierarchy.names, data.hierarchy.main_class_of.tolist())).encode())
+        digest.update(repr((data.hierarchy.names, data.hierarchy.main_class_of.tolist())).encode())
     for part in (
         data.train_images,
         data.train_labels,
@@ -364,9 +368,9 @@ def _digest(data: ImageData) -> str:
         data.test_labels,
     ):
         if part is not None:
-            found.update(repr(part.shape).encode())
-            found.update(part.cpu().numpy().tobytes())
-    return found.hexdigest()
+            digest.update(repr(part.shape).encode())
+            digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _initial(folder: Path) -> Path:
@@ -374,7 +378,7 @@ def _initial(folder: Path) -> Path:
 
 
 def _config(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool) -> dict[str, Any]:
-    """Return what config.yaml says, in the form that the command line reads."""
+    """Return the content of config.yaml, in the form that the command line reads."""
     return {
         "data": None if holds_arrays(data) else describe(data),
         "model": _without_sizes(describe(model)),
@@ -384,7 +388,7 @@ def _config(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselin
 
 
 def _without_sizes(description: Description) -> Description:
-    """Leave out what the command line takes from the data."""
+    """Return a model's description without the sizes that the command line takes from the data set."""
     arguments = {
         name: value for name, value in description["init_args"].items() if name not in ("image_shape", "num_classes")
     }
@@ -397,15 +401,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"run: expected a run folder with a config.yaml; got {folder}, which has none.")
     config = read_yaml(path, "run")
     if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
-        raise ValueError(f"run: expected the configuration of a run; got {path}, which is something else.")
+        raise ValueError(f"run: expected the configuration of a run; got {path}, which is another file.")
     return config
 
 
 def _check_data_named(config: dict[str, Any], folder: Path) -> None:
     if config["data"] is None:
         raise ValueError(
-            f"run: {folder} was trained on arrays in memory, which only the program that had them has; there "
-            f"ssvae.inference.resume({str(folder)!r}, data) goes on with it."
+            f"run: expected a data set in config.yaml; got {folder}, which was trained on arrays in memory. "
+            f"ssvae.inference.resume({str(folder)!r}, data) resumes it in a program that has them."
         )
 
 
@@ -417,7 +421,7 @@ def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
 
 
 def _bits(data: object) -> int | None:
-    """Return `ImageFolder.bits` of a described data set, or of the target's where one set's classes are another's."""
+    """Return `ImageFolder.bits` of a described data set; for domain adaptation, that of the target."""
     arguments = data.get("init_args") if isinstance(data, dict) else None
     if not isinstance(arguments, dict):
         return None
@@ -429,13 +433,13 @@ def _build_recipe(config: dict[str, Any], folder: Path) -> Recipe:
         return build_options(Recipe, {key: config[key] for key in config.keys() & Recipe.__dataclass_fields__.keys()})
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"run: expected options that training takes in {folder / 'config.yaml'}; got {error}"
+            f"run: expected valid options of training in {folder / 'config.yaml'}; got: {error}"
         ) from error
 
 
 @contextmanager
 def _made_by_this_version(folder: Path, checkpoint: dict[str, Any]) -> Iterator[None]:
-    """Explain a failed load by the version that made the run.
+    """Add to an error of loading, inside a ``with`` block, that another version made the run, if that is so.
 
     Raises:
         ValueError: If the run cannot be read.
@@ -452,8 +456,8 @@ def _made_by_this_version(folder: Path, checkpoint: dict[str, Any]) -> Iterator[
             raise
         later = isinstance(format_of_run, int) and format_of_run > FORMAT
         raise ValueError(
-            f"run: expected one that this version of ssvae can read; {folder} was made by "
-            f"{'a later' if later else 'an earlier'} version, whose names of classes, options or weights differ."
+            f"run: expected one that this version of ssvae can read; got {folder}, which was made by "
+            f"{'a later' if later else 'an earlier'} version with other names of classes, options or weights."
         ) from error
 
 
@@ -467,7 +471,7 @@ def _load_model(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) 
     with torch.random.fork_rng(devices=[]):
         model = build(metadata["model"])
     if not isinstance(model, SemiSupervisedModel):
-        raise ValueError(f"checkpoint: expected one of a model; {path} is of {type(model).__name__}.")
+        raise ValueError(f"checkpoint: expected one of a model; got {path}, of {type(model).__name__}.")
     try:
         model.load_state_dict(_state(checkpoint["state_dict"]))
     except RuntimeError as error:
@@ -478,6 +482,6 @@ def _load_model(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) 
 
 
 def _state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's own tensors: those that Lightning gave a prefix, or all where it did not save them."""
+    """Return a model's own tensors: those with Lightning's prefix "model.", or all if none has it."""
     prefix = "model."
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)} or state
