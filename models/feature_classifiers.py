@@ -57,7 +57,7 @@ class FeatureClassifier(Part, ABC):
 
         Returns:
             A function from features, a tensor (M, features) on any device, to the probabilities of the classes in y, in
-            ascending order, (M, different classes). ``of_arrays`` makes one from a function of numpy arrays.
+            ascending order, (M, different classes). ``tensor_function`` makes one from a function of numpy arrays.
         """
 
 
@@ -96,7 +96,7 @@ class SupportVectorMachine(FeatureClassifier):
             left_out = cross_val_predict(machine, features, classes, cv=folds, method="decision_function")
             scale = _inverse_temperature(_logits(left_out), y)
         decide = machine.fit(features, classes).decision_function
-        return of_arrays(lambda z: (scale * _logits(decide(z))).softmax(-1).numpy())
+        return tensor_function(lambda z: (scale * _logits(decide(z))).softmax(-1).numpy())
 
 
 def _logits(decisions: Any) -> Tensor:  # noqa: ANN401
@@ -142,7 +142,7 @@ class KNearestNeighbours(FeatureClassifier):
         """See `FeatureClassifier.fit`."""
         from sklearn.neighbors import KNeighborsClassifier
 
-        return of_arrays(KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(*arrays(z, y)).predict_proba)
+        return tensor_function(KNeighborsClassifier(min(self.num_neighbours, len(z))).fit(*arrays(z, y)).predict_proba)
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,7 +165,7 @@ class LogisticRegression(FeatureClassifier):
         """See `FeatureClassifier.fit`."""
         from sklearn.linear_model import LogisticRegression as Regression
 
-        return of_arrays(Regression(C=self.C, max_iter=10_000).fit(*arrays(z, y)).predict_proba)
+        return tensor_function(Regression(C=self.C, max_iter=10_000).fit(*arrays(z, y)).predict_proba)
 
 
 @dataclass(frozen=True, repr=False)
@@ -329,7 +329,7 @@ def arrays(z: Tensor, y: Tensor) -> tuple[Any, Any]:
     return z.double().cpu().numpy(), y.cpu().numpy()
 
 
-def of_arrays(probabilities: Callable[[Any], Any]) -> Probabilities:
+def tensor_function(probabilities: Callable[[Any], Any]) -> Probabilities:
     """Return a function of tensors on any device, computed by one of numpy arrays in float64."""
     return lambda z: torch.as_tensor(probabilities(z.double().cpu().numpy())).to(z)
 

@@ -50,7 +50,7 @@ class Codebook(Prior):
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the uniform distribution over all nodes, or over those of class y; see ``Prior.forward``."""
-        weights = torch.ones_like(self.node_classes[:, 0]) if y is None else self.of_class().T[y].to(self.embeddings)
+        weights = torch.ones_like(self.node_classes[:, 0]) if y is None else self.class_nodes().T[y].to(self.embeddings)
         nodes = self.embeddings.expand(*weights.shape[:-1], *self.embeddings.shape)  # (..., nodes, latent)
         return dist.MixtureSameFamily(dist.Categorical(probs=weights), dist.Delta(nodes, event_dim=1))
 
@@ -65,7 +65,7 @@ class Codebook(Prior):
         # Not by |z|² - 2 z·e + |e|², whose rounding error could assign a node to another node.
         return torch.cdist(z, self.embeddings, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
 
-    def of_class(self) -> Tensor:
+    def class_nodes(self) -> Tensor:
         """Return whether each node belongs to each class, (nodes, classes): a node belongs to its most probable class.
 
         A class that is the most probable at no node gets the nodes where its probability is largest.
@@ -256,7 +256,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The mean of p(x | z) at the nearest node of each class; see `SemiSupervisedModel.analogies`."""
         distances = torch.cdist(self.encode(x, y), self.prior.embeddings)  # (batch, nodes)
-        belongs = self.prior.of_class().T.unsqueeze(1)  # (classes, 1, nodes)
+        belongs = self.prior.class_nodes().T.unsqueeze(1)  # (classes, 1, nodes)
         nearest = distances.masked_fill(~belongs, torch.inf).argmin(-1)  # (classes, batch)
         return self.likelihood(self.decoder(self.prior.embeddings[nearest])).mean
 

@@ -253,7 +253,7 @@ def _with_classes(*of_nodes):
 def test_samples_are_nodes_of_their_class():
     model = _with_classes([0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.6, 0.2, 0.2])
     # Class 2 is nowhere the most probable: the node where it is the most probable of all.
-    assert model.prior.of_class().tolist() == [[True, False, False], [False, True, True], [True, False, False]]
+    assert model.prior.class_nodes().tolist() == [[True, False, False], [False, True, True], [True, False, False]]
     images = model.sample(torch.tensor([0, 1, 2]), num_samples=200)
     nodes = model.p_x(model.prior.embeddings, NO_LABELS).mean
     drawn = (images.unsqueeze(2) - nodes).abs().amax((-3, -2, -1)).argmin(-1)  # (samples, batch)
