@@ -60,24 +60,22 @@ _WHOLE_NUMBERS = ("max_epochs", "max_steps", "batch_size", "labelled_batch_size"
 class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Any model of this project as a scikit-learn classifier and transformer, trained on all rows, labelled or not.
 
-    Rows whose class is -1, as in `sklearn.semi_supervised`, NaN, None or pandas' NA are unlabelled; so no class can be
-    called -1. Classes that are strings stand beside these in an array of ``dtype=object``; in an array of strings
-    "unlabelled", "unlabeled" and "" are unlabelled, and strings such as "nan" and "-1" are refused.
+    A row is unlabelled if its class is -1, as in `sklearn.semi_supervised`, or NaN, None or pandas' NA. If classes are
+    strings, mark unlabelled rows by one of these in an array of ``dtype=object``, or by "unlabelled", "unlabeled" or ""
+    in an array of strings. Strings such as "nan" and "-1" are ambiguous and refused.
 
-    A row of X is an image, flattened: (channels, height, width) in this order. The models look at numbers in [0, 1],
-    so `fit` notes the range of all its rows, and every method brings X to [0, 1] by it and clips what lies outside::
+    A row of X is a flattened image, in the order (channels, height, width). Models need pixels in [0, 1]. ``fit``
+    stores the range of its rows, and every method rescales X by this range::
 
-        x = clip((X - data_min_) / data_range_, 0, 1), rounded to multiples of 1/255 as all images are
+        x = clip((X - data_min_) / data_range_, 0, 1), rounded to a multiple of 1/255
 
-    If `image_shape` is given, all pixels share one range; otherwise each column has its own. With twenty rows or more
-    the range leaves out outliers, so that one wrong row does not squeeze all others together. An outlier lies further
-    outside the middle 90 % than three times its width: the far-out values of Tukey 1977 with the 5 % and 95 %
-    quantiles for the quartiles, since many pixels and features are 0 in most rows. X in [0, 1] is taken as it is,
-    except for features that span less than a sixteenth of it.
+    If ``image_shape`` is given, all pixels share one range; otherwise each column has its own. X is not rescaled if it
+    is within [0, 1], except for columns whose range is shorter than 1/16. With twenty rows or more the range excludes
+    outliers: values whose distance from the interval between the 5 % and 95 % quantiles is more than three times the
+    length of the interval. (Tukey 1977 uses quartiles, but here many pixels are 0 in most rows.)
 
-    `fit` prints nothing, writes nothing, and leaves every global random state as it was (but numpy's, where
-    `random_state` is None). It trains copies: the prior and the other modules that are given stay as they are, and
-    clones share nothing.
+    ``fit`` prints nothing, writes no files, and restores global random states, except NumPy's if ``random_state`` is
+    None. It trains copies of the prior and the other modules, and clones share nothing.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -89,42 +87,43 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         array([0, 1, 2])
 
     Args:
-        model: The model's class, or a function (`functools.partial` too) that returns a model. It is called with
-            image_shape, num_classes and those of the next six arguments that are given.
-        prior: p(z) or p(z | y). `random_state` does not affect the initial values that its constructor drew.
+        model: The model's class, or a function that returns a model, such as a `functools.partial`. It is called with
+            image_shape, num_classes, and those of the next six arguments that are not None.
+        prior: p(z) or p(z | y). ``random_state`` does not affect initial values that its constructor has drawn.
         posterior: The family of q(z | ·).
         likelihood: p(x | ·).
-        networks: The networks of q(z | x, y) and p(x | y, z).
-        classifier: The networks of q(y | x).
+        networks: The architecture of q(z | x, y) and p(x | y, z).
+        classifier: The architecture of q(y | x).
         class_prior: p(y).
-        image_shape: Channels (1 or 3), height and width of a row; None for (1, 1, n_features), features without a
-            neighbourhood, which no augmentation suits.
-        binarise: Whether pixels are drawn from Bernoulli distributions at every batch, for a Bernoulli likelihood.
-        objective: J and its options; None for ``Objective(alpha=100, kl_weight=KLWeight(5, 1, 0.75))``, which suits few
-            labels, as in the recipe ``few_labels_generative``.
-        augmentation: How labelled images, and the x' of consistency, are shifted, turned and scaled; or None.
-        max_epochs: Passes over the unlabelled rows, at most; None for no limit but max_steps.
-        max_steps: Optimiser steps, at most, rounded up to whole epochs; None for no limit but max_epochs.
-        batch_size: Unlabelled rows in a step; all of them where there are fewer.
-        labelled_batch_size: Labelled rows in a step; all of them where there are fewer; None for at most 100.
-        learning_rate: Adam's, or the highest one of the cycle.
-        one_cycle: Whether the learning rate rises and falls over training rather than staying constant.
-        cycles: How many times it does so, for a model in stages.
-        trainer: Device, precision, gradient clipping, progress bar; None for the defaults of `TrainerOptions`, but
-            without the bar.
-        random_state: An integer, a `numpy.random.RandomState` or None, as everywhere in scikit-learn: of the initial
-            weights, the batches and the samples.
+        image_shape: Channels (1 or 3), height and width of a row; None for rows that are not images, which become
+            (1, 1, n_features) and cannot be augmented.
+        binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch, as a Bernoulli
+            likelihood needs.
+        objective: The objective J and its options; None for ``Objective(alpha=100, kl_weight=KLWeight(5, 1, 0.75))``,
+            as in the recipe ``few_labels_generative``, for few labels.
+        augmentation: Random shifts, rotations and scalings of labelled images and of x' for consistency; or None.
+        max_epochs: The largest number of passes over the unlabelled rows; None if only max_steps limits training.
+        max_steps: The largest number of optimiser steps, rounded up to whole epochs; None if only max_epochs limits
+            training.
+        batch_size: The number of unlabelled rows in a step; all, if there are fewer.
+        labelled_batch_size: The number of labelled rows in a step; all, if there are fewer. None for all, at most 100.
+        learning_rate: The learning rate of Adam; with one_cycle, the highest one.
+        one_cycle: Whether the learning rate rises and falls over training instead of staying constant.
+        cycles: The number of such cycles, for a model that is trained in stages.
+        trainer: Device, precision, gradient clipping; None for `TrainerOptions` without a progress bar.
+        random_state: An integer, a `numpy.random.RandomState` or None, as in scikit-learn, for initial weights, batches
+            and samples.
 
     Attributes:
         classes_: The classes, (n_classes,), sorted.
         model_: The trained `SemiSupervisedModel`; its class k is ``classes_[k]``.
-        history_: A row of terms of J for every epoch noted.
-        transduction_: The class of every row that was trained on, (n_samples,): what y said, where it said
-            something, and elsewhere the most probable one.
-        data_min_: The least value of every feature but outliers, (n_features,); zeros where X lay in [0, 1].
-        data_range_: The length of its range, (n_features,); ones where X lay in [0, 1].
-        n_features_in_: How many features there are.
-        feature_names_in_: Their names, where X had names that are strings.
+        history_: A row for each logged epoch, with the terms of J in nats per image.
+        transduction_: The class of every training row, (n_samples,): the label if there is one, otherwise the most
+            probable class.
+        data_min_: The least value of each feature without outliers, (n_features,); 0 if X is not rescaled.
+        data_range_: The length of the range of each feature, (n_features,); 1 if X is not rescaled.
+        n_features_in_: The number of features.
+        feature_names_in_: The names of the features, if X has names that are strings.
     """
 
     def __init__(
@@ -177,36 +176,39 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     ) -> "SemiSupervisedClassifier":
         """Train a model on labelled and unlabelled rows.
 
-        With weights w_i, J is Σ_labelled w_i L(x_i, y_i) + Σ_unlabelled w_i U(x_i) + α · the weighted mean of
-        -log q(y_i|x_i): a weight of 2 is the same as the row twice, and of 0 the same as without the row. The sums are
-        estimated without bias, by batches in which a row stands as often as its weight asks (`ssvae.data.Batches`); so
-        two rows and one of twice the weight have the same J, and not the same random batches.
+        With weights w_i the objective is::
+
+            J = Σ_labelled w_i L(x_i, y_i) + Σ_unlabelled w_i U(x_i) + α mean_labelled( -log q(y_i|x_i) )
+
+        where the mean is weighted too. A weight of 2 has the same effect on J as including the row twice, and a weight
+        of 0 as leaving it out. A row appears in batches in proportion to its weight (`ssvae.data.Batches`), which
+        estimates the sums without bias.
 
         Args:
             X: Rows, (n_samples, n_features).
-            y: Their classes, (n_samples,); -1, NaN, None or pandas' NA where it is not known.
-            sample_weight: How much each row counts, labelled or not, (n_samples,); None for all alike.
+            y: Their classes, (n_samples,); -1, NaN, None or pandas' NA for unlabelled rows.
+            sample_weight: The weight of each row, (n_samples,); None for equal weights.
 
         Returns:
             The estimator.
 
         Raises:
-            TypeError: If X is sparse, y holds classes of several types, or a parameter is not of its kind.
-            ValueError: If X has NaN or infinite values or strings, y names fewer than two classes, a weight is
-                negative, rows have different weights but the model's classifier is not trained on batches, or a
-                parameter does not fit.
+            TypeError: If X is sparse, classes are of several types, or a parameter is of the wrong type.
+            ValueError: If X has NaN or infinite values or strings, y has fewer than two classes, a weight is negative,
+                weights differ but the model is refitted to all labelled rows at once (`ssvae.models.stages.Refits`),
+                or a parameter is invalid.
             FloatingPointError: If the loss is no longer finite.
         """
         self._check_parameters()
         if y is None:
-            validate_data(self, X, y)  # which says in scikit-learn's words that there has to be one
+            validate_data(self, X, y)  # raises scikit-learn's error for a missing y
         all_rows = self._rows(X, reset=True)
         values, known = _read_classes(y)
         check_consistent_length(all_rows, values)
         kept, weights = _read_weights(sample_weight, len(all_rows))
         rows, labels, is_labelled = all_rows[kept], values[kept], known[kept]
         if not is_labelled.any():
-            raise ValueError("y: expected the class of some rows (-1 marks those whose class is not known); got none.")
+            raise ValueError("y: expected the class of some rows (-1 marks unlabelled rows); got none.")
         check_classification_targets(labels[is_labelled])
         classes, codes = np.unique(labels[is_labelled], return_inverse=True)
         if len(classes) < 2:
@@ -229,8 +231,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             model = self._new_model(image_shape, len(classes))
         if weights is not None and isinstance(model, Refits):
             raise ValueError(
-                f"sample_weight: expected equal weights (or 0) for {type(model).__name__}, which looks at all labelled "
-                f"rows at once, one like the other; got others."
+                f"sample_weight: expected equal weights (or 0) for {type(model).__name__}, which is fitted to all "
+                f"labelled rows with equal weights; got different ones."
             )
         check_sizes(model, data)
         check_likelihood(model, data)
@@ -249,12 +251,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return self.classes_[probabilities.argmax(1)]
 
     def predict_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return q(y | x) for rows (n_samples, n_features); (n_samples, n_classes), in the order of ``classes_``."""
+        """Return q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of `classes_`."""
         pixels = self._pixels(X)
         return class_probabilities(self._in_float64(), pixels).numpy()
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return log q(y | x) for rows (n_samples, n_features), (n_samples, n_classes), columns as ``classes_``."""
+        """Return log q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of `classes_`."""
         pixels, model = self._pixels(X), self._in_float64()
         with evaluating(model):
             chunks = torch.split(pixels, _IMAGES_AT_ONCE)
@@ -262,44 +264,47 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return torch.cat(logits).log_softmax(-1).numpy()
 
     def score(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return the accuracy on the rows whose class is known: the others are left out.
+        """Return the accuracy on labelled rows; unlabelled rows are left out.
 
-        So cross-validation and grid search work where only some rows are labelled. With ``scoring="accuracy"`` they
-        would count every row with -1 as an error.
+        Cross-validation and grid search therefore also work if only some rows are labelled. With
+        ``scoring="accuracy"`` they count every unlabelled row as an error.
 
         Args:
             X: Rows, (n_samples, n_features).
-            y: Their classes, (n_samples,).
-            sample_weight: How much each row counts, (n_samples,); equally where it is not given.
+            y: Their classes, (n_samples,); -1, NaN, None or pandas' NA for unlabelled rows.
+            sample_weight: The weight of each row, (n_samples,); None for equal weights.
+
+        Returns:
+            The accuracy, in [0, 1].
 
         Raises:
-            ValueError: If no row has a class.
+            ValueError: If no row has a label, or there is not one class for each row.
         """
         predicted, (labels, known) = self.predict(X), _read_classes(y)
         if not known.any():
-            raise ValueError("y: expected the class of some rows to score; got -1, not known, for all.")
+            raise ValueError("y: expected the class of some rows to score; got unlabelled rows only.")
         if len(labels) != len(predicted):
             raise ValueError(f"y: expected {len(predicted)} classes, one for each row; got {len(labels)}.")
         weight = None if sample_weight is None else column_or_1d(sample_weight)[known]
         return accuracy_score(labels[known], predicted[known], sample_weight=weight)
 
     def transform(self, X: npt.ArrayLike) -> Matrix:
-        """Return latent features: the mean of q(z | x, y) at the most probable y, (n_samples, latent_dim)."""
+        """Return the mean of q(z | x, y) at the most probable y, (n_samples, latent_dim), for rows X."""
         return self._encode(self._pixels(X))
 
     def sample(self, n_samples: int = 1, y: npt.ArrayLike | None = None) -> Any:  # noqa: ANN401
         """Return generated rows: the mean of p(x | y, z), with z drawn from the prior, in the units of X.
 
-        As in `sklearn.mixture.GaussianMixture`, `random_state` decides the draws: with an integer every call with the
-        same arguments returns the same.
+        The samples depend on ``random_state``. If it is an integer, every call with the same arguments returns the same
+        samples, as in `sklearn.mixture.GaussianMixture`.
 
         Args:
-            n_samples: How many rows; of each class, where classes are given.
+            n_samples: The number of rows; with y, the number of rows of each class.
             y: A class, or classes (k,); None to draw the classes from p(y).
 
         Returns:
-            X (n_samples, n_features) and the drawn classes (n_samples,) where y is None; otherwise X alone,
-            (k · n_samples, n_features), the rows of each class one after the other, ``np.repeat(y, n_samples)``.
+            Without y, X (n_samples, n_features) and the drawn classes (n_samples,). With y, X alone,
+            (k · n_samples, n_features), whose classes are ``np.repeat(y, n_samples)``.
 
         Raises:
             TypeError: If n_samples is not an integer.
@@ -321,7 +326,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     @property
     def _n_features_out(self) -> int:
-        """How many latent features there are, for `get_feature_names_out`."""
+        """The number of latent features, for `get_feature_names_out`."""
         return self._encode(torch.zeros(1, *self.model_.image_shape, dtype=torch.float64)).shape[1]
 
     def _check_parameters(self) -> None:
@@ -341,8 +346,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         if self.image_shape is None:
             if self.augmentation is not None:
                 raise ValueError(
-                    "image_shape: expected one, since augmentation turns and shifts images, not rows of features; "
-                    "got None."
+                    "image_shape: expected (channels, height, width), as augmentation needs images; got None."
                 )
             return (1, 1, num_features)
         shape = tuple(self.image_shape) if isinstance(self.image_shape, tuple | list) else ()
@@ -367,11 +371,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _recipe(self, data: ImageData, seed: int) -> Recipe:
-        """Return how to train, with batches no larger than the data."""
+        """Return the recipe of training, with batches no larger than the data."""
         labelled_batch_size = self.labelled_batch_size
         if labelled_batch_size is not None:
             labelled_batch_size = min(labelled_batch_size, data.num_labelled)
-        # scikit-learn's grids are often of numpy's numbers, which Lightning does not take.
+        # Grid searches often use NumPy's numbers, which Lightning does not accept.
         return Recipe(
             objective=self.objective if self.objective is not None else _FEW_LABELS,
             augmentation=self.augmentation,
@@ -387,7 +391,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         )
 
     def _new_model(self, image_shape: ImageShape, num_classes: int) -> SemiSupervisedModel:
-        """Return an untrained model, made of copies."""
+        """Return an untrained model with copies of the given parts."""
         given = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
         make, parts = copy.deepcopy((self.model, given))
         model = make(image_shape=image_shape, num_classes=num_classes, **parts)
@@ -403,8 +407,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             if "could not convert string" not in str(error):
                 raise
             raise ValueError(
-                f"X: expected numbers; got {_first_word(X)}: make numbers of words, with "
-                "sklearn.preprocessing.OneHotEncoder, say."
+                f"X: expected numbers; got {_first_word(X)} (sklearn.preprocessing.OneHotEncoder converts text to "
+                "numbers)."
             ) from error
         wrong = ~np.isfinite(rows)
         if wrong.any():
@@ -412,13 +416,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             name = self.feature_names_in_[column] if hasattr(self, "feature_names_in_") else int(column)
             what = "NaN" if np.isnan(rows[row, column]) else "infinity"
             raise ValueError(
-                f"X: expected finite numbers; got {what} in row {row} of column {name!r}, {int(wrong.any(1).sum())} "
-                f"such rows: fill them in, with sklearn.impute.SimpleImputer, say, or leave them out."
+                f"X: expected finite numbers; got {what} in row {row} of column {name!r}, and "
+                f"{int(wrong.any(1).sum())} such rows in all (sklearn.impute.SimpleImputer fills in missing values)."
             )
         return rows
 
     def _pixels(self, X: npt.ArrayLike) -> Tensor:
-        """Return rows as the model is to see them, (n_samples, *image_shape), float64."""
+        """Return rows as images with pixels in [0, 1], (n_samples, *image_shape), float64."""
         check_is_fitted(self)
         return self._scaled(self._rows(X))
 
@@ -428,7 +432,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     def _in_float64(self) -> SemiSupervisedModel:
         """Return a copy of the model in float64, whose predictions do not depend on the other rows of a batch.
 
-        In float32 the order of a matrix product's sums, and so the seventh digit, changes with the number of rows.
+        In float32 the seventh digit of a matrix product can change with the number of rows.
         """
         return copy.deepcopy(self.model_).double()
 
@@ -454,18 +458,18 @@ def _read_classes(y: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.bo
     if np.asarray(y).dtype.kind == "U":
         values = values.astype(str)
     if values.dtype.kind == "f" and np.isinf(values).any():
-        raise ValueError("y: expected classes, or NaN where not known; got infinity.")
+        raise ValueError("y: expected classes, or NaN for unlabelled rows; got infinity.")
     return column_or_1d(values, warn=True), known.ravel()
 
 
 def _read_weights(sample_weight: npt.ArrayLike | None, number: int) -> tuple[npt.NDArray[np.bool_], Tensor | None]:
-    """Return which rows count, (n_samples,), and their weights, float64; None where these are equal."""
+    """Return which rows have a positive weight, (n_samples,), and their weights, float64; None if these are equal."""
     if sample_weight is None:
         return np.ones(number, dtype=bool), None
     try:
         weights = np.asarray(sample_weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"sample_weight: expected numbers; got others, {error}.") from error
+        raise TypeError(f"sample_weight: expected numbers; got others: {error}.") from error
     if weights.shape != (number,):
         raise ValueError(f"sample_weight: expected shape ({number},), one for each row; got {weights.shape}.")
     if not (np.isfinite(weights) & (weights >= 0)).all():
@@ -481,14 +485,14 @@ def _one_class(classes: npt.NDArray[Any], values: npt.NDArray[Any]) -> str:
     expected = "y: expected two classes or more; got"
     if classes[0] == 1 and values.dtype != bool and (values == -1).any():
         return (
-            f"{expected} -1 and 1, where -1 marks unlabelled rows, as in sklearn.semi_supervised: encode the classes "
+            f"{expected} -1 and 1, where -1 marks unlabelled rows, as in sklearn.semi_supervised. Encode the classes "
             "as 0 and 1."
         )
     return f"{expected} one class, {classes.tolist()[0]!r}."
 
 
 def _first_word(X: npt.ArrayLike) -> str:
-    """Say which word there is in X, and in which column."""
+    """Return the first string in X with the name of its column, for an error message."""
     values = np.asarray(X, dtype=object)
     word, column = next((each, column) for row in values for column, each in enumerate(row) if isinstance(each, str))
     names = getattr(X, "columns", range(values.shape[1]))
@@ -496,12 +500,12 @@ def _first_word(X: npt.ArrayLike) -> str:
 
 
 def _reach(values: Matrix) -> tuple[float, float]:
-    """Return the least and the greatest of values (n,) that are no outliers."""
+    """Return the minimum and maximum of values (n,) without outliers."""
     ordered = np.sort(values)
     cut = len(ordered) // 20
     low, high = ordered[cut], ordered[-1 - cut]
     if low == high and ordered[0] < ordered[-1]:
-        # Nine of ten are equal, as in sparse features: it is the others that say how far they go.
+        # Nine of ten values are equal, as in sparse features. The others then determine the range.
         low, high = _reach(ordered[ordered != low])
         return min(low, ordered[cut]), max(high, ordered[cut])
     room = _ROOM * (high - low)
@@ -516,7 +520,7 @@ def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: ImageShape
 
 
 def _draw_classes(model: SemiSupervisedModel, number: int) -> Tensor:
-    """Draw classes from p(y), (number,), on the CPU: the first line of the story; uniformly where it has none."""
+    """Draw classes from p(y), (number,), on the CPU; from the uniform distribution if the model has no class."""
     if not model.has_label_site:
         return torch.randint(model.num_classes, (number,))
     blank = torch.zeros(1, *model.image_shape, device=device_of(model))

@@ -1,17 +1,20 @@
-"""Packages that only an extra installs."""
+"""Optional packages, which extras install."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 
 def check_extra(argument: str, extra: str, packages: Sequence[str], purpose: str = "") -> None:
-    """Raise ValueError, in the name of an argument, unless the packages of an extra are installed.
+    """Check that the packages of an extra are installed.
 
     Args:
-        argument: The argument that asks for them.
+        argument: The argument that needs them, for the error message.
         extra: The extra that installs them.
-        packages: Their names, as they are imported.
-        purpose: What they are for, such as " for .onnx", where the argument does not say it.
+        packages: The names under which they are imported.
+        purpose: Their purpose, such as " for .onnx", if the argument does not tell it.
+
+    Raises:
+        ValueError: If a package is not installed.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:

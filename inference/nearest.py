@@ -43,10 +43,10 @@ def nearest(typed: str, names: Iterable[str]) -> list[str]:
 
 def hint(typed: str, names: Iterable[str]) -> str:
     """Return " Did you mean …?" with the most similar names, or an empty string if none is similar."""
-    return asked(nearest(typed, names))
+    return did_you_mean(nearest(typed, names))
 
 
-def asked(names: Sequence[str]) -> str:
+def did_you_mean(names: Sequence[str]) -> str:
     """Return " Did you mean …?" with the names, or an empty string for no names."""
     return f" Did you mean {one_of(names)}?" if names else ""
 

@@ -1,4 +1,4 @@
-"""The plane of two principal components, through points of many dimensions."""
+"""The plane of the first two principal components of points."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ class PrincipalPlane:
 
     Attributes:
         centre: Mean of the points, (dimensions,).
-        directions: Orthonormal, (2, dimensions); the second is zero where there is one dimension.
-        points: The points' places on the plane, (N, 2).
-        shares: How much of the variance lies along each direction, (2,).
+        directions: The directions d₁ and d₂, orthonormal, (2, dimensions). In one dimension d₂ is zero.
+        points: The coordinates (u, v) of each point's projection on the plane, (N, 2).
+        shares: The share of the variance along each direction, (2,).
     """
 
     centre: Tensor
@@ -24,17 +24,17 @@ class PrincipalPlane:
     shares: Tensor
 
     def codes(self, points: Tensor) -> Tensor:
-        """Return z = centre + u d₁ + v d₂ for points (..., 2); (..., dimensions)."""
+        """Return z = centre + u d₁ + v d₂, (..., dimensions), for coordinates (u, v), (..., 2)."""
         return self.centre + points.to(self.centre) @ self.directions
 
 
 def principal_plane(z: Tensor) -> PrincipalPlane:
-    """Return the plane of points z, (N, dimensions), N at least 2."""
+    """Return the principal plane of points z, (N, dimensions), with N at least 2."""
     centre = z.mean(0)
-    # torch.pca_lowrank would be random, and scikit-learn takes a second to import.
+    # torch.pca_lowrank is random, and scikit-learn takes a second to import.
     _, singular, right = torch.linalg.svd(z - centre, full_matrices=False)
     shares = singular.square() / singular.square().sum().clamp(min=torch.finfo(z.dtype).tiny)
-    # In one dimension the direction is z's own, and not its negative.
+    # In one dimension the sign is fixed, so that u increases with z.
     directions = torch.ones_like(right) if z.shape[-1] == 1 else right[:2]
     missing = 2 - len(directions)
     directions, shares = pad(directions, (0, 0, 0, missing)), pad(shares[:2], (0, missing))

@@ -510,7 +510,7 @@ SENTENCES = {
     "-1 and 1": (
         lambda: quick().fit(X, np.where(DIGIT_LABELS[:120] > 0, 1, -1)),
         ValueError,
-        "y: expected two classes or more; got -1 and 1, where -1 marks unlabelled rows, .*: encode the classes as 0",
+        r"y: expected two classes or more; got -1 and 1, where -1 marks unlabelled rows, .*\. Encode the classes as 0",
     ),
     "nan among strings": (
         lambda: quick().fit(X, np.where(KNOWN, NAMES[Y], np.nan).astype(str)),
@@ -535,7 +535,7 @@ SENTENCES = {
     "NaN in X": (
         lambda: quick().fit(pd.DataFrame({"size": [1.0, 2], "age": [3, np.nan]}), [0, 1]),
         ValueError,
-        "X: expected finite numbers; got NaN in row 1 of column 'age', 1 such rows",
+        "X: expected finite numbers; got NaN in row 1 of column 'age', and 1 such rows in all",
     ),
     "infinity in X": (
         lambda: quick().fit([[1, 2], [np.inf, 3]], [0, 1]),
@@ -553,7 +553,7 @@ SENTENCES = {
     "weights for M1": (
         lambda: quick(model=M1).fit(X, Y, np.arange(1, 121)),
         ValueError,
-        "sample_weight: expected equal weights .* for M1, which looks at all labelled rows at once",
+        "sample_weight: expected equal weights .* for M1, which is fitted to all labelled rows",
     ),
     "sizes of images": (lambda: quick(image_shape=(1, 8, 9)).fit(X, Y), ValueError, r"64 numbers .* got \(1, 8, 9\)"),
     "a size alone": (lambda: quick(image_shape=64).fit(X, Y), ValueError, "image_shape: expected .*; got 64"),
@@ -561,7 +561,7 @@ SENTENCES = {
     "augmentation of rows": (
         lambda: quick(augmentation=Augmentation()).fit(X, Y),
         ValueError,
-        "image_shape: expected one, since augmentation turns",
+        "image_shape: expected .*, as augmentation needs images; got None",
     ),
     "consistency without augmentation": (
         lambda: quick(objective=Objective(consistency=Consistency())).fit(X, Y),

@@ -444,7 +444,7 @@ def test_a_mistake_in_fit_gets_a_sentence(words, sentence, capsys, tmp_path):
         ("trainer/precison", "32-true", "Did you mean --trainer.precision"),
         ("trainer/precision", "64", "--trainer.precision: expected 32-true, bf16-mixed, auto; got '64'"),
         ("trainer", None, "trainer: expected options by their names; got None"),
-        ("data", None, "--data: expected a data set, by --data or in the --config file; got none"),
+        ("data", None, "--data: expected a data set, as an option or in the --config file; got none"),
         (
             "data/class_path",
             "ssvae.data.MNITS",
@@ -567,7 +567,7 @@ def test_a_missing_best_epoch_is_named(run, capsys):
 
 def test_a_run_folder_is_never_overwritten(run, capsys):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert "run exists, and is never overwritten" in refused(capsys, 2, "fit", *SMALL, "--folder=run")
+    assert "got run, which is never overwritten" in refused(capsys, 2, "fit", *SMALL, "--folder=run")
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
@@ -661,9 +661,7 @@ def test_killed_and_resumed_a_run_ends_as_one_that_was_not(tmp_path, capsys):
     resumed.send_signal(signal.SIGINT)
     _, sentence = resumed.communicate()
     assert resumed.returncode == 1
-    assert sentence == (
-        "ssvae fit: interrupted; ssvae fit --resume killed goes on from the last epoch that was saved.\n"
-    )
+    assert sentence == ("ssvae fit: interrupted; ssvae fit --resume killed continues from the last saved epoch.\n")
     assert main(["fit", "--resume", "killed"]) == 0
     written, errors = whole.communicate()
     assert (whole.returncode, errors) == (0, "")

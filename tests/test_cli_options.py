@@ -193,7 +193,7 @@ def test_a_command_of_another_name_is_suggested(typed, suggested, capsys):
         (["attack", "x", "--other.num_labels", "3"], "--other: expected a class, whose option --other.num_labels is"),
         (["attack", "x", "--epsilons", "0.1", "0.2"], "Did you mean [0.1,0.2]?"),
         (["evaluate", "x", "--checkpoint", "first"], "--checkpoint: expected last or best; got 'first'."),
-        (["evaluate", "x", "y"], "y: expected an option, which begins with --; got a word that stands alone."),
+        (["evaluate", "x", "y"], "y: expected an option, which begins with --; got a word without one."),
         (["study", "x.yaml", "--fodler=x"], "--fodler: expected an option of study or fit; got an unknown one. Did you "
          "mean --folder?"),
         (["study", "x.yaml", "--max_step=3"], "Did you mean --max_steps?"),
@@ -286,9 +286,9 @@ def test_the_help_lists_what_the_run_accepts_with_its_values(words):
 
 
 def test_what_has_to_be_given_is_said():
-    assert shown("--data", "ImageFolder")["--data.root"].endswith("(needed)")
+    assert shown("--data", "ImageFolder")["--data.root"].endswith("(required)")
     help_ = shown("--data", "DomainAdaptation")
-    assert help_["--data.source"].endswith("(needed)")
+    assert help_["--data.source"].endswith("(required)")
     assert not any(path.startswith("--data.source.") for path in help_)
 
 

@@ -404,8 +404,8 @@ class Dimensionless(Prior):
 BROKEN_PRIORS = {
     WiderDensity: r"expected samples of p\(z\) that agree with its density; got counts as uneven as with probability ",
     NarrowerSamples: r"expected samples of p\(z\) that agree with its density; got counts",
-    SamplesWithLongTails: r"expected samples of p\(z\) that agree with its density; got a mean of log p\(z\) of "
-    r"-\d\.\d+ over them where its integral is -\d\.\d+ nats\.",
+    SamplesWithLongTails: r"expected samples of p\(z\) that agree with its density; got samples "
+    r"whose mean log p\(z\) is -\d\.\d+ instead of -\d\.\d+ nats\.",
     NotNormalised: r"expected p\(z\) to integrate to 1 ± 0\.000\d over a square four times as wide as its samples; got "
     r"1\.02; a normaliser that is estimated states its error as log_prob_error\.",
     SlightlyHeavy: r"expected p\(z\) to integrate to 1 ± 0\.000\d over .*; got 1\.002; ",
@@ -432,7 +432,7 @@ BROKEN_PRIORS = {
     InTheStore: r"expected parameters that are kept as nn\.Parameter, and none in Pyro's global store; got 'scale'\.",
     Remembering: r"expected that a trained model can be copied.*; got RuntimeError: Only Tensors created explicitly by",
     Owning: r"expected every tensor once in the state_dict; got one as both 'prior\.encoder\..*' and 'z_encoder\.",
-    Dimensionless: r"expected latent_dim == 2, where a density can be integrated; got no such attribute\.",
+    Dimensionless: r"expected latent_dim == 2, since the density is integrated on a grid; got no such attribute\.",
 }
 
 
@@ -632,8 +632,8 @@ BROKEN_MODELS = {
     AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',
     OutsideThePlate: r'expected every site of the model in pyro\.plate\("images", .*; got \'temperature\' in no plate',
     AnotherName: r"expected sites of the names 'x' and 'y' in the model; got only 'image', 'y', 'z'\.",
-    NotObserved: r"expected the site 'x' of the model with obs=x where x is given; got one that is drawn\.",
-    ClassIsGuessed: r"expected no site 'y' in the guide where y is given; got one\.",
+    NotObserved: r"expected the site 'x' of the model with obs=x if x is given; got one that is drawn\.",
+    ClassIsGuessed: r"expected no site 'y' in the guide if y is given; got one\.",
     OneLatentTooMany: r"expected the same latent variables in model and guide; got 'z' in the model and 'w', "
     r"'z' in the guide\.",
     AnotherClass: r"expected the same log-density at 'x' of the model whether y is summed over or given; got another "
@@ -650,7 +650,7 @@ BROKEN_MODELS = {
     Shapeless: r"expected the attribute 'num_classes'; got a model without it\.",
     OneImageOnly: r"expected sample\(y, num_samples=5\) of shape \(5, 4, 1, 8, 8\); got \(1, 4, 1, 8, 8\)\.",
     Enumerating: r"expected that guide and model run with y given, and with y summed over; got RuntimeError: ",
-    OneStageForAll: r"expected another current_stage where advance or refit changes what learns, and from what; "
+    OneStageForAll: r"expected a new current_stage if advance or refit changes the trained parts or their terms; "
     r"got 0 again\.",
 }
 

@@ -681,7 +681,7 @@ def test_the_command_serves_until_ctrl_c(folders):
     [
         (["nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none."),
         ([], "run: expected a value; got none."),
-        (["a", "b", "c"], "c: expected an option, which begins with --; got a word that stands alone."),
+        (["a", "b", "c"], "c: expected an option, which begins with --; got a word without one."),
         (["a", "--prt=5"], "--prt: expected an option that --help lists; got an unknown one. Did you mean --port?"),
         (["a", "--port=x"], "--port: expected an integer; got 'x'."),
         (["a", "--port=70000"], "--port: expected 0 to 65535; got 70000."),

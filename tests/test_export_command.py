@@ -71,10 +71,13 @@ def test_a_program_of_torch_answers_as_the_model(run):
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        ("there.onnx", "file: expected one that does not exist yet; there.onnx exists, and is never overwritten."),
+        (
+            "there.onnx",
+            "file: expected a name that is not taken; got there.onnx, which exists and is never overwritten.",
+        ),
         ("classifier.h5", "file: expected a name that ends in .onnx or .pt2; got classifier.h5."),
         ("classifier", "file: expected a name that ends in .onnx or .pt2; got classifier."),
-        ("nowhere/classifier.onnx", "file: expected a folder that exists; nowhere does not."),
+        ("nowhere/classifier.onnx", "file: expected an existing folder; got nowhere, which does not exist."),
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused_before_any_work(run, tmp_path, capsys, monkeypatch, file, sentence):

@@ -276,7 +276,7 @@ def test_nothing_but_parts_of_a_model_is_built(run, capsys, name, where):
 def test_a_file_in_the_place_of_options_is_not_read(here, capsys, option, name):
     os.mkfifo(here / "pipe")
     found = sentence(capsys, "fit", f"{option}={name}")
-    assert f"{option}: expected no file, for which there is --config; got {name!r}" in found
+    assert f"{option}: expected a name (a file of options follows --config); got the file {name!r}" in found
 
 
 @pytest.mark.parametrize("words", [["fit", "--config"], ["study"], ["evaluate"], ["fit", "--resume"], ["classify"]])
@@ -389,7 +389,7 @@ def test_sizes_for_which_there_is_no_room_are_refused(run, capsys, name):
     of_data = ("image_shape", "num_classes")
     init_args = {name: value for name, value in described["init_args"].items() if name not in of_data}
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "model": {**described, "init_args": init_args}}))
-    assert "memory: expected room" in sentence(capsys, "evaluate", "run")
+    assert "memory: expected enough" in sentence(capsys, "evaluate", "run")
 
 
 @settings(BOUNDED, max_examples=150)

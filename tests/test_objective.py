@@ -655,7 +655,7 @@ ERRORS = {
         "free_bits_per_dimension: expected free_bits above 0 beside it; got 0",
     ),
     "negative free bits": (lambda: Objective(free_bits=-0.1), "free_bits: expected a number of nats of at least 0"),
-    "nothing to train": (lambda: Objective(alpha=0.0, generative=False), "nothing to train"),
+    "nothing to train": (lambda: Objective(alpha=0.0, generative=False), "no term to train"),
     "consistency without weight": (lambda: Consistency(weight=0.0), r"consistency\.weight"),
     "temperature of zero": (
         lambda: Consistency(temperature=0.0),

@@ -34,7 +34,7 @@ from ssvae.models.priors import StandardNormal
 
 pytestmark = pytest.mark.slow
 
-SENTENCE_OF_INTERRUPTION = r"interrupted; ssvae fit --resume .*run goes on from the last epoch that was saved\."
+SENTENCE_OF_INTERRUPTION = r"interrupted; ssvae fit --resume .*run continues from the last saved epoch\."
 
 
 def digits(**options):
@@ -295,9 +295,11 @@ def test_a_finished_run_can_be_resumed_to_no_effect(folder, finished):
 
 def test_a_run_that_was_killed_before_its_first_weights_cannot_be_resumed_and_nothing_says_it_can(folder):
     (folder / "checkpoints" / "initial.ckpt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"run was stopped before its first weights were saved\. Remove it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"run, which was stopped before its first weights were saved\. Remove it"
+    ):
         resume(str(folder))
-    with pytest.raises(FileExistsError, match=r"exists, and is never overwritten\.$"):
+    with pytest.raises(FileExistsError, match=r"run, which is never overwritten\.$"):
         fit(m2(), digits(), options(), folder=str(folder))
 
 
@@ -305,7 +307,9 @@ def interrupted_on_arrays(folder, monkeypatch):
     """Train on `tiny.arrays()`, three epochs, until the evaluation, where a user stops it."""
     with monkeypatch.context() as patch:
         patch.setattr("ssvae.inference.runs.runs.evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt, match=r"interrupted; ssvae\.inference\.resume\('.*run', data\) goes on"):
+        with pytest.raises(
+            KeyboardInterrupt, match=r"interrupted; ssvae\.inference\.resume\('.*run', data\) continues from"
+        ):
             fit(tiny.m2(), tiny.arrays(), folder=folder, recipe=tiny.recipe())
 
 
@@ -317,7 +321,7 @@ def test_a_run_on_arrays_goes_on_with_the_same_arrays(tmp_path, monkeypatch):
     run = resume(folder, tiny.arrays())
     tiny.assert_same_tensors(run.model.state_dict(), finished.model.state_dict())
     assert run.evaluation.to_dict() == finished.evaluation.to_dict()
-    with pytest.raises(FileExistsError, match=r"ssvae\.inference\.resume\('.*run', data\) goes on with it"):
+    with pytest.raises(FileExistsError, match=r"ssvae\.inference\.resume\('.*run', data\) continues it"):
         fit(tiny.m2(), tiny.arrays(), folder=folder, recipe=tiny.recipe())
 
 
@@ -345,13 +349,13 @@ def test_a_run_on_arrays_does_not_go_on_with_others(tmp_path, monkeypatch, other
 
 def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
     fit(tiny.m2(), tiny.arrays(), tiny.recipe(max_epochs=1), folder=str(tmp_path / "run"), baselines=False)
-    with pytest.raises(ValueError, match=r"run was trained on arrays in memory.*; there ssvae\.inference\.resume\("):
+    with pytest.raises(ValueError, match=r"run, which was trained on arrays in memory.* ssvae\.inference\.resume\("):
         resume(str(tmp_path / "run"))
     assert load(str(tmp_path / "run"), with_data=False).class_names == ("0", "1", "2")
 
 
 def test_a_run_that_names_its_data_takes_no_others(folder):
-    with pytest.raises(ValueError, match=r"data: expected none, as .*config\.yaml names the run's own; got Digits"):
+    with pytest.raises(ValueError, match=r"data: expected None, as .*config\.yaml names the data set; got Digits"):
         resume(str(folder), digits())
     with pytest.raises(TypeError, match="data: expected an ImageData"):
         resume(str(folder), "Digits")
@@ -422,9 +426,9 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
             {"data": {"class_path": "ssvae.data.Digits", "init_args": {"num_labels": 13}}},
             "num_labels: expected a multiple",
         ),
-        ({"objective": {"alfa": 3}}, "expected options that training takes .* got 'alfa'"),
-        ({"objective": 3}, "expected options that training takes .* got 3"),
-        ({"max_epochs": "x"}, "expected options that training takes"),
+        ({"objective": {"alfa": 3}}, "expected valid options of training .* got: .*got 'alfa'"),
+        ({"objective": 3}, "expected valid options of training .* got: .*got 3"),
+        ({"max_epochs": "x"}, "expected valid options of training"),
         ({"model": {"class_path": "ssvae.models.M2", "init_args": {}}}, r"initial\.ckpt, which is of another model"),
         ({"model": 3}, r"initial\.ckpt, which is of another model"),
     ],
@@ -454,7 +458,9 @@ def test_missing_files_are_named(folder):
             FileNotFoundError, match=rf"checkpoint: expected a file; got .*{checkpoint}\.ckpt, which does not"
         ):
             load(str(folder), checkpoint=checkpoint)
-    with pytest.raises(FileNotFoundError, match=r"run: expected one that had begun; .* was stopped before its first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"run: expected saved weights; got .*, which was stopped before its first"
+    ):
         resume(str(folder))
 
 
@@ -529,8 +535,8 @@ OTHER_VERSIONS += [(FORMAT + 1, "a later", change) for change in OTHER_NAMES[1:]
 def test_a_run_of_another_version_with_other_names_gets_one_sentence(folder, format_of_run, version, change):
     changed(folder, format_of_run, change)
     sentence = (
-        rf"^run: expected one that this version of ssvae can read; .*run was made by {version} version, whose names of "
-        r"classes, options or weights differ\.$"
+        rf"^run: expected one that this version of ssvae can read; got .*run, which was made by {version} version with "
+        r"other names of classes, options or weights\.$"
     )
     for action in (load, resume):
         with pytest.raises(ValueError, match=sentence):

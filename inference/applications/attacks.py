@@ -34,7 +34,11 @@ def attacks(
 
 
 def check_strength(epsilon: float, num_steps: int = 1) -> None:
-    """Raise ValueError unless a pixel may be moved by ε, and there is a step to do it in."""
+    """Check the options of an attack.
+
+    Raises:
+        ValueError: If ε is not in [0, 1], or there is no step.
+    """
     if not 0 <= epsilon <= 1:
         raise ValueError(f"epsilon: expected a change of pixels in [0, 1]; got {epsilon}.")
     if num_steps < 1:
@@ -42,7 +46,11 @@ def check_strength(epsilon: float, num_steps: int = 1) -> None:
 
 
 def check_attackable(model: SemiSupervisedModel) -> None:
-    """Raise ValueError unless q(y|x) has a gradient that an attack can follow."""
+    """Check that q(y|x) has a gradient in x.
+
+    Raises:
+        ValueError: If it has none, as that of a scikit-learn classifier.
+    """
     if not model.learns_classifier:
         raise ValueError(
             f"model: expected one whose q(y|x) has a gradient to follow; got {type(model).__name__}, whose has none."
@@ -152,8 +160,8 @@ def adaptive(
         for target in targets.unbind(1):
             if not len(left):
                 break
-            found, passed = _search(model, rejection, images[left], target[left], epsilon, num_steps)
-            moved[left[passed]] = found[passed]
+            candidates, passed = _search(model, rejection, images[left], target[left], epsilon, num_steps)
+            moved[left[passed]] = candidates[passed]
             left = left[~passed]
         return moved
 
@@ -163,13 +171,16 @@ def adaptive(
 
 
 def attack_loss(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor) -> Tensor:
-    """Return the sum that `adaptive` lowers, (N,), with its gradient: 0 where an image is taken for t and accepted.
+    """Return the sum that `adaptive` minimises, (N,), with gradient. It is 0 for images classified as t and accepted.
 
     Args:
         model: The model, in evaluation mode.
-        rejection: The thresholds.
-        x: Images (N, channels, height, width), where the model is.
-        target: t, (N,).
+        rejection: The rejection rule.
+        x: Images (N, channels, height, width), pixels in [0, 1], on the model's device.
+        target: The target classes t, integers (N,).
+
+    Returns:
+        The sums in units of log-probability and of excess, float64 (N,).
     """
     log_q = model.classify(x).logits.double()
     others = log_q.scatter(-1, target.unsqueeze(-1), -torch.inf).amax(-1)
@@ -185,7 +196,7 @@ def attack_loss(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, tar
 def _search(
     model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor, epsilon: float, num_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return moved images, and which of them are taken for their targets and accepted."""
+    """Return attacked images, and which of them are classified as their targets and accepted."""
     moved = _started(x, epsilon)
     for _ in range(num_steps):
         gradient = _gradient(moved, lambda images: -attack_loss(model, rejection, images, target))
@@ -195,7 +206,7 @@ def _search(
 
 
 def _unsuccessful(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, y: Tensor) -> Tensor:
-    """Return the indices of the images that are not wrong and accepted."""
+    """Return the indices of the images that are correctly classified or rejected."""
     decisions = rejection.decide(anomaly_scores(model, x)).to(y.device)
     return ((decisions == y) | (decisions == REJECTED)).nonzero().squeeze(-1)
 
@@ -210,7 +221,7 @@ def _cross_entropy(model: SemiSupervisedModel, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gradient(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the gradient at each image of a function that has a value for each."""
+    """Return the gradient of a function's value for each image, with respect to this image."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(function(x).sum(), x)
@@ -218,7 +229,7 @@ def _gradient(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _moved(x: Tensor, original: Tensor, gradient: Tensor, size: float, epsilon: float) -> Tensor:
-    """Move images up a gradient, by at most ε from where they were and within [0, 1]."""
+    """Take a step along the sign of the gradient, within ±ε of the original images and [0, 1]."""
     moved = original + (x + size * gradient.sign() - original).clamp(-epsilon, epsilon)
     return moved.clamp(0, 1)
 

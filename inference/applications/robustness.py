@@ -1,4 +1,4 @@
-"""Robustness: what the thresholds of `Rejection` reject of test images under every attack, and of another data set."""
+"""Robustness: rejection of attacked test images, and of test images of another data set."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class AttackResult:
 
     Attributes:
         attack: The attack's name: "FGSM", "PGD" or "adaptive".
-        num_images: How many images were attacked.
-        epsilons: Its strengths ε, how far a pixel may be moved, in [0, 1].
-        outcomes: The results at each of them.
+        num_images: The number of attacked images.
+        epsilons: The strengths ε, the largest changes of a pixel, in [0, 1].
+        outcomes: The results for each ε.
     """
 
     attack: str
@@ -35,7 +35,7 @@ class AttackResult:
     outcomes: tuple[Attacked, ...]
 
     def rows(self) -> list[str]:
-        """Return a row for each ε, of the table that `TABLE_HEADER` begins."""
+        """Return a row for each ε, for the table with the header `TABLE_HEADER`."""
         return [
             f"| {self.attack} | {epsilon:g} | {each.outcome.accuracy:.1%} | {each.outcome.error:.1%} "
             f"| {each.outcome.rejection:.1%} | {each.reclassified.accuracy:.1%} right, "
@@ -44,7 +44,7 @@ class AttackResult:
         ]
 
     def curves(self) -> dict[str, list[float]]:
-        """Return shares of the images for each ε, by the name of the curve."""
+        """Return fractions of the images for each ε, by the name of the curve."""
         return {
             "accuracy": [each.outcome.accuracy for each in self.outcomes],
             "error": [each.outcome.error for each in self.outcomes],
@@ -53,7 +53,7 @@ class AttackResult:
         }
 
     def draw(self) -> Figure:
-        """Draw the curves against ε."""
+        """Return a figure of the curves against ε."""
         with figures.without_pyplot():
             title = f"{self.attack}, {self.num_images:,} test images"
             return figures.figure_of(figures.rejection_curves(self.epsilons, self.curves(), title))
@@ -64,9 +64,10 @@ class OutOfDistributionResult:
     """Results on the test images of another data set.
 
     Attributes:
-        num_images: How many there were.
-        rejected: The share of them that is rejected.
-        auroc: AUROC of `Rejection.score` between them and the model's own test images: 0.5 is chance, 1 perfect.
+        num_images: The number of these images.
+        rejected: The fraction of them that is rejected.
+        auroc: Area under the ROC curve of `Rejection.score`, for these images against test images of the run: 0.5 is
+            chance, 1 perfect detection.
     """
 
     num_images: int
@@ -75,7 +76,11 @@ class OutOfDistributionResult:
 
 
 def check_attack_options(epsilons: Sequence[float], num_images: int, num_steps: int) -> None:
-    """Raise ValueError unless every ε is in [0, 1], and there are images and steps; see `run_attacks`."""
+    """Check the options of `run_attacks`.
+
+    Raises:
+        ValueError: If an ε is not in [0, 1], or there are no images or no steps.
+    """
     for epsilon in epsilons:
         check_strength(epsilon, num_steps)
     if num_images < 1:
@@ -96,15 +101,15 @@ def run_attacks(
 
     Args:
         model: The model under attack.
-        data: Whose test images are attacked.
-        rejection: The thresholds, as `fit_rejection` sets them.
-        epsilons: Strengths ε, how far a pixel may be moved, in [0, 1].
-        num_images: How many test images are attacked, at most.
-        num_steps: Steps of projected gradient descent.
-        seed: Of the random starts.
+        data: The data set, whose first test images are attacked.
+        rejection: The rejection rule, from `ssvae.inference.applications.rejection.fit_rejection`.
+        epsilons: The strengths ε, the largest changes of a pixel, in [0, 1].
+        num_images: The number of test images to attack, at most.
+        num_steps: The number of steps of projected gradient descent.
+        seed: The random seed for the starting points.
 
     Returns:
-        The attacks' results one after another, as soon as each is done.
+        An iterator over the results; each attack is computed when its result is requested.
 
     Raises:
         ValueError: If the model's q(y|x) has no gradient, an ε is not in [0, 1], or there are no images or steps.
@@ -132,9 +137,12 @@ def reject_other(
     Args:
         model: The model.
         data: The data set that it was trained on.
-        rejection: The thresholds, as `fit_rejection` sets them.
-        other: The other data set, whose images are brought to the model's size and number of channels.
-        num_images: How many test images of each are looked at, at most.
+        rejection: The rejection rule, from `ssvae.inference.applications.rejection.fit_rejection`.
+        other: The other data set. Its images are converted to the model's size and number of channels.
+        num_images: The number of test images of each data set, at most.
+
+    Returns:
+        The rejected fraction, and the AUROC against test images of ``data``.
     """
     x = data.pixels(data.test_images[:num_images])
     anomalous = data.pixels(like(other.test_images[:num_images], model.image_shape))

@@ -1,6 +1,6 @@
-"""The classes that can be named on the command line: what the packages offer, and what other packages register.
+"""The classes that can be named on the command line: those of this package, and those that other packages register.
 
-A package registers a class by an entry point of its own, under the class's name, in its pyproject.toml:
+A package registers a class by an entry point under the class's name, in its pyproject.toml:
 
     [project.entry-points."ssvae.priors"]
     Theirs = "their_package:Theirs"
@@ -27,17 +27,17 @@ from ssvae.models import (
 
 
 def offered(package: ModuleType, kind: type) -> tuple[type, ...]:
-    """Return the classes of a kind that can be made, of those that a package offers by its ``__all__``."""
-    found = [getattr(package, name) for name in package.__all__]
-    return tuple(each for each in found if _is_of(kind, each))
+    """Return the concrete classes of a kind in a package's ``__all__``."""
+    exported = [getattr(package, name) for name in package.__all__]
+    return tuple(each for each in exported if _is_of(kind, each))
 
 
 def registered(group: str, kind: type) -> tuple[type, ...]:
-    """Return the classes of a kind that other packages register by entry points of a group.
+    """Return the classes of a kind that other packages register in a group of entry points.
 
-    One that cannot be loaded is left out, and a warning says why: what does not need it goes on.
+    A class that cannot be loaded is left out with a warning, so that commands that do not need it still work.
     """
-    found = []
+    classes = []
     for each in entry_points(group=group):
         try:
             loaded = each.load()
@@ -45,18 +45,18 @@ def registered(group: str, kind: type) -> tuple[type, ...]:
             warnings.warn(f"{group}: expected a class at {each.value}; got {error!r}. It is left out.", stacklevel=2)
             continue
         if _is_of(kind, loaded):
-            found.append(loaded)
+            classes.append(loaded)
         else:
             expected = f"a class that inherits from {kind.__name__} and has no abstract method"
             warnings.warn(f"{group}: expected {expected}; got {each.value}. It is left out.", stacklevel=2)
-    return tuple(found)
+    return tuple(classes)
 
 
 def _is_of(kind: type, thing: object) -> bool:
     return isinstance(thing, type) and issubclass(thing, kind) and not isabstract(thing)
 
 
-# Arrays are in memory: no option can name them.
+# Arrays are in memory, so that no option can name them.
 _DATA = tuple(each for each in offered(data, ImageData) if each not in (Arrays, ImageData))
 _NETWORKS = offered(networks, networks.Architecture)
 CHOICES: dict[str, tuple[type, ...]] = {
@@ -76,4 +76,4 @@ CHOICES: dict[str, tuple[type, ...]] = {
     "class_prior": (priors.ClassPrior,),
     "feature_classifier": offered(feature_classifiers, feature_classifiers.FeatureClassifier),
 }
-"""What can be named after --data, --model, --model.prior, …; any other class by its import path."""
+"""The classes that can be named after --data, --model, --model.prior, …. Any other class needs its import path."""

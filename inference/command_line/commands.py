@@ -1,4 +1,4 @@
-"""The command line: the only place where names become objects."""
+"""The subcommands of `ssvae`: each parses its options, makes the objects that they name, and prints the results."""
 
 import argparse
 import csv
@@ -46,26 +46,26 @@ from ssvae.models import SemiSupervisedModel
 USAGE_ERROR, FAILURE = 2, 1
 
 _LONGEST_SENTENCE = 1000
-"""Characters; a sentence may quote what a file says."""
+"""In characters. A sentence may quote the content of a file, which can be long."""
 
 
-_OF_RUN = ("--config", "--recipe", "--resume", "--folder", "--baselines", "--print_config", "--data", "--model")
+_RUN_OPTIONS = ("--config", "--recipe", "--resume", "--folder", "--baselines", "--print_config", "--data", "--model")
 """The options of `ssvae fit` that belong to no class."""
 
 
 class StudyError(Exception):
-    """A study of which some runs failed; each has said why."""
+    """Some runs of a study failed. Each of them has printed its error."""
 
 
 def run_command(command: str, arguments: list[str]) -> int:
-    """Run a subcommand and turn what goes wrong into one sentence and an exit status.
+    """Run a subcommand, and turn an error into one sentence and an exit status.
 
     Args:
         command: The name of one of the functions below: "fit", "evaluate", …
         arguments: The words after it.
 
     Returns:
-        0; 2 where the command or its input cannot be used; 1 where something failed on the way.
+        0 for success, 2 for an invalid command or input, 1 for a failure while the command ran.
     """
     commands: dict[str, Callable[[list[str]], None]] = {
         "fit": fit,
@@ -81,7 +81,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "study": study,
     }
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name of a file that is not in UTF-8 keeps its bytes.
+        # File names that are not in UTF-8 keep their bytes.
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         return _attempt(commands[command], command, arguments)
@@ -94,7 +94,7 @@ def _attempt(function: Callable[[list[str]], None], command: str, arguments: lis
         check_spaces(arguments)
         function(arguments)
     except OSError as error:
-        if error.errno is None:  # one of this project's sentences: what was named is not there
+        if error.errno is None:  # one of this project's sentences: a file that the user named does not exist
             return _say(command, error, USAGE_ERROR)
         where = f": {error.filename}" if error.filename else ""
         return _say(command, f"{error.strerror}{where}", FAILURE)
@@ -107,10 +107,10 @@ def _attempt(function: Callable[[list[str]], None], command: str, arguments: lis
     except (FloatingPointError, StudyError) as error:
         return _say(command, error, FAILURE)
     except (MemoryError, RuntimeError) as error:
-        # torch has no class of its own for this on a CPU.
+        # On a CPU torch raises RuntimeError if memory is exhausted.
         if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", str(error)):
             raise
-        return _say(command, "memory: expected room for the sizes that were asked for; got none.", FAILURE)
+        return _say(command, "memory: expected enough for the requested sizes; got an allocation that failed.", FAILURE)
     return 0
 
 
@@ -133,7 +133,7 @@ def fit(arguments: list[str]) -> None:
     if "--resume" in given:
         if others := [option for option in given if option != "--resume"]:
             raise UsageError(
-                f"{others[0]}: expected no option beside --resume, which goes on as the run began; got one."
+                f"{others[0]}: expected no option beside --resume, which keeps the options of the run; got one."
             )
         run = runs.resume(parse(_resume_parser(), arguments).resume)
     else:
@@ -141,26 +141,26 @@ def fit(arguments: list[str]) -> None:
         check_config(given.get("--config", ""))
         run = _fit_anew(parse(fit_parser(), words), given)
     if is_first():
-        said = [result(run), verdict(run), f"The whole report, with pictures: {run.folder / 'report.md'}"]
-        print("\n" + "\n\n".join(filter(None, said)))
+        paragraphs = [result(run), verdict(run), f"The whole report, with pictures: {run.folder / 'report.md'}"]
+        print("\n" + "\n\n".join(filter(None, paragraphs)))
 
 
 def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
-    """Make the objects that the options name, and train; `given` are the options that the user typed."""
+    """Make the objects that the options name, and train a new run; ``given`` are the options that the user typed."""
     if options.data is None:
-        raise UsageError("--data: expected a data set, by --data or in the --config file; got none.")
+        raise UsageError("--data: expected a data set, as an option or in the --config file; got none.")
     description = options.as_dict()
     check_count("seed", options.seed)
-    # Before the model is made, so that the seed decides its initial weights too.
+    # The seed is set before the model is made, since it also determines the initial weights.
     torch.manual_seed(options.seed)
     data = build(description["data"])
-    of_data = {"image_shape": data.image_shape, "num_classes": data.num_classes}
-    of_model = description["model"]
+    sizes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    model_description = description["model"]
     if data.image_shape[0] == 3 and not {"--config", "--data.binarise", "--model.likelihood"} & given.keys():
-        changed = for_colours(of_model, data.binarise)
+        changed = for_colours(model_description, data.binarise)
         if changed is not None:
-            data.binarise, of_model = False, changed
-    model = build({**of_model, "init_args": of_data | of_model.get("init_args", {})})
+            data.binarise, model_description = False, changed
+    model = build({**model_description, "init_args": sizes | model_description.get("init_args", {})})
     if all(description[limit] is None for limit in LIMITS):
         description["max_epochs"] = DEFAULT_EPOCHS
     recipe = Recipe(**build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__}))
@@ -179,17 +179,21 @@ def fit_parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="options from a file, such as a run's config.yaml")
+    parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
     parser.add_argument(
         "--recipe",
-        help=f"options to start from: {', '.join(recipe_files())}, or none; others override them (default: the "
-        "model's own, or few_labels; demo for Digits, mnist5k for MNIST5k)",
+        help=f"a set of options, which other options override: {', '.join(recipe_files())}, or none (default: the "
+        "recipe named after the model; if there is none, demo for Digits, mnist5k for MNIST5k, few_labels otherwise)",
     )
-    parser.add_argument("--resume", metavar="RUN", help="continue an interrupted run; takes no other option")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="the folder of an interrupted run to continue, with the options that it began with",
+    )
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
-    parser.add_argument("--baselines", type=bool, default=True, help="whether to train the baselines too")
-    parser.add_subclass_arguments(ImageData, "data", help=f"the images: {names_of('data')} (default: Digits)")
-    # The model's sizes are the data's.
+    parser.add_argument("--baselines", type=bool, default=True, help="whether to train the supervised baselines too")
+    parser.add_subclass_arguments(ImageData, "data", help=f"the data set: {names_of('data')} (default: Digits)")
+    # The data set determines the model's sizes.
     parser.add_subclass_arguments(
         SemiSupervisedModel, "model", skip={"image_shape", "num_classes"}, help=f"the model: {names_of('model')}"
     )
@@ -202,7 +206,7 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
     """Return the help of `ssvae fit`: the options of the chosen classes with their current defaults.
 
     Args:
-        arguments: The words that choose, such as --model GMVAE, and say what other options are.
+        arguments: The words of the command, which choose classes, such as --model GMVAE, and set options.
     """
     from ssvae.inference.command_line.fit_help import fit_help
 
@@ -216,22 +220,22 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
         if option.owner is not ArgumentParser and option.parameter.default is Parameter.empty
         if not {option.path, "--config"} & given.keys()
     ]
-    # Required options get placeholders, so that parsing succeeds.
-    stand_ins = [f"{option.path}={'Digits' if option.part else 'NAME'}" for option in needed]
-    flat = vars(parse(parser, [*words, *stand_ins]).as_flat())
+    # Required options get placeholders, since parsing fails without them.
+    placeholders = [f"{option.path}={'Digits' if option.part else 'NAME'}" for option in needed]
+    flat = vars(parse(parser, [*words, *placeholders]).as_flat())
     values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
     for option in needed:
         values = {path: value for path, value in values.items() if not f"{path}.".startswith(f"{option.path}.")}
     chosen = classes_named(values)
-    of_run = [action for action in parser._actions if {*action.option_strings} & set(_OF_RUN)]
+    run_actions = [action for action in parser._actions if {*action.option_strings} & set(_RUN_OPTIONS)]
     options = [option for option in known_options(parser, chosen, others=False) if option.owner is not ArgumentParser]
     source = "the file" if "--config" in given else f"the recipe {recipe_name(given)}"
     names = " and ".join(chosen[path].__name__ for path in ("--data", "--model") if path in chosen)
     description = (
-        f"{parser.description} These are the options for {names}, with their values by {source} as defaults; "
-        "with --data NAME, --model NAME, --model.prior NAME or another choice beside --help, those for it."
+        f"{parser.description} Below are the options of {names}. Their defaults are those of {source}. To see the "
+        "options of another class, name it beside --help: ssvae fit --model GMVAE --help."
     )
-    return fit_help(description, of_run, options, values, CHOICES)
+    return fit_help(description, run_actions, options, values, CHOICES)
 
 
 def _resume_parser() -> ArgumentParser:
@@ -246,9 +250,11 @@ def evaluate(arguments: list[str]) -> None:
     from ssvae.inference.runs.report import evaluation_lines
     from ssvae.inference.training.trainer import on_accelerator
 
-    parser = run_parser("evaluate", "Accuracy, calibration and log-likelihood of a run, on the test images.")
-    parser.add_argument("--num_samples", type=int, default=100, help="importance samples for each class")
-    parser.add_argument("--num_images", type=int | None, help="test images for log p(x) and p(y|x) (default: all)")
+    parser = run_parser("evaluate", "Print accuracy, calibration and log-likelihood of a run on the test images.")
+    parser.add_argument("--num_samples", type=int, default=100, help="number of importance samples for each class")
+    parser.add_argument(
+        "--num_images", type=int | None, help="number of test images for log p(x) and p(y|x); null for all"
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed for samples and binarisation")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
@@ -266,13 +272,17 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def generate(arguments: list[str]) -> None:
-    """`ssvae generate`: pictures of a run."""
+    """`ssvae generate`: figures of a run."""
     from ssvae.inference.runs.report import save_pictures
 
-    parser = run_parser("generate", "Class samples, analogies, reconstructions and latent map of a run.")
-    parser.add_argument("--output", type=str | None, help="folder for the pictures (default: RUN/figures)")
-    parser.add_argument("--num_samples", type=int, default=10, help="samples of each class")
-    parser.add_argument("--tsne", type=bool, default=False, help="draw the latent space by t-SNE too (slow)")
+    parser = run_parser(
+        "generate", "Draw class samples, analogies, reconstructions and a map of the latent space of a run."
+    )
+    parser.add_argument("--output", type=str | None, help="the folder for the figures; null for RUN/figures")
+    parser.add_argument("--num_samples", type=int, default=10, help="number of samples of each class")
+    parser.add_argument(
+        "--tsne", type=bool, default=False, help="whether to draw a t-SNE map of the latent space too (slow)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed for samples")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
@@ -282,12 +292,15 @@ def generate(arguments: list[str]) -> None:
 
 
 def classify(arguments: list[str]) -> None:
-    """`ssvae classify`: a line of CSV for each image."""
+    """`ssvae classify`: class probabilities of image files, as CSV."""
     from ssvae.data.image_files import find_images, read_image
     from ssvae.inference.predict import class_probabilities
 
-    parser = run_parser("classify", "One line (CSV) per image: file, class, probability of each class.")
-    parser.add_argument("images", nargs="+", help="image files, and folders of them")
+    parser = run_parser(
+        "classify",
+        "Print a line of CSV for each image: the file, the most probable class, and the probability of each class.",
+    )
+    parser.add_argument("images", nargs="+", help="image files, or folders of image files")
     options = parse(parser, arguments)
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
     paths = [path for name in options.images for path in find_images(Path(name))]
@@ -301,13 +314,14 @@ def classify(arguments: list[str]) -> None:
 
 
 def export(arguments: list[str]) -> None:
-    """`ssvae export`: q(y|x) as a file that other programs run."""
+    """`ssvae export`: write the classifier to a file that other programs can run."""
     from ssvae.inference.runs.export import check_export, export_classifier
 
-    parser = run_parser("export", "q(y|x), from pixels in [0, 1] to class probabilities, as a file for other programs.")
-    parser.add_argument(
-        "file", help="the file to write: classifier.onnx for ONNX, classifier.pt2 for torch.export.load"
+    parser = run_parser(
+        "export",
+        "Write the classifier q(y|x) to a file for other programs. It maps pixels in [0, 1] to class probabilities.",
     )
+    parser.add_argument("file", help="the new file; its suffix is .onnx for ONNX, or .pt2 for torch.export.load")
     options = parse(parser, arguments)
     path = Path(options.file)
     check_export(path)
@@ -317,16 +331,17 @@ def export(arguments: list[str]) -> None:
 
 
 def explore(arguments: list[str]) -> None:
-    """`ssvae explore`: a local page, until Ctrl-C."""
+    """`ssvae explore`: serve a local web page until Ctrl-C."""
     parser = run_parser(
-        "explore", "A local web page: classify drawings, decode the latent space, sample, compare two runs."
+        "explore",
+        "Serve a local web page on which to classify drawings, decode the latent space, sample and compare two runs.",
     )
-    parser.add_argument("other", nargs="?", help="the folder of a second run, to compare with")
-    parser.add_argument("--num_samples", type=int, default=50, help="importance samples for each class")
+    parser.add_argument("other", nargs="?", help="the folder of a second run to compare with")
+    parser.add_argument("--num_samples", type=int, default=50, help="number of importance samples for each class")
     parser.add_argument(
-        "--host", type=str, default="127.0.0.1", help="the address to serve on (default: this machine only)"
+        "--host", type=str, default="127.0.0.1", help="the address to serve on; the default serves this machine only"
     )
-    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any free one")
+    parser.add_argument("--port", type=int, default=8642, help="the port; 0 for any free port")
     parser.add_argument("--open", type=bool, default=True, help="whether to open the page in the browser")
     options = parse(parser, arguments)
     try:
@@ -343,15 +358,17 @@ def explore(arguments: list[str]) -> None:
     check_num_samples(options.num_samples)
     # Bind the port first: a run takes seconds to load.
     with listen(options.host, options.port) as listening:
-        found = [runs.load(folder, checkpoint=options.checkpoint) for folder in folders]
-        serve(found, listening, num_samples=options.num_samples, open_page=options.open)
+        explored = [runs.load(folder, checkpoint=options.checkpoint) for folder in folders]
+        serve(explored, listening, num_samples=options.num_samples, open_page=options.open)
 
 
 def features(arguments: list[str]) -> None:
-    """`ssvae features`: what a run's latent means tell a simple classifier and a clustering."""
+    """`ssvae features`: scores of simple classifiers and a clustering on the latent means."""
     from ssvae.inference.applications.features import score_features
 
-    parser = run_parser("features", "Linear probe, nearest neighbours and clustering on the latent means.")
+    parser = run_parser(
+        "features", "Score the latent means as features, by a linear probe, nearest neighbours and k-means."
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed for k-means")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
@@ -364,54 +381,60 @@ def features(arguments: list[str]) -> None:
         cells = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
         print(f"| {name} | {cells} | {scores.nmi:.3f} | {scores.ari:.3f} |")
     if scores.linear_probe is None:
-        print("\nk-means alone: the classifiers learn from labelled training images of at least two classes.")
+        print("\nThe two classifiers are left out: they need labelled training images of at least two classes.")
     else:
-        print(f"\nThe classifiers learned from the {run.data.num_labelled} labelled training images.")
+        print(f"\nThe two classifiers were fitted to the {run.data.num_labelled} labelled training images.")
 
 
 def score(arguments: list[str]) -> None:
-    """`ssvae score`: class samples, scored by a classifier that was trained on all labels."""
+    """`ssvae score`: scores of class samples by a reference classifier that was trained on all labels."""
     from ssvae.inference.applications.generation import score_generation, train_reference_classifier
 
-    parser = run_parser("score", "Class samples, scored by a classifier that was trained on all labels.")
-    parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
-    parser.add_argument(
-        "--max_steps", type=int, default=2000, help="optimiser steps of the reference classifier, on 100 images each"
+    parser = run_parser(
+        "score",
+        "Score class samples of a run by a reference classifier, which is trained on all labels of the data set.",
     )
+    parser.add_argument("--num_samples", type=int, default=100, help="number of samples of each class")
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of the samples and of the reference classifier"
+        "--max_steps",
+        type=int,
+        default=2000,
+        help="number of training steps of the reference classifier, on 100 images each",
     )
+    parser.add_argument("--seed", type=int, default=0, help="random seed for samples and reference classifier")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
     data = runs.with_all_labels(run.data)
     reference, accuracy = train_reference_classifier(data, max_steps=options.max_steps, seed=options.seed)
-    found = score_generation(run.model, data, reference, num_samples=options.num_samples, seed=options.seed)
+    scores_by_name = score_generation(run.model, data, reference, num_samples=options.num_samples, seed=options.seed)
     print("| images | agreement | diversity | Fréchet distance |\n|---|---|---|---|")
-    for name, scores in found.items():
+    for name, scores in scores_by_name.items():
         print(f"| {name} | {scores.agreement:.2%} | {scores.diversity:.3f} | {scores.frechet_distance:.3f} |")
-    print(f"\nThe reference classifier puts {accuracy:.2%} of the test images into their class.")
+    print(f"\nThe reference classifier has an accuracy of {accuracy:.2%} on the test images.")
 
 
 def augment(arguments: list[str]) -> None:
-    """`ssvae augment`: a classifier on the labelled images, with class samples beside them and without."""
+    """`ssvae augment`: a classifier trained on the labelled images, with and without class samples."""
     from ssvae.inference.applications.more_images import train_on_samples
 
-    parser = run_parser("augment", "Train a classifier on the run's labels, with and without generated images.")
-    parser.add_argument("--num_samples", type=int, default=100, help="samples of each class")
+    parser = run_parser(
+        "augment", "Train a classifier on the run's labelled images, with and without images that the run generates."
+    )
+    parser.add_argument("--num_samples", type=int, default=100, help="number of generated images of each class")
     parser.add_argument("--seed", type=int, default=0, help="random seed for samples, weights and batches")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
     assert run.data is not None
     assert run.recipe is not None
-    found = train_on_samples(run.model, run.data, run.recipe, num_samples=options.num_samples, seed=options.seed)
+    calibrations = train_on_samples(run.model, run.data, run.recipe, num_samples=options.num_samples, seed=options.seed)
     print("| trained on | accuracy | NLL (nats) | ECE |\n|---|---|---|---|")
-    for name, calibration in found.items():
+    for name, calibration in calibrations.items():
         print(f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} |")
 
 
 def attack(arguments: list[str]) -> None:
-    """`ssvae attack`: adversarial images, what is rejected of them, and what the decoder makes of the rejected."""
+    """`ssvae attack`: adversarial attacks, with rejection, and reclassification of rejected images."""
     from ssvae.inference.applications import robustness
     from ssvae.inference.applications.attacks import check_attackable
     from ssvae.inference.applications.rejection import fit_rejection
@@ -419,17 +442,24 @@ def attack(arguments: list[str]) -> None:
 
     parser = run_parser(
         "attack",
-        "Adversarial test images: accuracy, error and rejection by two thresholds, under attacks that know nothing of "
-        "the thresholds (FGSM, PGD) and under one that does (adaptive).",
+        "Attack the test images, and print accuracy, error and rejection by two thresholds. The adaptive attack uses "
+        "the thresholds, FGSM and PGD do not.",
     )
     parser.add_argument(
-        "--epsilons", type=tuple[float, ...], default=(0.0, 0.05, 0.1, 0.2, 0.3), help="changes of a pixel in [0, 1]"
+        "--epsilons",
+        type=tuple[float, ...],
+        default=(0.0, 0.05, 0.1, 0.2, 0.3),
+        help="largest changes of a pixel, in [0, 1]",
     )
-    parser.add_argument("--num_images", type=int, default=500, help="the largest number of test images to attack")
-    parser.add_argument("--num_steps", type=int, default=40, help="steps of projected gradient descent")
-    parser.add_argument("--quantile", type=float, default=0.99, help="fraction of validation images below a threshold")
-    parser.add_argument("--seed", type=int, default=0, help="random seed for starting points")
-    parser.add_subclass_arguments(ImageData, "other", required=False, help="a data set of out-of-distribution images")
+    parser.add_argument("--num_images", type=int, default=500, help="number of test images to attack, at most")
+    parser.add_argument("--num_steps", type=int, default=40, help="number of steps of projected gradient descent")
+    parser.add_argument(
+        "--quantile", type=float, default=0.99, help="fraction of the validation images that passes a threshold"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the starting points of attacks")
+    parser.add_subclass_arguments(
+        ImageData, "other", required=False, help="another data set, of which the rejected fraction is printed"
+    )
     options = parse(parser, arguments)
     robustness.check_attack_options(options.epsilons, options.num_images, options.num_steps)
     run = runs.load(options.run, checkpoint=options.checkpoint)
@@ -443,45 +473,56 @@ def attack(arguments: list[str]) -> None:
         save_picture(result.draw(), run.folder / "figures" / f"attack_{result.attack.lower()}.png")
     if options.other is not None:
         other = build(options.other.as_dict())
-        found = robustness.reject_other(run.model, run.data, rule, other, num_images=options.num_images)
+        rejection = robustness.reject_other(run.model, run.data, rule, other, num_images=options.num_images)
         print(
-            f"\n{other.name}: {found.rejected:.1%} of {found.num_images} test images rejected, AUROC {found.auroc:.3f}"
+            f"\n{other.name}: {rejection.rejected:.1%} of {rejection.num_images} test images rejected, "
+            f"AUROC {rejection.auroc:.3f}"
         )
     print(f"\nCurves: {run.folder / 'figures'}")
 
 
 def study(arguments: list[str]) -> None:
-    """`ssvae study`: do what is left of a study, and write one table of it."""
+    """`ssvae study`: do the remaining runs of a study, and write the table of all results."""
     from ssvae.inference.study import results
     from ssvae.inference.study.plan import read_plan
     from ssvae.inference.study.work import run_study
 
     parser = ArgumentParser(
         prog="ssvae study",
-        description="Models, data, numbers of labels and seeds: a run folder for each, one table, CSV and plot of all. "
-        "Goes on where it was stopped. Options that it does not know are those of `ssvae fit`, for every run.",
+        description="Train a run for every model, data set, number of labels and seed in a study file, and write a "
+        "table, a CSV file and a plot of all results. Finished runs are skipped, interrupted ones resumed. Further "
+        "options, in the form --OPTION=VALUE, are options of `ssvae fit` and apply to every run.",
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("study", help="a YAML file, such as studies/mnist.yaml")
-    parser.add_argument("--folder", type=str | None, default=None, help="default: runs/studies/<name of the file>")
+    parser.add_argument("study", help="the study file in YAML, such as studies/mnist.yaml")
     parser.add_argument(
-        "--ray", type=str | None, default=None, help="a Ray cluster's address, auto or local; needs ssvae[ray]"
+        "--folder",
+        type=str | None,
+        default=None,
+        help="the folder of the study; null for runs/studies/<name of the study file>",
+    )
+    parser.add_argument(
+        "--ray",
+        type=str | None,
+        default=None,
+        help="address of a Ray cluster, auto or local; needs the extra ssvae[ray]",
     )
     own = [word for word in arguments if re.match(r"(?!--)|--(folder|ray|help|study)\b", word)]
     more = [word for word in arguments if word not in own]
     known = known_options(parser, {}) + known_options(fit_parser(), {})
     for word in more:
         name = word.partition("=")[0]
-        if "." not in name and name not in {option.path for option in known}:  # those of classes are the runs' affair
+        if "." not in name and name not in {option.path for option in known}:  # each run checks the options of classes
             raise UsageError(f"{name}: expected an option of study or fit; got an unknown one.{suggest(name, known)}")
-    odd = [word for word in more if "=" not in word]
-    if odd:
-        raise UsageError(f"{odd[0]}: expected an option for every run with its value, {odd[0]}=…; got none.")
+    without_value = [word for word in more if "=" not in word]
+    if without_value:
+        first = without_value[0]
+        raise UsageError(f"{first}: expected an option for every run with its value, {first}=…; got no value.")
     options = parse(parser, own)
     plan = read_plan(options.study, tuple(more))
     folder = Path(options.folder or Path("runs") / "studies" / plan.name)
-    # Ctrl-C ends the study and not only the run. A study takes hours: there is a table from the first run on.
+    # Ctrl-C ends the study and not only the run. The table is written after each run, since a study takes hours.
     failed = run_study(
         plan, folder, lambda words: _attempt(fit, "fit", words) == 0, options.ray, lambda: results.write(plan, folder)
     )

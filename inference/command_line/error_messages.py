@@ -1,4 +1,4 @@
-"""What was wrong with a command, in one sentence: what jsonargparse says in paragraphs."""
+"""Error messages: one sentence in place of the paragraphs that jsonargparse writes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssvae.data import ImageData
 from ssvae.inference.command_line.options import Choices, Option, accepted, option_name, suggest
-from ssvae.inference.nearest import asked, hint, one_of
+from ssvae.inference.nearest import did_you_mean, hint, one_of
 
 _TYPES = {
     "int": "an integer",
@@ -22,17 +22,17 @@ _TYPES = {
 
 
 def unknown_class(option: str, value: str, choices: Choices) -> str:
-    """Return the sentence for a name that is not a class of this option."""
+    """Return the message for a name that is no class of this option."""
     names = [each.__name__ for each in choices[option_name(option)]]
     name = value.rpartition(".")[2]
     return (
         f"{option}: expected one of {', '.join(names)}, or the import path of another class; got {value!r}."
-        f"{hint(name, names) or asked(_after_another(name, choices))}"
+        f"{hint(name, names) or did_you_mean(_after_another(name, choices))}"
     )
 
 
 def _after_another(name: str, choices: Choices) -> list[str]:
-    """Return the option at the top, --data or --model, after which a name can stand, with the name."""
+    """Return the option, --data or --model, that accepts a name, followed by the name."""
     return [
         f"--{kind} {each.__name__}" for kind in ("data", "model") for each in choices[kind] if each.__name__ == name
     ]
@@ -42,10 +42,13 @@ def explain(message: str, options: Sequence[Option], choices: Choices, typed: Ma
     """Turn a message of jsonargparse into one sentence.
 
     Args:
-        message: Its message: a chain of keys and classes, and at its end what is wrong.
-        options: The options there are, also for what is not chosen.
+        message: The message: a chain of keys and classes that ends with the error.
+        options: All options, including those of classes that are not chosen.
         choices: The classes that can be named, by the last part of the option.
         typed: The options that the user typed, with all words after each.
+
+    Returns:
+        The sentence; the first 300 characters of the message if its kind is unknown.
     """
     keys = re.findall(r"Parser key \"([\w.]+)\"", message)
     option = "--" + ".".join(dict.fromkeys(keys))
@@ -61,64 +64,68 @@ def explain(message: str, options: Sequence[Option], choices: Choices, typed: Ma
 
 
 def _unknown_option(message: str, option: str, options: Sequence[Option], choices: Choices) -> str:
-    found = re.search(
+    match = re.search(
         r"Option '(?P<one>[\w.-]+)' is not accepted|Group '(?P<group>[\w.]+)' does not accept option '(?P<in>[\w.-]+)'"
         r"|unrecognized arguments: (?P<word>[^\s=]+)|Key '(?P<key>[\w.-]+)' is not expected",
         message,
         re.IGNORECASE,
     )
-    if not found:
+    if not match:
         return ""
-    owner = re.findall(r"class_path '([\w.]+)'", message[: found.start()])
+    owner = re.findall(r"class_path '([\w.]+)'", message[: match.start()])
     if owner:
-        name = (found["one"] or found["word"] or found["in"]).removeprefix("--")
+        name = (match["one"] or match["word"] or match["in"]).removeprefix("--")
         return _unknown_in(owner[-1], option, name, options)
-    name = found["word"] or f"--{found['one'] or found['key'] or ''}"
-    if found["group"]:
-        name = f"--{found['group']}.{found['in']}"
+    name = match["word"] or f"--{match['one'] or match['key'] or ''}"
+    if match["group"]:
+        name = f"--{match['group']}.{match['in']}"
     if name[0] not in "-–—":
         hinted = _instead_of(name, options, choices)
-        return f"{name}: expected an option, which begins with --; got a word that stands alone.{hinted}"
+        return f"{name}: expected an option, which begins with --; got a word without one.{hinted}"
     return f"{name}: expected an option that --help lists; got an unknown one.{suggest(name, options)}"
 
 
 def _unknown_in(owner: str, option: str, name: str, options: Sequence[Option]) -> str:
-    module, _, kind = owner.rpartition(".")
-    found = getattr(import_module(module), kind)
-    if isabstract(found) or found is ImageData:
-        return f"{option}: expected a class, whose option {option}.{name} is; got none."
-    names = [f"{option}.{each.name}" for each in accepted(found)]
+    module, _, class_name = owner.rpartition(".")
+    owner_class = getattr(import_module(module), class_name)
+    if isabstract(owner_class) or owner_class is ImageData:
+        return _class_needed(option, name)
+    names = ", ".join(f"{option}.{each.name}" for each in accepted(owner_class)) or "it has none"
     return (
-        f"{option}.{name}: expected an option of {kind} ({', '.join(names) or 'it has none'}); got an unknown one."
+        f"{option}.{name}: expected an option of {class_name} ({names}); got an unknown one."
         f"{suggest(f'{option}.{name}', options)}"
     )
 
 
+def _class_needed(option: str, name: str) -> str:
+    return f"{option}: expected a class, whose option {option}.{name} is; got none."
+
+
 def _instead_of(word: str, options: Sequence[Option], choices: Choices) -> str:
-    """Return what to type instead of a word that stands alone."""
+    """Return a suggestion for a word without an option before it."""
     if (Path(word) / "config.yaml").is_file():
-        return asked([f"--resume {word}"])
-    at_top = [option.path for option in options if "." not in option.path]
-    return asked(_after_another(word, choices) or [f"--{name}" for name in (word,) if f"--{name}" in at_top])
+        return did_you_mean([f"--resume {word}"])
+    top_level = [option.path for option in options if "." not in option.path]
+    return did_you_mean(_after_another(word, choices) or [f"--{name}" for name in (word,) if f"--{name}" in top_level])
 
 
 def _missing_option(message: str, option: str, typed: Mapping[str, str]) -> str:
-    if found := re.search(r"argument (--[\w.]+): expected one argument", message):
-        # jsonargparse names the outermost one.
-        empty = [name for name, value in typed.items() if name.startswith(found[1]) and value[:2] in ("", "--")]
-        return f"{empty[0] if empty else found[1]}: expected a value after it; got none."
-    if found := re.search(r"the following arguments are required: (.*)", message):
-        names = [name if option == "--" else f"{option}.{name}" for name in found[1].split(", ")]
+    if match := re.search(r"argument (--[\w.]+): expected one argument", message):
+        # jsonargparse names the outermost option only.
+        empty = [name for name, value in typed.items() if name.startswith(match[1]) and value[:2] in ("", "--")]
+        return f"{empty[0] if empty else match[1]}: expected a value after it; got none."
+    if match := re.search(r"the following arguments are required: (.*)", message):
+        names = [name if option == "--" else f"{option}.{name}" for name in match[1].split(", ")]
         return f"{', '.join(names)}: expected a value; got none."
-    if found := re.search(r"argument (--[\w.]+): invalid choice: '(.*)' \(choose from (.*)\)", message):
-        names = re.findall(r"'?([\w-]+)'?", found[3])
-        return f"{found[1]}: expected {one_of(names)}; got {found[2]!r}.{hint(found[2], names)}"
+    if match := re.search(r"argument (--[\w.]+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+        names = re.findall(r"'?([\w-]+)'?", match[3])
+        return f"{match[1]}: expected {one_of(names)}; got {match[2]!r}.{hint(match[2], names)}"
     return ""
 
 
 def _bad_file(message: str) -> str:
-    if found := re.search(r"(?:File does not exist|Path is not a file): '(.*)'", message):
-        return f"--config: expected a file; got {found[1]!r}, which is not a file."
+    if match := re.search(r"(?:File does not exist|Path is not a file): '(.*)'", message):
+        return f"--config: expected a file; got {match[1]!r}, which is not a file."
     if "Problems parsing config" in message or "Unexpected config" in message:
         return "--config: expected a file of options in YAML, such as a run's config.yaml; got one that is not."
     return ""
@@ -130,8 +137,8 @@ def _bad_class(leaf: str, option: str, options: Sequence[Option], choices: Choic
         r"|does not correspond to a subclass of[^G]*Given value[^:]*:[^:]*: (\S+)",
         leaf,
     )
-    if found := re.search(r"module '(torch\.nn[\w.]*)' has no attribute '(\w+)'", leaf):
-        return f"{option}.activation: expected a class of torch.nn's; got '{found[1]}.{found[2]}'."
+    if match := re.search(r"module '(torch\.nn[\w.]*)' has no attribute '(\w+)'", leaf):
+        return f"{option}.activation: expected a class of torch.nn; got '{match[1]}.{match[2]}'."
     if not value:
         return ""
     name = next(group for group in value.groups() if group)
@@ -144,7 +151,7 @@ def _bad_class(leaf: str, option: str, options: Sequence[Option], choices: Choic
 
 
 def _by_names(option: str, value: str, options: Sequence[Option]) -> str:
-    """Return the sentence for a value where options of options are to stand."""
+    """Return the message for a value of a group of options, which has no value itself."""
     inner = list(dict.fromkeys(each.path for each in options if each.path.rpartition(".")[0] == option))
     null = any(each.path == option and each.parameter.default is None for each in options)
     return (
@@ -162,25 +169,27 @@ def _bad_value(leaf: str, option: str, options: Sequence[Option], typed: Mapping
     if not expected or not value:
         return ""
     if not leaf.lstrip().startswith("Does not validate against any of the Union"):
-        expected = expected[:1]  # what follows is of the outer option
+        expected = expected[:1]  # the others are those of the outer option
     kinds = dict.fromkeys(_TYPES.get(kind, kind) if kind else literal.replace("'", "") for kind, literal in expected)
     nested = re.match(r"NestedArg\(key='([\w.-]+)'", value[1])
     if list(kinds) == ["null"]:
         if nested:
-            return f"{option}: expected a class, whose option {option}.{nested[1].partition('.')[0]} is; got none."
+            return _class_needed(option, nested[1].partition(".")[0])
         return f"{option}: expected a class and its options; got {value[1]!r}."
     if nested:
         name = f"{option}.{nested[1]}"
         return f"{name}: expected an option that --help lists; got an unknown one.{suggest(name, options)}"
-    got = typed.get(option) or value[1]  # as it was typed: jsonargparse has made 1000.0 of 1e3
+    got = typed.get(option) or value[1]  # as typed: jsonargparse converts 1e3 to 1000.0
     if _TYPES["tuple"] not in kinds:
-        got = got.partition(" ")[0]  # only of a list the words after it are too
+        got = got.partition(" ")[0]  # only a list may consist of several words
     names = [name for _, literal in expected for name in re.findall(r"'([^']+)'", literal)]
-    return f"{option}: expected {' or '.join(kinds)}; got {got!r}.{hint(got, names) or asked(_meant(got, kinds))}"
+    return (
+        f"{option}: expected {' or '.join(kinds)}; got {got!r}.{hint(got, names) or did_you_mean(_meant(got, kinds))}"
+    )
 
 
 def _meant(value: str, kinds: Iterable[str]) -> list[str]:
-    """Return the number or the list that a value is in other ways of writing it."""
+    """Return the accepted spelling of a number or a list that is written in another way, such as "1,000" for 1000."""
     number = r"\d+(?:\.\d+)?(?:e-?\d+)?"
     if _TYPES["tuple"] in kinds:
         numbers = re.findall(number, value)
@@ -191,6 +200,6 @@ def _meant(value: str, kinds: Iterable[str]) -> list[str]:
         )
     if _TYPES["int"] in kinds:
         whole = re.sub(r"(?<=\d)[,_' ](?=\d{3}\b)", "", value)
-        found = re.fullmatch(number, whole) and float(whole)
-        return [f"{found:.0f}"] if found and found.is_integer() else []
+        parsed = re.fullmatch(number, whole) and float(whole)
+        return [f"{parsed:.0f}"] if parsed and parsed.is_integer() else []
     return [value.replace(",", ".")] if _TYPES["float"] in kinds and re.fullmatch(r"\d*,\d+", value) else []

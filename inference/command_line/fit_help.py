@@ -1,4 +1,4 @@
-"""The text of `ssvae fit --help`: every option of what is chosen, and what it is where nothing else is said."""
+"""The text of `ssvae fit --help`: all options of the chosen classes, with their defaults."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _KINDS: Mapping[object, str] = {
 
 def fit_help(
     description: str,
-    of_run: Sequence[argparse.Action],
+    run_actions: Sequence[argparse.Action],
     options: Sequence[Option],
     values: Mapping[str, Any],
     choices: Choices,
@@ -32,16 +32,22 @@ def fit_help(
     """Return a parser that only prints help, with the options grouped by their classes.
 
     Args:
-        description: What stands above the options.
-        of_run: The options that belong to no class.
-        options: Those of the data, the model and the recipe, for the classes that are chosen.
-        values: What they are, by the options; nothing where they have to be given.
+        description: The text above the options.
+        run_actions: The options that belong to no class.
+        options: The options of the data, the model and the recipe, for the chosen classes.
+        values: The current defaults by option. Required options are missing.
         choices: The classes that can be named.
+
+    Returns:
+        The parser, whose ``print_help`` prints the text.
     """
     shown = argparse.ArgumentParser("ssvae fit", "ssvae fit [OPTION VALUE] …", description, add_help=False)
     run = shown.add_argument_group("the run")
-    for action in of_run:
-        default = "" if action.default in (None, argparse.SUPPRESS) else f" (default: {_format_value(action.default)})"
+    for action in run_actions:
+        value = action.default
+        if action.dest in choices and value:
+            value = value["class_path"].rpartition(".")[2]
+        default = "" if value in (None, argparse.SUPPRESS) else f" (default: {_format_value(value)})"
         name = "NAME" if action.dest in choices else action.metavar or action.dest.upper()
         run.add_argument(*action.option_strings, metavar=name, help=_escaped(f"{action.help}{default}"))
     groups: dict[str, Any] = {}
@@ -51,8 +57,8 @@ def fit_help(
         path = option.path.rpartition(".")[0]
         if path not in groups:
             groups[path] = shown.add_argument_group(_title(path, option.owner))
-        said = [_documentation(option.owner).get(option.parameter.name, ""), *_offered(option, choices)]
-        text = " ".join([*filter(None, said), f"({_default(option, values)})"])
+        sentences = [_documentation(option.owner).get(option.parameter.name, ""), *_offered(option, choices)]
+        text = " ".join([*filter(None, sentences), f"({_default(option, values)})"])
         groups[path].add_argument(option.path, metavar=_kind(option), help=_escaped(text))
     return shown
 
@@ -69,15 +75,15 @@ def _offered(option: Option, choices: Choices) -> list[str]:
 
 @cache
 def _documentation(owner: type) -> dict[str, str]:
-    """Return what a class's documentation says of its arguments, before that of a constructor that it may inherit."""
+    """Return the description of each argument: from the class's docstring, or else from that of its constructor."""
     sources = getdoc(owner.__init__), owner.__doc__  # type: ignore[misc]
-    found = [each for source in sources for each in parse(source or "").params]
-    # Double backticks of docstrings become single ones on a terminal.
-    return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in found}
+    arguments = [each for source in sources for each in parse(source or "").params]
+    # On a terminal single backticks are easier to read than the double ones of docstrings.
+    return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in arguments}
 
 
 def _kind(option: Option) -> str:
-    """Return the kind of an option's value in a word: "INTEGER|null"."""
+    """Return the type of an option's value as it is shown in the help, such as "INTEGER|null"."""
     return "NAME|null" if option.part else "null" if option.group else _kind_of(option.parameter.annotation)
 
 
@@ -95,15 +101,15 @@ def _kind_of(annotation: Any) -> str:  # noqa: ANN401
 def _default(option: Option, values: Mapping[str, Any]) -> str:
     default = option.parameter.default
     if option.group and any(path.startswith(f"{option.path}.") for path in values):
-        return "default: as its options say"
+        return "default: the options below"
     if option.path not in values and default is option.parameter.empty:
-        return "needed"
+        return "required"
     value = values.get(option.path, default)
     return f"default: {str(value).rpartition('.')[2] if option.part and value else _format_value(value)}"
 
 
 def _format_value(value: object) -> str:
-    """Return a value as it would be typed."""
+    """Return a value as a user types it."""
     if isinstance(value, tuple | list):
         return f"[{','.join(map(_format_value, value))}]"
     if isinstance(value, type):
@@ -115,4 +121,4 @@ def _format_value(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%%")  # argparse puts values in such places
+    return text.replace("%", "%%")  # argparse replaces %(default)s and the like

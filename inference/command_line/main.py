@@ -1,26 +1,30 @@
-"""The command `ssvae`: finds the subcommand, and loads what it needs only then, so that --help answers at once."""
+"""The command `ssvae`. Each subcommand imports its packages when it is called, which keeps `ssvae --help` fast."""
 
 import sys
 
-from ssvae.inference.nearest import asked, nearest
+from ssvae.inference.nearest import did_you_mean, nearest
 
 USAGE = """\
-usage: ssvae COMMAND [OPTIONS]        (ssvae COMMAND --help lists the options of one)
+usage: ssvae COMMAND [OPTIONS]
+
+ssvae COMMAND --help lists the options of a command.
 
 Semi-supervised variational autoencoders in Pyro.
 
-  fit       train a model; without options: M2 on the bundled digits, 100 labels
-  evaluate  accuracy, calibration and log-likelihood of a run, on the test images
-  generate  figures of a run: class samples, analogies, reconstructions, latent space
-  classify  one line (CSV) per image: file, class, probability of each class
-  export    the classifier of a run as a file for other programs (ONNX or torch.export)
-  features  linear probe, nearest neighbours and k-means on the latent means of a run
-  score     class samples, scored by a classifier that was trained on all labels
-  augment   train a classifier on the run's labels, with and without generated images
-  attack    adversarial attacks: accuracy, rejection, reclassification by the decoder
-  study     runs for models × data × numbers of labels × seeds, and a table of results
-  explore   a local web page: classify drawings, decode the latent space, sample, compare runs
+Commands:
+  fit       train a model; without options, M2 on the bundled digits with 100 labels
+  evaluate  print accuracy, calibration and log-likelihood of a run on the test images
+  generate  draw class samples, analogies, reconstructions and the latent space of a run
+  classify  print the class probabilities of image files, as CSV
+  export    write the classifier of a run to a file for other programs (ONNX, torch.export)
+  features  score the latent means of a run: linear probe, nearest neighbours, k-means
+  score     score class samples by a classifier that is trained on all labels
+  augment   train a classifier on the labels of a run, with and without generated images
+  attack    attack the test images, and reject or reclassify adversarial images
+  study     train runs for models × data × numbers of labels × seeds, and tabulate results
+  explore   serve a local web page: classify drawings, decode the latent space, compare runs
 
+Examples:
   ssvae fit
   ssvae fit --data MNIST5k
   ssvae fit --data MNIST --data.num_labels 100
@@ -62,17 +66,17 @@ _OTHER_NAMES = {
     "serve": "explore",
     "compare": "explore",
 }
-"""What other programs call it."""
+"""Names of commands in other programs, and the command here that does the same."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The words after `ssvae`; those of the process where they are not given.
+        arguments: The words after `ssvae`. Default: those of the process.
 
     Returns:
-        The exit status: 0, or 1 for a failure, or 2 for a command that cannot be understood.
+        The exit status: 0 for success, 1 for a failure while the command ran, 2 for an invalid command.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["help"] and arguments[1:2] and arguments[1] in COMMANDS:
@@ -92,8 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _hint(command: str) -> str:
-    """Return what to type instead of what is no command."""
+    """Return a suggestion for an unknown command."""
     if command.startswith("-"):
-        return " Options stand after a command."
+        return " Options follow a command."
     near = nearest(command, [*COMMANDS, *_OTHER_NAMES])
-    return asked(list(dict.fromkeys(_OTHER_NAMES.get(name, name) for name in near)))
+    return did_you_mean(list(dict.fromkeys(_OTHER_NAMES.get(name, name) for name in near)))

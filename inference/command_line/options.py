@@ -1,4 +1,4 @@
-"""The options there are: of the classes that are chosen, and of those that could be."""
+"""All options: those of the chosen classes, and those of the classes that could be chosen."""
 
 import inspect
 import sys
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import get_args
 
-from ssvae.inference.nearest import MOST, asked, likeness, one_of
+from ssvae.inference.nearest import MOST, did_you_mean, likeness, one_of
 from ssvae.inference.storage.description import KINDS
 from ssvae.models import SemiSupervisedModel
 
 Choices = Mapping[str, Sequence[type]]
 """The classes that can be named, by the last part of the option: "prior" of --model.prior."""
 Chosen = Mapping[str, type]
-"""The classes that are named, by the option."""
+"""The chosen classes, by the option."""
 
 _NEAR_ELSEWHERE, _NEAR_IN_GROUP = 0.8, 0.6
 _FROM_DATA = ("image_shape", "num_classes")
@@ -24,12 +24,12 @@ class Option:
     """One option.
 
     Attributes:
-        path: As it is typed: "--model.prior.latent_dim".
-        owner: The class whose argument it is.
-        parameter: That argument.
-        group: The dataclass whose options stand under it, as --objective.kl_weight.start does; or None.
-        part: The kind of class that can be named after it, as after --model.prior; or None.
-        needs: The classes that are not chosen and would have to be, by their options.
+        path: The option as it is typed: "--model.prior.latent_dim".
+        owner: The class that has the argument.
+        parameter: The argument.
+        group: The dataclass of a group of options, such as KLWeight for --objective.kl_weight; None for others.
+        part: The kind of class that can be named after the option, such as Prior for --model.prior; None for others.
+        needs: Pairs of an option and a class that must be chosen first; empty if the option is accepted now.
     """
 
     path: str
@@ -41,12 +41,12 @@ class Option:
 
 
 def accepted(owner: type) -> list[inspect.Parameter]:
-    """Return the arguments of a class that are options; a model's sizes are the data's."""
-    found = inspect.signature(owner).parameters.values()
+    """Return the arguments of a class that are options. A model's sizes are not, since the data determine them."""
+    parameters = inspect.signature(owner).parameters.values()
     from_data = _FROM_DATA if issubclass(owner, SemiSupervisedModel) else ()
     return [
         each
-        for each in found
+        for each in parameters
         if each.name not in from_data and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
 
@@ -58,10 +58,13 @@ def options_of(
 
     Args:
         owner: The class.
-        path: What stands before its options: "--model", or "" for those that stand alone.
-        chosen: The classes that are named.
-        choices: Those that could be, for their options too.
-        needs: What would have to be chosen for all of these.
+        path: The prefix of its options, such as "--model"; "" for options without a prefix.
+        chosen: The chosen classes, by the option.
+        choices: The classes that could be chosen, to yield their options too; None for chosen classes only.
+        needs: The choices that all of these options need.
+
+    Yields:
+        The options, in the order of the arguments.
     """
     for parameter in accepted(owner):
         inner = f"{path}.{parameter.name}" if path else f"--{parameter.name}"
@@ -82,20 +85,20 @@ def options_of_choice(
     needs: tuple[tuple[str, str], ...] = (),
     inside: tuple[type, ...] = (),
 ) -> Iterator[Option]:
-    """Yield the options of what is chosen at a path and, if `choices` are given, of what could be; see `options_of`."""
+    """Yield the options of the class chosen at a path, then of its alternatives in ``choices``; see `options_of`."""
     now = chosen.get(path)
     if now is not None:
         yield from options_of(now, path, chosen, choices, needs)
     for other in (choices or {}).get(option_name(path), ()):
-        if other is not now and other not in inside:  # no recursion: a data set of others does not contain itself
+        if other is not now and other not in inside:  # DomainAdaptation cannot be a part of itself
             yield from options_of(other, path, chosen, choices, (*needs, (path, other.__name__)))
 
 
 def suggest(typed: str, options: Sequence[Option]) -> str:
-    """Return " Did you mean …?" with the options nearest to what was typed, or nothing where none is near.
+    """Return " Did you mean …?" with the options most similar to the typed one; "" if none is similar.
 
-    The last part of the name counts most: `--num_labels` is near to `--data.num_labels`. What is accepted as it
-    stands comes before what another choice would accept, which is named.
+    The last part of the name counts most: ``--num_labels`` is similar to ``--data.num_labels``. Options that are
+    accepted now precede those that need another choice, which is named too.
     """
     *above, last = typed.lstrip("-–—").split(".")
     ranked: dict[tuple[float, ...], dict[str, list[Option]]] = {}
@@ -110,12 +113,12 @@ def suggest(typed: str, options: Sequence[Option]) -> str:
             ranked.setdefault(rank, {}).setdefault(option.path, []).append(option)
     best = max(ranked, default=())
     suggestions = [path + _with_choices(options) for path, options in ranked.get(best, {}).items()]
-    # Many guesses help nobody; the very name is always shown.
-    return asked(suggestions[:MOST] if len(suggestions) <= MOST or best[0] else [])
+    # A long list of guesses does not help. An option of exactly this name is always shown.
+    return did_you_mean(suggestions[:MOST] if len(suggestions) <= MOST or best[0] else [])
 
 
 def _in_order(above: Sequence[str], groups: Sequence[str]) -> bool:
-    """Say whether the typed groups are among the option's, in that order, but for slips."""
+    """Return whether the typed groups are among the option's groups in the same order, up to typing errors."""
     left = iter(groups)
     return all(any(likeness(each, group) for group in left) for each in above)
 
@@ -131,23 +134,26 @@ def _with_choices(options: Sequence[Option]) -> str:
 
 
 def chosen_in(description: object, choices: Choices, path: str = "") -> dict[str, type]:
-    """Return the classes that a description names, by the option after which each would stand.
+    """Return the classes that a description names, by the option of each.
 
     Args:
-        description: As of `ssvae.inference.storage.description`, or what is to become one: with names of no class, say.
+        description: A description as of `ssvae.inference.storage.description`. It may contain unknown names.
         choices: The classes that can be named.
         path: The option of the description itself.
+
+    Returns:
+        The classes, without unknown names.
     """
-    found: dict[str, type] = {}
+    classes: dict[str, type] = {}
     if not isinstance(description, Mapping):
-        return found
+        return classes
     inner = description.get("init_args") if "class_path" in description else description
     kind = class_named(description.get("class_path"), path, choices)
     if kind is not None:
-        found[path] = kind
+        classes[path] = kind
     for name, value in inner.items() if isinstance(inner, Mapping) else ():
-        found |= chosen_in(value, choices, f"{path}.{name}" if path else f"--{name}")
-    return found
+        classes |= chosen_in(value, choices, f"{path}.{name}" if path else f"--{name}")
+    return classes
 
 
 def option_name(path: str) -> str:
@@ -156,10 +162,10 @@ def option_name(path: str) -> str:
 
 
 def class_named(name: object, path: str, choices: Choices) -> type | None:
-    """Return the class of a name or an import path, if it can be named after an option or has been imported."""
+    """Return the class of a name or an import path; None if it is neither a choice of the option nor imported yet."""
     module, _, last = str(name).rpartition(".")
     offered = {each.__name__: each for each in choices.get(option_name(path), ())}
     if last in offered and module in ("", offered[last].__module__, offered[last].__module__.partition(".")[0]):
         return offered[last]
-    found = getattr(sys.modules.get(module), last, None)
-    return found if isinstance(found, type) else None
+    imported = getattr(sys.modules.get(module), last, None)
+    return imported if isinstance(imported, type) else None

@@ -1,23 +1,33 @@
-"""The recipe that a command starts from, as words before and after the user's own."""
+"""The recipe of `ssvae fit`, as words before and after those of the user."""
 
 from collections.abc import Mapping
 
 import yaml
 
 from ssvae.inference.command_line.parsing import UsageError, given_options
-from ssvae.inference.nearest import hint
-from ssvae.inference.training.recipe_choice import LIMITS, choose_recipe, read_recipe, recipe_files, without_limits
+from ssvae.inference.training.recipe_choice import (
+    LIMITS,
+    choose_recipe,
+    read_recipe,
+    recipe_files,
+    unknown_recipe,
+    without_limits,
+)
 
 
 def recipe_first(arguments: list[str]) -> list[str]:
-    """Put the recipe's options before the others, so that they override it."""
+    """Put the recipe's options before those of the user, which override them.
+
+    Raises:
+        UsageError: If there is no such recipe, or a recipe beside a --config file.
+    """
     given = given_options(arguments)
     if "--config" in given:
         if "--recipe" in given:
-            raise UsageError("--recipe: expected none beside --config, which says everything; got both.")
+            raise UsageError("--recipe: expected no recipe beside --config, which sets all options; got both.")
         return arguments
     if "--data" not in given:
-        # Not as the parser's default: the default's own defaults would stay when --data names another set.
+        # Not a default of the parser: the options of Digits would stay if --data names another data set.
         given["--data"] = "Digits"
         arguments = ["--data=Digits", *arguments]
     known = recipe_files()
@@ -25,21 +35,20 @@ def recipe_first(arguments: list[str]) -> list[str]:
     if name == "none":
         return arguments
     if name not in known:
-        hinted = hint(name.removesuffix(".yaml"), known)
-        raise UsageError(f"--recipe: expected one of {', '.join([*known, 'none'])}; got {name!r}.{hinted}")
+        raise UsageError(unknown_recipe("--recipe", name, [*known, "none"]))
     recipe = read_recipe(name, _class_name(given, "--data", "Digits"))
-    # A recipe does not name its data set: were the class in its file, its defaults would stay when --data names
-    # another one. So what it says of the data comes last, as options.
-    of_data = {f"--data.{option}": value for option, value in recipe.pop("data", {}).items()}
+    # A recipe does not name a class of data: its defaults would stay if --data names another class. The recipe's
+    # options of the data therefore follow those of the user.
+    data_options = {f"--data.{option}": value for option, value in recipe.pop("data", {}).items()}
     if _class_name(given, "--model.likelihood", "Bernoulli") != "Bernoulli":
-        of_data.pop("--data.binarise", None)  # it goes with the recipe's own likelihood
-    last = [f"{option}={value}" for option, value in of_data.items() if option not in given]
+        data_options.pop("--data.binarise", None)  # binarised data suit the recipe's own likelihood only
+    last = [f"{option}={value}" for option, value in data_options.items() if option not in given]
     limits = {limit: given[f"--{limit}"] for limit in LIMITS if given.get(f"--{limit}") not in (None, "null", "None")}
     return ["--config", yaml.safe_dump(without_limits(recipe, limits)), *arguments, *last]
 
 
 def recipe_name(given: Mapping[str, str]) -> str:
-    """Return the recipe that is named, or the one that is chosen by model and data; "none" for no recipe."""
+    """Return the name of the recipe: the given one, or that for the model and the data; "none" for no recipe."""
     model, data = _class_name(given, "--model", "M2"), _class_name(given, "--data", "Digits")
     return given.get("--recipe", choose_recipe(model, data))
 

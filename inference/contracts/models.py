@@ -71,7 +71,7 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
         if hasattr(model, method) and not isinstance(model, kind):
             raise ContractError(
                 f"{name}: expected a model with {method!r} to inherit from ssvae.models.stages.{kind.__name__}, "
-                "or nothing calls it; got another."
+                "since nothing calls it otherwise; got another class."
             )
     with checking(name, "a model can be copied"):
         duplicate = copy.deepcopy(model).cpu().eval()
@@ -157,12 +157,12 @@ def _check_sites(model: SemiSupervisedModel, batch: _Batch) -> None:
     for name, value in observations.items():
         site = sample_sites(given)[name]
         observed = site["is_observed"] and torch.equal(site["value"].expand(value.shape), value)
-        expect(observed, f"the site {name!r} of the model with obs={name} where {name} is given", "one that is drawn")
+        expect(observed, f"the site {name!r} of the model with obs={name} if {name} is given", "one that is drawn")
 
 
 def _check_given(model: SemiSupervisedModel, batch: _Batch) -> None:
     guide_trace, model_trace = _given(model, batch)
-    expect("y" not in sample_sites(guide_trace), "no site 'y' in the guide where y is given", "one")
+    expect("y" not in sample_sites(guide_trace), "no site 'y' in the guide if y is given", "one")
     _check_each_image(guide_trace, model_trace, " with y given" if model.has_label_site else "")
 
 
@@ -200,7 +200,7 @@ def _check_enumerated(model: SemiSupervisedModel, batch: _Batch) -> None:
     guide_trace, model_trace = _enumerated(model, x)
     expect(
         "y" in sample_sites(guide_trace),
-        "a site 'y' in the guide where y is not given",
+        "a site 'y' in the guide if y is not given",
         _names(sample_sites(guide_trace)),
     )
     expect(
@@ -344,7 +344,7 @@ def _check_stages(model: SemiSupervisedModel, batch: _Batch) -> None:
         now = model.current_stage, learning()
         expect(
             before is None or now[0] != before[0] or now == before,
-            "another current_stage where advance or refit changes what learns, and from what",
+            "a new current_stage if advance or refit changes the trained parts or their terms",
             f"{now[0]} again",
         )
         before = now

@@ -70,7 +70,7 @@ def check_prior(prior: Prior, num_classes: int = 3) -> tuple[str, ...]:
     latent_dim = getattr(prior, "latent_dim", "no such attribute")
     if latent_dim != _LATENT:
         raise ContractError(
-            f"{name}: expected latent_dim == {_LATENT}, where a density can be integrated; got {latent_dim}."
+            f"{name}: expected latent_dim == {_LATENT}, since the density is integrated on a grid; got {latent_dim}."
         )
     with checking(name, "a model can be built with it"):
         pi = [2 * k / (num_classes * (num_classes + 1)) for k in range(1, num_classes + 1)]  # not uniform
@@ -256,7 +256,7 @@ def _check_density(model: M2) -> None:
         expect(
             abs(log_p.mean().item() - negative_entropy) < tolerance + _UNSEEN * log_p.abs().max().item(),
             agrees,
-            f"a mean of log p(z) of {log_p.mean():.3f} over them where its integral is {negative_entropy:.3f} nats",
+            f"samples whose mean log p(z) is {log_p.mean():.3f} instead of {negative_entropy:.3f} nats",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether one classifier is better than another on the same images, or only luckier."""
+"""Paired comparison of two classifiers on the same images, by McNemar's test."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -8,15 +8,15 @@ from torch import Tensor
 from ssvae.inference.evaluation.calibration import check_probabilities
 
 SIGNIFICANCE = 0.05
-"""Below which p-value a difference is called beyond chance."""
+"""A difference with a smaller p-value is called beyond chance."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two classifiers' answers to the same N test images differ.
+    """A paired comparison of two classifiers on the same N test images.
 
-    With b the images that only the first one gets right, c those that only the second one does, and d_n in {-1, 0, 1}
-    the difference of an image::
+    Let b be the number of images that only the first classifier classifies correctly, c the number that only the second
+    one does, and d_n in {-1, 0, 1} the difference for image n. Then::
 
         difference     = 1/N Σ_n d_n = (b - c) / N, the difference of the accuracies
         standard error = sqrt( Σ_n (d_n - difference)² / (N (N - 1)) )
@@ -24,14 +24,14 @@ class Comparison:
 
     p is McNemar's test in its exact form (McNemar 1947, "Note on the sampling error of the difference between
     correlated proportions or percentages", Psychometrika 12; Dietterich 1998, "Approximate statistical tests for
-    comparing supervised classification learning algorithms", Neural Computation 10). It is about the draw of the test
-    images alone: another draw of the labels, or another seed, gives other classifiers.
+    comparing supervised classification learning algorithms", Neural Computation 10). It accounts for the random choice
+    of test images only, not for that of the labels and the seed.
 
     Attributes:
         difference: The first accuracy minus the second, from -1 to 1.
         standard_error: The standard error of that difference over test images; NaN if there is one image.
-        p_value: The probability of a difference as large between two equally good classifiers.
-        num_images: N.
+        p_value: The probability that two equally good classifiers differ at least as much.
+        num_images: N, the number of test images.
     """
 
     difference: float
@@ -45,12 +45,12 @@ class Comparison:
         return self.p_value < SIGNIFICANCE
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the numbers by their names; None where a number is not defined."""
+        """Return the attributes by name; None for NaN."""
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
 def compare(probabilities: Tensor, others: Tensor, labels: Tensor) -> Comparison:
-    """Compare two classifiers' answers, each image's most probable class; see `Comparison` for the formulas.
+    """Compare two classifiers by the most probable class of each image; see `Comparison` for the formulas.
 
     Args:
         probabilities: p(y|x) of the first classifier, (N, classes).
@@ -58,7 +58,7 @@ def compare(probabilities: Tensor, others: Tensor, labels: Tensor) -> Comparison
         labels: True classes (N,), integers in [0, classes).
 
     Returns:
-        The comparison: its difference is positive where the first classifier is the better one.
+        The comparison. Its difference is positive if the first classifier is better.
 
     Raises:
         ValueError: If shapes or classes do not fit, or rows are not probabilities.

@@ -155,7 +155,7 @@ class Evaluation:
         return len(self.posterior_labels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all results but the arrays as plain values, for JSON; None where a number is not defined."""
+        """Return all results but the arrays as plain values, for JSON; None for a number that is not defined."""
         error, beside = self.log_likelihood_error, self.classifier_beside_posterior
         return {
             "num_images": self.num_images,
@@ -413,7 +413,7 @@ def _observe(
     estimates: list[ImportanceEstimate] = []
     probabilities: list[Tensor] = []
     terms: dict[str, float] = {}
-    hidden = None if progress_bar else True  # None: hidden where there is no terminal
+    hidden = None if progress_bar else True  # None: hidden without a terminal
     with tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=hidden) as bar:
         # The chunks, and so the binarisation by a seed, do not depend on S.
         for chunk in torch.split(images, images_per_chunk(model, copies=model.num_classes)):

@@ -122,6 +122,6 @@ def _typical_extent(occupied: Tensor) -> int:
 
 
 def _placement(ink: "np.ndarray[tuple[int], np.dtype[np.float64]]", room: int) -> int:
-    """Return where ink starts so that its centre of mass is in the middle of the room, or as near as it fits."""
+    """Return the offset of ink that puts its centre of mass in the middle of the room, or as near as possible."""
     centre = float(((np.arange(len(ink)) + 0.5) * ink).sum() / ink.sum())
     return max(0, min(round(room / 2 - centre), room - len(ink)))

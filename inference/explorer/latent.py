@@ -17,9 +17,9 @@ class LatentMap:
     """The plane through latent codes along their two directions of largest variance; float64, on the CPU.
 
     Attributes:
-        plane: The plane, with the codes' places on it.
-        labels: The images' classes, (N,), -1 where not known.
-        part: "test", "validation" or "training": which images they are.
+        plane: The plane, with the coordinates of the codes.
+        labels: The classes of the images, (N,), -1 if unknown.
+        part: The part of the data set that has the images: "test", "validation" or "training".
     """
 
     plane: PrincipalPlane
@@ -28,10 +28,10 @@ class LatentMap:
 
 
 def latent_map(run: Run) -> LatentMap:
-    """Map a run's images: a point for each, the mean of q(z | x, y) at the most probable y.
+    """Map images of a run: the point of an image is the mean of q(z | x, y) at the most probable y.
 
-    The test images, or if there are none those of validation, or training; at most 2000, the same ones as in the run's
-    report.
+    The images are at most 2000 test images, the same ones as in the run's report. Without test images they are
+    validation images, and without these training images.
 
     Raises:
         ValueError: If there are fewer than two images.
@@ -54,7 +54,7 @@ def latent_map(run: Run) -> LatentMap:
 
 
 def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:
-    """Return the mean of p(x | y, z) for every class at a point of the map; (classes, channels, height, width)."""
+    """Return the mean of p(x | y, z) for every class at a point of the map, (classes, channels, height, width)."""
     model = run.model
     z = mapped.plane.codes(torch.tensor([point])).to(device_of(model), torch.get_default_dtype())  # (1, latent)
     classes = torch.arange(model.num_classes, device=z.device).unsqueeze(-1)  # (classes, 1)
@@ -63,7 +63,7 @@ def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Ten
 
 
 def sample_class(run: Run, y: int, number: int, seed: int) -> Tensor:
-    """Return the mean of p(x | y, z) for z drawn from the prior; (number, channels, height, width)."""
+    """Return the mean of p(x | y, z) for z drawn from the prior, (number, channels, height, width)."""
     with evaluating(run.model), seeded(seed):
         classes = torch.tensor([y], device=device_of(run.model))
         return run.model.sample(classes, number)[:, 0].cpu()

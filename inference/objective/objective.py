@@ -71,6 +71,14 @@ class Consistency:
     Sources: Sajjadi et al. 2016 (arXiv 1606.04586); threshold and temperature, Xie et al. 2019 (arXiv 1904.12848);
     teacher, Tarvainen and Valpola 2017 (arXiv 1703.01780).
 
+    Example:
+        >>> from ssvae.data import Augmentation
+        >>> from ssvae.inference import Consistency, Objective, Recipe
+        >>> consistency = Consistency(weight=1.0, confidence=0.95)
+        >>> recipe = Recipe(
+        ...     objective=Objective(consistency=consistency), augmentation=Augmentation(), max_steps=1000
+        ... )
+
     Attributes:
         weight: λ, in nats of J / N per nat of cross-entropy.
         confidence: Threshold in [0, 1) on max_y q(y|x). Images below it are left out.
@@ -246,12 +254,14 @@ class Objective:
             raise ValueError("free_bits_per_dimension: expected free_bits above 0 beside it; got 0.")
         if self.importance_samples > 1 and self.kl_weight.smallest < 1:
             raise ValueError(
-                "kl_weight: expected at least 1 throughout where importance_samples is "
-                f"{self.importance_samples}, since L_K + (1 - β) KL grows without end with KL where β < 1; got "
+                "kl_weight: expected at least 1 throughout for importance_samples="
+                f"{self.importance_samples}, since L_K + (1 - β) KL is unbounded for β < 1; got "
                 f"{self.kl_weight.smallest} (write kl_weight.start=1 and kl_weight.end=1, or importance_samples=1)."
             )
         if not (self.generative or self.alpha or self.consistency):
-            raise ValueError("alpha: expected a positive number where generative is off; got 0, nothing to train.")
+            raise ValueError(
+                "alpha: expected a positive number if generative is off; got 0, which leaves no term to train."
+            )
 
     @property
     def teacher_decay(self) -> float | None:

@@ -1,4 +1,4 @@
-"""A model's weights alone, as safetensors: a file that other programs read, and that can hold no code."""
+"""Writing of a model's weights as safetensors: a format that other programs read, and that contains no code."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,10 @@ from ssvae.models import SemiSupervisedModel
 
 
 def save_weights(model: SemiSupervisedModel, class_names: tuple[str, ...], path: Path) -> None:
-    """Write a model's state_dict as safetensors, whole or not at all.
+    """Write a model's state_dict as safetensors, atomically.
 
-    The file's metadata hold `class_names`, a list in JSON, and `class_path`, the import path of the model's class.
+    The metadata of the file are ``class_names``, a list in JSON, and ``class_path``, the import path of the model's
+    class.
 
     Example:
         >>> from safetensors.torch import load_file
@@ -22,9 +23,9 @@ def save_weights(model: SemiSupervisedModel, class_names: tuple[str, ...], path:
     Args:
         model: The model.
         class_names: The names of its classes.
-        path: The file, which is written over.
+        path: The file. An existing file is replaced.
     """
-    # Copies: tensors that share memory, as tied weights do, are not saved as one.
+    # Copies, since safetensors refuses tensors that share memory, such as tied weights.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
     metadata = {"class_names": json.dumps(class_names), "class_path": describe(type(model)), "format": "pt"}
     write_atomically(path, save(tensors, metadata))

@@ -45,7 +45,7 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
     classifies = objective.alpha > 0 and data.has_labels
     compares = objective.consistency is not None and data.num_unlabelled > 0
     if not (objective.generative or classifies or compares):
-        raise ValueError("data: expected labelled images where the generative terms are off; got none.")
+        raise ValueError("data: expected labelled images as the generative terms are off; got none.")
     if objective.importance_samples > 1 and not model.bounds_evidence:
         raise ValueError(
             f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density for "

@@ -1,4 +1,4 @@
-"""MLflow and Weights & Biases, by their names; and what else of Lightning's a user may hand to training."""
+"""Loggers by name (MLflow, Weights & Biases), and checks of Lightning callbacks and loggers."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ def check_logger(name: str | None) -> None:
 
 
 def check_callbacks(callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> None:
-    """Raise TypeError unless these are what Lightning takes."""
+    """Raise TypeError unless these are Lightning callbacks and Lightning loggers."""
     for argument, given, kind in (("callbacks", callbacks, Callback), ("logger", loggers, Logger)):
         for each in given:
             if not isinstance(each, kind):
@@ -33,14 +33,17 @@ def check_callbacks(callbacks: Sequence[Callback], loggers: Sequence[Logger]) ->
 
 @contextmanager
 def named_logger(name: str | None, folder: Path | None) -> Iterator[list[Logger]]:
-    """Make the logger of a name, and end its run afterwards.
+    """Make a logger by its name, and end its run after the ``with`` block.
 
     Args:
         name: "mlflow", "wandb" or None.
         folder: The run folder.
 
     Yields:
-        The logger, or none; one of several processes that train together has it.
+        A list of the logger; empty without a name or a folder, and in all processes but the first.
+
+    Raises:
+        ValueError: If Weights & Biases cannot begin a run.
     """
     if name is None or folder is None or not is_first():
         yield []
@@ -62,14 +65,14 @@ def named_logger(name: str | None, folder: Path | None) -> Iterator[list[Logger]
         logger = WandbLogger(name=folder.name, project=os.environ.get("WANDB_PROJECT", _PROJECT), save_dir=folder)
         try:
             _ = logger.experiment
-        except Exception as error:  # no key, or no network: wandb's own classes, which may not be there to be named
+        except Exception as error:  # wandb raises many kinds without a key or a network
             raise ValueError(
                 f"trainer.logger: expected Weights & Biases to begin a run (WANDB_MODE=offline keeps it in {folder}); "
-                f"it says: {error}"
+                f"got an error: {error}"
             ) from error
         try:
             yield [logger]
         finally:
-            # A second run of this process would go on with the first one's.
+            # Otherwise the next run in this process would continue this one.
             if logger._experiment is not None:
                 logger.experiment.finish()

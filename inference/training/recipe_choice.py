@@ -1,6 +1,6 @@
-"""Which recipe a run starts from, and what of it applies: for Python's `fit` and for the command line alike."""
+"""The choice of a recipe for a model and data, and its settings, for `fit` in Python and on the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.resources import files
 from typing import Any, TypedDict
@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import yaml
 
 from ssvae.data import Augmentation, ImageData
-from ssvae.inference.nearest import asked, hint, nearest
+from ssvae.inference.nearest import did_you_mean, hint, nearest
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.storage.description import Description, build_fields
 from ssvae.inference.training.recipe import Recipe, TrainerOptions
@@ -18,15 +18,15 @@ LIMITS = ("max_epochs", "max_steps")
 """If one of them is given, both limits of the recipe are discarded."""
 
 DEFAULT_EPOCHS = 50
-"""Passes over the unlabelled images, where neither a recipe nor an option limits training."""
+"""Passes over the unlabelled images, if neither a recipe nor an option limits training."""
 
-_OF_DIGITS = "digits"
+_DIGITS_SECTION = "digits"
 _EXPECTED_BERNOULLI = "ssvae.models.likelihoods.ExpectedBernoulli"
 _FOR_COLOURS = "ssvae.models.likelihoods.ContinuousBernoulli"
 
 
 class RecipeOptions(TypedDict, total=False):
-    """The fields of `Recipe`, as options that change a few of them; see there."""
+    """Options of `fit`: fields of `Recipe`, which documents them. Each overrides the field of the recipe."""
 
     objective: Objective
     augmentation: Augmentation | None
@@ -42,78 +42,91 @@ class RecipeOptions(TypedDict, total=False):
     trainer: TrainerOptions
 
 
-_OF_DATA = {"Digits": "demo", "MNIST5k": "mnist5k"}
-"""The recipes of data sets that have one of their own."""
+_RECIPES_BY_DATA = {"Digits": "demo", "MNIST5k": "mnist5k"}
+"""The recipes of data sets with a recipe of their own."""
 
 
 def recipe_files() -> dict[str, Any]:
-    """Return the recipes' files by their names, sorted."""
+    """Return the recipe files by name, sorted."""
     paths = sorted((files("ssvae.inference") / "recipes").iterdir(), key=lambda path: path.name)
     return {path.name.removesuffix(".yaml"): path for path in paths if path.name.endswith(".yaml")}
 
 
 def choose_recipe(model: str, data: str) -> str:
-    """Return the recipe for a model and data, by the names of their classes.
+    """Return the name of the recipe for a model and data, given the names of their classes.
 
-    It is the model's own, where there is one of its name, such as `gmvae` for `GMVAE`; if not, `demo` for `Digits`,
-    `mnist5k` for `MNIST5k` and `few_labels` for all other data.
+    It is the recipe named after the model, such as ``gmvae`` for `GMVAE`. If there is none, it is ``demo`` for
+    `Digits`, ``mnist5k`` for `MNIST5k` and ``few_labels`` for all other data.
     """
     own = [name for name in recipe_files() if name.replace("_", "") == model.lower()]
-    return own[0] if own else _OF_DATA.get(data, "few_labels")
+    return own[0] if own else _RECIPES_BY_DATA.get(data, "few_labels")
 
 
 def read_recipe(name: str, data: str) -> Description:
-    """Return what a recipe says of `data`, of `model`, and of each field of `Recipe` that it decides.
+    """Read a recipe: its options of the data, the description of its model, and fields of `Recipe`.
 
     Args:
         name: One of `recipe_files`.
-        data: The name of the data's class: for `Digits` a recipe may say something else.
+        data: The name of the data set's class. A recipe may have other settings for `Digits`.
+
+    Returns:
+        The sections of the recipe by name: "data", "model", and fields of `Recipe`.
 
     Raises:
         ValueError: If there is no such recipe.
     """
     known = recipe_files()
     if name not in known:
-        hinted = hint(name.removesuffix(".yaml"), known)
-        raise ValueError(f"recipe: expected one of {', '.join(known)}; got {name!r}.{hinted}")
+        raise ValueError(unknown_recipe("recipe", name, list(known)))
     recipe = yaml.safe_load(known[name].read_text(encoding="utf-8"))
-    of_digits = recipe.pop(_OF_DIGITS, {})
-    return _merged(recipe, of_digits) if data == "Digits" else recipe
+    digits_settings = recipe.pop(_DIGITS_SECTION, {})
+    return _merged(recipe, digits_settings) if data == "Digits" else recipe
+
+
+def unknown_recipe(argument: str, name: str, known: Sequence[str]) -> str:
+    """Return the error message for an unknown recipe.
+
+    Args:
+        argument: The argument that names the recipe.
+        name: The unknown name.
+        known: The names that the argument accepts.
+    """
+    return f"{argument}: expected one of {', '.join(known)}; got {name!r}.{hint(name.removesuffix('.yaml'), known)}"
 
 
 def recipe_for(
     chosen: Recipe | str | None, model: SemiSupervisedModel, data: ImageData, options: Mapping[str, Any]
 ) -> tuple[Recipe, str | None]:
-    """Return how to train a model on data, and the name of the recipe that says so.
+    """Return the recipe for a model and data, with some options changed, and its name.
 
     Args:
-        chosen: A recipe, or the name of one, or None for `choose_recipe`'s. Of a recipe by name only what decides
-            training applies: the model and the data are given.
+        chosen: A recipe, the name of one, or None for that of `choose_recipe`. A named recipe's settings of the model
+            and the data are ignored, since both are given.
         model: The model.
-        data: The images.
-        options: Fields of `Recipe`, which override the recipe's. A limit takes the place of both of the recipe's.
+        data: The data set.
+        options: Fields of `Recipe`, which override those of the recipe. A limit replaces both limits of the recipe.
 
     Returns:
-        The recipe, its batches no larger than the data where `options` do not say otherwise; and its name, None for
-        a `Recipe`.
+        The recipe, and its name; None if ``chosen`` is a `Recipe`. Without a batch size in ``options`` the batches of
+        a named recipe are no larger than the data.
 
     Raises:
         TypeError: If the recipe is not a `Recipe`, a name or None, or an option is not of its type.
-        ValueError: If there is no recipe of the name, or an option is unknown or does not fit.
+        ValueError: If there is no recipe of this name, or an option is unknown or invalid.
     """
     names = [field.name for field in fields(Recipe)]
     for name in options:
         if name not in names:
-            hinted = asked([repr(each) for each in nearest(name, names)])
+            hinted = did_you_mean([repr(each) for each in nearest(name, names)])
             raise ValueError(f"{name}: expected an option of fit or Recipe; got an unknown one.{hinted}")
     if isinstance(chosen, Recipe):
         return replace(chosen, **{**without_limits(chosen.__dict__, options), **options}), None
     if not isinstance(chosen, str | None):
         raise TypeError(f"recipe: expected a Recipe, the name of one, or None; got {type(chosen).__name__}.")
-    of_data = type(data).__name__
-    name = choose_recipe(type(model).__name__, of_data) if chosen is None else chosen
-    said = read_recipe(name, of_data)
-    training = build_fields(Recipe, {each: said[each] for each in names if each in said})
+    data_class = type(data).__name__
+    name = choose_recipe(type(model).__name__, data_class) if chosen is None else chosen
+    settings = read_recipe(name, data_class)
+    training = build_fields(Recipe, {each: settings[each] for each in names if each in settings})
     training = {**without_limits(training, options), **options}
     if all(training.get(each) is None for each in LIMITS):
         training["max_epochs"] = DEFAULT_EPOCHS
@@ -123,16 +136,16 @@ def recipe_for(
 
 
 def without_limits(recipe: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe without the limits of training, where one of them is among the options.
+    """Return a recipe's settings without its limits of training if one of the limits is among the options.
 
-    Were the recipe's `max_steps` to stay beside a `max_epochs` that is given, training would end before it.
+    Otherwise a given ``max_epochs`` might not be reached, because of the recipe's ``max_steps``.
     """
     given = any(options.get(name) is not None for name in LIMITS)
     return {name: None if given and name in LIMITS else value for name, value in recipe.items()}
 
 
 def batch_size_for(data: ImageData, batch_size: int) -> int:
-    """Return a recipe's batch size, or as many as there are unlabelled images: a recipe is for data of any size."""
+    """Return a recipe's batch size, or the number of unlabelled images if there are fewer."""
     return min(batch_size, data.num_unlabelled) if data.num_unlabelled else batch_size
 
 
@@ -144,7 +157,7 @@ def for_colours(model: Description, binarise: bool) -> Description | None:
 
     Args:
         model: The model's description.
-        binarise: Whether the recipe has the data binarised.
+        binarise: Whether the recipe binarises the data.
 
     Returns:
         The new description; None if the recipe has no Bernoulli likelihood.
@@ -156,7 +169,7 @@ def for_colours(model: Description, binarise: bool) -> Description | None:
 
 
 def _merged(recipe: Description, changes: Description) -> Description:
-    """Return a recipe with some of its options changed, also those inside of others; another class is taken whole."""
+    """Return a recipe with changes, at every depth. A change to another class replaces all options of the old one."""
     merged = dict(recipe)
     for name, value in changes.items():
         inside = isinstance(value, dict) and isinstance(recipe.get(name), dict) and "class_path" not in value

@@ -58,7 +58,7 @@ def make_trainer(options: TrainerOptions, **others: Any) -> lightning.Trainer:  
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt after Ctrl-C or SIGTERM, where Lightning would end the process.
+    """Raise KeyboardInterrupt after Ctrl-C or SIGTERM; Lightning alone would end the process.
 
     Also restore the handler of Ctrl-C, which Lightning disables after the first one.
     """

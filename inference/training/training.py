@@ -60,7 +60,7 @@ def train(
     keep_freed_memory()
     options = recipe.trainer
     if options.logger is not None and folder is None:
-        raise ValueError(f"trainer.logger: expected None where no folder is written; got {options.logger!r}.")
+        raise ValueError(f"trainer.logger: expected None without a run folder; got {options.logger!r}.")
     own_bar = any(isinstance(each, ProgressBar) for each in callbacks)
     bar = options.progress_bar and interactive and not own_bar
     with quiet():
