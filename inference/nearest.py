@@ -3,17 +3,20 @@
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from functools import cache
 
 NEAR, MOST = 0.65, 3
 """The least ratio of SequenceMatcher for a suggestion; the largest number of equally similar suggestions."""
 
 
-def words_of(name: str) -> list[str]:
+@cache  # an option is compared with hundreds, in which the same words come back
+def words_of(name: str) -> tuple[str, ...]:
     """Return the words of a name such as "num_labels", "num-labels" or "GaussianMixture", in lower case."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return [word.lower() for word in re.findall(r"\w+", parted.replace("_", " "))]
+    return tuple(word.lower() for word in re.findall(r"\w+", parted.replace("_", " ")))
 
 
+@cache
 def likeness(typed: str, name: str, near: float = NEAR) -> float:
     """Return the similarity of a typed name to a known one, in [0, 1].
 
@@ -29,7 +32,11 @@ def likeness(typed: str, name: str, near: float = NEAR) -> float:
         return 0.95
     if len(typed_letters) > 2 and (set(typed_words) < set(known_words) or known_letters.startswith(typed_letters)):
         return 0.9
-    ratio = SequenceMatcher(None, typed_letters, known_letters).ratio()
+    matcher = SequenceMatcher(None, typed_letters, known_letters)
+    # The quick ratios are upper bounds.
+    if matcher.real_quick_ratio() < near or matcher.quick_ratio() < near:
+        return 0.0
+    ratio = matcher.ratio()
     return 0.9 * ratio if ratio >= near else 0.0
 
 
