@@ -279,6 +279,7 @@ def test_a_bound_with_more_of_it_explained_is_no_longer_m2s(kind, monkeypatch):
 
 @KINDS
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_it_is_trained_saved_and_loaded_and_predicts_the_same(kind, tmp_path):
     networks = MLP((7,), batch_norm=True)
     model = kind((1, 8, 8), 3, prior=StandardNormal(LATENT), networks=networks, auxiliary_dim=AUXILIARY)

@@ -79,12 +79,14 @@ def test_what_another_package_registers_is_found_and_what_is_of_no_use_is_said(t
 @pytest.mark.slow
 def test_what_another_package_registers_can_be_named_on_the_command_line(their_package):
     words = "fit --model.prior TheirPrior --model.prior.colour red --model.prior.latent_dim 6 --max_steps 1 "
-    words += "--model.posterior TheirPosterior --model.likelihood TheirLikelihood"
-    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
+    words += "--model.posterior TheirPosterior --model.likelihood TheirLikelihood "
+    words += "--model.networks.hidden [8] --model.classifier.hidden [8] --data.num_test 20"
+    program = "import sys; from support.forked import main_without_pictures as main; sys.exit(main(*sys.argv[1:]))"
+    paths = os.pathsep.join(map(str, [their_package, ROOT / "typing", ROOT / "tests"]))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, *words.split(), "--baselines", "false", "--folder", "run"],
         cwd=their_package,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(their_package), str(ROOT / "typing")])},
+        env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,

@@ -24,6 +24,9 @@ LEARNED = (
     "LadderVAE, three layers",
 )
 
+# Their programs have no operation that no other has, and the conversion to ONNX takes two seconds.
+SAME_OPERATIONS = ("DistilledM1, taught by its own", "DistilledM2, taught by its features", "SDGM")
+
 
 @pytest.fixture(autouse=True)
 def _float32():
@@ -36,6 +39,11 @@ def images(model, batch):
 
 def export(classifier, x):
     return torch.export.export(classifier, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def onnx_session(exported):
+    program = torch.onnx.export(exported, (), dynamo=True, verbose=False).model_proto
+    return onnxruntime.InferenceSession(program.SerializeToString())
 
 
 def test_every_kind_of_model_is_looked_at():
@@ -51,14 +59,14 @@ def test_what_is_exported_is_the_classifier_for_a_batch_of_any_size(name):
     classifier = ClassProbabilities(model)
     assert not model.training
     exported = export(classifier, images(model, 3))
-    program = torch.onnx.export(exported, (), dynamo=True, verbose=False).model_proto
-    session = onnxruntime.InferenceSession(program.SerializeToString())
+    session = None if name in SAME_OPERATIONS else onnx_session(exported)
     for batch in (1, 5, 40):
         x = images(model, batch)
         expected = model.classify(x).probs
         torch.testing.assert_close(exported.module()(x), expected, rtol=0, atol=1e-6)
-        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(found), expected.detach(), rtol=0, atol=1e-5)
+        if session is not None:
+            (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+            torch.testing.assert_close(torch.from_numpy(found), expected.detach(), rtol=0, atol=1e-5)
     assert expected.std(0).max() > 1e-4  # the images do not all have one answer
 
 

@@ -392,6 +392,7 @@ def test_its_baseline_is_a_classifier_of_the_image_with_the_same_networks():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(classifier, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)

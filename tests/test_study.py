@@ -294,11 +294,17 @@ def test_without_a_run_that_is_done_there_is_no_table(study, tmp_path):
 
 @pytest.fixture
 def quick_study(study):
-    model = {"max_steps": 40, "model.networks.hidden": [20], "augmentation": None, "objective.consistency": None}
+    networks = {"model.networks.hidden": [20], "model.classifier.hidden": [20], "model.prior.latent_dim": 2}
+    model = {"max_steps": 40, "augmentation": None, "objective.consistency": None, **networks}
     return study(
         models={"M2": model},
         labels=[20],
-        options={"trainer.precision": "32-true", "trainer.progress_bar": False, "baselines": False},
+        options={
+            "trainer.precision": "32-true",
+            "trainer.progress_bar": False,
+            "baselines": False,
+            "data.num_test": 40,
+        },
     )
 
 
