@@ -169,6 +169,63 @@ def test_convolutions_at_one_size_stand_after_the_halving_and_after_the_doubling
     assert shapes(networks.decoder(LATENT, IMAGE)) == [(3, 3, 1), (3, 2, 1), (2, 2, 1), (2, 1, 1)]
 
 
+def _plain_form(decoder):
+    """Return a decoder's convolutions with each upsampling and 3×3 convolution as they are written, and its weights."""
+    plain = nn.Sequential()
+    for place, layer in enumerate(decoder.convolutions):
+        if isinstance(layer, nn.Identity):
+            plain.append(nn.Upsample(size=decoder.convolutions[place + 1].size))
+        elif isinstance(layer, nn.Conv2d):
+            plain.append(nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1))
+        else:
+            plain.append(layer)
+    plain.load_state_dict(decoder.convolutions.state_dict())
+    return plain
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 13), (10, 12), (11, 8)])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("per_size", [1, 2])
+def test_a_decoder_is_upsampling_and_convolutions_in_value_and_gradient(height, width, channels, per_size):
+    # Five halvings: down to one pixel, and odd sizes on the way. One, three and more outputs take different ways.
+    networks = Convolutional(channels=(2, 6, 3, 2, 2), convolutions_per_size=per_size, hidden=7)
+    decoder = networks.decoder(LATENT, (channels, height, width))
+    plain = _plain_form(decoder)
+    seed = torch.randn(BATCH, *decoder.seed_shape, requires_grad=True)
+    images, expected = decoder.convolutions(seed), plain(seed)
+    assert images.shape == (BATCH, channels, height, width)
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-10)
+    weights = torch.randn_like(expected)
+    gradients = torch.autograd.grad(images, [seed, *decoder.convolutions.parameters()], weights)
+    by_hand = torch.autograd.grad(expected, [seed, *plain.parameters()], weights)
+    for gradient, reference in zip(gradients, by_hand, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("outputs", [1, 6])
+def test_doubling_has_a_second_derivative(outputs):
+    layer = Convolutional(channels=(2,), hidden=3).decoder(1, (outputs, 8, 8)).convolutions[-1]
+    inputs = torch.randn(1, 2, 2, 1, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, inputs, atol=1e-8)
+
+
+def test_gradients_of_a_decoder_in_reduced_precision_are_those_of_full_precision():
+    torch.set_default_dtype(torch.float32)
+    decoder = Convolutional(channels=(4, 8), hidden=32).decoder(LATENT, (3, 9, 8))
+    z = torch.randn(50, LATENT)
+
+    def gradient():
+        decoder.zero_grad()
+        decoder(z).square().sum().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in decoder.convolutions.parameters()])
+
+    full = gradient()
+    decoder.compute_dtype = torch.bfloat16
+    reduced = gradient()
+    # bfloat16 has 8 bits: 0.4 % for one number.
+    assert 0 < (reduced - full).norm() < 0.01 * full.norm()
+
+
 def test_the_decoder_ends_in_a_convolution_without_an_activation():
     images = Convolutional(channels=(4, 4), hidden=16).decoder(LATENT, (1, 8, 8))(torch.randn(50, LATENT) * 3)
     assert images.min() < -0.01

@@ -26,6 +26,15 @@ def bounded(log_scale: Tensor, bound: float = 6.0) -> Tensor:
     return bound * torch.tanh(log_scale / bound)
 
 
+def is_channels_last(images: Tensor) -> bool:
+    """Return whether a pixel's channels lie side by side in memory, as convolutional decoders leave colour images.
+
+    Args:
+        images: (..., channels, height, width).
+    """
+    return images.movedim(-3, -1).is_contiguous() and not images.is_contiguous()
+
+
 class Likelihood(Part, nn.Module, ABC):
     """The distribution p(x | ·) of an image, given the decoder's output.
 
