@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssvae.data.class_names import PARTS, check_distinct, class_of
+from ssvae.data.decoded_images import DecodedImages
 from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy, read_tree
 from ssvae.data.image_files import (
     SMALLEST_SIDE,
@@ -18,8 +19,6 @@ from ssvae.data.image_files import (
     check_no_link,
     common_bits,
     images_in,
-    read_header,
-    read_images,
 )
 from ssvae.data.images import ImageData
 from ssvae.data.label_table import Row, read_table
@@ -30,6 +29,8 @@ _CLUTTER = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "syste
 
 _NEARLY_BLACK = 16
 """Images with no larger value were probably saved without scaling: digits from 0 to 16, or zeros and ones."""
+
+_SUGGESTED_SIZE = 32
 
 
 class ImageFolder(ImageData):
@@ -59,6 +60,8 @@ class ImageFolder(ImageData):
     ones for every ``seed``. The other labelled images are for training; ``num_labels`` of them keep their label.
 
     Images are rotated as their EXIF data says. Transparent parts become white. The first frame of an animation is used.
+    JPEG files much larger than ``size`` are decoded at a fraction of their size. 500 files or more are decoded once;
+    the pixels are kept below the environment variable SSVAE_DATA, else below ``~/.cache/ssvae``, never in ``root``.
     16-bit grey becomes 8-bit by the same rule for all files of the data set: if the values use 12 bits, as those of
     cameras and scanners do, 4095 becomes 255. The summary states the number of bits.
 
@@ -78,7 +81,8 @@ class ImageFolder(ImageData):
         bits: The number of bits that the values of 16-bit files use, 8 to 16; None for the fewest that hold the largest
             value.
         size: The height and width of the images, in pixels: the short side is resampled, the long side cropped at both
-            ends. None if all images have the same size.
+            ends. None for that of the files, if they have one size; otherwise for 32, or their shortest side if that is
+            less, and the summary names the sizes.
         channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, otherwise 3.
         validation_fraction: The share of labelled images set apart for validation, at least 0 and below 1; ignored if
             validation images are given.
@@ -175,14 +179,12 @@ class ImageFolder(ImageData):
             main_labels=None if main_labels is None else main_labels.masked_fill(labels >= 0, -1)[train],
         )
         paths = [entry.path for entry in entries]
-        headers = [read_header(path) for path in paths]
-        image_shape = _common_shape(headers, size, channels)
+        files = DecodedImages(paths, folder)
+        headers = files.headers()
+        image_shape, self._resampled = _common_shape(headers, size, channels)
         bits = common_bits(paths, headers, bits)
-
-        def read(index: Tensor) -> Tensor:
-            return read_images([paths[i] for i in index.tolist()], image_shape, bits)
-
-        train_images = read(train)
+        images = files.pixels(image_shape, bits)
+        train_images = images[train]
         if 0 < int(train_images.max()) <= _NEARLY_BLACK:
             raise ValueError(
                 f"root: expected pixels from 0 to 255; got none above {int(train_images.max())} in "
@@ -193,9 +195,9 @@ class ImageFolder(ImageData):
             train_images,
             train_labels,
             class_names=class_names,
-            validation_images=read(validation),
+            validation_images=images[validation],
             validation_labels=labels[validation],
-            test_images=read(test),
+            test_images=images[test],
             test_labels=labels[test],
             binarise=binarise,
             train_candidates=candidates,
@@ -222,9 +224,9 @@ class ImageFolder(ImageData):
         self.num_coarse_labels = num_coarse_labels
 
     def summary(self) -> str:
-        """Return the summary of `ImageData.summary`, with the scaling of values of more than 8 bits."""
+        """Return the summary of `ImageData.summary`, with the scaling of values of more than 8 bits, and of sizes."""
         first, *warnings = super().summary().splitlines()
-        return "\n".join([first + self._scale, *warnings])
+        return "\n".join([first + self._scale, *filter(None, [self._resampled]), *warnings])
 
 
 class _Entry(NamedTuple):
@@ -449,17 +451,23 @@ def _in_order(class_names: set[str]) -> list[str]:
     return sorted(class_names)
 
 
-def _common_shape(headers: Sequence[Header], size: int | None, channels: int | None) -> tuple[int, int, int]:
+def _common_shape(
+    headers: Sequence[Header], size: int | None, channels: int | None
+) -> tuple[tuple[int, int, int], str]:
+    """Return the shape of the images; and if their sizes differ and none is asked for, a sentence that says so."""
     if channels is None:
         channels = 1 if all(header.is_grey for header in headers) else 3
     if size is not None:
-        return channels, size, size
+        return (channels, size, size), ""
     sizes = Counter((header.height, header.width) for header in headers)
-    if len(sizes) > 1:
-        most_common = ", ".join(f"{height}×{width} ({count})" for (height, width), count in sizes.most_common(4))
-        raise ValueError(
-            f"size: expected images of one size; got {len(sizes)} sizes: {most_common}"
-            f"{' …' if len(sizes) > 4 else ''}; "
-            f"size={min(min(sides) for sides in sizes)} would resample them to the shortest side."
-        )
-    return channels, *next(iter(sizes))
+    if len(sizes) == 1:
+        return (channels, *next(iter(sizes))), ""
+    (height, width), count = sizes.most_common(1)[0]
+    shortest = min(min(sides) for sides in sizes)
+    chosen = min(shortest, _SUGGESTED_SIZE)
+    larger = f"; size={min(2 * chosen, shortest)} shows more detail, in more time" if shortest > chosen else ""
+    sentence = (
+        f"The files have {len(sizes)} sizes, most often {height}×{width} ({count:,} of {len(headers):,}), the shortest "
+        f"side is {shortest} pixels: all are resampled to {chosen}×{chosen}, as with size={chosen}{larger}."
+    )
+    return (channels, chosen, chosen), sentence

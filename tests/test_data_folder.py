@@ -144,9 +144,25 @@ def test_colour_is_kept_if_any_image_has_it(root):
 
 def test_images_of_different_sizes_are_brought_to_one(root):
     write(root / "dog" / "wide.png", noise(16, 40))
-    with pytest.raises(ValueError, match=r"size: expected images of one size; got 2 sizes: 8×9 \(35\), 16×40 \(1\)"):
-        ImageFolder(str(root))
-    assert ImageFolder(str(root), size=8).image_shape == (1, 8, 8)
+    data = ImageFolder(str(root))
+    assert data.summary().splitlines()[1] == (
+        "The files have 2 sizes, most often 8×9 (35 of 36), the shortest side is 8 pixels: all are resampled to 8×8, as "
+        "with size=8."
+    )
+    asked = ImageFolder(str(root), size=8)
+    assert asked.image_shape == (1, 8, 8)
+    assert torch.equal(data.train_images, asked.train_images)
+    assert len(asked.summary().splitlines()) == 1
+
+
+def test_large_images_of_different_sizes_become_small_ones_and_a_larger_size_is_named(tmp_path):
+    for name, height in {"a": 70, "b": 90}.items():
+        write(tmp_path / name / "0.png", noise(height, 80))
+        write(tmp_path / name / "1.png", noise(90, 80))
+    data = ImageFolder(str(tmp_path), validation_fraction=0, test_fraction=0)
+    assert data.image_shape == (1, 32, 32)
+    assert "most often 90×80 (3 of 4), the shortest side is 70 pixels" in data.summary()
+    assert data.summary().endswith("to 32×32, as with size=32; size=64 shows more detail, in more time.")
 
 
 def test_resampling_halves_the_short_side_and_cuts_the_long_one(tmp_path):
