@@ -139,7 +139,7 @@ def fit_image(image: "Image", image_shape: tuple[int, int, int], *, bits: int | 
     if channels == 2:
         raise ValueError("channels: expected a model of grey or colour images; got one of stereo pairs.")
     # Only JPEG files have smaller versions of themselves, of an eighth, a quarter or a half.
-    image.draft(None, (_REDUCING_GAP * max(height, width),) * 2)  # type: ignore[arg-type]
+    image.draft(None, (_REDUCING_GAP * max(height, width),) * 2)
     # Pillow's bilinear resampling averages over all pixels that a new pixel covers, and never overshoots.
     fitted = ImageOps.fit(_plain(image, channels, bits), (width, height), method=Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)

@@ -340,7 +340,7 @@ class _Doubling(torch.autograd.Function):
         of_inputs = F.conv2d(gradient, mirrored, stride=2, padding=1) if need_inputs else None
         of_taps = None
         if need_taps:
-            of_mirrored = conv2d_weight(gradient, mirrored.shape, inputs, stride=2, padding=1)  # type: ignore[no-untyped-call]
+            of_mirrored = conv2d_weight(gradient, mirrored.shape, inputs, stride=2, padding=1)
             of_taps = of_mirrored.transpose(0, 1).flip(-2, -1)
         return of_inputs, of_taps, gradient.sum((0, 2, 3)) if need_bias else None
 
@@ -371,7 +371,8 @@ class _DoublingConvolution(nn.Conv2d):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return images (images, out_channels, *size) of inputs (images, in_channels, ⌈height / 2⌉, ⌈width / 2⌉)."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         device = inputs.device.type
         if torch.is_autocast_enabled(device):
             # Autocast would convert the forward pass only, which is a function of its own.

@@ -146,8 +146,8 @@ def test_images_of_different_sizes_are_brought_to_one(root):
     write(root / "dog" / "wide.png", noise(16, 40))
     data = ImageFolder(str(root))
     assert data.summary().splitlines()[1] == (
-        "The files have 2 sizes, most often 8×9 (35 of 36), the shortest side is 8 pixels: all are resampled to 8×8, as "
-        "with size=8."
+        "The files have 2 sizes, most often 8×9 (35 of 36), the shortest side is 8 pixels: "
+        "all are resampled to 8×8, as with size=8."
     )
     asked = ImageFolder(str(root), size=8)
     assert asked.image_shape == (1, 8, 8)

@@ -105,7 +105,7 @@ class _ContinuousBernoulliImages(dist.Independent):
         """Return log p(x), summed over the pixels."""
         logits = self.base_dist.logits
         if not is_channels_last(logits):
-            return super().log_prob(value)
+            return super().log_prob(value)  # type: ignore[no-untyped-call]
         if self._validate_args:
             self._validate_sample(value)
         pixels = value.movedim(-3, -1).contiguous()
