@@ -5,7 +5,9 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
@@ -84,9 +86,18 @@ def run_command(command: str, arguments: list[str]) -> int:
         # File names that are not in UTF-8 keep their bytes.
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        return _attempt(commands[command], command, arguments)
+        with _plain_warnings():
+            return _attempt(commands[command], command, arguments)
     except KeyboardInterrupt as error:
         return _say(command, str(error) or "interrupted.", FAILURE)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings as sentences on stderr, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
+        yield
 
 
 def _attempt(function: Callable[[list[str]], None], command: str, arguments: list[str]) -> int:
@@ -141,7 +152,13 @@ def fit(arguments: list[str]) -> None:
         check_config(given.get("--config", ""))
         run = _fit_anew(parse(fit_parser(), words), given)
     if is_first():
-        paragraphs = [result(run), verdict(run), f"The whole report, with pictures: {run.folder / 'report.md'}"]
+        warned = [f"Warning: {sentence}" for sentence in run.problems]
+        paragraphs = [
+            result(run),
+            verdict(run),
+            *warned,
+            f"The whole report, with pictures: {run.folder / 'report.md'}",
+        ]
         print("\n" + "\n\n".join(filter(None, paragraphs)))
 
 

@@ -223,13 +223,16 @@ def write_report(run: "Run") -> None:
             **run.evaluation.to_dict(),
             "baselines": baselines,
             "comparisons": comparisons,
+            "problems": run.problems,
             "seconds": run.seconds,
         }
         if main_class_baselines:
             numbers["main_class_baselines"] = main_class_baselines
         write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
     summary_line = [f"**{sentence}**"] if (sentence := verdict(run)) else []
-    parts = [f"# {run.folder.name}", *summary_line, *(f"## {title}\n\n{text}" for title, text in sections.items())]
+    warnings = [f"> **Warning.** {sentence}" for sentence in run.problems]
+    parts = [f"# {run.folder.name}", *summary_line, *warnings]
+    parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
     write_atomically(run.folder / "report.md", "\n\n".join(parts) + "\n")
 
 

@@ -31,6 +31,7 @@ class Run:
         baseline_probabilities: q(y|x) of each baseline, (test images, classes), by name.
         main_class_baselines: The calibration of each baseline on main classes, by name; empty without main classes.
         comparisons: The comparison of the model with each baseline on the same test images, by name.
+        problems: Signs that the classifier is worse than it could be, a sentence for each.
         seconds: Wall time of training, of the model and of each baseline.
         bits: The number of bits that the values of its 16-bit images use; None if it was trained on no such images.
     """
@@ -46,5 +47,6 @@ class Run:
     baseline_probabilities: dict[str, Tensor] = field(default_factory=dict)
     main_class_baselines: dict[str, Calibration] = field(default_factory=dict)
     comparisons: dict[str, Comparison] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bits: int | None = None

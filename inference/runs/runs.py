@@ -272,6 +272,7 @@ def _train_and_evaluate(
     baselines: bool,
     extras: tuple[Sequence[Callback], Sequence[Logger]],
 ) -> Run:
+    from ssvae.inference.runs.problems import problems
     from ssvae.inference.runs.report import summary, write_report
 
     run = Run(folder, model, data.class_names, data, recipe, bits=_bits(describe(data)))
@@ -289,6 +290,7 @@ def _train_and_evaluate(
                         name: compare(run.evaluation.probabilities, probabilities, run.evaluation.labels)
                         for name, probabilities in run.baseline_probabilities.items()
                     }
+                run.problems = problems(run)
                 write_report(run)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(

@@ -3,6 +3,7 @@
 import csv
 import io
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ssvae.inference.storage.checkpoints import FORMAT, METADATA
 from ssvae.inference.storage.description import describe, without_files
 from ssvae.inference.storage.files import write_atomically
 from ssvae.inference.training.captured_step import CapturedStep
+from ssvae.inference.training.decline import decline
 from ssvae.inference.training.history import Row
 from ssvae.inference.training.learning_rate import RepeatedCycle
 from ssvae.inference.training.mean_teacher import average, student_of
@@ -75,6 +77,7 @@ class Training(lightning.LightningModule):
         self.history: list[Row] = []
         self.seconds = 0.0
         self.has_begun = False
+        self.has_warned = False
         self._captured: tuple[int, CapturedStep] | None = None
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
@@ -249,6 +252,7 @@ class Training(lightning.LightningModule):
         self.log_dict(row)
         if self.trainer.is_global_zero:
             self._log_row()
+            self._warn_of_decline()
         self._stop_early()
 
     def _refit(self) -> None:
@@ -313,6 +317,23 @@ class Training(lightning.LightningModule):
         if self.print_lines and (len(self.history) % max(1, rows // 20) == 0 or self.current_epoch + 1 == self.epochs):
             accuracy = f", validation accuracy {row['validation_accuracy']:.2%}" if "validation_accuracy" in row else ""
             print(f"{self.where}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
+
+    def _warn_of_decline(self) -> None:
+        """Warn, once, if the validation accuracy has fallen since its best epoch by more than chance.
+
+        Not for a baseline, which is trained to be compared with.
+        """
+        if self.has_warned or not self.recipe.objective.generative:
+            return
+        best = decline(self.history, len(self.data.validation_images))
+        if best is not None:
+            self.has_warned = True
+            warnings.warn(
+                f"validation_accuracy: {self.history[-1]['validation_accuracy']:.1%} in {self.where}, after "
+                f"{best['validation_accuracy']:.1%} in epoch {best['epoch']:g}, which is more than chance. The "
+                "unlabelled images may do harm; the report will say what to try.",
+                stacklevel=2,
+            )
 
     @property
     def where(self) -> str:
