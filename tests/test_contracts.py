@@ -625,8 +625,8 @@ class UnknownStages(M2):
 
 
 BROKEN_MODELS = {
-    UnknownStages: r"expected a model with 'advance' to inherit from ssvae\.models\.stages\.Staged, or nothing "
-    r"calls it; got",
+    UnknownStages: r"expected a model with 'advance' to inherit from ssvae\.models\.stages\.Staged, since nothing "
+    "calls it otherwise; got",
     WithoutEnumeration: r'expected the guide\'s site \'y\' with infer={"enumerate": "parallel"}, so that it is summed '
     r"over; got one that is drawn\.",
     AnotherPlate: r'expected every site of the model in pyro\.plate\("images", len\(x\)\); got \'y\' in \'batch\'\.',

@@ -456,7 +456,7 @@ def test_the_report_says_how_far_the_samples_can_be_relied_on():
     assert warned.startswith("Warning: 34% of the images have a k̂ above 0.7")
     assert "log p(x) and p(y|x) cannot be relied on" in warned
     few = evaluate(LinearGaussian(spread=1.5), data, num_samples=24)
-    assert "not known from fewer than 25 samples" in reliability_lines(few)[0]
+    assert "Pareto k̂ needs at least 25 samples" in reliability_lines(few)[0]
     assert set(f"- {line}" for line in reliability_lines(found)) <= set(evaluation_lines(found, data))
 
 
