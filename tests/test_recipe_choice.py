@@ -8,8 +8,8 @@ import pytest
 import torch
 from support import tiny
 
-from ssvae.data import Augmentation
-from ssvae.inference import Objective, Recipe, TrainerOptions, fit
+from ssvae.data import Arrays, Augmentation
+from ssvae.inference import Consistency, Objective, Recipe, TrainerOptions, fit
 from ssvae.inference.command_line.choices import CHOICES
 from ssvae.inference.command_line.main import main
 from ssvae.inference.command_line.recipes import recipe_name
@@ -23,6 +23,7 @@ from ssvae.inference.training.recipe_choice import (
 )
 from ssvae.models import GMVAE, M1, M2
 from ssvae.models.networks import MLP
+from ssvae.models.priors import SeparatedMeans, StandardNormal
 
 BERNOULLI, EXPECTED, CONTINUOUS = (
     f"ssvae.models.likelihoods.{name}" for name in ("Bernoulli", "ExpectedBernoulli", "ContinuousBernoulli")
@@ -53,6 +54,8 @@ def test_the_options_of_fit_are_the_fields_of_recipe():
         ("GMVAE", "MNIST", "gmvae"),
         ("LadderVAE", "Digits", "ladder_vae"),
         ("DistilledM1", "ImageFolder", "distilled_m1"),
+        ("M2", "ImageFolder", "photos"),
+        ("M2", "SVHN", "photos"),
         ("Own", "Digits", "demo"),
         ("Own", "Arrays", "few_labels"),
     ],
@@ -100,6 +103,17 @@ def test_of_a_recipe_by_name_only_what_decides_training_applies():
     assert recipe.batch_size == 34  # few_labels says 250, and there are as many unlabelled images
 
 
+def test_images_in_colour_have_the_recipe_for_photos():
+    images, y = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8), torch.arange(30) % 3
+    data = Arrays(images, y, num_labels=6, test_images=images, test_labels=y)
+    model = M2((3, 8, 8), 3, prior=StandardNormal(2), networks=MLP((6,)))
+    recipe, name = recipe_for(None, model, data, {})
+    assert (name, recipe.batch_size, recipe.max_epochs, recipe.max_steps) == ("photos", 24, 37, 3000)
+    assert recipe.objective.consistency == Consistency(200, 0.8, 0.1, aligned=True, teacher_decay=0.99)
+    own = GMVAE((3, 8, 8), 3, prior=SeparatedMeans(2), networks=MLP((6,)))
+    assert recipe_for(None, own, data, {})[1] == "gmvae"
+
+
 def test_a_model_of_ones_own_inherits_no_recipe():
     own = type("Own", (GMVAE,), {})
     assert recipe_for(None, small(own), tiny.arrays(), {})[1] == "few_labels"
@@ -130,8 +144,12 @@ def test_a_limit_takes_the_place_of_both_of_the_recipes(options, epochs, steps, 
     recipe, _ = recipe_for("few_labels", small(), tiny.arrays(), options)
     assert (recipe.max_epochs, recipe.max_steps) == (epochs, steps)
     found = {}
-    monkeypatch.setattr("ssvae.inference.runs.runs.fit", lambda model, data, recipe, **_: found.update(vars(recipe)))
-    monkeypatch.setattr("ssvae.inference.runs.report.result", lambda run: 1 / 0)
+
+    def keep(model, data, recipe, **options):
+        found.update(vars(recipe))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ssvae.inference.runs.runs.fit", keep)
     words = [f"--{name}={'null' if value is None else value}" for name, value in options.items()]
     with pytest.raises(ZeroDivisionError):
         main(["fit", "--recipe=few_labels", *words])

@@ -69,7 +69,8 @@ def fit(
         data: The data set.
         recipe: A recipe, or the name of one, such as "few_labels". Of a named recipe only the settings of training
             apply. None for the recipe named after the model, such as gmvae; if there is none, for demo with `Digits`,
-            mnist5k with `MNIST5k` and few_labels with all other data, as on the command line. The name is printed.
+            mnist5k with `MNIST5k`, photos with `ImageFolder`, `SVHN` and other images in colour, and few_labels with
+            all other data. The name is printed.
         folder: The run folder, which must not exist; None for runs/<time>-<data>-<model>.
         baselines: Whether to train the baselines: the same classifier with the same labels, steps and augmentation, but
             without the generative terms (supervised); and, if the recipe has consistency, with consistency alone.

@@ -42,7 +42,7 @@ class RecipeOptions(TypedDict, total=False):
     trainer: TrainerOptions
 
 
-_RECIPES_BY_DATA = {"Digits": "demo", "MNIST5k": "mnist5k"}
+_RECIPES_BY_DATA = {"Digits": "demo", "MNIST5k": "mnist5k", "ImageFolder": "photos", "SVHN": "photos"}
 """The recipes of data sets with a recipe of their own."""
 
 
@@ -52,14 +52,15 @@ def recipe_files() -> dict[str, Any]:
     return {path.name.removesuffix(".yaml"): path for path in paths if path.name.endswith(".yaml")}
 
 
-def choose_recipe(model: str, data: str) -> str:
+def choose_recipe(model: str, data: str, *, in_colour: bool = False) -> str:
     """Return the name of the recipe for a model and data, given the names of their classes.
 
     It is the recipe named after the model, such as ``gmvae`` for `GMVAE`. If there is none, it is ``demo`` for
-    `Digits`, ``mnist5k`` for `MNIST5k` and ``few_labels`` for all other data.
+    `Digits`, ``mnist5k`` for `MNIST5k`, ``photos`` for `ImageFolder`, `SVHN` and other images in colour, and
+    ``few_labels`` for all other data.
     """
     own = [name for name in recipe_files() if name.replace("_", "") == model.lower()]
-    return own[0] if own else _RECIPES_BY_DATA.get(data, "few_labels")
+    return own[0] if own else _RECIPES_BY_DATA.get(data, "photos" if in_colour else "few_labels")
 
 
 def read_recipe(name: str, data: str) -> Description:
@@ -124,7 +125,8 @@ def recipe_for(
     if not isinstance(chosen, str | None):
         raise TypeError(f"recipe: expected a Recipe, the name of one, or None; got {type(chosen).__name__}.")
     data_class = type(data).__name__
-    name = choose_recipe(type(model).__name__, data_class) if chosen is None else chosen
+    in_colour = data.image_shape[0] == 3
+    name = choose_recipe(type(model).__name__, data_class, in_colour=in_colour) if chosen is None else chosen
     settings = read_recipe(name, data_class)
     training = build_fields(Recipe, {each: settings[each] for each in names if each in settings})
     training = {**without_limits(training, options), **options}
