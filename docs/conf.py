@@ -33,6 +33,7 @@ extensions = [
     "sphinxcontrib.bibtex",
     "documented_names",
     "generated_tables",
+    "graphical_models",
     "notebook_gallery",
 ]
 exclude_patterns = ["_build", "generated", "tutorials/notebooks/README.md", "**/.ipynb_checkpoints"]

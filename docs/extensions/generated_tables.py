@@ -1,19 +1,20 @@
 """Sphinx extension: tables of what the package offers, made from its classes, recipes and parsers.
 
 {classes} KIND          one row for each class of a kind, such as prior
-{part} NAME             what a class is, how it is chosen, and the densities of a small one
+{part} NAME             what a class is, how it is chosen, and a prior's density
 {recipes}               one row for each recipe
 {recipe} NAME …         the options of recipes
 {options} KIND          the options of `ssvae fit` that belong to the classes of a kind, or to the run
 {command} NAME          the help of another command
 {study} NAME            the table of a study, from its CSV file
+{measured} NAME         what studies measured of a model
 """
 
 import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ _PAGE = """# {name}
 ```
 """
 _WRITTEN: list[Path] = []
-_IMAGE_SHAPE, _NUM_CLASSES = (1, 28, 28), 10
+_NUM_CLASSES = 10
 
 
 def classes_of(kind: str) -> list[type]:
@@ -93,7 +94,8 @@ def _printable(metavar: str) -> str:
     return "".join(letter for letter in metavar if letter.isprintable())
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown."""
     cells = [list(head), *map(list, rows)]
     lines = ["| " + " | ".join(each.replace("|", r"\|") for each in row) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * len(cells[0]), *lines[1:]])
@@ -129,11 +131,11 @@ class Classes(Generated):
                 name = f"{{py:obj}}`{owner.__name__} <{public_name(owner)}>`"
             numbers = [f"[arXiv {each}](https://arxiv.org/abs/{each})" for each in arxiv_numbers(owner)]
             rows.append((name, summary(owner), ", ".join(numbers[:3])))
-        return _table((argument, "what it is", "sources"), rows)
+        return markdown_table((argument, "what it is", "sources"), rows)
 
 
 class PartCard(Generated):
-    """What a class is and how it is chosen, and the densities of a small one."""
+    """What a class is and how it is chosen, and a prior's density."""
 
     def text(self, argument: str) -> str:
         """Return the summary and the tables."""
@@ -149,9 +151,8 @@ class PartCard(Generated):
         if issubclass(owner, Prior):
             rows.append(("density", f"`{owner.example().density}`"))
         if issubclass(owner, SemiSupervisedModel):
-            rows += [(f"`{name}`", f"`{what}`") for name, what in owner(_IMAGE_SHAPE, _NUM_CLASSES).story()]
             rows.append(("bound on log p(x)", "yes" if owner.bounds_evidence else "no"))
-        return f"{summary(owner)}\n\n{_table(('', f'`{argument}`'), rows)}"
+        return f"{summary(owner)}\n\n{markdown_table(('', f'`{argument}`'), rows)}"
 
 
 def _comment(text: str) -> str:
@@ -172,7 +173,7 @@ class Recipes(Generated):
             recipe = yaml.safe_load(text)
             model = recipe.get("model", {}).get("class_path", "").rpartition(".")[2]
             rows.append((f"{{ref}}`{name} <recipe-{name}>`", model, _escaped(_comment(text)), f"`--recipe {name}`"))
-        return _table(("recipe", "model", "what it is", "option"), rows)
+        return markdown_table(("recipe", "model", "what it is", "option"), rows)
 
 
 class RecipeFile(Generated):
@@ -233,7 +234,7 @@ class Options(Generated):
             )
             for action in actions
         ]
-        return f"{head}\n\n{_table(('option', 'value', 'meaning'), rows) if rows else 'It has no options.'}"
+        return f"{head}\n\n{markdown_table(('option', 'value', 'meaning'), rows) if rows else 'It has no options.'}"
 
 
 class Command(Generated):
@@ -265,6 +266,33 @@ class Study(Generated):
         return f"    ssvae study studies/{argument}.yaml --data.root=DIR\n\n{found}"
 
 
+class Measured(Generated):
+    """What studies measured of a model, with the commands that measure it."""
+
+    def text(self, argument: str) -> str:
+        """Return the rows of the model in each study that has some."""
+        shown = []
+        for path in sorted((Path(self.env.srcdir).parent / "studies").glob("*.csv")):
+            self.env.note_dependency(path)
+            models = yaml.safe_load(path.with_suffix(".yaml").read_text(encoding="utf-8"))["models"]
+            rows = [
+                result
+                for result in from_csv(path.read_text(encoding="utf-8"))
+                if _model_of(models[result.model]) == argument
+            ]
+            if rows:
+                shown.append(f"    ssvae study studies/{path.stem}.yaml --data.root=DIR\n\n{table(rows)}")
+        return "\n\n".join([*shown, "{doc}`/results/index` has the other models beside it."])
+
+
+def _model_of(options: Mapping[str, Any]) -> str:
+    """Return the name of the model that options of a study stand for."""
+    if "model" in options:
+        return str(options["model"])
+    recipe = yaml.safe_load(recipe_files()[options["recipe"]].read_text(encoding="utf-8"))
+    return str(recipe["model"]["class_path"]).rpartition(".")[2]
+
+
 def _write_missing_pages(app: Sphinx, config: object) -> None:
     """Write a page for each class that has none, so that a new class needs no page at once; until the build is over."""
     for kind in PAGES:
@@ -292,6 +320,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "options": Options,
         "command": Command,
         "study": Study,
+        "measured": Measured,
     }.items():
         app.add_directive(name, directive)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
