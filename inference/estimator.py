@@ -82,7 +82,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         >>> from ssvae.inference import SemiSupervisedClassifier
         >>> X, y = load_digits(return_X_y=True)
         >>> y[100:] = -1
-        >>> classifier = SemiSupervisedClassifier(image_shape=(1, 8, 8), max_steps=300, random_state=0).fit(X, y)
+        >>> classifier = SemiSupervisedClassifier(image_shape=(1, 8, 8), max_steps=60, random_state=0).fit(X, y)
         >>> classifier.predict(X[:3])
         array([0, 1, 2])
 

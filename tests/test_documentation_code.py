@@ -31,7 +31,7 @@ def _modules_with_examples():
 
 
 @pytest.fixture(autouse=True)
-def _as_users_do():
+def _as_users_do(without_pictures):
     torch.set_default_dtype(torch.float32)
 
 
