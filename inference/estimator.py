@@ -251,12 +251,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return self.classes_[probabilities.argmax(1)]
 
     def predict_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of `classes_`."""
+        """Return q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of ``classes_``."""
         pixels = self._pixels(X)
         return class_probabilities(self._in_float64(), pixels).numpy()
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return log q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of `classes_`."""
+        """Return log q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of ``classes_``."""
         pixels, model = self._pixels(X), self._in_float64()
         with evaluating(model):
             chunks = torch.split(pixels, _IMAGES_AT_ONCE)
@@ -443,7 +443,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             return torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).numpy()
 
     def _codes(self, y: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the positions of classes in `classes_`."""
+        """Return the positions of classes in ``classes_``."""
         wanted = np.atleast_1d(np.asarray(y))
         matches = wanted[:, None] == self.classes_  # (k, classes)
         unknown = wanted[~matches.any(1)].tolist()
