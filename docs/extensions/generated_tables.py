@@ -15,6 +15,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -287,9 +288,12 @@ class Measured(Generated):
 
 def _model_of(options: Mapping[str, Any]) -> str:
     """Return the name of the model that options of a study stand for."""
-    if "model" in options:
-        return str(options["model"])
-    recipe = yaml.safe_load(recipe_files()[options["recipe"]].read_text(encoding="utf-8"))
+    return str(options["model"]) if "model" in options else _model_of_recipe(options["recipe"])
+
+
+@cache  # asked for every row of every study, on the page of every model
+def _model_of_recipe(name: str) -> str:
+    recipe = yaml.safe_load(recipe_files()[name].read_text(encoding="utf-8"))
     return str(recipe["model"]["class_path"]).rpartition(".")[2]
 
 
