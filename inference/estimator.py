@@ -256,7 +256,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return class_probabilities(self._in_float64(), pixels).numpy()
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Matrix:
-        """Return log q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of ``classes_``."""
+        """Return log q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), ordered as ``classes_``."""
         pixels, model = self._pixels(X), self._in_float64()
         with evaluating(model):
             chunks = torch.split(pixels, _IMAGES_AT_ONCE)

@@ -120,13 +120,16 @@ def test_fit_prints_the_result_and_where_the_report_is(capsys, tmp_path):
     )
     rows = re.findall(r"^\| (M2, q\(y\\\|x\)|baseline: [\w ]+) \| [\d.]+% \|", written.out, re.MULTILINE)
     assert rows == ["M2, q(y\\|x)", "baseline: supervised", "baseline: consistency alone"]
-    said, where = written.out.rstrip("\n").split("\n\n")[-2:]
+    report = (tmp_path / "run" / "report.md").read_text()
+    *_, last, where = written.out.rstrip("\n").split("\n\n")
+    said = next(text for text in written.out.split("\n\n") if text.startswith("M2 is "))
+    warnings = [f"Warning: {sentence}" for sentence in re.findall(r"^> \*\*Warning.\*\* (.*)$", report, re.MULTILINE)]
+    assert last == [said, *warnings][-1]
     assert where == "The whole report, with pictures: run/report.md"
     assert re.match(
         r"M2 is (better|worse|as often right) .* the labels alone .*, and .* consistency alone.* chance", said
     )
-    report = (tmp_path / "run" / "report.md").read_text()
-    assert report.startswith(f"# run\n\n**{said}**\n\n## Result")
+    assert report.startswith(f"# run\n\n**{said}**\n\n")
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -94,7 +94,8 @@ def test_a_run_leaves_a_folder(finished):
     for name in ("supervised", "consistency_alone"):
         assert {"metrics.csv", "checkpoints"} <= {path.name for path in (folder / "baselines" / name).iterdir()}
     report = (folder / "report.md").read_text()
-    assert report.startswith(f"# run\n\n**{verdict(finished)}**\n\n## Result\n\n| classifier |")
+    warned = "".join(f"> **Warning.** {sentence}\n\n" for sentence in finished.problems)
+    assert report.startswith(f"# run\n\n**{verdict(finished)}**\n\n{warned}## Result\n\n| classifier |")
     pictures = re.findall(r"!\[.*\]\((.*)\)", report)
     assert {path.name for path in (folder / "figures").iterdir()} == {os.path.basename(name) for name in pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)

@@ -59,7 +59,7 @@ def _drifted(run: Run) -> str:
     return (
         f"Of {len(images):,} unlabelled images {found.predicted_share:.0%} are predicted to be "
         f"{run.class_names[found.changed_class]!r}, the class of {found.label_share:.0%} of the labels. Either the "
-        f"labels are no random draw of the images, or the classifier has drifted: try {_milder(run)}."
+        f"labels are no random draw of the images, or the classifier predicts this class too often: try {_milder(run)}."
     )
 
 
