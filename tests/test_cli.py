@@ -520,7 +520,7 @@ def test_one_unreadable_image_stops_the_table(finished, pictures, capsys):
             "num_labels: expected at least one label for each of the 3 classes",
         ),
         (lambda root: None, ["--batch_size=100"], "batch_size: expected at most 9"),
-        (lambda root: None, ["--data.binarise=false"], "likelihood: Bernoulli expected pixels that are 0 or 1"),
+        (lambda root: None, ["--model.likelihood=Bernoulli"], "likelihood: Bernoulli expected pixels that are 0 or 1"),
     ],
 )
 def test_a_mistake_in_a_folder_of_pictures_gets_a_sentence(pictures, capsys, spoil, words, sentence):

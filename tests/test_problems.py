@@ -168,15 +168,17 @@ def test_the_report_begins_with_them_and_the_numbers_have_them(tmp_path, without
 
 def test_training_warns_once_and_baselines_never():
     data = tiny.arrays()
-    for objective, expected in ((Objective(alpha=1), 1), (Objective(alpha=1, generative=False), 0)):
+    fallen, recovered = (0.95, 0.9, 0.1, 0.05, 0.05, 0.1), (0.95, 0.9, 0.1, 0.05, 0.8, 0.1, 0.05, 0.9)
+    for generative, accuracies, expected in ((True, fallen, 1), (True, recovered, 0), (False, fallen, 0)):
+        objective = Objective(alpha=1, generative=generative)
         training = Training(tiny.m2(), data, tiny.recipe(objective=objective), None, print_lines=False)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            for last in (0.95, 0.9, 0.1, 0.05):
-                training.history.append({"epoch": len(training.history) + 1, "validation_accuracy": last})
+            for epoch, last in enumerate(accuracies, 1):
+                training.history.append({"epoch": epoch, "step": epoch, "validation_accuracy": last})
                 training._warn_of_decline()
         assert len(caught) == expected
         assert all(
-            str(each.message).startswith("validation_accuracy: 10.0% in epoch 1/3, after 95.0% in epoch 1")
+            str(each.message).startswith("validation_accuracy: 5.0% in epoch 1/3, after 95.0% in epoch 1")
             for each in caught
         )

@@ -32,6 +32,9 @@ from ssvae.inference.training.recipe import Recipe
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.stages import Refits, Staged
 
+_ROWS_OF_A_DECLINE = 3
+"""The accuracy of a single epoch may be an accident of the steps before it."""
+
 
 class Training(lightning.LightningModule):
     """Training of a model: every step has a labelled and an unlabelled batch, one loss and one optimiser step.
@@ -297,13 +300,17 @@ class Training(lightning.LightningModule):
         """
         if self.recipe.early_stopping is None:
             return
-        begin = self.model.last_stage_from * self.total_steps if isinstance(self.model, Staged) else 0
-        rows = [row for row in self.history if row["step"] > begin]
+        rows = self._rows_of_last_stage()
         if not rows:
             return
         best = max(rows, key=lambda row: row["validation_accuracy"])  # the first of them
         if rows[-1]["epoch"] - best["epoch"] >= self.recipe.early_stopping:
             self.trainer.should_stop = True
+
+    def _rows_of_last_stage(self) -> list[Row]:
+        """Return the rows of the last stage of training; all rows if training has no stages."""
+        begin = self.model.last_stage_from * self.total_steps if isinstance(self.model, Staged) else 0
+        return [row for row in self.history if row["step"] > begin]
 
     def _log_row(self) -> None:
         """Rewrite metrics.csv; without a progress bar, print about twenty lines over training."""
@@ -319,14 +326,16 @@ class Training(lightning.LightningModule):
             print(f"{self.where}: J/N {row['loss']:.2f}{accuracy}, {self.seconds:.0f} s", flush=True)
 
     def _warn_of_decline(self) -> None:
-        """Warn, once, if the validation accuracy has fallen since its best epoch by more than chance.
+        """Warn, once, if the validation accuracy has fallen by more than chance and has stayed there for three rows.
 
-        Not for a baseline, which is trained to be compared with.
+        Not for a baseline, which is trained to be compared with. If training has stages, only the last one counts.
         """
-        if self.has_warned or not self.recipe.objective.generative:
+        rows = self._rows_of_last_stage()
+        if self.has_warned or not self.recipe.objective.generative or len(rows) <= _ROWS_OF_A_DECLINE:
             return
-        best = decline(self.history, len(self.data.validation_images))
-        if best is not None:
+        num_images = len(self.data.validation_images)
+        *earlier, best = (decline(rows[: len(rows) - last], num_images) for last in reversed(range(_ROWS_OF_A_DECLINE)))
+        if best is not None and all(earlier):
             self.has_warned = True
             warnings.warn(
                 f"validation_accuracy: {self.history[-1]['validation_accuracy']:.1%} in {self.where}, after "
