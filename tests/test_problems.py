@@ -166,12 +166,13 @@ def test_the_report_begins_with_them_and_the_numbers_have_them(tmp_path, without
     assert '"problems": [\n    "One.",\n    "Two."\n  ]' in (tmp_path / "run" / "evaluation.json").read_text()
 
 
-def test_training_warns_once_and_baselines_never():
+def test_training_warns_once_and_baselines_never(tmp_path):
     data = tiny.arrays()
     fallen, recovered = (0.95, 0.9, 0.1, 0.05, 0.05, 0.1), (0.95, 0.9, 0.1, 0.05, 0.8, 0.1, 0.05, 0.9)
-    for generative, accuracies, expected in ((True, fallen, 1), (True, recovered, 0), (False, fallen, 0)):
+    cases = [(True, fallen, tmp_path, 1), (True, recovered, tmp_path, 0), (False, fallen, tmp_path, 0)]
+    for generative, accuracies, folder, expected in [*cases, (True, fallen, None, 0)]:
         objective = Objective(alpha=1, generative=generative)
-        training = Training(tiny.m2(), data, tiny.recipe(objective=objective), None, print_lines=False)
+        training = Training(tiny.m2(), data, tiny.recipe(objective=objective), folder, print_lines=False)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for epoch, last in enumerate(accuracies, 1):

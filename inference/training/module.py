@@ -328,10 +328,12 @@ class Training(lightning.LightningModule):
     def _warn_of_decline(self) -> None:
         """Warn, once, if the validation accuracy has fallen by more than chance and has stayed there for three rows.
 
-        Not for a baseline, which is trained to be compared with. If training has stages, only the last one counts.
+        Not for a baseline, which is trained to be compared with, nor without a run folder, of which no report could say
+        what to try. If training has stages, only the last one counts.
         """
         rows = self._rows_of_last_stage()
-        if self.has_warned or not self.recipe.objective.generative or len(rows) <= _ROWS_OF_A_DECLINE:
+        is_run = self.folder is not None and self.recipe.objective.generative
+        if self.has_warned or not is_run or len(rows) <= _ROWS_OF_A_DECLINE:
             return
         num_images = len(self.data.validation_images)
         *earlier, best = (decline(rows[: len(rows) - last], num_images) for last in reversed(range(_ROWS_OF_A_DECLINE)))
