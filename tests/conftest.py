@@ -14,12 +14,6 @@ import torch
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_xdist_auto_num_workers():
-    """Half as many workers again as cores: some tests wait for processes of their own."""
-    cores = os.cpu_count() or 1
-    return cores + cores // 2
-
-
 def pytest_collection_modifyitems(items):
     """Start with what takes long: at the end, no core waits for one test of another."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
