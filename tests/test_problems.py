@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import tiny
 
+from ssvae.data import Arrays
 from ssvae.inference import Consistency, Objective, fit
 from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.evaluation.comparison import compare
@@ -152,7 +153,22 @@ def test_predicted_classes_that_are_not_those_of_the_labels_are_told(monkeypatch
     certain = torch.eye(3, dtype=torch.float64)[1]
     monkeypatch.setattr("ssvae.inference.runs.problems.predict_probabilities", lambda *given: certain.repeat(240, 1))
     (sentence,) = problems(run)
+    assert "or the classifier predicts this class too often: try a larger --objective.alpha." in sentence
     assert sentence.startswith("Of 240 unlabelled images 100% are predicted to be '1', the class of 33% of the labels.")
+
+
+def test_images_in_the_order_of_their_classes_have_no_drift(monkeypatch):
+    images, y = tiny.arrays(num_train=3000, num_labels=60).train_images, torch.arange(3000) % 3
+    order = y.argsort(stable=True)
+    run = trained(None, 80, 80, None)
+    run.data = Arrays(images[order], y[order], num_labels=60, test_images=images[:9], test_labels=y[:9])
+
+    def bright(model, data, images):
+        """Be right always: the classes differ by which two rows are bright."""
+        return images.double().sum((1, 3)).unflatten(1, (4, 2)).sum(-1)[:, :3]
+
+    monkeypatch.setattr("ssvae.inference.runs.problems.predict_probabilities", bright)
+    assert problems(run) == []
 
 
 def test_the_report_begins_with_them_and_the_numbers_have_them(tmp_path, without_pictures):

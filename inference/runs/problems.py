@@ -1,5 +1,7 @@
 """Signs that the unlabelled images did harm, each in a sentence with the likely cause and what to try."""
 
+import torch
+
 from ssvae.inference.evaluation.drift import drift
 from ssvae.inference.predict import predict_probabilities
 from ssvae.inference.runs.run import Run
@@ -51,7 +53,9 @@ def _drifted(run: Run) -> str:
     assert data is not None
     if not len(data.labelled_index) or not len(data.unlabelled_index) or not run.model.learns_classifier:
         return ""
-    images = data.train_images[data.unlabelled_index[:_NUM_IMAGES]]
+    # A random choice, since a folder's images are in the order of their classes.
+    order = torch.randperm(len(data.unlabelled_index), generator=torch.Generator().manual_seed(0))
+    images = data.train_images[data.unlabelled_index[order[:_NUM_IMAGES]]]
     predicted = predict_probabilities(run.model, data, images).argmax(-1)
     found = drift(predicted, data.train_labels[data.labelled_index], data.num_classes)
     if not found.is_beyond_chance:
@@ -59,7 +63,8 @@ def _drifted(run: Run) -> str:
     return (
         f"Of {len(images):,} unlabelled images {found.predicted_share:.0%} are predicted to be "
         f"{run.class_names[found.changed_class]!r}, the class of {found.label_share:.0%} of the labels. Either the "
-        f"labels are no random draw of the images, or the classifier predicts this class too often: try {_milder(run)}."
+        f"labels are no random draw of the images, or the classifier predicts this class too "
+        f"{'often' if found.predicted_share > found.label_share else 'rarely'}: try {_milder(run)}."
     )
 
 
