@@ -63,7 +63,9 @@ def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], 
     metadata = {"class_names": json.dumps(class_names), "class_path": describe(type(model))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporters use deprecated functions
-        exported = torch.export.export(classifier, (pixels,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        # Not strict, as later versions of torch do by default: a strict export does not know Pyro's contexts.
+        shapes = ({0: torch.export.Dim("batch")},)
+        exported = torch.export.export(classifier, (pixels,), dynamic_shapes=shapes, strict=False)
         content = _onnx(exported, metadata) if path.suffix == ".onnx" else _pt2(exported, metadata)
     write_atomically(path, content)
 
