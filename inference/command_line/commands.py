@@ -39,6 +39,7 @@ from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.inference.training.recipe_choice import (
     DEFAULT_EPOCHS,
     LIMITS,
+    RECIPES_BY_DATA,
     batch_size_for,
     for_colours,
     recipe_files,
@@ -197,10 +198,11 @@ def fit_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
+    by_data = ", ".join(f"{recipe} for {data}" for data, recipe in RECIPES_BY_DATA.items())
     parser.add_argument(
         "--recipe",
         help=f"a set of options, which other options override: {', '.join(recipe_files())}, or none (default: the "
-        "recipe named after the model; if there is none, demo for Digits, mnist5k for MNIST5k, few_labels otherwise)",
+        f"recipe named after the model; if there is none, {by_data}, few_labels otherwise)",
     )
     parser.add_argument(
         "--resume",

@@ -42,7 +42,7 @@ class RecipeOptions(TypedDict, total=False):
     trainer: TrainerOptions
 
 
-_RECIPES_BY_DATA = {"Digits": "demo", "MNIST5k": "mnist5k", "ImageFolder": "photos", "SVHN": "photos"}
+RECIPES_BY_DATA = {"Digits": "demo", "MNIST5k": "mnist5k", "ImageFolder": "photos", "SVHN": "photos"}
 """The recipes of data sets with a recipe of their own."""
 
 
@@ -60,7 +60,7 @@ def choose_recipe(model: str, data: str, *, in_colour: bool = False) -> str:
     ``few_labels`` for all other data.
     """
     own = [name for name in recipe_files() if name.replace("_", "") == model.lower()]
-    return own[0] if own else _RECIPES_BY_DATA.get(data, "photos" if in_colour else "few_labels")
+    return own[0] if own else RECIPES_BY_DATA.get(data, "photos" if in_colour else "few_labels")
 
 
 def read_recipe(name: str, data: str) -> Description:
