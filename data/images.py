@@ -147,6 +147,18 @@ class ImageData:
             unknown = unknown & self.train_candidates.all(-1)
         return unknown.nonzero().squeeze(1)
 
+    def some_unlabelled(self, number: int) -> Tensor:
+        """Return the indices of some unlabelled training images, at random, since a folder's are in order of class.
+
+        Args:
+            number: The number of images; all of them if there are fewer.
+
+        Returns:
+            int64 (at most number,), the same ones at each call.
+        """
+        order = torch.randperm(len(self.unlabelled_index), generator=torch.Generator().manual_seed(0))
+        return self.unlabelled_index[order[:number]]
+
     def weight_of(self, index: Tensor) -> float:
         """Return the sum of the weights of some training images.
 

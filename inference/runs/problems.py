@@ -1,7 +1,5 @@
 """Signs that the unlabelled images did harm, each in a sentence with the likely cause and what to try."""
 
-import torch
-
 from ssvae.inference.evaluation.drift import drift
 from ssvae.inference.predict import predict_probabilities
 from ssvae.inference.runs.run import Run
@@ -53,9 +51,7 @@ def _drifted(run: Run) -> str:
     assert data is not None
     if not len(data.labelled_index) or not len(data.unlabelled_index) or not run.model.learns_classifier:
         return ""
-    # A random choice, since a folder's images are in the order of their classes.
-    order = torch.randperm(len(data.unlabelled_index), generator=torch.Generator().manual_seed(0))
-    images = data.train_images[data.unlabelled_index[order[:_NUM_IMAGES]]]
+    images = data.train_images[data.some_unlabelled(_NUM_IMAGES)]
     predicted = predict_probabilities(run.model, data, images).argmax(-1)
     found = drift(predicted, data.train_labels[data.labelled_index], data.num_classes)
     if not found.is_beyond_chance:

@@ -262,8 +262,7 @@ class Training(lightning.LightningModule):
         """Refit parts of the models to the labelled training images and some unlabelled ones, not binarised."""
         if not isinstance(self.model, Refits):
             return
-        order = torch.randperm(len(self.data.unlabelled_index), generator=torch.Generator().manual_seed(0))
-        unlabelled = self.data.unlabelled_index[order[: self.model.num_refit_images]]
+        unlabelled = self.data.some_unlabelled(self.model.num_refit_images)
         labelled = self.data.labelled_index
         for model in self.models:
             assert isinstance(model, Refits)
