@@ -124,13 +124,15 @@ def timed(step: Callable[[], None], repeats: int = STEPS) -> float:
 
 
 def alternate(
-    steps: dict[str, Callable[[], None]], timed: Callable[[Callable[[], None]], float] = timed
+    steps: dict[str, Callable[[], None]],
+    timed: Callable[[Callable[[], None]], float] = timed,
+    rounds: int = ROUNDS,
 ) -> dict[str, float]:
     """Return the median time of each step, over rounds in which the steps alternate."""
     for step in steps.values():
         timed(step)
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, step in steps.items():
             times[name].append(timed(step))
     return {name: statistics.median(values) for name, values in times.items()}

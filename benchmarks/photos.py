@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.__main__ import alternate
 from benchmarks.steps import adam, optimiser_step, unlabelled
 from ssvae.inference.objective import Objective, Sizes
 from ssvae.inference.training.memory import keep_freed_memory
@@ -151,25 +152,23 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
+
+    def timed(step: Callable[[], None]) -> float:
+        started = clock()
+        step()
+        return clock() - started
+
     keep_freed_memory()  # as training does
     rate = convolution_rate(clock, options.repeats)
     print(f"{options.threads} threads, torch {torch.__version__}; a convolution has {rate / 1e9:.0f} G multiply-adds/s")
     for size in options.sizes:
         torch.manual_seed(0)
         steps, products = steps_of(size)
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for repeat in range(options.repeats + 1):
-            for name, step in steps.items():
-                started = clock()
-                step()
-                if repeat:  # the first ones allocate
-                    seconds[name].append(clock() - started)
+        medians = alternate(steps, timed, options.repeats)
         print(f"\n{f'{BATCH} images of 3×{size}×{size}':<26}{'s':>8}{'/ by hand':>12}{'/ limit':>10}")
-        by_hand = statistics.median(seconds["by hand"])
-        for name, times in seconds.items():
-            median = statistics.median(times)
+        for name, median in medians.items():
             limit = f"{median * rate / products:>10.2f}" if name in ("M2", "by hand") else ""
-            print(f"{name:<26}{median:>8.3f}{median / by_hand:>12.2f}{limit}")
+            print(f"{name:<26}{median:>8.3f}{median / medians['by hand']:>12.2f}{limit}")
 
 
 if __name__ == "__main__":
