@@ -3,8 +3,9 @@
 Names are imported on first use, so that ``ssvae --help`` does not wait for Lightning.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssvae import lazy
 
 if TYPE_CHECKING:
     from ssvae.inference import contracts, figures
@@ -47,14 +48,4 @@ _HOMES = {
     "resume": "runs.runs",
 }
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name in _FOLDERS:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES, _FOLDERS)

@@ -12,8 +12,9 @@ Example:
     >>> model = ssvae.M2(digits.image_shape, digits.num_classes, prior=ssvae.priors.StandardNormal(5))
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssvae import lazy
 
 if TYPE_CHECKING:
     from ssvae import data, inference, models
@@ -181,14 +182,4 @@ _HOMES = {
     "resume": "inference",
 }
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES, _ROOMS)

@@ -3,8 +3,9 @@
 Names are loaded when they are first asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssvae import lazy
 
 if TYPE_CHECKING:
     from ssvae.inference.runs.run import Run
@@ -28,12 +29,4 @@ _HOMES = {
     "with_all_labels": "runs",
 }
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES)
