@@ -177,10 +177,14 @@ class LadderVAE(M2):
                 y = pyro.sample("y", self.classify(x), infer={"enumerate": "parallel"})  # (classes, 1)
             d, likelihoods = self.bottom_up(x)
             # q(z_L | x, y)
-            z = pyro.sample(f"z_{self.num_layers}", self.posterior(self.z_encoder(d, y)))
+            z = pyro.sample(f"z_{self.num_layers}", self._q_z(d, y))
             for i in reversed(range(1, self.num_layers)):
                 # q(z_i | z_i+1, x, y)
                 z = pyro.sample(f"z_{i}", merge(likelihoods[i - 1], self.p_z_i(i, z, y)))
+
+    def _q_z(self, d: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z_L | x, y), from the images' d_L-1."""
+        return self.posterior(self.z_encoder(d, y))
 
     def bottom_up(self, x: Tensor) -> tuple[Tensor, list[TorchDistribution]]:
         """Go up from the images to d_L-1, and return the approximate likelihoods N(μ̂_i, diag σ̂_i²) on the way.
@@ -222,7 +226,7 @@ class LadderVAE(M2):
     def _style(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean of q(z_L | x, y), and beside it ε_L-1, …, ε_1, each at the means of the z_i above."""
         d, likelihoods = self.bottom_up(x)
-        z = self.posterior(self.z_encoder(d, y)).mean
+        z = self._q_z(d, y).mean
         parts = [z]
         for i in reversed(range(1, self.num_layers)):
             p = self.p_z_i(i, z, y)
