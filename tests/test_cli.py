@@ -699,9 +699,9 @@ def test_killed_before_the_first_epoch_was_saved_it_starts_again(finished, tmp_p
 
 def test_two_fits_in_one_process_are_two_processes(finished, tmp_path):
     # `finished` is of this process, which has trained many models by now.
-    program = "import sys; from support.forked import main_without_pictures as main; sys.exit(main(*sys.argv[1:]))"
-    status, _, errors = process(program, "fit", *SMALL, "--folder", "alone", "--baselines=false")
-    assert (status, errors) == (0, "")
+    alone = forked.command("fit", *SMALL, "--folder", "alone", "--baselines=false")
+    _, errors = alone.communicate()
+    assert (alone.returncode, errors) == (0, "")
     tiny.assert_same_tensors(state(tmp_path / "alone"), state(finished))
 
 

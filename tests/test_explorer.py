@@ -11,19 +11,17 @@ import re
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import exploring, tiny
+from support import exploring, forked, tiny
 
 from ssvae.data import ImageData
 from ssvae.data.image_files import read_image
@@ -45,7 +43,6 @@ from ssvae.models.priors import ClassConditional, StandardNormal
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
 MNIST = DrawingStyle((1, 28, 28), (20, 20))
 SEVEN = [[(0.2, 0.1), (0.5, 0.12), (0.45, 0.4), (0.3, 0.7)], [(0.3, 0.4), (0.5, 0.38)]]
 DRAWINGS = {
@@ -653,27 +650,22 @@ def refused(capsys, *arguments):
 
 def test_the_command_serves_until_ctrl_c(folders):
     torch.set_default_dtype(torch.float32)
-    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main())"
-    words = ["explore", *map(str, folders), "--port=0", "--open=false", "--num_samples=10"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            line = process.stdout.readline()
-            found = re.fullmatch(r"normal and by_class: (http://127\.0\.0\.1:\d+) \(stop with Ctrl-C\)\n", line)
-            assert found, line + process.stderr.read()
-            served = (found[1], None)
-            assert [run["name"] for run in ask(served, "/api/runs")["runs"]] == ["normal", "by_class"]
-            image = load(str(folders[0])).data.test_images[0]
-            answered = ask(served, "/api/runs/0/image?invert=false", encoded(image[0]))
-            model = load(str(folders[0]), with_data=False).model
-            expected = model.classify(image[None].float() / 255).probs[0].tolist()
-            assert answered["probabilities"] == pytest.approx(expected, abs=1e-5)
-        finally:
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (0, "\n", "")
+    running = forked.command("explore", *map(str, folders), "--port=0", "--open=false", "--num_samples=10")
+    try:
+        line = running.readline()
+        found = re.fullmatch(r"normal and by_class: (http://127\.0\.0\.1:\d+) \(stop with Ctrl-C\)\n", line)
+        assert found, line
+        served = (found[1], None)
+        assert [run["name"] for run in ask(served, "/api/runs")["runs"]] == ["normal", "by_class"]
+        image = load(str(folders[0])).data.test_images[0]
+        answered = ask(served, "/api/runs/0/image?invert=false", encoded(image[0]))
+        model = load(str(folders[0]), with_data=False).model
+        expected = model.classify(image[None].float() / 255).probs[0].tolist()
+        assert answered["probabilities"] == pytest.approx(expected, abs=1e-5)
+    finally:
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=20)
+    assert (running.returncode, out, err) == (0, "\n", "")
 
 
 @pytest.mark.parametrize(

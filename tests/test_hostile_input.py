@@ -8,11 +8,11 @@ import logging
 import os
 import pickle
 import re
+import resource
 import shutil
 import socket
 import stat
 import struct
-import subprocess
 import sys
 import tarfile
 import threading
@@ -27,7 +27,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import exploring
+from support import exploring, forked
 from test_properties import BOUNDED
 
 from ssvae.data import ImageFolder
@@ -192,20 +192,20 @@ def test_plain_values_are_read_as_they_are(tmp_path_factory, values):
     assert read_yaml(path, "tree") == yaml.safe_load(text)
 
 
+def _fit_in_little_memory(config):
+    """Run `ssvae fit --config=…`; raise if the most memory that this process ever had has grown by 100 MB."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = main(["fit", f"--config={config}"])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000, "kB"
+    return status
+
+
 def test_a_growing_file_takes_no_memory_and_no_time(here):
     (here / "bomb.yaml").write_text(f"{ALIASES}data: *a9\n")
-    program = (
-        "import resource, sys; from ssvae.inference.command_line.main import main; "
-        "import ssvae.inference.command_line.commands; "
-        "used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; status = main(['fit', '--config=bomb.yaml']); "
-        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000, 'kB'; sys.exit(status)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert "expected at most 100,000 values" in done.stderr
+    reading = forked.Forked(_fit_in_little_memory, "bomb.yaml")
+    out, err = reading.communicate(timeout=120)
+    assert (reading.returncode, out, err.count("\n")) == (2, "", 1), err
+    assert "expected at most 100,000 values" in err
 
 
 @pytest.mark.parametrize("keys", ["3: 4", "objective: {3: 4}", ".nan: 1", "null: 1"])
@@ -519,13 +519,13 @@ def test_names_of_classes_are_printable(pictures, name):
         read(pictures)
 
 
-def test_names_that_are_not_utf_8_keep_their_bytes(finished, here, capfdbinary):
+def test_names_that_are_not_utf_8_keep_their_bytes(finished, here, capfdbinary, monkeypatch):
     name = os.fsdecode(b"\xff\xfe, \n.png")
     picture(here / name)
-    program = "import sys; from ssvae.inference.command_line.main import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "typing"), "PYTHONUTF8": "1"}
-    words = [sys.executable, "-c", program, "classify", str(finished), name]
-    assert subprocess.run(words, env=environment, timeout=120, check=False).returncode == 0
+    # As Python's UTF-8 mode opens it.
+    with open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["classify", str(finished), name]) == 0
     written = capfdbinary.readouterr()
     assert written.err == b""
     assert written.out.splitlines()[1].startswith(b'"\xff\xfe, ')

@@ -58,6 +58,13 @@ class Forked:
         """Send a signal."""
         os.kill(self.pid, number)
 
+    def readline(self):
+        """Wait for a line of what it writes; return it, and "" where there comes none."""
+        line, out = b"", next(iter(self._pipes)).fileno()
+        while not line.endswith(b"\n") and (byte := os.read(out, 1)):
+            line += byte
+        return line.decode()
+
     def communicate(self, timeout=300):
         """Wait for its end; return what it wrote, in text."""
         until = time.monotonic() + timeout
