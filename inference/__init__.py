@@ -5,7 +5,7 @@ Names are imported on first use, so that ``ssvae --help`` does not wait for Ligh
 
 from typing import TYPE_CHECKING
 
-from ssvae import lazy
+from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae.inference import contracts, figures
@@ -48,4 +48,4 @@ _HOMES = {
     "resume": "runs.runs",
 }
 
-__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES, _FOLDERS)
+__getattr__, __dir__ = attributes(__name__, __all__, _HOMES, _FOLDERS)

@@ -14,7 +14,7 @@ Example:
 
 from typing import TYPE_CHECKING
 
-from ssvae import lazy
+from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae import data, inference, models
@@ -182,4 +182,4 @@ _HOMES = {
     "resume": "inference",
 }
 
-__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES, _ROOMS)
+__getattr__, __dir__ = attributes(__name__, __all__, _HOMES, _ROOMS)

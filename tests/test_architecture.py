@@ -17,7 +17,7 @@ PACKAGES = tuple(f"ssvae.{room}" for room in ROOMS)
 
 def _modules():
     """Every module of ours: its dotted name and its file."""
-    modules = {"ssvae": ROOT / "ssvae" / "__init__.py"}
+    modules = {"ssvae": ROOT / "ssvae" / "__init__.py", "ssvae.lazy": ROOT / "ssvae" / "lazy.py"}
     for room in ROOMS:
         for path in sorted((ROOT / room).rglob("*.py")):
             parts = ("ssvae", *path.relative_to(ROOT).with_suffix("").parts)

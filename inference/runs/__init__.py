@@ -5,7 +5,7 @@ Names are loaded when they are first asked for.
 
 from typing import TYPE_CHECKING
 
-from ssvae import lazy
+from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae.inference.runs.run import Run
@@ -29,4 +29,4 @@ _HOMES = {
     "with_all_labels": "runs",
 }
 
-__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES)
+__getattr__, __dir__ = attributes(__name__, __all__, _HOMES)

@@ -5,7 +5,7 @@ Names are imported on first use, so that a recipe can be made without importing 
 
 from typing import TYPE_CHECKING
 
-from ssvae import lazy
+from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae.inference.training.checks import check_trainable
@@ -32,4 +32,4 @@ _HOMES = {
     "train": "training",
 }
 
-__getattr__, __dir__ = lazy.attributes(__name__, __all__, _HOMES)
+__getattr__, __dir__ = attributes(__name__, __all__, _HOMES)

@@ -1,0 +1,1 @@
+../../ssvae/lazy.py
