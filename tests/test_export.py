@@ -27,6 +27,9 @@ LEARNED = (
 # Their programs have no operation that no other has, and the conversion to ONNX takes two seconds.
 SAME_OPERATIONS = ("DistilledM1, taught by its own", "DistilledM2, taught by its features", "SDGM")
 
+# With it, `ssvae export` refuses to write ONNX.
+OLD_TORCH = torch.__version__ < "2.7"
+
 
 @pytest.fixture(autouse=True)
 def _float32():
@@ -59,7 +62,7 @@ def test_what_is_exported_is_the_classifier_for_a_batch_of_any_size(name):
     classifier = ClassProbabilities(model)
     assert not model.training
     exported = export(classifier, images(model, 3))
-    session = None if name in SAME_OPERATIONS else onnx_session(exported)
+    session = None if OLD_TORCH or name in SAME_OPERATIONS else onnx_session(exported)
     for batch in (1, 5, 40):
         x = images(model, batch)
         expected = model.classify(x).probs

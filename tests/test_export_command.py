@@ -1,11 +1,13 @@
 """`ssvae export`: a run's classifier as a file, and what is refused before any work is done."""
 
 import json
+from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
 from support import tiny
+from torch.torch_version import TorchVersion
 
 from ssvae.inference import extras, load
 from ssvae.inference.command_line.main import main
@@ -44,6 +46,7 @@ def expected(run, batch):
         return x, loaded.model.classify(x).probs
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="ONNX needs torch 2.7")
 def test_an_onnx_file_answers_as_the_model(run, capsys):
     assert main(["export", str(run), "classifier.onnx"]) == 0
     assert capsys.readouterr().out.endswith("classifier.onnx\n")
@@ -55,6 +58,14 @@ def test_an_onnx_file_answers_as_the_model(run, capsys):
         (found,) = session.run(["probabilities"], {"pixels": x.numpy()})
         torch.testing.assert_close(torch.from_numpy(found), probabilities, rtol=0, atol=1e-5)
     assert probabilities.std(0).max() > 1e-3  # the images do not all have one answer
+
+
+def test_an_old_torch_is_refused_for_onnx_before_any_work(run, capsys, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0"))
+    assert main(["export", str(run), "classifier.onnx"]) == 2
+    sentence = "file: expected torch 2.7 or newer for .onnx; got 2.6.0. Use .pt2, or update torch."
+    assert capsys.readouterr().err == f"ssvae export: {sentence}\n"
+    assert not Path("classifier.onnx").exists()
 
 
 def test_a_program_of_torch_answers_as_the_model(run):
@@ -102,5 +113,5 @@ def test_a_model_that_does_not_learn_its_classifier_is_refused(tmp_path):
     model = M1((1, 8, 8), 3, networks=MLP((5,)))
     train(model, tiny.arrays(), tiny.recipe(max_epochs=1), None)
     with pytest.raises(ValueError, match=r"^model: expected one whose q\(y \| x\) is a network, .*; got M1, which"):
-        export_classifier(model, ("a", "b", "c"), tmp_path / "classifier.onnx")
+        export_classifier(model, ("a", "b", "c"), tmp_path / "classifier.pt2")
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,8 @@ def check_export(path: Path) -> None:
     """Check that a file can be written, before any work is done.
 
     Raises:
-        ValueError: If its suffix is unknown, or a package that writes it is not installed.
+        ValueError: If its suffix is unknown, if a package that writes it is not installed, or if it is to be ONNX and
+            torch is older than 2.7.
         FileExistsError: If the file exists.
         FileNotFoundError: If its folder does not exist.
     """
@@ -32,6 +33,10 @@ def check_export(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"file: expected an existing folder; got {path.parent}, which does not exist.")
     check_extra("file", "export", _PACKAGES[path.suffix], f" for {path.suffix}")
+    if path.suffix == ".onnx" and torch.__version__ < "2.7":  # which translates no batch norm, and fixes batch sizes
+        raise ValueError(
+            f"file: expected torch 2.7 or newer for .onnx; got {torch.__version__}. Use .pt2, or update torch."
+        )
 
 
 def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], path: Path) -> None:
