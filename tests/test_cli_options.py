@@ -15,6 +15,8 @@ from ssvae.inference.command_line.parsing import chosen_by, known_options, parse
 from ssvae.inference.command_line.recipes import recipe_first
 from ssvae.inference.nearest import hint, nearest
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = chosen_by(recipe_first([]))
 OPTIONS = known_options(fit_parser(), DEFAULT)
 ACCEPTED = {option.path for option in OPTIONS if not option.needs}

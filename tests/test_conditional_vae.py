@@ -277,6 +277,7 @@ def test_the_classification_term_is_not_in_its_objective():
     torch.testing.assert_close(loss, _seeded_loss(model, seen, Sizes(BATCH, BATCH)), **EXACT)
 
 
+@pytest.mark.slow
 def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
     torch.manual_seed(1)
     model = ConditionalVAE(IMAGE, CLASSES, prior=StandardNormal(3), networks=MLP((16,)), num_samples=4)

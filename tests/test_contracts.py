@@ -173,6 +173,7 @@ KEEPING = [Laplace, Cauchy, OfClass, NeuralSpline, Resampled, EstimatedAndSaysSo
 
 @pytest.mark.parametrize("kind", KEEPING, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.slow
 def test_priors_that_keep_the_contract_pass(kind, dtype):
     torch.set_default_dtype(dtype)
     rules = check_prior(kind())

@@ -142,6 +142,7 @@ def test_the_exact_posterior_makes_every_sample_exact(num_samples):
     torch.testing.assert_close(estimate.posterior, exact.softmax(-1), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_samples_up_to_the_evidence():
     model, x = LinearGaussian(spread=2.0), images(3000) / 255.0
     exact = model.log_joint(x).logsumexp(-1)
@@ -172,6 +173,7 @@ class Shifted(LinearGaussian):
 
 
 @pytest.mark.parametrize(("spread", "shift"), [(0.3, 0.0), (3.0, 0.0), (0.5, 1.5)])
+@pytest.mark.slow
 def test_a_proposal_is_fitted_where_the_guide_is_no_good(spread, shift):
     model, x = Shifted(spread=spread), images(300) / 255.0
     model.shift = shift
@@ -503,6 +505,7 @@ def test_the_terms_of_j_are_shown_with_the_signs_by_which_they_add_up():
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_every_model_can_be_evaluated(name):
     model = MODELS[name]()
     binarise = isinstance(model.likelihood, Bernoulli)

@@ -8,6 +8,8 @@ from torch import nn
 
 from ssvae.models import ClassProbabilities
 
+pytestmark = pytest.mark.slow
+
 NOT_LEARNED = ("ConditionalVAE", "SOMVAE", "M1", "DistilledM1, M1 alone", "M1M2, M1 alone")
 # One of each kind of model, and those whose classifier is made of other parts than its first one's.
 LEARNED = (

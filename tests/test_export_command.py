@@ -16,6 +16,8 @@ from ssvae.inference.training import train
 from ssvae.models import M1
 from ssvae.models.networks import MLP
 
+pytestmark = pytest.mark.slow
+
 NAMES = [str(k) for k in range(10)]
 SMALL = ["--max_steps=12", "--batch_size=500", "--baselines=false", "--trainer.progress_bar=false"]
 

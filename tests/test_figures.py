@@ -20,6 +20,8 @@ from ssvae.models.likelihoods import Gaussian
 from ssvae.models.networks import MLP
 from ssvae.models.priors import GenerativeTopographicMapping, StandardNormal
 
+pytestmark = pytest.mark.slow
+
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 NAMES = ["T-shirt/top", "ankle boot", "bag"]
 

@@ -240,6 +240,7 @@ def test_with_a_scale_of_its_own_for_each_class_it_still_answers_with_their_dens
     torch.testing.assert_close(model._nearest(z).probs, expected, **EXACT)
 
 
+@pytest.mark.slow
 def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
     torch.manual_seed(1)
     model = GMVAE(IMAGE, CLASSES, prior=SeparatedMeans(3, 6.0), networks=MLP((16,)))

@@ -12,6 +12,8 @@ from ssvae.inference._lightning import Callback, Logger, lightning
 from ssvae.inference.storage.checkpoints import read_checkpoint
 from ssvae.inference.training import loggers, train
 
+pytestmark = pytest.mark.slow
+
 TRAINER = TrainerOptions(progress_bar=False)
 
 

@@ -209,6 +209,7 @@ class _M2WithoutNoise(M2):
 
 
 @pytest.mark.parametrize("prior", ["StandardNormal", "ClassConditional", "VampPrior"])
+@pytest.mark.slow
 def test_the_loss_of_a_step_is_an_unbiased_estimate_of_the_objective(prior):
     model = _model(prior, cls=_M2WithoutNoise)
     x, y, u = _images(5), torch.tensor([0, 1, 2, 2, 1]), _images(7)

@@ -26,6 +26,8 @@ from ssvae.models import SOMVAE, SemiSupervisedModel
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = MLP((4,))
 # What a model needs beside its networks and a prior, to be small.
 SMALL = {

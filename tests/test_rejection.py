@@ -33,6 +33,8 @@ from ssvae.models import GMVAE, M2
 from ssvae.models.networks import MLP
 from ssvae.models.priors import SeparatedMeans, StandardNormal
 
+pytestmark = pytest.mark.slow
+
 CLASSES, SIDE = 3, 8
 
 

@@ -163,6 +163,7 @@ def test_its_bound_is_not_taken_for_one_of_the_evidence():
 
 @pytest.mark.parametrize("num_labels", [0, 6, None], ids=["no labels", "some", "all"])
 @pytest.mark.usefixtures("without_pictures")
+@pytest.mark.slow
 def test_it_runs_unchanged_from_no_labels_to_all(num_labels, tmp_path):
     torch.manual_seed(1)
     model = SparseLabelVAE(IMAGE, 3, prior=StandardNormal(3), networks=MLP((16,)))

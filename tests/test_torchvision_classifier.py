@@ -50,6 +50,7 @@ def test_it_begins_with_the_weights_of_a_file_but_for_the_layer_of_other_classes
     assert all(torch.equal(value, state[name]) for name, value in same.items())
 
 
+@pytest.mark.slow
 def test_a_run_needs_the_file_only_once(weights, tmp_path):
     _, path = weights
     data = arrays()
