@@ -216,6 +216,24 @@ def test_a_latent_variable_that_cannot_be_moved_stays_as_it_is():
     assert abs(error.mean()) < 0.05
 
 
+def test_the_fit_of_the_proposal_computes_no_gradients_of_the_weights(monkeypatch):
+    model = MODELS["M2"]()
+    first, *others = model.parameters()
+    first.requires_grad_(False)
+    learned, weigh = set(), proposal.weigh
+
+    def watched(*arguments):
+        if torch.is_grad_enabled():
+            learned.update(parameter.requires_grad for parameter in model.parameters())
+        return weigh(*arguments)
+
+    monkeypatch.setattr(proposal, "weigh", watched)
+    importance_sampling(model, torch.ones(2, *model.image_shape), 3)
+    assert learned == {False}
+    assert not first.requires_grad
+    assert all(parameter.requires_grad for parameter in others)
+
+
 def test_what_effective_samples_are_by_hand():
     w = torch.tensor([[1.0, 1.0], [1.0, 0.0], [2.0, 0.0]])
     torch.testing.assert_close(effective_samples(w.log() - 900), torch.tensor([16 / 6, 1.0]))
