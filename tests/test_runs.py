@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import random
 import re
@@ -19,11 +20,12 @@ from safetensors.torch import load_file
 from support import tiny
 
 import ssvae.inference.runs.runs
-from ssvae.data import Digits
+from ssvae.data import Arrays, Digits
 from ssvae.inference import Objective, Recipe, figures, fit, load, resume
 from ssvae.inference.runs import baseline_objectives
 from ssvae.inference.runs.captions import CAPTIONS
 from ssvae.inference.runs.report import verdict
+from ssvae.inference.runs.runs import report_images
 from ssvae.inference.storage.checkpoints import FORMAT, METADATA, read_checkpoint
 from ssvae.inference.storage.weights import save_weights
 from ssvae.inference.training import train
@@ -51,6 +53,29 @@ def options(**changed):
     recipe = {"max_epochs": 3, "batch_size": 700, "objective": tiny.everything().objective}
     everything = tiny.everything()
     return Recipe(**{**recipe, "augmentation": everything.augmentation, "trainer": everything.trainer, **changed})
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_classes", "num_test", "expected"),
+    [
+        ((1, 28, 28), 10, 1200, 1000),
+        ((1, 32, 32), 10, 1200, 1000),
+        ((1, 32, 32), 11, 120, 100),
+        ((3, 32, 32), 10, 120, 100),
+        ((3, 64, 64), 2, 90, 90),
+    ],
+)
+def test_the_report_samples_fewer_images_if_they_are_large(shape, num_classes, num_test, expected):
+    images = torch.arange(256).to(torch.uint8).repeat(math.ceil(math.prod(shape) / 256))[: math.prod(shape)]
+    train, test = (images.view(shape).expand(number, *shape) for number in (num_classes, num_test))
+    data = Arrays(
+        train,
+        torch.arange(num_classes),
+        test_images=test,
+        test_labels=torch.arange(num_test) % num_classes,
+        class_names=[f"class {k}" for k in range(num_classes)],
+    )
+    assert report_images(data) == expected
 
 
 @pytest.fixture(scope="module")

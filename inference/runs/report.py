@@ -209,7 +209,10 @@ def write_report(run: "Run") -> None:
     pictures = save_pictures(run, run.folder / "figures", num_samples=_SHOWN_IMAGES)
     sections = {"Result": result(run)}
     if run.evaluation is not None:
-        sections["Evaluation"] = "\n".join(evaluation_lines(run.evaluation, run.data))
+        lines = evaluation_lines(run.evaluation, run.data)
+        if run.evaluation.num_likelihood_images < run.evaluation.num_images:
+            lines.append(f"- log p(x) and p(y|x) of all {run.evaluation.num_images} test images: `ssvae evaluate`")
+        sections["Evaluation"] = "\n".join(lines)
     sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
     sections["Terms of J at the last epoch (nats per image)"] = terms_table(run.history[-1])
     sections["Pictures"] = "\n\n".join(
