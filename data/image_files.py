@@ -1,8 +1,6 @@
 """Reading image files, and converting them to 8-bit pixels of a given size and number of channels."""
 
 import os
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+
+from ssvae.data.time_left import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,6 @@ _REDUCING_GAP = 3
 calls the result of 3 and more close to that of fair resampling."""
 
 _FILES_AT_ONCE = 32
-_SECONDS_BETWEEN_LINES = 5
 
 Result = TypeVar("Result")
 
@@ -101,22 +100,20 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 def in_threads(read: Callable[[Path], Result], paths: Sequence[Path]) -> Iterator[Result]:
     """Yield what a function returns for each path, in order, computed ahead in a thread for each core.
 
-    Reading files and Pillow's decoders leave Python's lock to other threads. After five seconds, and again every five
-    seconds, a line on the standard error stream says how many files are done.
+    Reading files and Pillow's decoders leave Python's lock to other threads. A bar, or lines, say how long it takes.
 
     Args:
         read: The function; what it raises for the first path in order is raised.
         paths: The files.
     """
     pieces = [paths[start : start + _FILES_AT_ONCE] for start in range(0, len(paths), _FILES_AT_ONCE)]
-    said, done = time.monotonic(), 0
-    with ThreadPoolExecutor(os.cpu_count(), "read-images") as threads:
+    with (
+        ThreadPoolExecutor(os.cpu_count(), "read-images") as threads,
+        progress("reading images", len(paths), "files") as advance,
+    ):
         for results in threads.map(lambda piece: [read(path) for path in piece], pieces):
             yield from results
-            done += len(results)
-            if time.monotonic() - said >= _SECONDS_BETWEEN_LINES and done < len(paths):
-                said = time.monotonic()
-                print(f"Reading images: {done:,} of {len(paths):,} files.", file=sys.stderr, flush=True)
+            advance(len(results))
 
 
 def fit_image(image: "Image", image_shape: tuple[int, int, int], *, bits: int | None = None) -> Tensor:

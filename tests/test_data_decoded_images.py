@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssvae.data import ImageFolder, decoded_images, image_files
+from ssvae.data import ImageFolder, decoded_images, image_files, time_left
 
 NUMBER = 40
 
@@ -163,15 +164,14 @@ def test_writers_of_the_same_at_once_leave_one_whole_entry(root, kept, monkeypat
     assert torch.equal(decoded_images.DecodedImages(paths, root).pixels((3, 9, 9), None), expected)
 
 
-def test_a_long_reading_says_how_far_it_is(root, monkeypatch, capsys):
+def test_a_long_reading_says_how_long_it_takes(root, monkeypatch, capsys):
     # Each look at the clock is four seconds later.
-    monkeypatch.setattr(image_files.time, "monotonic", count(0, 4).__next__)
+    monkeypatch.setattr(time_left, "TimeLeft", partial(time_left.TimeLeft, clock=count(0, 4).__next__))
     monkeypatch.setattr(image_files, "_FILES_AT_ONCE", 10)
     ImageFolder(str(root))
     lines = capsys.readouterr().err.splitlines()
-    assert lines
-    assert set(lines) <= {f"Reading images: {done} of {NUMBER} files." for done in (10, 20, 30)}
-    monkeypatch.setattr(image_files.time, "monotonic", lambda: 0.0)
+    assert set(lines) == {f"reading images: about 10 seconds left (10 of {NUMBER} files)"}
+    monkeypatch.setattr(time_left, "TimeLeft", partial(time_left.TimeLeft, clock=lambda: 0.0))
     ImageFolder(str(root))
     assert capsys.readouterr().err == ""
 

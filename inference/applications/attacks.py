@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssvae.data.time_left import progress
 from ssvae.inference.applications.rejection import REJECTED, Rejection, anomaly_scores, measures
 from ssvae.inference.predict import device_of, evaluating, seeded
 from ssvae.models import SemiSupervisedModel
@@ -106,9 +107,11 @@ def pgd(
 
     def run(images: Tensor, labels: Tensor) -> Tensor:
         moved = _started(images, epsilon)
-        for _ in range(num_steps):
-            gradient = _gradient(moved, lambda x: _cross_entropy(model, x, labels))
-            moved = _moved(moved, images, gradient, 2.5 * epsilon / num_steps, epsilon)
+        with progress("PGD", num_steps, "steps") as advance:
+            for _ in range(num_steps):
+                gradient = _gradient(moved, lambda x: _cross_entropy(model, x, labels))
+                moved = _moved(moved, images, gradient, 2.5 * epsilon / num_steps, epsilon)
+                advance(1)
         return moved
 
     with seeded(seed):
@@ -157,12 +160,13 @@ def adaptive(
         targets = logits.argsort(dim=-1, descending=True)[:, : min(_TARGETS, model.num_classes - 1)]
         moved = moved.clone()
         left = _unsuccessful(model, rejection, moved, labels)
-        for target in targets.unbind(1):
-            if not len(left):
-                break
-            candidates, passed = _search(model, rejection, images[left], target[left], epsilon, num_steps)
-            moved[left[passed]] = candidates[passed]
-            left = left[~passed]
+        with progress("adaptive attack", targets.shape[1] * num_steps, "steps") as advance:
+            for target in targets.unbind(1):
+                if not len(left):
+                    break
+                candidates, passed = _search(model, rejection, images[left], target[left], epsilon, num_steps, advance)
+                moved[left[passed]] = candidates[passed]
+                left = left[~passed]
         return moved
 
     start = pgd(model, x, y, epsilon, num_steps=num_steps, seed=seed)
@@ -194,7 +198,13 @@ def attack_loss(model: SemiSupervisedModel, rejection: Rejection, x: Tensor, tar
 
 
 def _search(
-    model: SemiSupervisedModel, rejection: Rejection, x: Tensor, target: Tensor, epsilon: float, num_steps: int
+    model: SemiSupervisedModel,
+    rejection: Rejection,
+    x: Tensor,
+    target: Tensor,
+    epsilon: float,
+    num_steps: int,
+    advance: Callable[[int], object],
 ) -> tuple[Tensor, Tensor]:
     """Return attacked images, and which of them are classified as their targets and accepted."""
     moved = _started(x, epsilon)
@@ -202,6 +212,7 @@ def _search(
         gradient = _gradient(moved, lambda images: -attack_loss(model, rejection, images, target))
         # A successful image has gradient 0 and stays.
         moved = _moved(moved, x, gradient, 2.5 * epsilon / num_steps, epsilon)
+        advance(1)
     return moved, attack_loss(model, rejection, moved, target) == 0
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ssvae.data import ImageData
+from ssvae.data.time_left import progress
 from ssvae.inference.predict import latent_means
 from ssvae.models import SemiSupervisedModel
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-_AT_ONCE = 5000
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
     scores = {}
     for name, encode in (("latent means", lambda x: latent_means(model, x)), ("pixels", lambda x: x.flatten(1))):
         scaler = StandardScaler()
-        for chunk in data.train_images.split(_AT_ONCE):
-            scaler.partial_fit(encode(data.pixels(chunk)).double().numpy())
+        with progress(name, len(data.train_images), "images") as advance:
+            for chunk in data.train_images.split(_AT_ONCE):
+                scaler.partial_fit(encode(data.pixels(chunk)).double().numpy())
+                advance(len(chunk))
         test = scaler.transform(encode(x_test).double().numpy())
         clustering = _cluster(test, y_test.numpy(), data.num_classes, seed)
         linear = nearest = None

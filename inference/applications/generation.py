@@ -110,7 +110,7 @@ def train_reference_classifier(
         seed=seed,
         trainer=TrainerOptions(progress_bar=False),
     )
-    train(model, data, recipe, folder=None, interactive=False)
+    train(model, data, recipe, folder=None, interactive=False, task="reference classifier")
     reference = ReferenceClassifier(model)
     correct = reference.classes(data.pixels(data.test_images)) == data.test_labels
     return reference, correct.double().mean().item()

@@ -75,6 +75,6 @@ def train_on_samples(
             seed=seed,
         )
         classifier = copy.deepcopy(untrained)
-        train(classifier, training_set, supervised, folder=None, interactive=False)
+        train(classifier, training_set, supervised, folder=None, interactive=False, task=name)
         calibrations[name] = calibrate(predict_probabilities(classifier, data, data.test_images), data.test_labels)
     return calibrations

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ssvae.data import ImageData
+from ssvae.data.time_left import progress
 from ssvae.inference.predict import device_of, evaluating, seeded
 from ssvae.models import SemiSupervisedModel
 
@@ -240,12 +241,13 @@ def _search(
         # Not prior.mean, since a flow does not have a mean.
         draws = prior.sample((_DRAWS,) if prior.batch_shape else (_DRAWS, *classes.shape))
         start = draws.mean(0)  # (classes, N, latent)
-    with evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad(), progress("reclassification", num_steps, "steps") as advance:
         z = start.clone().requires_grad_()
         optimiser = torch.optim.Adam([z], lr=learning_rate)
         for _ in range(num_steps):
             (z.grad,) = torch.autograd.grad(_distance(model, x, z, classes).sum(), z)
             optimiser.step()
+            advance(1)
     with evaluating(model):
         best = _distance(model, x, z, classes).argmin(0)  # (N,)
         z = z[best, torch.arange(len(x), device=device)].expand_as(z)  # (classes, N, latent)

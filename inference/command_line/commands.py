@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ssvae.data import ImageData
 from ssvae.data.labels import check_count
+from ssvae.data.time_left import progress
 from ssvae.inference import runs
 from ssvae.inference.command_line.choices import CHOICES
 from ssvae.inference.command_line.options import suggest
@@ -313,7 +314,7 @@ def generate(arguments: list[str]) -> None:
 def classify(arguments: list[str]) -> None:
     """`ssvae classify`: class probabilities of image files, as CSV."""
     from ssvae.data.image_files import find_images, read_image
-    from ssvae.inference.predict import class_probabilities
+    from ssvae.inference.predict import class_probabilities, images_per_chunk
 
     parser = run_parser(
         "classify",
@@ -324,11 +325,19 @@ def classify(arguments: list[str]) -> None:
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
     paths = [path for name in options.images for path in find_images(Path(name))]
     # Read all images first, so that an error prints no partial table.
-    images = torch.stack([read_image(str(path), run.model.image_shape, bits=run.bits) for path in paths])
-    probabilities = class_probabilities(run.model, images / 255)
+    images = []
+    with progress("reading images", len(paths), "files") as advance:
+        for path in paths:
+            images.append(read_image(str(path), run.model.image_shape, bits=run.bits))
+            advance(1)
+    probabilities = []
+    with progress("classifying", len(images), "images") as advance:
+        for chunk in torch.stack(images).split(images_per_chunk(run.model)):
+            probabilities += class_probabilities(run.model, chunk / 255).tolist()
+            advance(len(chunk))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "class", *run.class_names])
-    for path, row in zip(paths, probabilities.tolist(), strict=True):
+    for path, row in zip(paths, probabilities, strict=True):
         writer.writerow([path, run.class_names[row.index(max(row))], *(f"{value:.4f}" for value in row)])
 
 

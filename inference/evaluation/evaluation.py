@@ -18,7 +18,7 @@ Source: Burda, Grosse and Salakhutdinov 2015 (arXiv 1509.00519).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,9 +26,9 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from tqdm import tqdm
 
 from ssvae.data import ImageData
+from ssvae.data.time_left import progress
 from ssvae.inference.evaluation.calibration import Calibration, calibrate
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT, effective_samples, pareto_k
 from ssvae.inference.evaluation.proposal import SAMPLES, fit_proposal, weigh
@@ -202,7 +202,7 @@ def evaluate(
         num_samples: S, the number of importance samples for each class.
         num_images: The number of test images for log p(x), p(y|x) and the ELBO, a random subset; None for all.
         seed: The random seed for the subset, the binarisation and the samples.
-        progress_bar: Whether to show a progress bar in a terminal.
+        progress_bar: Whether to show a progress bar in a terminal, and lines of the time left elsewhere.
 
     Returns:
         All results.
@@ -301,7 +301,9 @@ def calibrate_main_classes(probabilities: Tensor, data: ImageData) -> Calibratio
     return calibrate(data.hierarchy.coarsen(probabilities), data.hierarchy.main_class_of[data.test_labels.cpu()])
 
 
-def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> ImportanceEstimate:
+def importance_sampling(
+    model: SemiSupervisedModel, x: Tensor, num_samples: int, advance: Callable[[int], object] = lambda number: None
+) -> ImportanceEstimate:
     """Estimate log p(x, y) for every class by importance sampling.
 
     With samples z_s ~ q(z | x, y)::
@@ -318,6 +320,7 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
         model: The model, on any device.
         x: Images (batch, channels, height, width), pixels in [0, 1]; binarised if the likelihood requires it.
         num_samples: S, the number of samples for each class.
+        advance: Called with the number of images that have been done since the last call.
 
     Returns:
         The estimates of log p(x, y), with effective sample sizes and Pareto k̂.
@@ -347,6 +350,7 @@ def importance_sampling(model: SemiSupervisedModel, x: Tensor, num_samples: int)
         log_joint = (log_w.logsumexp(0) - math.log(num_samples)).T  # (batch, classes)
         log_v = log_w.logsumexp(1)  # (samples, batch)
         estimates.append(ImportanceEstimate(log_joint, effective_samples(log_v), pareto_k(log_v)))
+        advance(len(images))
     return ImportanceEstimate.of(estimates)
 
 
@@ -413,8 +417,7 @@ def _observe(
     estimates: list[ImportanceEstimate] = []
     probabilities: list[Tensor] = []
     terms: dict[str, float] = {}
-    hidden = None if progress_bar else True  # None: hidden without a terminal
-    with tqdm(total=len(images), desc="log p(x)", unit=" images", leave=False, disable=hidden) as bar:
+    with progress("log p(x)", len(images), "images", is_shown=progress_bar) as advance:
         # The chunks, and so the binarisation by a seed, do not depend on S.
         for chunk in torch.split(images, images_per_chunk(model, copies=model.num_classes)):
             x = data.observe(data.pixels(chunk), generator)
@@ -425,8 +428,9 @@ def _observe(
                     terms[name] = terms.get(name, 0.0) + value * len(chunk) / len(images)
                 probabilities.append(class_probabilities(model, x))
                 if model.bounds_evidence:
-                    estimates.append(importance_sampling(model, x, num_samples))
-            bar.update(len(chunk))
+                    estimates.append(importance_sampling(model, x, num_samples, advance))
+                else:
+                    advance(len(chunk))
     return ImportanceEstimate.of(estimates) if estimates else None, torch.cat(probabilities), terms
 
 

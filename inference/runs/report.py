@@ -4,6 +4,7 @@ import io
 import json
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ssvae.data import ImageData
+from ssvae.data.time_left import progress
 from ssvae.inference import figures
 from ssvae.inference.evaluation.calibration import Calibration
 from ssvae.inference.evaluation.comparison import SIGNIFICANCE, Comparison
@@ -306,17 +308,22 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
         order = torch.randperm(len(images))
         shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
         mapped = data.pixels(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
-        drawn = {
-            "class_samples": figures.class_samples(model, num_samples, class_names),
-            "analogies": figures.analogies(model, shown, class_names),
-            "reconstructions": figures.reconstructions(model, shown),
-            "latent_map": figures.latent_map(model, *mapped, data.class_names),
+        drawings: dict[str, Callable[[], Axes]] = {
+            "class_samples": lambda: figures.class_samples(model, num_samples, class_names),
+            "analogies": lambda: figures.analogies(model, shown, class_names),
+            "reconstructions": lambda: figures.reconstructions(model, shown),
+            "latent_map": lambda: figures.latent_map(model, *mapped, data.class_names),
         }
         is_map = model.prior.nodes(torch.zeros(1, dtype=torch.int64, device=device_of(model))) is not None
         if is_map and (mapped[1] >= 0).any():
-            drawn["node_map"] = figures.node_map(model, *mapped, data.class_names)
+            drawings["node_map"] = lambda: figures.node_map(model, *mapped, data.class_names)
         if tsne:
-            drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.class_names, tsne=True)
+            drawings["latent_map_tsne"] = lambda: figures.latent_map(model, *mapped, data.class_names, tsne=True)
+        drawn = {}
+        with progress("figures", len(drawings), "figures") as advance:
+            for name, draw in drawings.items():
+                drawn[name] = draw()
+                advance(1)
     return drawn
 
 

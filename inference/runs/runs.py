@@ -301,7 +301,7 @@ def _train_and_evaluate(
         if is_first():
             with on_accelerator(model, recipe.trainer):
                 if len(data.test_images):
-                    run.evaluation = evaluate(model, data, num_images=report_images(data))
+                    run.evaluation = evaluate(model, data, num_images=report_images(data), progress_bar=True)
                     run.comparisons = {
                         name: compare(run.evaluation.probabilities, probabilities, run.evaluation.labels)
                         for name, probabilities in run.baseline_probabilities.items()
@@ -322,7 +322,7 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
     # The progress bar is drawn on stdout.
     interactive = sys.stdout.isatty() or "ipykernel" in sys.modules
     untrained = copy.deepcopy(run.model)
-    run.history = train(run.model, run.data, run.recipe, run.folder, interactive, *extras)
+    run.history = train(run.model, run.data, run.recipe, run.folder, interactive, *extras, task="training")
     run.seconds["model"] = run.history[-1]["seconds"]
     if is_first():
         save_weights(run.model, run.class_names, run.folder / "model.safetensors")
@@ -335,7 +335,8 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
         with seeded(run.recipe.seed):
             baseline = untrained.baseline()
         folder = run.folder / "baselines" / name.replace(" ", "_")
-        rows = train(baseline, run.data, replace(recipe, objective=objective), folder, interactive)
+        task = f"baseline: {name}"
+        rows = train(baseline, run.data, replace(recipe, objective=objective), folder, interactive, task=task)
         run.seconds[name] = rows[-1]["seconds"]
         if len(run.data.test_images) and is_first():
             with on_accelerator(baseline, run.recipe.trainer):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from ssvae.data.time_left import TimeLeft
 from ssvae.inference.runs.report import hardware
 from ssvae.inference.storage.files import alone, write_atomically
 from ssvae.inference.study.plan import Cell, Plan
@@ -54,12 +55,13 @@ def run_study(
             check_same(cell, folder)
         left = [cell for cell in plan.cells if not is_done(cell, folder)]
         print(f"{len(plan.cells)} runs, {len(plan.cells) - len(left)} of them done", flush=True)
-        failed = []
+        failed, time_left = [], TimeLeft("study", len(left), "runs")
         with closing(_here(left, folder, fit) if ray is None else _on_ray(left, folder.resolve(), fit, ray)) as ended:
             for name, succeeded in ended:
                 if not succeeded:
                     failed.append(name)
                 after_each()
+                time_left.advance()
         return failed
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ssvae.data.time_left import in_words
 from ssvae.inference._lightning import Checkpoint, TensorBoardLogger, TQDMProgressBar, lightning
 from ssvae.inference.training.module import Training
 
@@ -46,5 +47,9 @@ class EpochBar(TQDMProgressBar):
         self.train_progress_bar.set_description(trainer.lightning_module.where)
 
     def get_metrics(self, *arguments: Any) -> dict[str, int | str | float | dict[str, float]]:  # noqa: ANN401
-        """Return the metrics to show after the bar."""
-        return {name: value for name, value in super().get_metrics(*arguments).items() if name != "v_num"}
+        """Return the metrics to show after the bar, and the time left of all epochs."""
+        metrics = {name: value for name, value in super().get_metrics(*arguments).items() if name != "v_num"}
+        training = self.trainer.lightning_module
+        assert isinstance(training, Training)
+        seconds = None if training.time_left is None else training.time_left.seconds
+        return metrics if seconds is None else {**metrics, "left": in_words(seconds).removeprefix("about ")}

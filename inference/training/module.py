@@ -15,6 +15,7 @@ from torch import Tensor
 from ssvae.data import Batches, ImageData
 from ssvae.data.batches import Batch
 from ssvae.data.read_ahead import ReadAhead
+from ssvae.data.time_left import TimeLeft
 from ssvae.inference._lightning import lightning
 from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.objective.alignment import Alignment
@@ -53,10 +54,14 @@ class Training(lightning.LightningModule):
         num_processes: int = 1,
         *,
         every_epoch: bool = False,
+        task: str = "training",
+        prints_time: bool = False,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.print_lines = print_lines
+        self.task = task
+        self.prints_time = prints_time
         self.model = model
         self.data = data
         self.recipe = recipe
@@ -81,6 +86,8 @@ class Training(lightning.LightningModule):
         self.seconds = 0.0
         self.has_begun = False
         self.has_warned = False
+        self.time_left: TimeLeft | None = None
+        self._timed_stage = 0
         self._captured: tuple[int, CapturedStep] | None = None
         self._sums: dict[str, Tensor] = {}
         self._images = data.train_images
@@ -187,6 +194,7 @@ class Training(lightning.LightningModule):
             for model in self.models:
                 if isinstance(model, Staged):
                     model.advance(progress)
+            self._time_stage(progress)
             if self.recipe.trainer.step == "eager" or first:
                 loss, terms = self._estimate(*batch, progress)
             else:
@@ -197,6 +205,19 @@ class Training(lightning.LightningModule):
         for name, value in {"loss": loss.detach(), **terms}.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
+
+    def _time_stage(self, progress: float) -> None:
+        """Estimate the time left anew when a stage begins: its steps may take another time than those before."""
+        stage = self.learner.current_stage if isinstance(self.learner, Staged) else 0
+        if self.time_left is not None and stage == self._timed_stage:
+            return
+        if self.time_left is None:
+            prints = self.prints_time and self.trainer.is_global_zero
+            self.time_left = TimeLeft(self.task, self.total_steps, "steps", done=self.global_step, prints_lines=prints)
+        self._timed_stage = stage
+        is_last = not isinstance(self.learner, Staged) or progress >= self.learner.last_stage_from
+        may_stop = ", unless it stops early" if self.recipe.early_stopping is not None else ""
+        self.time_left.restart(may_stop if is_last else " at the pace of this stage")
 
     def _captured_step(self) -> CapturedStep:
         """Return the captured step of the current stage. Another stage has other trainable parts and terms."""
@@ -217,7 +238,9 @@ class Training(lightning.LightningModule):
         return self.recipe.objective(self.learner, observations, self.sizes, progress, self.alignment, teacher)
 
     def on_train_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
-        """Update the teacher, if there is one."""
+        """Update the teacher, if there is one, and the time left."""
+        if self.time_left is not None:
+            self.time_left.advance()
         decay = self.recipe.objective.teacher_decay
         if self.student is not None and decay is not None:
             average(self.model, self.student, decay, self.global_step)

@@ -28,7 +28,8 @@ class TrainerOptions:
         step: "eager" runs each step in Python. "cuda_graph" records a step on the GPU once and replays it. "compiled"
             also fuses kernels, and works on a CPU too; expect a minute of compilation per stage. Both need a single
             process and images in memory.
-        progress_bar: Whether to show a progress bar.
+        progress_bar: Whether to show a progress bar or, where none can be drawn, a line for each twentieth of training.
+            The commands say how long training takes in either case: after the bar, or in a line every 30 seconds.
         logger: A logger besides metrics.csv and TensorBoard: "mlflow" logs to the store in the environment variable
             MLFLOW_TRACKING_URI, or else to mlflow.db in the run folder; "wandb" logs to Weights & Biases, as configured
             by ``wandb login`` or WANDB_MODE=offline. None for no other logger.

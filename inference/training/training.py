@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ssvae.data import ImageData
+from ssvae.data.time_left import is_notebook
 from ssvae.inference._lightning import Callback, Logger, ProgressBar, quiet
 from ssvae.inference.storage.checkpoints import check_trained, read_checkpoint
 from ssvae.inference.storage.description import describe
@@ -33,6 +34,7 @@ def train(
     interactive: bool = True,
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
+    task: str | None = None,
 ) -> list[Row]:
     """Train a model in place, from the start or from the last checkpoint in the folder.
 
@@ -47,6 +49,8 @@ def train(
         callbacks: Lightning callbacks for training. A progress bar among them replaces the default one. Their metrics
             are those of the rows, one row for every epoch.
         loggers: Lightning loggers, besides TensorBoard and the logger of the recipe.
+        task: The name of the training in the lines of the time left, which are printed where no bar is drawn; see
+            `ssvae.data.time_left.TimeLeft`. None for no such lines.
 
     Returns:
         A row of terms and accuracies for every epoch.
@@ -68,7 +72,17 @@ def train(
     if num_processes > 1:
         options = replace(options, strategy=strategy_of(model, recipe))
     lines = options.progress_bar and not interactive
-    training = Training(model, data, recipe, folder, lines, num_processes, every_epoch=bool(callbacks))
+    training = Training(
+        model,
+        data,
+        recipe,
+        folder,
+        lines,
+        num_processes,
+        every_epoch=bool(callbacks),
+        task=task or "training",
+        prints_time=task is not None and not (bar or own_bar or is_notebook()),
+    )
     # The user's first: what they do of an epoch is in its checkpoint.
     parts = list(callbacks)
     last = None
