@@ -419,6 +419,8 @@ class Convolutional(Architecture):
     """Convolutional networks for images of at least 8×8 pixels.
 
     Encoders are convolutions with stride 2 and a dense layer; decoders are a dense layer, upsampling and convolutions.
+    The class enters the dense layer of each. In an encoder this is after the convolutions, which are computed once for
+    all classes; in a decoder before them, so that a sum over classes computes them once for each class.
 
     Example:
         >>> import torch
