@@ -62,6 +62,8 @@ class TimeLeft:
 
     def advance(self, number: int = 1) -> None:
         """Count pieces as done, and print a line if one is due before the next ones are done."""
+        if not number:
+            return
         now = self.clock()
         last, self._latest = now - self._latest, now
         self.done += number

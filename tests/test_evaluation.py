@@ -320,6 +320,14 @@ def test_chunks_change_nothing(monkeypatch, pixels):
 # The whole evaluation
 
 
+@pytest.mark.parametrize(("pixels", "expected"), [(6, 5 * ([0] * 39 + [1])), (1000, [1, 1, 2, 1])])
+def test_progress_counts_images_in_proportion_to_their_samples(monkeypatch, pixels, expected):
+    monkeypatch.setattr(predict, "_PIXELS_AT_ONCE", pixels)
+    counts = []
+    importance_sampling(LinearGaussian(), torch.rand(5, *SHAPE), 40, counts.append)
+    assert counts == expected
+
+
 def test_evaluation_of_a_model_that_is_known():
     model, data = LinearGaussian(trust=0.7), made_up_data(11)
     x = data.pixels(data.test_images)

@@ -7,7 +7,7 @@ import pytest
 
 from ssvae.data.time_left import TimeLeft, in_words, progress
 from ssvae.inference import TrainerOptions
-from ssvae.inference.training import train
+from ssvae.inference.training import module, train
 from ssvae.models import M2
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
@@ -143,13 +143,13 @@ def test_a_bar_in_a_terminal_and_lines_elsewhere(terminal, monkeypatch):
     assert screen.getvalue().strip("\0") == ""
 
 
-# Training
+# Training: 18 steps of five seconds
 
 
 @pytest.fixture
 def slow(monkeypatch):
-    """Let each look at the clock be a second later."""
-    clock = iter(range(10**6))
+    """Let each look at the clock be five seconds later."""
+    clock = iter(range(0, 10**6, 5))
     monkeypatch.setattr(
         TimeLeft.__init__, "__kwdefaults__", TimeLeft.__init__.__kwdefaults__ | {"clock": lambda: float(next(clock))}
     )
@@ -158,17 +158,17 @@ def slow(monkeypatch):
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize(("interactive", "wanted"), [(True, False), (True, True), (False, False), (False, True)])
 def test_training_says_how_long_it_takes_unless_a_bar_does(capsys, interactive, wanted):
-    recipe = tiny.recipe(max_epochs=30, trainer=TrainerOptions(progress_bar=wanted))
+    recipe = tiny.recipe(max_epochs=6, trainer=TrainerOptions(progress_bar=wanted))
     train(tiny.m2(), tiny.arrays(), recipe, None, interactive, task="baseline: supervised")
     written = capsys.readouterr()
     bar = interactive and wanted
     lines = [line for line in written.err.splitlines() if " left" in line]
     assert len(lines) == (0 if bar else 4)
     if not bar:
-        assert lines[0] == "baseline: supervised: about 1 minute left (4 of 90 steps)"
+        assert lines[0] == "baseline: supervised: about 1 minute left (1 of 18 steps)"
     assert ("left=" in written.out) == bar
-    train(tiny.m2(), tiny.arrays(), recipe, None, interactive)
-    assert capsys.readouterr().err == ""
+    train(tiny.m2(), tiny.arrays(), tiny.recipe(max_epochs=1, trainer=recipe.trainer), None, interactive)
+    assert " left" not in capsys.readouterr().err
 
 
 class _TwoStages(Staged, M2):
@@ -183,18 +183,25 @@ class _TwoStages(Staged, M2):
 @pytest.mark.usefixtures("slow")
 def test_each_stage_of_training_says_how_long_it_takes(capsys):
     model = _TwoStages((1, 8, 8), 3, prior=StandardNormal(3), networks=MLP((7,)))
-    train(model, tiny.arrays(), tiny.recipe(max_epochs=30), None, interactive=False, task="training")
+    train(model, tiny.arrays(), tiny.recipe(max_epochs=6), None, interactive=False, task="training")
     assert capsys.readouterr().err.splitlines() == [
-        "training: about 1 minute left at the pace of this stage (4 of 90 steps)",
-        "training: about 1 minute left at the pace of this stage (32 of 90 steps)",
-        "training: about 40 seconds left (49 of 90 steps)",
-        "training: about 10 seconds left (77 of 90 steps)",
+        "training: about 1 minute left at the pace of this stage (1 of 18 steps)",
+        "training: about 1 minute left at the pace of this stage (6 of 18 steps)",
+        "training: about 40 seconds left (10 of 18 steps)",
+        "training: about 20 seconds left (15 of 18 steps)",
     ]
+
+
+def test_compiling_is_said_before_it_begins(monkeypatch, capsys):
+    monkeypatch.setattr(module, "CapturedStep", lambda step, *arguments: step)
+    recipe = tiny.recipe(trainer=TrainerOptions(step="compiled", accelerator="cpu"))
+    train(tiny.m2(), tiny.arrays(), recipe, None, interactive=False, task="training")
+    assert capsys.readouterr().err == "training: compiling takes about a minute\n"
 
 
 @pytest.mark.usefixtures("slow")
 def test_early_stopping_is_part_of_the_line(capsys):
-    recipe = tiny.recipe(max_epochs=30, early_stopping=30)
+    recipe = tiny.recipe(max_epochs=6, early_stopping=30)
     train(tiny.m2(), tiny.arrays(), recipe, None, interactive=False, task="training")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "training: about 1 minute left, unless it stops early (4 of 90 steps)"
+    assert lines[0] == "training: about 1 minute left, unless it stops early (1 of 18 steps)"

@@ -341,16 +341,16 @@ def importance_sampling(
         with evaluating(model):
             proposal = fit_proposal(model, images, y)
         samples_at_once = images_per_chunk(model, copies=num_classes * len(images))
-        log_w = torch.cat(
-            [
-                log_weights(model, images, y, min(samples_at_once, num_samples - done), proposal).cpu().double()
-                for done in range(0, num_samples, samples_at_once)
-            ]
-        ).view(num_samples, num_classes, len(images))
+        parts = []
+        for done in range(0, num_samples, samples_at_once):
+            number = min(samples_at_once, num_samples - done)
+            parts.append(log_weights(model, images, y, number, proposal).cpu().double())
+            # Thousands of samples of a few images take long: after a share of them, as large a share of the images.
+            advance(len(images) * (done + number) // num_samples - len(images) * done // num_samples)
+        log_w = torch.cat(parts).view(num_samples, num_classes, len(images))
         log_joint = (log_w.logsumexp(0) - math.log(num_samples)).T  # (batch, classes)
         log_v = log_w.logsumexp(1)  # (samples, batch)
         estimates.append(ImportanceEstimate(log_joint, effective_samples(log_v), pareto_k(log_v)))
-        advance(len(images))
     return ImportanceEstimate.of(estimates)
 
 

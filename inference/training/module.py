@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -225,6 +226,8 @@ class Training(lightning.LightningModule):
         if self._captured is None or self._captured[0] != stage:
             self._captured = None  # releases its memory before the next capture
             compiled = self.recipe.trainer.step == "compiled"
+            if compiled and self.prints_time and self.trainer.is_global_zero:
+                print(f"{self.task}: compiling takes about a minute", file=sys.stderr, flush=True)
             step = CapturedStep(self._estimate, self.learner.parameters(), self.buffers(), compiled)
             self._captured = stage, step
         return self._captured[1]
