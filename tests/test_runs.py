@@ -63,6 +63,8 @@ def options(**changed):
         ((1, 32, 32), 11, 120, 100),
         ((3, 32, 32), 10, 120, 100),
         ((3, 64, 64), 2, 90, 90),
+        ((3, 40, 40), 10, 120, 64),
+        ((3, 64, 64), 10, 120, 50),
     ],
 )
 def test_the_report_samples_fewer_images_if_they_are_large(shape, num_classes, num_test, expected):
@@ -76,6 +78,15 @@ def test_the_report_samples_fewer_images_if_they_are_large(shape, num_classes, n
         class_names=[f"class {k}" for k in range(num_classes)],
     )
     assert report_images(data) == expected
+
+
+def test_a_report_of_some_images_names_the_command_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssvae.inference.runs.runs.REPORT_IMAGES", 7)
+    monkeypatch.setattr("ssvae.inference.runs.report.save_pictures", lambda *arguments, **options: [])
+    run = fit(m2(), digits(), options(max_epochs=1), folder=str(tmp_path / "run"), baselines=False)
+    assert run.evaluation.num_likelihood_images == 7
+    lines = (run.folder / "report.md").read_text().split("\n")
+    assert "- ELBO and samples: of 7 images; `ssvae evaluate` takes all 20" in lines
 
 
 @pytest.fixture(scope="module")

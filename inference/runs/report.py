@@ -212,8 +212,9 @@ def write_report(run: "Run") -> None:
     sections = {"Result": result(run)}
     if run.evaluation is not None:
         lines = evaluation_lines(run.evaluation, run.data)
-        if run.evaluation.num_likelihood_images < run.evaluation.num_images:
-            lines.append(f"- log p(x) and p(y|x) of all {run.evaluation.num_images} test images: `ssvae evaluate`")
+        num_sampled, num_images = run.evaluation.num_likelihood_images, run.evaluation.num_images
+        if num_sampled < num_images:
+            lines.append(f"- ELBO and samples: of {num_sampled} images; `ssvae evaluate` takes all {num_images}")
         sections["Evaluation"] = "\n".join(lines)
     sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
     sections["Terms of J at the last epoch (nats per image)"] = terms_table(run.history[-1])

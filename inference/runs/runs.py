@@ -38,11 +38,10 @@ from ssvae.models import SemiSupervisedModel
 
 LoggerChoice = Literal["mlflow", "wandb"] | Logger | Sequence[Logger] | None
 
-REPORT_IMAGES, REPORT_PHOTOS = 1000, 100
-"""The number of test images for importance sampling in the report; the second one if an image has more values, times
-the number of classes, than `_FEW_VALUES`. ``ssvae evaluate`` uses all test images."""
+REPORT_IMAGES, REPORT_PHOTOS, FEWEST_REPORT_PHOTOS = 1000, 100, 50
+"""The number of test images for importance sampling in the report, see `report_images`; ``ssvae evaluate`` uses all."""
 
-_FEW_VALUES = 10 * 32 * 32
+_FEW_VALUES, _VALUES_OF_A_PHOTO = 10 * 32 * 32, 10 * 3 * 32 * 32
 
 _CHECKED_IMAGES = 1000
 
@@ -240,10 +239,16 @@ def report_images(data: ImageData) -> int:
 
     Importance sampling decodes an image for each class and sample. In a convolutional decoder a photo of 32×32 pixels
     and ten classes takes about half a second of a processor core. The number depends on the data alone, not on the
-    machine's speed, so that a run has the same report everywhere.
+    machine's speed, so that a run has the same report everywhere: 1000 up to 32×32 in grey with ten classes, 100 up to
+    32×32 in colour, fewer if images are larger or classes more, but at least 50.
     """
     values = data.num_classes * math.prod(data.image_shape)
-    return min(REPORT_IMAGES if values <= _FEW_VALUES else REPORT_PHOTOS, len(data.test_images))
+    if values <= _FEW_VALUES:
+        number = REPORT_IMAGES
+    else:
+        as_costly = REPORT_PHOTOS * _VALUES_OF_A_PHOTO // values
+        number = min(REPORT_PHOTOS, max(FEWEST_REPORT_PHOTOS, as_costly))
+    return min(number, len(data.test_images))
 
 
 def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
