@@ -31,7 +31,7 @@ from ssvae.data import ImageData
 from ssvae.data.time_left import progress
 from ssvae.inference.evaluation.calibration import Calibration, calibrate
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT, effective_samples, pareto_k
-from ssvae.inference.evaluation.proposal import SAMPLES, fit_proposal, weigh
+from ssvae.inference.evaluation.proposal import COST, SAMPLES, fit_proposal, weigh
 from ssvae.inference.objective.bounds import PlainBound, SummedBound
 from ssvae.inference.predict import (
     class_probabilities,
@@ -341,12 +341,15 @@ def importance_sampling(
         with evaluating(model):
             proposal = fit_proposal(model, images, y)
         samples_at_once = images_per_chunk(model, copies=num_classes * len(images))
+        # Thousands of samples of a few images take long: after a share of the work, as large a share of the images.
+        num_done = len(images) * COST // (COST + num_samples)
+        advance(num_done)
         parts = []
-        for done in range(0, num_samples, samples_at_once):
-            number = min(samples_at_once, num_samples - done)
-            parts.append(log_weights(model, images, y, number, proposal).cpu().double())
-            # Thousands of samples of a few images take long: after a share of them, as large a share of the images.
-            advance(len(images) * (done + number) // num_samples - len(images) * done // num_samples)
+        for start in range(0, num_samples, samples_at_once):
+            stop = min(start + samples_at_once, num_samples)
+            parts.append(log_weights(model, images, y, stop - start, proposal).cpu().double())
+            before, num_done = num_done, len(images) * (COST + stop) // (COST + num_samples)
+            advance(num_done - before)
         log_w = torch.cat(parts).view(num_samples, num_classes, len(images))
         log_joint = (log_w.logsumexp(0) - math.log(num_samples)).T  # (batch, classes)
         log_v = log_w.logsumexp(1)  # (samples, batch)

@@ -33,6 +33,10 @@ SAMPLES = 2
 """K, the number of samples for each class in a step of the fit."""
 
 _STEPS = 40
+
+COST = 2 * SAMPLES * _STEPS
+"""The number of samples for each class that take about as long as the fit, whose steps have a backward pass too."""
+
 _LEARNING_RATE = 0.3
 _SMALLEST_WEIGHT = 1e-4
 
