@@ -4,6 +4,7 @@ A new interpreter takes several seconds to import torch, Lightning and the rest;
 What is about the start of a process starts one: `test_cli` and `test_processes` have such tests too.
 """
 
+import math
 import multiprocessing
 import os
 import selectors
@@ -21,6 +22,7 @@ import torch
 
 import ssvae.inference.command_line.commands
 import ssvae.inference.runs.report
+from ssvae.data import time_left
 from ssvae.inference.command_line.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +136,12 @@ def ranks(num_processes, function, *arguments):
 
 
 def main_without_pictures(*words):
-    """Do what `ssvae` does with these words, but for a report's pictures; return its exit status."""
-    with mock.patch.object(ssvae.inference.runs.report, "save_pictures", return_value=[]):
+    """Do what `ssvae` does with these words, but for a report's pictures; return its exit status.
+
+    However slow the machine is, nothing is said of the time left.
+    """
+    with (
+        mock.patch.object(ssvae.inference.runs.report, "save_pictures", return_value=[]),
+        mock.patch.object(time_left, "_SHORTEST_TASK", math.inf),
+    ):
         return main(list(words))

@@ -1,5 +1,6 @@
 """Notebooks without Jupyter: their cells, run one after the other in the process that asks."""
 
+import math
 import os
 import warnings
 from unittest import mock
@@ -8,6 +9,7 @@ import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 
 import ssvae.inference.runs.report
+from ssvae.data import time_left
 
 
 class Shell(InteractiveShell):
@@ -33,7 +35,10 @@ def run_cells(path, replacements):
         warnings.simplefilter("ignore", category)
     warnings.filterwarnings("default", category=DeprecationWarning, module="__main__")
     shell = Shell.instance()
-    with mock.patch.object(ssvae.inference.runs.report, "save_pictures", return_value=[]):
+    with (
+        mock.patch.object(ssvae.inference.runs.report, "save_pictures", return_value=[]),
+        mock.patch.object(time_left, "_SHORTEST_TASK", math.inf),  # as in a kernel, however slow the machine is
+    ):
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 source = cell.source
