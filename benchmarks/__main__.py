@@ -110,7 +110,7 @@ def our_step(x: torch.Tensor, dtype: torch.dtype | None, compiled: bool = False)
 
 def full_step(data: Arrays) -> Callable[[], None]:
     """Return a step on labelled and unlabelled images that are already floats, as in an epoch but without the data."""
-    pixels = data.observe(data.pixels(data.train_images[: 100 + BATCH]))
+    pixels = data.observe(data.preprocess(data.train_images[: 100 + BATCH]))
     observations = Observations(pixels[:100], data.train_labels[:100], pixels[100:])
     return optimiser_step(m2(), observations, Sizes(data.num_labelled, data.num_unlabelled))
 

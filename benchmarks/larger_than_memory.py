@@ -74,7 +74,7 @@ def write(folder: Path, number: int) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     digits = Digits(num_labels=None)
-    small = digits.pixels(digits.train_images)
+    small = digits.preprocess(digits.train_images)
     large = F.interpolate(small, (SIDE, SIDE), mode="bilinear").mul(255).round().to(torch.uint8)[:, 0].numpy()
     generator = np.random.default_rng(0)
     chosen = generator.integers(len(large), size=number)
@@ -100,7 +100,7 @@ def turn(data: ImageData, steps: int) -> Callable[[], None]:
     def step() -> None:
         for _ in range(steps):
             batch = next(epoch)
-            x, unlabelled = (data.pixels(data.train_images[index]) for index in (batch.labelled, batch.unlabelled))
+            x, unlabelled = (data.preprocess(data.train_images[index]) for index in (batch.labelled, batch.unlabelled))
             take(Observations(x, data.train_labels[batch.labelled], unlabelled))
 
     return step

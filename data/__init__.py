@@ -1,7 +1,7 @@
-"""Data sets: images, and the labels that are known.
+"""Data sets: observations, and the labels that are known.
 
-Every data set is an `ImageData`: 8-bit images for training, validation and testing. Unlabelled training images have the
-label -1.
+Every data set is a `Data`: observations of one shape for training, validation and testing. Those of images are an
+`ImageData`, with 8-bit images. Unlabelled training observations have the label -1.
 
 Example:
     >>> from ssvae.data import Digits
@@ -21,6 +21,7 @@ from ssvae.data.images import ImageData
 from ssvae.data.mnist5k import MNIST5k
 from ssvae.data.norb import SmallNORB
 from ssvae.data.numpy_files import NumpyFiles
+from ssvae.data.observations import Data
 from ssvae.data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Arrays",
     "Augmentation",
     "Batches",
+    "Data",
     "Digits",
     "DomainAdaptation",
     "FashionMNIST",

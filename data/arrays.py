@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ssvae.data.classes import number_classes
 from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
-from ssvae.data.images import ImageData, describe
+from ssvae.data.images import ImageData
 from ssvae.data.labels import check_count, draw_labels
+from ssvae.data.observations import describe
 from ssvae.data.pixels import Array, PixelReader
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssvae.data.images import ImageData
+from ssvae.data.observations import Data
 
 _UNLABELLED, _LABELLED, _PARTIAL = 0, 1, 2
 _LABELLED_AT_ONCE = _PARTIAL_AT_ONCE = 100
@@ -76,15 +76,15 @@ class Batches:
 
     def __init__(
         self,
-        data: ImageData | tuple[Tensor, Tensor, Tensor],
+        data: Data | tuple[Tensor, Tensor, Tensor],
         batch_size: int,
         labelled_batch_size: int | None = None,
         *,
         seed: int = 0,
         num_processes: int = 1,
     ) -> None:
-        weights = data.train_weights if isinstance(data, ImageData) else None
-        if isinstance(data, ImageData):
+        weights = data.train_weights if isinstance(data, Data) else None
+        if isinstance(data, Data):
             data = data.labelled_index, data.unlabelled_index, data.partially_labelled_index
         labelled, unlabelled, partial = data
         if len(labelled) + len(unlabelled) + len(partial) == 0:

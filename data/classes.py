@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssvae.data.class_names import check_distinct, class_of
-from ssvae.data.images import describe
+from ssvae.data.observations import describe
 
 Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Mask = npt.NDArray[np.bool_]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ssvae.data.images import describe
+from ssvae.data.observations import describe
 
 Values = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 Array: TypeAlias = npt.ArrayLike | Tensor

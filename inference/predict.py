@@ -21,14 +21,14 @@ def predict_probabilities(model: SemiSupervisedModel, data: ImageData, images: T
 
     Args:
         model: The model, on any device.
-        data: The data set, whose ``pixels`` method converts bytes to numbers in [0, 1].
+        data: The data set, whose ``preprocess`` method converts bytes to numbers in [0, 1].
         images: uint8 (N, channels, height, width).
 
     Returns:
         (N, classes), float64, on the CPU.
     """
     chunks = torch.split(images, images_per_chunk(model))
-    return torch.cat([class_probabilities(model, data.pixels(chunk)) for chunk in chunks])
+    return torch.cat([class_probabilities(model, data.preprocess(chunk)) for chunk in chunks])
 
 
 def class_probabilities(model: SemiSupervisedModel, pixels: Tensor) -> Tensor:

@@ -357,7 +357,7 @@ def test_a_saved_run_predicts_the_same(tmp_path):
     run = fit(model, data, Recipe(max_epochs=2, batch_size=10, learning_rate=0.01), folder=str(tmp_path / "run"))
     assert run.evaluation.log_likelihood is None
     loaded = load(str(tmp_path / "run"), with_data=False).model
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(loaded.classify(x).logits, model.classify(x).logits)
     assert torch.equal(loaded.reconstruct(x), model.reconstruct(x))
     assert {"unlabelled/generator_y", "labelled/discriminator_z"} <= run.history[-1].keys()

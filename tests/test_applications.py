@@ -114,13 +114,13 @@ def scored_data():
 def test_a_reference_classifier_learns_from_all_labels(scored_data):
     data, reference, accuracy = scored_data
     assert accuracy > 0.9
-    assert reference(data.pixels(data.test_images)).shape == (60, reference.num_features)
+    assert reference(data.preprocess(data.test_images)).shape == (60, reference.num_features)
 
 
 @pytest.mark.slow
 def test_test_images_as_samples_are_as_good_as_test_images(scored_data):
     data, reference, accuracy = scored_data
-    x, y = data.pixels(data.test_images), data.test_labels
+    x, y = data.preprocess(data.test_images), data.test_labels
     ordered = torch.stack([x[y == k] for k in range(3)], dim=1)  # (20, classes, …)
     scores = score_generation(_Oracle(tiny.m2(), ordered), data, reference, num_samples=20)["samples"]
     assert scores.agreement == pytest.approx(accuracy)
@@ -131,7 +131,7 @@ def test_test_images_as_samples_are_as_good_as_test_images(scored_data):
 @pytest.mark.slow
 def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(scored_data):
     data, reference, _ = scored_data
-    x, y = data.pixels(data.test_images), data.test_labels
+    x, y = data.preprocess(data.test_images), data.test_labels
     alike = torch.stack([x[y == k][:1].expand(5, -1, -1, -1) for k in range(3)], dim=1)
     scores = score_generation(_Oracle(tiny.m2(), alike), data, reference, num_samples=5)["samples"]
     assert scores.diversity == pytest.approx(0, abs=1e-6)
@@ -145,7 +145,7 @@ def test_samples_that_are_all_alike_have_no_diversity_and_a_distance_by_hand(sco
 @pytest.mark.slow
 def test_samples_of_the_wrong_class_do_not_agree(scored_data):
     data, reference, _ = scored_data
-    x, y = data.pixels(data.test_images), data.test_labels
+    x, y = data.preprocess(data.test_images), data.test_labels
     wrong = torch.stack([x[y == (k + 1) % 3] for k in range(3)], dim=1)
     assert score_generation(_Oracle(tiny.m2(), wrong), data, reference, num_samples=20)["samples"].agreement < 0.1
 
@@ -153,7 +153,7 @@ def test_samples_of_the_wrong_class_do_not_agree(scored_data):
 @pytest.mark.slow
 def test_good_samples_help_a_classifier_and_bad_ones_mislead_it(monkeypatch):
     data, many = tiny.arrays(num_labels=3, num_test=60), tiny.arrays(seed=1, num_labels=None, num_train=90)
-    x, y = many.pixels(many.train_images), many.train_labels
+    x, y = many.preprocess(many.train_images), many.train_labels
     model, recipe = _Generator((1, 8, 8), 3, networks=MLP((7,))), tiny.recipe(max_steps=60)
     monkeypatch.setattr(_Generator, "of_class", [x[y == k] for k in range(3)])
     good = train_on_samples(model, data, recipe, num_samples=30)

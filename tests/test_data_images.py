@@ -35,7 +35,7 @@ def test_absent_validation_images_are_an_empty_set():
     assert data.validation_images.shape == (0, 1, 8, 9)
     assert data.validation_images.dtype == torch.uint8
     assert data.validation_labels.shape == (0,)
-    assert data.pixels(data.validation_images).shape == (0, 1, 8, 9)
+    assert data.preprocess(data.validation_images).shape == (0, 1, 8, 9)
 
 
 @pytest.mark.parametrize(("labels", "num_labelled"), [([-1] * 5, 0), ([0, 1, 0, 1, 0], 5)])
@@ -78,14 +78,14 @@ def test_one_class_is_refused_where_it_is_known():
 
 
 def test_pixels_are_the_256_multiples_of_a_255th():
-    pixels = build().pixels(torch.arange(256, dtype=torch.uint8))
+    pixels = build().preprocess(torch.arange(256, dtype=torch.uint8))
     assert pixels.dtype == torch.get_default_dtype()
     assert pixels.tolist() == (torch.arange(256, dtype=torch.get_default_dtype()) / 255).tolist()
 
 
 def test_pixels_refuses_what_is_not_8_bit():
-    with pytest.raises(TypeError, match=r"images: expected a uint8 tensor; got float32 of shape \(2,\)"):
-        build().pixels(torch.zeros(2, dtype=torch.float32))
+    with pytest.raises(TypeError, match=r"x: expected a uint8 tensor; got float32 of shape \(2,\)"):
+        build().preprocess(torch.zeros(2, dtype=torch.float32))
 
 
 def test_without_binarise_pixels_are_observed_as_they_are():

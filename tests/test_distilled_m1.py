@@ -215,7 +215,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
     run = fit(model, data, Recipe(**options), folder="run")
     again = load("run", with_data=False).model
     assert (int(again.num_fits), again.learns_classifier) == (2, True)
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))
     assert set(run.baselines) == {"supervised", "consistency alone"}
 

@@ -107,7 +107,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(tmp_pat
     run = fit(_for_tiny(), data, Recipe(**options), folder="run")
     again = load("run", with_data=False).model
     assert int(again.num_fits) == 2
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))
     assert torch.equal(again.consistency_targets(x), run.model.consistency_targets(x))
     assert set(run.baselines) == {"supervised", "consistency alone"}

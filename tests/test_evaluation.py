@@ -311,7 +311,7 @@ def test_chunks_change_nothing(monkeypatch, pixels):
     torch.testing.assert_close(class_probabilities(model, x), model.classify(x).probs, rtol=0, atol=1e-12)
     data = made_up_data(7)
     result = evaluate(model, data, num_samples=3)
-    exact = model.log_joint(data.pixels(data.test_images)).logsumexp(-1)
+    exact = model.log_joint(data.preprocess(data.test_images)).logsumexp(-1)
     assert result.log_likelihood == pytest.approx(exact.mean().item(), abs=1e-9)
     # With exact posteriors the ELBO is the evidence, whatever the noise; an uneven last chunk counts less.
     assert result.elbo == pytest.approx(exact.mean().item(), abs=1e-9)
@@ -330,7 +330,7 @@ def test_progress_counts_images_in_proportion_to_the_work(monkeypatch, pixels, e
 
 def test_evaluation_of_a_model_that_is_known():
     model, data = LinearGaussian(trust=0.7), made_up_data(11)
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     result = evaluate(model, data, num_samples=2, num_images=5, seed=4)
     chosen = torch.randperm(11, generator=torch.Generator().manual_seed(4))[:5]
     exact = model.log_joint(x[chosen])
@@ -460,7 +460,7 @@ def test_the_classifier_is_scored_on_the_very_pixels_that_the_posterior_sees():
     expected = model.classify(x).probs
     torch.testing.assert_close(found.probabilities_beside_posterior, expected, rtol=0, atol=1e-12)
     assert found.classifier_beside_posterior == calibrate(expected, found.posterior_labels)
-    grey = model.classify(data.pixels(data.test_images)).probs
+    grey = model.classify(data.preprocess(data.test_images)).probs
     assert found.classifier == calibrate(grey, data.test_labels)
     lines = [line.split(" | ") for line in evaluation_lines(found, data)[2:5]]
     assert [(name, pixels, int(number)) for name, pixels, number, *_ in lines] == [
@@ -492,7 +492,7 @@ def test_the_report_says_how_far_the_samples_can_be_relied_on():
 def test_the_terms_of_the_elbo_that_are_shown_add_up_to_it(name):
     model = MODELS[name]().eval()
     data = made_up_data(5, model.image_shape, model.num_classes, binarise=isinstance(model.likelihood, Bernoulli))
-    x = data.observe(data.pixels(data.test_images), torch.Generator().manual_seed(0))
+    x = data.observe(data.preprocess(data.test_images), torch.Generator().manual_seed(0))
     terms = evaluation._elbo_terms(model, x)
     signed = signed_terms(terms)
     assert sum(signed.values()) == pytest.approx(terms["negative_elbo"], abs=1e-9)
@@ -537,7 +537,7 @@ def test_every_model_can_be_evaluated(name):
     binarise = isinstance(model.likelihood, Bernoulli)
     data = made_up_data(5, model.image_shape, model.num_classes, binarise=binarise)
     result = evaluate(model, data, num_samples=3)
-    x = data.observe(data.pixels(data.test_images))
+    x = data.observe(data.preprocess(data.test_images))
     if model.has_label_site:
         weights = log_weights(model, x, torch.arange(model.num_classes).unsqueeze(-1), 3)
         assert weights.shape == (3, model.num_classes, 5)
@@ -646,7 +646,7 @@ def test_sure_mistakes_and_a_single_class():
 def test_accuracy_with_an_uneven_last_chunk(monkeypatch, num_classes):
     model = M2((1, 8, 8), num_classes, prior=StandardNormal(2), networks=MLP((16,)))
     data = made_up_data(23, (1, 8, 8), num_classes)
-    by_hand = model.classify(data.pixels(data.test_images)).probs
+    by_hand = model.classify(data.preprocess(data.test_images)).probs
     right = (by_hand.argmax(-1) == data.test_labels).sum().item()
     monkeypatch.setattr(predict, "_PIXELS_AT_ONCE", 64 * 4)  # four images: a last chunk of three
     probabilities = predict_probabilities(model, data, data.test_images)

@@ -181,7 +181,7 @@ def test_an_answer_is_the_models():
     run = exploring.untrained()
     image = run.data.test_images[3]
     found = answer(run, image, num_samples=20)
-    x = run.data.pixels(image)[None]
+    x = run.data.preprocess(image)[None]
     assert torch.equal(found.image, x[0])
     assert torch.equal(found.observed, x[0])
     assert found.probabilities.sum().item() == pytest.approx(1, abs=1e-12)
@@ -199,7 +199,7 @@ def test_binarised_pixels_are_cut_and_the_classifier_sees_grey():
     model = M2((1, 8, 8), 3, prior=StandardNormal(3), likelihood=likelihoods.Bernoulli(), networks=MLP((7,)))
     run = exploring.untrained(data=data, model=model)
     found = answer(run, data.test_images[0], num_samples=20)
-    x = data.pixels(data.test_images[:1])
+    x = data.preprocess(data.test_images[:1])
     assert torch.equal(found.observed, (x[0] > 0.5).double())
     torch.testing.assert_close(found.probabilities, class_probabilities(model, x)[0])
     black = (x > 0.5).double()
@@ -230,7 +230,7 @@ def with_a_good_guide():
         for parameter in run.model.z_encoder.parameters():
             parameter.mul_(0.1)
         run.model.decoder.perceptron.first.linear.weight.mul_(0.3)
-    return run, run.data.pixels(run.data.test_images[:1])
+    return run, run.data.preprocess(run.data.test_images[:1])
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_the_standard_errors_are_the_spread_of_the_estimates(estimates):
 
 def test_the_estimate_and_its_error_by_hand():
     run = exploring.untrained()
-    x = run.data.pixels(run.data.test_images[:1])
+    x = run.data.preprocess(run.data.test_images[:1])
     y = torch.arange(3).unsqueeze(-1)
     with seeded(0):
         found = estimate_posterior(run.model, x, 4)
@@ -335,7 +335,7 @@ def test_the_map_is_that_of_the_figures():
     with seeded(0):
         order = torch.randperm(len(run.data.test_images))
     with figures.without_pyplot():
-        x = run.data.pixels(run.data.test_images[order])
+        x = run.data.preprocess(run.data.test_images[order])
         axes = figures.latent_map(run.model, x, run.data.test_labels[order])
     drawn = {each.get_label(): torch.from_numpy(each.get_offsets().data) for each in axes.collections}
     assert torch.equal(mapped.labels, run.data.test_labels[order])
@@ -351,7 +351,7 @@ def test_a_place_of_the_map_is_decoded_as_the_model_decodes_it():
     mapped = latent_map(run)
     with seeded(0):
         order = torch.randperm(len(run.data.test_images))
-    z = run.model.encode(run.data.pixels(run.data.test_images[order]))
+    z = run.model.encode(run.data.preprocess(run.data.test_images[order]))
     torch.testing.assert_close(mapped.plane.codes(mapped.plane.points), z)  # two dimensions: nothing is lost
     found = decode_point(run, mapped, tuple(mapped.plane.points[4].tolist()))
     for y in range(3):

@@ -43,7 +43,7 @@ def _there(tmp_path, monkeypatch):
 
 def expected(run, batch):
     loaded = load(str(run))
-    x = loaded.data.pixels(loaded.data.test_images[:batch])
+    x = loaded.data.preprocess(loaded.data.test_images[:batch])
     with torch.no_grad():
         return x, loaded.model.classify(x).probs
 

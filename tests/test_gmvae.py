@@ -251,7 +251,7 @@ def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
     assert run.evaluation.posterior.accuracy > 0.9
     assert run.evaluation.log_likelihood > run.evaluation.elbo
     loaded = inference.load(str(tmp_path / "run"), with_data=False).model
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(class_probabilities(loaded, x), class_probabilities(run.model, x))
     assert torch.equal(loaded.analogies(x), run.model.analogies(x))
 

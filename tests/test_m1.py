@@ -401,7 +401,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(classif
     run = fit(model, data, Recipe(max_epochs=2, batch_size=10), folder="run")
     unlabelled = 34 if classifier.num_unlabelled else 0
     assert model.feature_bank.y.tolist() == [*data.train_labels[data.labelled_index].tolist(), *[-1] * unlabelled]
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     again = load("run", with_data=False).model
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))
     assert run.evaluation.posterior is None

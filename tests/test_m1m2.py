@@ -312,7 +312,7 @@ def test_it_is_trained_in_stages_and_saved_and_predicts_the_same_when_it_is_load
     run = fit(model, data, Recipe(max_epochs=5, batch_size=10), folder="run")
     again = load("run", with_data=False).model
     assert int(again.stage) == 3
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(class_probabilities(again, x), class_probabilities(run.model, x))
     assert [("unlabelled/class" in row, "classification" in row) for row in run.history] == [
         (False, False), (False, False), (True, True), (True, True), (True, True),

@@ -142,7 +142,7 @@ def test_a_run_that_is_better_or_within_chance_has_no_problem():
 @pytest.mark.usefixtures("no_drift")
 def test_a_fall_of_the_validation_accuracy_is_told():
     run = trained(None, 80, 80, None, history(0.9, 0.2))
-    run.data.validation_images = run.data.validation_images.repeat(5, 1, 1, 1)
+    run.data.validation_x = run.data.validation_x.repeat(5, 1, 1, 1)
     (sentence,) = problems(run)
     assert sentence.startswith("The validation accuracy was 90.0% in epoch 1 and is 20.0% at the end, which is more")
 

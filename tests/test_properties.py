@@ -188,7 +188,7 @@ def test_fit_trains_or_says_what_is_missing(case):
 
 def assert_right(model, data, found):
     """What evaluation says is what the probabilities, counted by hand, say."""
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     with torch.no_grad():
         probabilities = model.classify(x).probs
         one_by_one = torch.cat([model.classify(image[None]).probs for image in x])
@@ -223,7 +223,7 @@ def test_the_evidence_is_above_the_elbo(name, num_classes, case):
     model = a_model(name, case.shape, num_classes).eval()
     # Of one and the same image: log of the mean of many weights, and means of the bound with one.
     found = evaluate(model, data, num_samples=2000)
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     with seeded(1):
         elbos = -torch.tensor([evaluation._elbo_terms(model, x)["negative_elbo"] for _ in range(40)])
     assert found.log_likelihood >= elbos.mean() - 4 * elbos.std() / len(elbos) ** 0.5

@@ -109,7 +109,7 @@ def test_thresholds_are_quantiles_over_the_validation_images_of_a_class():
     data = tiny.arrays(num_validation=60)
     model = tiny.m2().double()
     rule = fit_rejection(model, data, quantile=0.8)
-    seen = anomaly_scores(model, data.pixels(data.validation_images))
+    seen = anomaly_scores(model, data.preprocess(data.validation_images))
     for k in set(seen.classes.tolist()):
         of_class = seen.classes == k
         expected = torch.quantile(seen.latent[of_class], 0.8)
@@ -149,7 +149,7 @@ def test_projected_gradient_descent_goes_as_far_as_it_may_and_no_further():
 def test_an_attack_lowers_the_probability_of_the_class_and_leaves_no_trace_in_the_model():
     data, model = tiny.arrays(), tiny.m2().double()
     model.train()
-    x, y = data.pixels(data.test_images), data.test_labels
+    x, y = data.preprocess(data.test_images), data.test_labels
     before = model.eval().classify(x).log_prob(y)
     model.train()
     for attack in (fgsm, pgd):
@@ -171,7 +171,7 @@ def test_a_model_without_a_gradient_to_follow_is_refused():
 @pytest.mark.parametrize("name", ["FGSM", "PGD", "adaptive"])
 def test_an_attack_stays_within_epsilon_and_within_the_pixels_range(name):
     data, model = tiny.arrays(num_validation=30), tiny.m2().double()
-    x, y = data.pixels(data.test_images), data.test_labels
+    x, y = data.preprocess(data.test_images), data.test_labels
     rule = fit_rejection(model, data)
     for epsilon in (0.0, 0.07, 0.4):
         attacked = attacks(model, rule, x, y, num_steps=5)[name](epsilon)
@@ -199,7 +199,7 @@ def test_what_gets_through_without_a_look_at_the_thresholds_gets_through_with_it
     data = tiny.arrays(num_validation=30)
     prior = StandardNormal(3) if kind is M2 else SeparatedMeans(3, distance=2.0)
     model = kind(data.image_shape, data.num_classes, prior=prior, networks=MLP((6,))).double()
-    x, y = data.pixels(data.test_images), data.test_labels
+    x, y = data.preprocess(data.test_images), data.test_labels
     rule = fit_rejection(model, data, quantile=0.6)
     wrong = {}
     for name, attack in attacks(model, rule, x, y, num_steps=10, seed=3).items():
@@ -213,7 +213,7 @@ def test_the_obstacle_is_margin_and_excesses_and_its_gradient_a_finite_differenc
     data = tiny.arrays(num_validation=30)
     model = tiny.m2().double().eval()
     rule = fit_rejection(model, data, quantile=0.3)
-    x = 0.1 + 0.8 * data.pixels(data.test_images)[:4]
+    x = 0.1 + 0.8 * data.preprocess(data.test_images)[:4]
     target = torch.arange(4) % data.num_classes
     latent, reconstruction = measures(model, x, target)
     log_q = model.classify(x).logits
@@ -280,7 +280,7 @@ def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path
 def test_every_attack_is_measured_at_every_strength():
     data, model = tiny.arrays(num_validation=60), tiny.m2().double()
     rule = fit_rejection(model, data, quantile=0.9)
-    x, y = data.pixels(data.test_images[:9]), data.test_labels[:9]
+    x, y = data.preprocess(data.test_images[:9]), data.test_labels[:9]
     options = {"num_steps": 4, "seed": 2}
     results = list(run_attacks(model, data, rule, epsilons=[0.0, 0.1], num_images=9, **options))
     by_hand = attacks(model, rule, x, y, **options)
@@ -320,7 +320,8 @@ def test_images_of_another_set_are_rejected_where_their_score_is_positive():
     rule = fit_rejection(model, data, quantile=0.5)
     found = reject_other(model, data, rule, other, num_images=7)
     own, scores = (
-        rule.score(anomaly_scores(model, data.pixels(images[:7]))) for images in (data.test_images, other.test_images)
+        rule.score(anomaly_scores(model, data.preprocess(images[:7])))
+        for images in (data.test_images, other.test_images)
     )
     assert found.num_images == 7
     assert found.rejected == pytest.approx(sum(score > 0 for score in scores.tolist()) / 7)
@@ -330,7 +331,7 @@ def test_images_of_another_set_are_rejected_where_their_score_is_positive():
 
 def _attacked(attack, epsilon, **options):
     data = tiny.arrays()
-    return attack(tiny.m2().double(), data.pixels(data.test_images), data.test_labels, epsilon, **options)
+    return attack(tiny.m2().double(), data.preprocess(data.test_images), data.test_labels, epsilon, **options)
 
 
 def _all_attacks(**options):

@@ -156,7 +156,7 @@ def test_the_weights_alone_are_a_file_that_other_programs_read(finished):
     path = finished.folder / "model.safetensors"
     torch.manual_seed(1)
     fresh = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,), dropout=0.1, batch_norm=True)).eval()
-    x = finished.data.pixels(finished.data.test_images)
+    x = finished.data.preprocess(finished.data.test_images)
     assert not torch.equal(fresh.classify(x).logits, finished.model.classify(x).logits)
     fresh.load_state_dict(load_file(path))
     assert torch.equal(fresh.classify(x).logits, finished.model.classify(x).logits)
@@ -211,7 +211,7 @@ def test_which_baselines_there_are():
 def test_a_loaded_model_predicts_identically(finished):
     before = torch.get_rng_state()
     run = load(str(finished.folder))
-    x = run.data.pixels(run.data.test_images)
+    x = run.data.preprocess(run.data.test_images)
     assert torch.equal(run.model.classify(x).logits, finished.model.classify(x).logits)
     assert run.class_names == finished.class_names
     assert run.history == finished.history
@@ -613,7 +613,7 @@ def test_a_run_of_a_class_from_a_notebook_is_loaded_there_and_nowhere_else(tmp_p
     run = fit(model, digits(), Recipe(max_epochs=1, trainer=tiny.everything().trainer), folder=folder, baselines=False)
     again = load(folder)
     assert type(again.model) is styled
-    x = run.data.pixels(run.data.test_images)
+    x = run.data.preprocess(run.data.test_images)
     assert torch.equal(again.model.classify(x).logits, run.model.classify(x).logits)
 
     monkeypatch.delattr(sys.modules["__main__"], "Styled")  # another notebook, or the command line

@@ -295,7 +295,7 @@ def test_a_saved_run_predicts_the_same_and_draws_its_map(tmp_path):
     assert (tmp_path / "run" / "figures" / "node_map.png").exists()
     assert "node_map.png" in (tmp_path / "run" / "report.md").read_text()
     loaded = load(str(tmp_path / "run"), with_data=False).model
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(loaded.classify(x).logits, model.classify(x).logits)
     assert torch.equal(loaded.reconstruct(x), model.reconstruct(x))
 

@@ -179,7 +179,7 @@ def test_it_runs_unchanged_from_no_labels_to_all(num_labels, tmp_path):
     assert run.evaluation.log_likelihood is None
     assert run.baselines.keys() == ({"supervised"} if num_labels != 0 else set())
     loaded = inference.load(str(tmp_path / "run"), with_data=False).model
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(class_probabilities(loaded, x), class_probabilities(run.model, x))
     assert torch.equal(loaded.reconstruct(x), run.model.reconstruct(x))
 

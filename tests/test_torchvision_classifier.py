@@ -59,7 +59,7 @@ def test_a_run_needs_the_file_only_once(weights, tmp_path):
     run = fit(model, data, Recipe(max_epochs=1, batch_size=10), folder=str(tmp_path / "run"), baselines=False)
     (tmp_path / "weights.pth").unlink()
     loaded = load(str(tmp_path / "run"), with_data=False).model
-    x = data.pixels(data.test_images)
+    x = data.preprocess(data.test_images)
     assert torch.equal(loaded.classify(x).logits, run.model.classify(x).logits)
     assert path in (tmp_path / "run" / "config.yaml").read_text()
 

@@ -83,9 +83,9 @@ def by_hand(model, data, recipe):
         torch.manual_seed(np.random.SeedSequence(recipe.seed, spawn_key=(epoch, 0)).generate_state(1)[0].item())
         totals = {}
         for batch in batches:
-            labelled = recipe.augmentation.move(data.pixels(data.train_images[batch.labelled]))
+            labelled = recipe.augmentation.move(data.preprocess(data.train_images[batch.labelled]))
             cut = data.observe(recipe.augmentation.cut(labelled))
-            unlabelled = data.pixels(data.train_images[batch.unlabelled])
+            unlabelled = data.preprocess(data.train_images[batch.unlabelled])
             transformed = data.observe(recipe.augmentation(unlabelled))
             labelled, y = data.observe(labelled), data.train_labels[batch.labelled]
             seen = Observations(labelled, y, data.observe(unlabelled), transformed, cut=cut)

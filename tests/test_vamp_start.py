@@ -127,7 +127,7 @@ def test_training_starts_it_from_training_images(per_class):
     data = tiny.arrays()
     model = tiny.m2(prior=VampPrior(3, num_components=6, per_class=per_class))
     train(model, data, tiny.recipe(**STILL), None)
-    pixels = data.pixels(data.train_images).clamp(0.01, 0.99)
+    pixels = data.preprocess(data.train_images).clamp(0.01, 0.99)
     found = model.prior.pseudo_inputs.detach().sigmoid()
     distance, nearest = (found.unsqueeze(1) - pixels).abs().amax((-3, -2, -1)).min(-1)
     if per_class:  # six labels: two of each class, then those again

@@ -58,7 +58,7 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
     # Imported here since scikit-learn takes a second to import.
     from sklearn.preprocessing import StandardScaler
 
-    x_train, x_test = data.pixels(data.train_images[data.labelled_index]), data.pixels(data.test_images)
+    x_train, x_test = data.preprocess(data.train_images[data.labelled_index]), data.preprocess(data.test_images)
     y_train, y_test = data.train_labels[data.labelled_index], data.test_labels
     has_two_classes = len(y_train.unique()) > 1
     scores = {}
@@ -66,7 +66,7 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
         scaler = StandardScaler()
         with progress(name, len(data.train_images), "images") as advance:
             for chunk in data.train_images.split(_AT_ONCE):
-                scaler.partial_fit(encode(data.pixels(chunk)).double().numpy())
+                scaler.partial_fit(encode(data.preprocess(chunk)).double().numpy())
                 advance(len(chunk))
         test = scaler.transform(encode(x_test).double().numpy())
         clustering = _cluster(test, y_test.numpy(), data.num_classes, seed)

@@ -112,7 +112,7 @@ def train_reference_classifier(
     )
     train(model, data, recipe, folder=None, interactive=False, task="reference classifier")
     reference = ReferenceClassifier(model)
-    correct = reference.classes(data.pixels(data.test_images)) == data.test_labels
+    correct = reference.classes(data.preprocess(data.test_images)) == data.test_labels
     return reference, correct.double().mean().item()
 
 
@@ -148,9 +148,9 @@ def score_generation(
     index = torch.cat([order[data.train_labels[order] == k][:num_samples] for k in y.tolist()])
     images = {
         "samples": (samples.flatten(end_dim=1), y.repeat(num_samples)),
-        "training images": (data.pixels(data.train_images[index]), data.train_labels[index]),
+        "training images": (data.preprocess(data.train_images[index]), data.train_labels[index]),
     }
-    real = reference(data.pixels(data.test_images))
+    real = reference(data.preprocess(data.test_images))
     spread = _spread(real, data.test_labels, data.num_classes)
     distance = FrechetInceptionDistance(feature=_Features(reference.num_features), reset_real_features=False)
     distance.set_dtype(torch.float64)

@@ -168,7 +168,7 @@ def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: floa
         raise ValueError(f"quantile: expected a number between 0 and 1; got {quantile}.")
     if not len(data.validation_images):
         raise ValueError("data: expected validation images, by which the thresholds are set; got none.")
-    scores = anomaly_scores(model, data.pixels(data.validation_images))
+    scores = anomaly_scores(model, data.preprocess(data.validation_images))
 
     def threshold(values: Tensor) -> Threshold:
         by_class = [values[scores.classes == k] for k in range(model.num_classes)]

@@ -116,7 +116,7 @@ def run_attacks(
     """
     check_attack_options(epsilons, num_images, num_steps)
     check_attackable(model)
-    x, y = data.pixels(data.test_images[:num_images]), data.test_labels[:num_images]
+    x, y = data.preprocess(data.test_images[:num_images]), data.test_labels[:num_images]
     by_name = attacks(model, rejection, x, y, num_steps=num_steps, seed=seed)
     return (
         AttackResult(
@@ -144,7 +144,7 @@ def reject_other(
     Returns:
         The rejected fraction, and the AUROC against test images of ``data``.
     """
-    x = data.pixels(data.test_images[:num_images])
-    anomalous = data.pixels(like(other.test_images[:num_images], model.image_shape))
+    x = data.preprocess(data.test_images[:num_images])
+    anomalous = data.preprocess(like(other.test_images[:num_images], model.image_shape))
     ordinary_scores, scores = (rejection.score(anomaly_scores(model, images)) for images in (x, anomalous))
     return OutOfDistributionResult(len(anomalous), (scores > 0).double().mean().item(), auroc(ordinary_scores, scores))

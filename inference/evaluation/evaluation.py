@@ -423,7 +423,7 @@ def _observe(
     with progress("log p(x)", len(images), "images", is_shown=progress_bar) as advance:
         # The chunks, and so the binarisation by a seed, do not depend on S.
         for chunk in torch.split(images, images_per_chunk(model, copies=model.num_classes)):
-            x = data.observe(data.pixels(chunk), generator)
+            x = data.observe(data.preprocess(chunk), generator)
             model.likelihood.check(x)
             # Pyro's validation checks every value, which is slow: only for the first chunk.
             with pyro.validation_enabled(not terms):
@@ -451,7 +451,7 @@ def _reconstruction_error(model: SemiSupervisedModel, data: ImageData) -> float:
     total = 0.0
     with evaluating(model):
         for chunk in torch.split(data.test_images, images_per_chunk(model)):
-            x = data.pixels(chunk).to(device_of(model))
+            x = data.preprocess(chunk).to(device_of(model))
             total += (x - model.reconstruct(x)).square().double().sum().item()
     return total / data.test_images.numel()
 

@@ -92,7 +92,7 @@ def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
     """
     assert run.data is not None
     model = run.model
-    pixels = run.data.pixels(image).unsqueeze(0)
+    pixels = run.data.preprocess(image).unsqueeze(0)
     observed = (pixels > 0.5).to(pixels) if run.data.binarise else pixels
     x = pixels.to(device_of(model))
     # Pyro's validation would double the time; pixels in [0, 1] are valid.

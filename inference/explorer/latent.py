@@ -49,7 +49,7 @@ def latent_map(run: Run) -> LatentMap:
         raise ValueError(f"run: expected at least two images to map; got {len(images)}.")
     with seeded(0):
         chosen = torch.randperm(len(images))[:MAPPED_IMAGES]
-    z = latent_means(model, data.pixels(images[chosen]))
+    z = latent_means(model, data.preprocess(images[chosen]))
     return LatentMap(principal_plane(z), labels[chosen], part)
 
 

@@ -307,8 +307,8 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
         images, labels = data.train_images, data.train_labels
     with seeded(seed), torch.no_grad():
         order = torch.randperm(len(images))
-        shown = data.observe(data.pixels(images[order[:_SHOWN_IMAGES]]))
-        mapped = data.pixels(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
+        shown = data.observe(data.preprocess(images[order[:_SHOWN_IMAGES]]))
+        mapped = data.preprocess(images[order[:_MAPPED_IMAGES]]), labels[order[:_MAPPED_IMAGES]]
         drawings: dict[str, Callable[[], Axes]] = {
             "class_samples": lambda: figures.class_samples(model, num_samples, class_names),
             "analogies": lambda: figures.analogies(model, shown, class_names),

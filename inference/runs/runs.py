@@ -267,7 +267,7 @@ def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
 def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
     """Raise ValueError unless the likelihood has a density for the pixels of the training images."""
     with torch.random.fork_rng(devices=[]):
-        model.likelihood.check(data.observe(data.pixels(data.train_images[:_CHECKED_IMAGES])))
+        model.likelihood.check(data.observe(data.preprocess(data.train_images[:_CHECKED_IMAGES])))
 
 
 def _with_logger(

@@ -115,7 +115,7 @@ class Training(lightning.LightningModule):
         labelled = [order[labels == k][:size_per_class] for k in range(self.model.num_classes)]
         index = torch.cat([*labelled, order[labels < 0][:size]])
         for model in self.models:
-            model.prior.start_from(self.data.pixels(self.data.train_images[index]), self.data.train_labels[index])
+            model.prior.start_from(self.data.preprocess(self.data.train_images[index]), self.data.train_labels[index])
 
     def train_dataloader(self) -> Batches | ReadAhead:
         """Return the batches of indices of an epoch, for this process."""
@@ -184,7 +184,7 @@ class Training(lightning.LightningModule):
 
     def _pixels(self, index: Tensor) -> Tensor:
         """Return pixels of training images, on the model's device."""
-        return self.data.pixels(self._images[index.to(self._images.device)].to(self.device))
+        return self.data.preprocess(self._images[index.to(self._images.device)].to(self.device))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the step's estimate of J / N."""
