@@ -99,7 +99,7 @@ def multiply_adds(model: M2, batch: int) -> float:
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    x, y = torch.zeros(1, *model.image_shape), torch.arange(CLASSES).unsqueeze(-1)
+    x, y = torch.zeros(1, *model.event_shape), torch.arange(CLASSES).unsqueeze(-1)
     with torch.no_grad():
         model.y_encoder(x)
         z = model.z_encoder(x, y)[..., : model.prior.latent_dim]

@@ -45,7 +45,7 @@ def timed(root: str | None, epochs: int, seed: int) -> tuple[float, float]:
     description = recipe.pop("model")
     started = time.perf_counter()
     torch.manual_seed(seed)
-    sizes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    sizes = {"event_shape": data.image_shape, "num_classes": data.num_classes}
     model = build({**description, "init_args": sizes | description["init_args"]})
     assert isinstance(model, SemiSupervisedModel)
     recipe |= {"seed": seed, "max_steps": None, "max_epochs": epochs}

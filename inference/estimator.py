@@ -30,7 +30,7 @@ from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.inference.training.training import train
 from ssvae.models import M2, SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Architecture, ImageShape
+from ssvae.models.networks import Architecture, EventShape, ImageShape
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
 from ssvae.models.stages import Refits
@@ -88,7 +88,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     Args:
         model: The model's class, or a function that returns a model, such as a `functools.partial`. It is called with
-            image_shape, num_classes, and those of the next six arguments that are not None.
+            event_shape, num_classes, and those of the next six arguments that are not None.
         prior: p(z) or p(z | y). ``random_state`` does not affect initial values that its constructor has drawn.
         posterior: The family of q(z | ·).
         likelihood: p(x | ·).
@@ -327,7 +327,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     @property
     def _n_features_out(self) -> int:
         """The number of latent features, for `get_feature_names_out`."""
-        return self._encode(torch.zeros(1, *self.model_.image_shape, dtype=torch.float64)).shape[1]
+        return self._encode(torch.zeros(1, *self.model_.event_shape, dtype=torch.float64)).shape[1]
 
     def _check_parameters(self) -> None:
         for name, kind in _KINDS.items():
@@ -394,7 +394,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         """Return an untrained model with copies of the given parts."""
         given = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
         make, parts = copy.deepcopy((self.model, given))
-        model = make(image_shape=image_shape, num_classes=num_classes, **parts)
+        model = make(event_shape=image_shape, num_classes=num_classes, **parts)
         if not isinstance(model, SemiSupervisedModel):
             raise TypeError(f"model: expected a function that returns a SemiSupervisedModel; got a {type(model)}.")
         return model
@@ -427,7 +427,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         return self._scaled(self._rows(X))
 
     def _scaled(self, rows: Matrix) -> Tensor:
-        return _as_bytes(rows, self.data_min_, self.data_range_, self.model_.image_shape).double() / _LEVELS
+        return _as_bytes(rows, self.data_min_, self.data_range_, self.model_.event_shape).double() / _LEVELS
 
     def _in_float64(self) -> SemiSupervisedModel:
         """Return a copy of the model in float64, whose predictions do not depend on the other rows of a batch.
@@ -513,7 +513,7 @@ def _reach(values: Matrix) -> tuple[float, float]:
     return inside[0], inside[-1]
 
 
-def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: ImageShape) -> Tensor:
+def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: EventShape) -> Tensor:
     """Return rows as 8-bit images, (n_samples, *image_shape)."""
     unit = ((X - lowest) / extent).clip(0, 1)
     return torch.from_numpy(np.rint(unit * _LEVELS).astype(np.uint8)).view(-1, *image_shape)
@@ -523,7 +523,7 @@ def _draw_classes(model: SemiSupervisedModel, number: int) -> Tensor:
     """Draw classes from p(y), (number,), on the CPU; from the uniform distribution if the model has no class."""
     if not model.has_label_site:
         return torch.randint(model.num_classes, (number,))
-    blank = torch.zeros(1, *model.image_shape, device=device_of(model))
+    blank = torch.zeros(1, *model.event_shape, device=device_of(model))
     drawn = []
     with pyro.settings.context(module_local_params=True):  # nothing enters Pyro's store
         for start in range(0, number, _IMAGES_AT_ONCE):

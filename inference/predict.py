@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssvae.data import ImageData
 from ssvae.models import SemiSupervisedModel
+from ssvae.models.networks import ImageShape
 
 # Pixels in a chunk, over images, classes and samples. On a CPU they take 2 MiB in float32; with intermediate results
 # some 50 MiB for an MLP and 300 MiB for convolutions. Accelerators need larger chunks to be busy.
@@ -91,7 +92,21 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def image_shape(model: SemiSupervisedModel) -> ImageShape:
+    """Return channels, height and width of a model's images.
+
+    Raises:
+        ValueError: If it is not a model of images.
+    """
+    if len(model.event_shape) != 3:
+        raise ValueError(
+            f"model: expected one of images (channels, height, width); got one of event_shape {model.event_shape}."
+        )
+    channels, height, width = model.event_shape
+    return channels, height, width
+
+
 def images_per_chunk(model: SemiSupervisedModel, copies: int = 1) -> int:
     """Return the number of images in a chunk if each is computed ``copies`` times, for classes and samples."""
     pixels = _PIXELS_AT_ONCE if device_of(model).type == "cpu" else _PIXELS_AT_ONCE_ON_ACCELERATORS
-    return max(1, pixels // (copies * math.prod(model.image_shape)))
+    return max(1, pixels // (copies * math.prod(model.event_shape)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import Architecture, ImageShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network
 from ssvae.models.normal import diagonal_normal
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
@@ -44,12 +44,12 @@ class ADGM(M2):
     Example:
         >>> import torch
         >>> from ssvae.models import ADGM
-        >>> adgm = ADGM(image_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
+        >>> adgm = ADGM(event_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
         >>> adgm.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
             q(a | u), which is not the aggregate posterior.
@@ -70,7 +70,7 @@ class ADGM(M2):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -89,7 +89,7 @@ class ADGM(M2):
         self.auxiliary_dim = auxiliary_dim
         self.num_samples = num_samples
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior,
             posterior=posterior,
@@ -98,21 +98,21 @@ class ADGM(M2):
             classifier=classifier,
             class_prior=class_prior,
         )
-        self.a_encoder = self.networks.encoder(image_shape, 2 * auxiliary_dim)
+        self.a_encoder = self.networks.encoder(event_shape, 2 * auxiliary_dim)
         self.a_decoder = self._make_a_decoder()
         # The same noise for every image and call: q(y | x) does not depend on the batch or on the random state.
         noise = torch.randn(num_samples, 1, auxiliary_dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
 
     def _make_y_encoder(self) -> Network:
-        return self.classifier.encoder(self.image_shape, self.num_classes, num_beside=self.auxiliary_dim)
+        return self.classifier.encoder(self.event_shape, self.num_classes, num_beside=self.auxiliary_dim)
 
     def _make_z_encoder(self, num_outputs: int) -> Network:
-        return self.networks.encoder(self.image_shape, num_outputs, self.num_classes, num_beside=self.auxiliary_dim)
+        return self.networks.encoder(self.event_shape, num_outputs, self.num_classes, num_beside=self.auxiliary_dim)
 
     def _make_a_decoder(self) -> Network:
         latent_dim = self.prior.latent_dim
-        return self.networks.encoder(self.image_shape, 2 * self.auxiliary_dim, self.num_classes, num_beside=latent_dim)
+        return self.networks.encoder(self.event_shape, 2 * self.auxiliary_dim, self.num_classes, num_beside=latent_dim)
 
     def story(self) -> list[tuple[str, str]]:
         """The seven densities; see `SemiSupervisedModel.story`."""
@@ -175,7 +175,7 @@ class ADGM(M2):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks: without the generative terms, a would only add noise."""
-        return M2(self.image_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
+        return M2(self.event_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
 
     def encode_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> Tensor:
         """Return the parameters of q(z | a, x, y). Default of a: the mean of q(a | x)."""

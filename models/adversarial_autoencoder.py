@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import MLP, Architecture, ImageShape, Network
+from ssvae.models.networks import MLP, Architecture, EventShape, Network
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
 
@@ -56,7 +56,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 10 dimensions.
         likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
@@ -83,7 +83,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -101,7 +101,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected a number in [0, 1); got {label_smoothing}.")
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(10),
             likelihood=likelihood,
@@ -114,11 +114,11 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         self.label_smoothing = label_smoothing
 
         latent_dim = self.prior.latent_dim
-        self.encoder = self.networks.encoder(image_shape, num_classes + latent_dim)
+        self.encoder = self.networks.encoder(event_shape, num_classes + latent_dim)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.y_discriminator = self.discriminators.dense(num_classes, 1)
         self.z_discriminator = self.discriminators.dense(latent_dim, 1, num_classes)
-        self.prior.attach(num_classes, image_shape, None)
+        self.prior.attach(num_classes, event_shape, None)
         self.prior.requires_grad_(False)
         self.class_prior.requires_grad_(False)
 
@@ -127,7 +127,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),
-            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("π(x) = q(y | x)", f"Categorical, {self.num_classes} classes; encoder {self.networks}"),
             ("f(x)", f"{self.prior.latent_dim} dimensions; the same encoder"),
         ]

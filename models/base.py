@@ -13,7 +13,7 @@ from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
 from ssvae.models.likelihoods import ContinuousBernoulli, Likelihood
-from ssvae.models.networks import MLP, Architecture, ImageShape
+from ssvae.models.networks import MLP, Architecture, EventShape
 from ssvae.models.posteriors import DiagonalNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior
 
@@ -51,7 +51,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     A model does not depend on devices, learning rates, batch sizes or estimators.
 
     Attributes:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y).
         posterior: The family of q(z | ·), given the encoder's output.
@@ -65,7 +65,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         bounds_evidence: Whether the ELBO is a lower bound of log p(x). It is not if the guide has no density.
     """
 
-    image_shape: ImageShape
+    event_shape: EventShape
     num_classes: int
     prior: Prior
     posterior: Posterior
@@ -79,7 +79,7 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior,
@@ -91,7 +91,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Check the sizes and keep the parts that models have in common, under their names.
 
         Args:
-            image_shape: Channels, height and width of x.
+            event_shape: Channels, height and width of x.
             num_classes: The number of classes.
             prior: p(z) or p(z | y).
             posterior: The family of q(z | ·). Default: a Gaussian with a diagonal covariance.
@@ -103,12 +103,12 @@ class SemiSupervisedModel(nn.Module, ABC):
             ValueError: If a size is not positive, or the class prior is for another number of classes.
         """
         super().__init__()
-        check_sizes(image_shape, num_classes)
+        check_sizes(event_shape, num_classes)
         if class_prior is not None and class_prior.num_classes != num_classes:
             raise ValueError(
                 f"class_prior: expected one for {num_classes} classes; got one for {class_prior.num_classes}."
             )
-        self.image_shape = image_shape
+        self.event_shape = event_shape
         self.num_classes = num_classes
         self.prior = prior
         prior.set_class_prior(class_prior)
@@ -127,9 +127,9 @@ class SemiSupervisedModel(nn.Module, ABC):
                 setattr(cls, name, _checked(name, method))
 
     @property
-    def decoder_shape(self) -> ImageShape:
+    def decoder_shape(self) -> EventShape:
         """The shape of a decoder's output: all parameters of p(x | ·) for one pixel after the other, as channels."""
-        channels, height, width = self.image_shape
+        channels, height, width = self.event_shape
         return (channels * self.likelihood.parameters_per_pixel, height, width)
 
     @abstractmethod
@@ -155,7 +155,7 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     @abstractmethod
     def p_x(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
-        """Return p(x | y, z), event_shape image_shape, for z (..., batch, latent) and y that broadcasts with it.
+        """Return p(x | y, z), event_shape event_shape, for z (..., batch, latent) and y that broadcasts with it.
 
         In a model with several latent variables, z is what ``encode`` returns: all of them side by side.
         """
@@ -191,7 +191,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         return [
             (self.prior.density, repr(self.prior)),
-            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}"),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.event_shape)}"),
             ("q(y | x)", f"Categorical, {self.num_classes} classes"),
             ("q(z | x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions"),
         ]
@@ -199,7 +199,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     def __repr__(self) -> str:
         lines = [*self.story(), ("parameters", self._count_parameters())]
         width = max(len(name) for name, _ in lines)
-        head = f"{type(self).__name__}: images {tuple(self.image_shape)}, {self.num_classes} classes"
+        head = f"{type(self).__name__}: images {tuple(self.event_shape)}, {self.num_classes} classes"
         return "\n".join([head, *(f"  {name:<{width}}  {description}" for name, description in lines)])
 
     def _count_parameters(self) -> str:
@@ -287,7 +287,7 @@ class SemiSupervisedModel(nn.Module, ABC):
 
         Raises:
             TypeError: If x has another floating-point type than the weights, or y is not int64.
-            ValueError: If x is not (batch, *image_shape), is empty or has pixels outside [0, 1], or y does not fit it.
+            ValueError: If x is not (batch, *event_shape), is empty or has pixels outside [0, 1], or y does not fit it.
         """
         if not isinstance(x, Tensor):
             raise TypeError(f"x: expected a tensor of floating-point pixels in [0, 1]; got {type(x).__name__}.")
@@ -296,8 +296,8 @@ class SemiSupervisedModel(nn.Module, ABC):
         weights = next(self.parameters(), x)
         if x.dtype != weights.dtype:
             raise TypeError(f"x: expected pixels of the type of the model's weights, {weights.dtype}; got {x.dtype}.")
-        if x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.image_shape):
-            expected = ", ".join(map(str, self.image_shape))
+        if x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.event_shape):
+            expected = ", ".join(map(str, self.event_shape))
             raise ValueError(f"x: expected images of shape (batch, {expected}); got {tuple(x.shape)}.")
         if x.shape[0] == 0:  # not len(x), which torch.export would keep as a constant
             raise ValueError("x: expected at least one image; got none.")
@@ -358,14 +358,14 @@ def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def check_sizes(image_shape: ImageShape, num_classes: int) -> None:
+def check_sizes(event_shape: EventShape, num_classes: int) -> None:
     """Refuse an image shape or a number of classes that is not positive.
 
     Raises:
         ValueError: If a size is not positive.
     """
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape: expected (channels, height, width), all positive; got {image_shape}.")
+    if len(event_shape) != 3 or min(event_shape) < 1:
+        raise ValueError(f"event_shape: expected (channels, height, width), all positive; got {event_shape}.")
     if num_classes < 1:
         raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
 

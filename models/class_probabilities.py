@@ -15,7 +15,7 @@ class ClassProbabilities(nn.Module):
     Example:
         >>> import torch
         >>> from ssvae.models import ClassProbabilities, M2
-        >>> classifier = ClassProbabilities(M2(image_shape=(1, 8, 8), num_classes=10))
+        >>> classifier = ClassProbabilities(M2(event_shape=(1, 8, 8), num_classes=10))
         >>> shapes = ({0: torch.export.Dim("batch")},)
         >>> exported = torch.export.export(classifier, (torch.rand(2, 1, 8, 8),), dynamic_shapes=shapes)
         >>> exported.module()(torch.rand(5, 1, 8, 8)).shape

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import Architecture, ImageShape
+from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
@@ -58,12 +58,12 @@ class ConditionalVAE(SemiSupervisedModel):
     Example:
         >>> import torch
         >>> from ssvae.models import ConditionalVAE
-        >>> model = ConditionalVAE(image_shape=(1, 28, 28), num_classes=10, num_samples=5)
+        >>> model = ConditionalVAE(event_shape=(1, 28, 28), num_classes=10, num_samples=5)
         >>> model.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. Unlabelled images have the mixture Σ_y p(y) p(z |
             y).
@@ -85,7 +85,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -96,7 +96,7 @@ class ConditionalVAE(SemiSupervisedModel):
         num_samples: int = 10,
     ) -> None:
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
             posterior=posterior,
@@ -110,17 +110,17 @@ class ConditionalVAE(SemiSupervisedModel):
 
         latent_dim = self.prior.latent_dim
         # The last embedding is that of "unknown".
-        self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim), num_classes + 1)
+        self.z_encoder = self.networks.encoder(event_shape, self.posterior.num_parameters(latent_dim), num_classes + 1)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes + 1)
         self.register_buffer("noise", torch.randn(num_samples, latent_dim))
-        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.z_encoder, self.posterior))
+        self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.z_encoder, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The four densities, and the classification; see `SemiSupervisedModel.story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),
-            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("q(z | x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
             ("p(y | x)", f"Bayes' rule, {self.num_samples} importance samples for each class"),
         ]
@@ -144,7 +144,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | x), by importance sampling with the stored noise; see `SemiSupervisedModel.classify`."""
-        images_at_once = max(1, _PIXELS_AT_ONCE // (self.num_classes * math.prod(self.image_shape)))
+        images_at_once = max(1, _PIXELS_AT_ONCE // (self.num_classes * math.prod(self.event_shape)))
         # Without validation, so that a Bernoulli likelihood accepts grey pixels.
         with pyro.validation_enabled(False):
             log_joint = torch.cat([self._log_joint(images) for images in x.split(images_at_once)])
@@ -180,7 +180,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks: without the generative terms it is a supervised classifier."""
-        return M2(self.image_shape, self.num_classes, networks=self.networks)
+        return M2(self.event_shape, self.num_classes, networks=self.networks)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y, or "unknown" if it is None."""

@@ -9,7 +9,7 @@ from ssvae.models.feature_teacher import FeatureTeacher, check_stages, finite_lo
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m1 import M1
 from ssvae.models.m2 import M2
-from ssvae.models.networks import Architecture, ImageShape
+from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import Prior
 from ssvae.models.stages import Staged
@@ -44,7 +44,7 @@ class DistilledM1(Staged, M1):
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
             probable classes, since there is no p(y) here.
@@ -66,7 +66,7 @@ class DistilledM1(Staged, M1):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -80,7 +80,7 @@ class DistilledM1(Staged, M1):
     ) -> None:
         check_stages(feature_dim, fitted_at)
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior,
             posterior=posterior,
@@ -92,7 +92,7 @@ class DistilledM1(Staged, M1):
         self.feature_dim = feature_dim
         self.fitted_at = tuple(fitted_at)
 
-        self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
+        self.h_encoder = self.classifier.encoder(event_shape, feature_dim)
         self.y_encoder = self.classifier.dense(feature_dim, num_classes)
         self.feature_teacher = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("num_fits", torch.tensor(0))
@@ -154,7 +154,7 @@ class DistilledM1(Staged, M1):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier has no teacher."""
-        return M2(self.image_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
+        return M2(self.event_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
 
 
 def _learn_as_saved(model: DistilledM1, keys: object) -> None:

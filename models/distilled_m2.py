@@ -8,7 +8,7 @@ from ssvae.models.feature_classifiers import FeatureClassifier, LabelSpreading
 from ssvae.models.feature_teacher import FeatureTeacher, check_stages, should_refit
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import Architecture, ImageShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
 from ssvae.models.stages import Refits, Staged
@@ -41,7 +41,7 @@ class DistilledM2(Staged, Refits, M2):
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x, y). Default: DiagonalNormal.
@@ -62,7 +62,7 @@ class DistilledM2(Staged, Refits, M2):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -78,7 +78,7 @@ class DistilledM2(Staged, Refits, M2):
         check_stages(feature_dim, fitted_at)
         self.feature_dim = feature_dim  # set before the networks are made
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior,
             posterior=posterior,
@@ -92,7 +92,7 @@ class DistilledM2(Staged, Refits, M2):
         )
         self.fitted_at = tuple(fitted_at)
 
-        self.h_encoder = self.classifier.encoder(image_shape, feature_dim)
+        self.h_encoder = self.classifier.encoder(event_shape, feature_dim)
         self.feature_teacher = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("num_fits", torch.tensor(0))
         self._progress = 0.0

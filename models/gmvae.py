@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Architecture, ImageShape
+from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.posteriors import AmortizedPosterior, FixedScaleNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior, SeparatedMeans
 
@@ -52,12 +52,12 @@ class GMVAE(SemiSupervisedModel):
     Example:
         >>> import torch
         >>> from ssvae.models import GMVAE
-        >>> gmvae = GMVAE(image_shape=(1, 28, 28), num_classes=10)
+        >>> gmvae = GMVAE(event_shape=(1, 28, 28), num_classes=10)
         >>> gmvae.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z | y). Default: SeparatedMeans in 10 dimensions, as in the paper, or in more if the classes need them.
             With another prior, q(y|x) ∝ p(y) p(z|y) at z = f(x).
@@ -74,7 +74,7 @@ class GMVAE(SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -84,7 +84,7 @@ class GMVAE(SemiSupervisedModel):
         class_prior: ClassPrior | None = None,
     ) -> None:
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else SeparatedMeans(max(10, num_classes - 1)),
             posterior=posterior if posterior is not None else FixedScaleNormal(),
@@ -98,16 +98,16 @@ class GMVAE(SemiSupervisedModel):
             )
 
         latent_dim = self.prior.latent_dim
-        self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim))
+        self.z_encoder = self.networks.encoder(event_shape, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
-        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
+        self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The five densities; see `SemiSupervisedModel.story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),
-            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("q(y | x)", f"Categorical, {self.num_classes} classes; by p(z | y) at the mean of q(z | x)"),
             ("q(z | x)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
         ]

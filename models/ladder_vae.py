@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import Architecture, ImageShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network
 from ssvae.models.normal import LogScaleNormal, diagonal_normal
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
@@ -59,7 +59,7 @@ class LadderVAE(M2):
         torch.Size([4, 70])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z_L) or p(z_L | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z_L | x, y). Default: DiagonalNormal. Below the top the densities are always diagonal
@@ -80,7 +80,7 @@ class LadderVAE(M2):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -101,7 +101,7 @@ class LadderVAE(M2):
         self.latent_dims = latent_dims
         self.hidden = hidden
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior,
             posterior=posterior,
@@ -115,7 +115,7 @@ class LadderVAE(M2):
         if not latent_dims:
             return
         outputs = [size + 2 * latent_dim for size, latent_dim in zip(hidden, latent_dims, strict=True)]
-        self.up.append(self.networks.encoder(image_shape, outputs[0]))
+        self.up.append(self.networks.encoder(event_shape, outputs[0]))
         self.up.extend(self.networks.dense(size, output) for size, output in zip(hidden, outputs[1:], strict=False))
         self.down.extend(self.networks.dense(above, 2 * below) for below, above in pairwise(latent_dims))
         self.down.append(self.networks.dense(self.prior.latent_dim, 2 * latent_dims[-1], num_classes))

@@ -9,7 +9,7 @@ from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.feature_classifiers import FeatureBank, FeatureClassifier, SupportVectorMachine
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import MLP, Architecture, ImageShape
+from ssvae.models.networks import MLP, Architecture, EventShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import Prior, StandardNormal
 from ssvae.models.stages import Refits
@@ -49,7 +49,7 @@ class M1(Refits, SemiSupervisedModel):
         tensor([1., 1.])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
             probable classes, since there is no p(y) here.
@@ -68,7 +68,7 @@ class M1(Refits, SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -78,7 +78,7 @@ class M1(Refits, SemiSupervisedModel):
         feature_classifier: FeatureClassifier | None = None,
     ) -> None:
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
             posterior=posterior,
@@ -88,16 +88,16 @@ class M1(Refits, SemiSupervisedModel):
         self.feature_classifier = feature_classifier if feature_classifier is not None else SupportVectorMachine()
 
         latent_dim = self.prior.latent_dim
-        self.z_encoder = self.networks.encoder(image_shape, self.posterior.num_parameters(latent_dim))
+        self.z_encoder = self.networks.encoder(event_shape, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.feature_bank = FeatureBank(self.feature_classifier, latent_dim, num_classes)
-        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
+        self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The three densities, and the classifier; see `SemiSupervisedModel.story`."""
         return [
             ("p(z)", repr(self.prior)),
-            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("q(z | x)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
             ("q(y | x)", f"{self.feature_classifier} on the mean of q(z | x)"),
         ]
@@ -144,7 +144,7 @@ class M1(Refits, SemiSupervisedModel):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier takes the image itself."""
-        return M2(self.image_shape, self.num_classes, networks=self.networks)
+        return M2(self.event_shape, self.num_classes, networks=self.networks)
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""

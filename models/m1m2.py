@@ -9,7 +9,7 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood, bounded
 from ssvae.models.m2 import M2
-from ssvae.models.networks import MLP, Architecture, ImageShape
+from ssvae.models.networks import MLP, Architecture, EventShape
 from ssvae.models.normal import LogScaleNormal, UnitNormal, diagonal_normal
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
@@ -56,7 +56,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z2) or p(z2 | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z2 | z1, y) at the mean z1 of
             q(z1 | u), which is not the aggregate posterior.
@@ -84,7 +84,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -103,7 +103,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         if not 0 <= m1_until <= m2_until <= 1:
             raise ValueError(f"m1_until: expected 0 <= m1_until <= m2_until <= 1; got {m1_until} and {m2_until}.")
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
             posterior=posterior,
@@ -118,13 +118,13 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         self.m2_until = m2_until
 
         latent_dim = self.prior.latent_dim
-        self.z1_encoder = self.networks.encoder(image_shape, 2 * z1_dim)
+        self.z1_encoder = self.networks.encoder(event_shape, 2 * z1_dim)
         self.decoder = self.networks.decoder(z1_dim, self.decoder_shape)
         self.y_encoder = self.classifier.dense(z1_dim, num_classes)
         num_parameters = self.posterior.num_parameters(latent_dim)
         self.z2_encoder = self.inner_networks.dense(z1_dim, num_parameters, num_classes)
         self.z1_decoder = self.inner_networks.dense(latent_dim, 2 * z1_dim, num_classes)
-        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
+        self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
         self.register_buffer("stage", torch.tensor(_M1))
         self.register_buffer("used", torch.ones(z1_dim, dtype=torch.bool))
         self._fixed = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
@@ -137,7 +137,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
             ("p(y)", repr(self.class_prior)),
             (self.prior.density.replace("z", "z2"), repr(self.prior)),
             ("p(z1 | y, z2)", f"Normal, {self.z1_dim} dimensions; z1_decoder {self.inner_networks}"),
-            ("p(x | z1)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | z1)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("q(z1 | x)", f"Normal, {self.z1_dim} dimensions; z1_encoder {self.networks}"),
             ("q(y | z1)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
             (
@@ -247,7 +247,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier takes the image itself."""
-        return M2(self.image_shape, self.num_classes, networks=self.networks)
+        return M2(self.event_shape, self.num_classes, networks=self.networks)
 
 
 def _enter_saved_stage(model: M1M2, keys: object) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Architecture, ImageShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
 
@@ -34,12 +34,12 @@ class M2(SemiSupervisedModel):
     Example:
         >>> import torch
         >>> from ssvae.models import M2, priors
-        >>> m2 = M2(image_shape=(1, 28, 28), num_classes=10, prior=priors.GaussianMixture(latent_dim=50))
+        >>> m2 = M2(event_shape=(1, 28, 28), num_classes=10, prior=priors.GaussianMixture(latent_dim=50))
         >>> m2.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x, y). Default: DiagonalNormal.
@@ -56,7 +56,7 @@ class M2(SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -67,7 +67,7 @@ class M2(SemiSupervisedModel):
         class_prior: ClassPrior | None = None,
     ) -> None:
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
             posterior=posterior,
@@ -80,15 +80,15 @@ class M2(SemiSupervisedModel):
         self.y_encoder = self._make_y_encoder()
         self.z_encoder = self._make_z_encoder(self.posterior.num_parameters(self.prior.latent_dim))
         self.decoder = self._make_decoder()
-        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
+        self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     # Models whose densities condition on other variables override these three.
 
     def _make_y_encoder(self) -> Network:
-        return self.classifier.encoder(self.image_shape, self.num_classes)
+        return self.classifier.encoder(self.event_shape, self.num_classes)
 
     def _make_z_encoder(self, num_outputs: int) -> Network:
-        return self.networks.encoder(self.image_shape, num_outputs, self.num_classes)
+        return self.networks.encoder(self.event_shape, num_outputs, self.num_classes)
 
     def _make_decoder(self) -> Network:
         return self.networks.decoder(self.prior.latent_dim, self.decoder_shape, self.num_classes)
@@ -98,7 +98,7 @@ class M2(SemiSupervisedModel):
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),
-            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | y, z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("q(y | x)", f"Categorical, {self.num_classes} classes; y_encoder {self.classifier}"),
             ("q(z | x, y)", f"{self.posterior}, {self.prior.latent_dim} dimensions; z_encoder {self.networks}"),
         ]

@@ -28,7 +28,10 @@ from torch.nn.grad import conv2d_weight
 
 from ssvae.models.part import Part
 
-__all__ = ["MLP", "Architecture", "Convolutional", "ImageShape", "Network"]
+__all__ = ["MLP", "Architecture", "Convolutional", "EventShape", "ImageShape", "Network"]
+
+EventShape = tuple[int, ...]
+"""The shape of one x: (channels, height, width) of an image."""
 
 ImageShape = tuple[int, int, int]
 """Channels, height and width."""
@@ -83,11 +86,11 @@ class Architecture(Part, ABC):
     """
 
     @abstractmethod
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+    def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """Make a network from x (batch, channels, height, width), and y if num_classes > 0, to vectors.
 
         Args:
-            image_shape: Channels, height and width.
+            event_shape: Channels, height and width.
             num_outputs: The size of the output vector.
             num_classes: The number of classes; 0 for a network without y.
             num_beside: The size of a second vector beside the image; 0 for none.
@@ -97,12 +100,12 @@ class Architecture(Part, ABC):
         """
 
     @abstractmethod
-    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+    def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
         """Make a network from z, and y if num_classes > 0, to images.
 
         Args:
             num_inputs: The size of z.
-            image_shape: Channels, height and width of the output.
+            event_shape: Channels, height and width of the output.
             num_classes: The number of classes; 0 for a network without y.
 
         Returns:
@@ -213,13 +216,13 @@ class _MLPEncoder(Network):
 
 
 class _MLPDecoder(Network):
-    def __init__(self, perceptron: _Perceptron, image_shape: ImageShape) -> None:
+    def __init__(self, perceptron: _Perceptron, event_shape: EventShape) -> None:
         super().__init__()
         self.perceptron = perceptron
-        self.image_shape = image_shape
+        self.event_shape = event_shape
 
     def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
-        return self.perceptron(inputs, y).unflatten(-1, self.image_shape)
+        return self.perceptron(inputs, y).unflatten(-1, self.event_shape)
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,7 +232,7 @@ class MLP(Architecture):
     Example:
         >>> import torch
         >>> from ssvae.models.networks import MLP
-        >>> encoder = MLP(hidden=(300, 200)).encoder(image_shape=(1, 28, 28), num_outputs=20, num_classes=10)
+        >>> encoder = MLP(hidden=(300, 200)).encoder(event_shape=(1, 28, 28), num_outputs=20, num_classes=10)
         >>> x, y = torch.rand(4, 1, 28, 28), torch.arange(10).unsqueeze(-1)  # (batch, ...), (classes, 1)
         >>> encoder(x, y).shape  # (classes, batch, outputs)
         torch.Size([10, 4, 20])
@@ -271,19 +274,19 @@ class MLP(Architecture):
                     nn.init.zeros_(layer.bias)
         return perceptron
 
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+    def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Architecture.encoder`."""
-        channels, height, width = image_shape
+        channels, height, width = event_shape
         return _MLPEncoder(self._perceptron(channels * height * width, num_outputs, num_classes, num_beside))
 
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Architecture.dense`."""
         return _Dense(self._perceptron(num_inputs, num_outputs, num_classes, num_beside))
 
-    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+    def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
         """See `Architecture.decoder`."""
-        channels, height, width = image_shape
-        return _MLPDecoder(self._perceptron(num_inputs, channels * height * width, num_classes), image_shape)
+        channels, height, width = event_shape
+        return _MLPDecoder(self._perceptron(num_inputs, channels * height * width, num_classes), event_shape)
 
 
 class _ConvolutionalEncoder(Network):
@@ -425,7 +428,7 @@ class Convolutional(Architecture):
     Example:
         >>> import torch
         >>> from ssvae.models.networks import Convolutional
-        >>> decoder = Convolutional(channels=(32, 64)).decoder(num_inputs=20, image_shape=(1, 28, 28), num_classes=10)
+        >>> decoder = Convolutional(channels=(32, 64)).decoder(num_inputs=20, event_shape=(1, 28, 28), num_classes=10)
         >>> decoder(torch.randn(4, 20), torch.tensor([3, 1, 4, 1])).shape
         torch.Size([4, 1, 28, 28])
 
@@ -459,12 +462,12 @@ class Convolutional(Architecture):
         if self.convolutions_per_size < 1:
             raise ValueError(f"convolutions_per_size: expected a positive number; got {self.convolutions_per_size}.")
 
-    def _sizes(self, image_shape: ImageShape) -> list[tuple[int, int]]:
+    def _sizes(self, event_shape: EventShape) -> list[tuple[int, int]]:
         """Return height and width before and after each halving, those of the image first."""
-        _, height, width = image_shape
+        _, height, width = event_shape
         if min(height, width) < SMALLEST_IMAGE:
             raise ValueError(
-                f"image_shape: Convolutional expected images of at least {SMALLEST_IMAGE}×{SMALLEST_IMAGE} pixels; "
+                f"event_shape: Convolutional expected images of at least {SMALLEST_IMAGE}×{SMALLEST_IMAGE} pixels; "
                 f"got {height}×{width}."
             )
         sizes = [(height, width)]
@@ -496,11 +499,11 @@ class Convolutional(Architecture):
         """See `Architecture.dense`: one hidden layer."""
         return _Dense(self._perceptron((num_inputs, self.hidden, num_outputs), num_classes, num_beside))
 
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+    def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Architecture.encoder`."""
-        height, width = self._sizes(image_shape)[-1]
+        height, width = self._sizes(event_shape)[-1]
         convolutions = nn.Sequential()
-        previous = image_shape[0]
+        previous = event_shape[0]
         for channels in self.channels:
             convolution = nn.Conv2d(previous, channels, kernel_size=3, stride=2, padding=1)
             convolutions.extend([*self._block(convolution, channels), *self._same_size(channels)])
@@ -509,15 +512,15 @@ class Convolutional(Architecture):
         perceptron = self._perceptron((features, self.hidden, num_outputs), num_classes, num_beside)
         return _ConvolutionalEncoder(_channels_last(convolutions), perceptron)
 
-    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+    def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
         """See `Architecture.decoder`."""
-        *larger, seed_size = self._sizes(image_shape)
+        *larger, seed_size = self._sizes(event_shape)
         seed_shape = (self.channels[-1], *seed_size)
         perceptron = self._perceptron(
             (num_inputs, self.hidden, seed_shape[0] * seed_shape[1] * seed_shape[2]), num_classes
         )
         convolutions = nn.Sequential(self.activation())
-        outputs = [*reversed(self.channels[:-1]), image_shape[0]]
+        outputs = [*reversed(self.channels[:-1]), event_shape[0]]
         previous = self.channels[-1]
         for size, channels in zip(reversed(larger), outputs, strict=True):
             # The doubling is in the convolution; an empty place before it keeps the names of saved weights.

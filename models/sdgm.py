@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssvae.models.adgm import ADGM
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Architecture, ImageShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network
 from ssvae.models.normal import diagonal_normal
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
@@ -41,12 +41,12 @@ class SDGM(ADGM):
     Example:
         >>> import torch
         >>> from ssvae.models import SDGM
-        >>> sdgm = SDGM(image_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
+        >>> sdgm = SDGM(event_shape=(1, 28, 28), num_classes=10, auxiliary_dim=20).eval()
         >>> sdgm.encode(torch.rand(4, 1, 28, 28)).shape
         torch.Size([4, 70])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
             q(a | u), which is not the aggregate posterior.
@@ -66,7 +66,7 @@ class SDGM(ADGM):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -79,7 +79,7 @@ class SDGM(ADGM):
         num_samples: int = 20,
     ) -> None:
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior,
             posterior=posterior,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssvae.models.base import SemiSupervisedModel, check_sizes
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m2 import M2
-from ssvae.models.networks import Architecture, ImageShape
+from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.priors import Prior
 from ssvae.models.priors.base import check_grid, check_latent_dim
 from ssvae.models.stages import Refits
@@ -130,12 +130,12 @@ class SOMVAE(Refits, SemiSupervisedModel):
     Example:
         >>> import torch
         >>> from ssvae.models import SOMVAE
-        >>> som = SOMVAE(image_shape=(1, 28, 28), num_classes=10, rows=4, columns=6)
+        >>> som = SOMVAE(event_shape=(1, 28, 28), num_classes=10, rows=4, columns=6)
         >>> som.prior.nodes(torch.tensor(0)).shape
         torch.Size([4, 6, 64])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         latent_dim: The dimension of z.
         rows: The number of rows of the map.
@@ -158,7 +158,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         latent_dim: int = 64,
@@ -169,28 +169,28 @@ class SOMVAE(Refits, SemiSupervisedModel):
         commitment: float = 1.0,
         neighbourhood: float = 30.0,
     ) -> None:
-        check_sizes(image_shape, num_classes)
+        check_sizes(event_shape, num_classes)
         check_latent_dim(latent_dim)
         check_grid(rows, columns)
         for name, weight in (("commitment", commitment), ("neighbourhood", neighbourhood)):
             if weight < 0:
                 raise ValueError(f"{name}: expected a number of at least 0; got {weight}.")
         codebook = Codebook(latent_dim, rows, columns, num_classes)
-        super().__init__(image_shape, num_classes, prior=codebook, likelihood=likelihood, networks=networks)
+        super().__init__(event_shape, num_classes, prior=codebook, likelihood=likelihood, networks=networks)
         self.latent_dim = latent_dim
         self.rows = rows
         self.columns = columns
         self.commitment = commitment
         self.neighbourhood = neighbourhood
 
-        self.encoder = self.networks.encoder(image_shape, latent_dim)
+        self.encoder = self.networks.encoder(event_shape, latent_dim)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
 
     def story(self) -> list[tuple[str, str]]:
         """The densities; see `SemiSupervisedModel.story`."""
         return [
             ("p(z)", f"one of {self.rows} × {self.columns} nodes, {self.latent_dim} dimensions"),
-            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("z_e(x)", f"the nearest node's classes are q(y | x); encoder {self.networks}"),
         ]
 
@@ -236,7 +236,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
-        return M2(self.image_shape, self.num_classes, networks=self.networks)
+        return M2(self.event_shape, self.num_classes, networks=self.networks)
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | k) of the best-matching unit k; see `SemiSupervisedModel.classify`."""

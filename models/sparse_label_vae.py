@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Architecture, ImageShape
+from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import Prior, StandardNormal
 
@@ -46,12 +46,12 @@ class SparseLabelVAE(SemiSupervisedModel):
     Example:
         >>> import torch
         >>> from ssvae.models import SparseLabelVAE
-        >>> model = SparseLabelVAE(image_shape=(1, 28, 28), num_classes=10)
+        >>> model = SparseLabelVAE(event_shape=(1, 28, 28), num_classes=10)
         >>> model.classify(torch.rand(4, 1, 28, 28)).probs.shape
         torch.Size([4, 10])
 
     Args:
-        image_shape: Channels, height and width of x.
+        event_shape: Channels, height and width of x.
         num_classes: The number of classes.
         prior: p(z). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x). Default: DiagonalNormal.
@@ -68,7 +68,7 @@ class SparseLabelVAE(SemiSupervisedModel):
 
     def __init__(
         self,
-        image_shape: ImageShape,
+        event_shape: EventShape,
         num_classes: int,
         *,
         prior: Prior | None = None,
@@ -77,7 +77,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         networks: Architecture | None = None,
     ) -> None:
         super().__init__(
-            image_shape,
+            event_shape,
             num_classes,
             prior=prior if prior is not None else StandardNormal(),
             posterior=posterior,
@@ -90,15 +90,15 @@ class SparseLabelVAE(SemiSupervisedModel):
             )
 
         latent_dim = self.prior.latent_dim
-        self.encoder = self.networks.encoder(image_shape, num_classes + self.posterior.num_parameters(latent_dim))
+        self.encoder = self.networks.encoder(event_shape, num_classes + self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
-        self.prior.attach(num_classes, image_shape, AmortizedPosterior(self.encode_z, self.posterior))
+        self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
     def story(self) -> list[tuple[str, str]]:
         """The four densities; see `SemiSupervisedModel.story`."""
         return [
             (self.prior.density, repr(self.prior)),
-            ("p(x | π(x), z)", f"{self.likelihood}, shape {tuple(self.image_shape)}; decoder {self.networks}"),
+            ("p(x | π(x), z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),
             ("q(y | x)", f"Categorical π(x), {self.num_classes} classes; encoder {self.networks}"),
             ("q(z | x)", f"{self.posterior}, {self.prior.latent_dim} dimensions; the same encoder"),
         ]

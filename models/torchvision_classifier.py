@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvae.models.networks import Architecture, ImageShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network
 
 # Mean and standard deviation of ImageNet's channels, by which torchvision's published weights standardise pixels.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -51,7 +51,7 @@ class Torchvision(Architecture):
         if self.weights is not None and not Path(self.weights).is_file():
             raise FileNotFoundError(f"weights: expected a file; got {self.weights!r}, which does not exist.")
 
-    def encoder(self, image_shape: ImageShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+    def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """Make the classifier; see `~ssvae.models.networks.Architecture.encoder`.
 
         Raises:
@@ -60,8 +60,8 @@ class Torchvision(Architecture):
         """
         if num_classes or num_beside:
             raise self._misplaced("a network with further inputs")
-        if image_shape[0] not in (1, 3):
-            raise ValueError(f"image_shape: Torchvision expected 1 or 3 channels; got {image_shape[0]}.")
+        if event_shape[0] not in (1, 3):
+            raise ValueError(f"event_shape: Torchvision expected 1 or 3 channels; got {event_shape[0]}.")
         # These two warn about their initial weights unless the option is given.
         options = {"init_weights": False} if self.name in ("googlenet", "inception_v3") else {}
         network: nn.Module = _torchvision_models().get_model(self.name, num_classes=num_outputs, **options)
@@ -69,7 +69,7 @@ class Torchvision(Architecture):
             _load(network, self.weights, self.name)
         return _Classifier(network, self.size)
 
-    def decoder(self, num_inputs: int, image_shape: ImageShape, num_classes: int = 0) -> Network:
+    def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
         """Not supported.
 
         Raises:

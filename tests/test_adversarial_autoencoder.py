@@ -22,9 +22,9 @@ EXACT = {"rtol": 0, "atol": 1e-9}
 SIZES = Sizes(10, 40)
 
 
-def _aae(image_shape=IMAGE, **options):
+def _aae(event_shape=IMAGE, **options):
     options = {"prior": StandardNormal(LATENT), "networks": MLP(hidden=(6,)), **options}
-    return AdversarialAutoencoder(image_shape, CLASSES, **options)
+    return AdversarialAutoencoder(event_shape, CLASSES, **options)
 
 
 def _images(n=BATCH):
@@ -262,7 +262,7 @@ def test_a_smoothed_target_is_a_mean_of_both():
 
 
 def test_a_prior_for_each_class_is_that_of_its_samples_and_of_its_codes():
-    model = _aae(prior=ClassConditional(LATENT), image_shape=IMAGE)
+    model = _aae(prior=ClassConditional(LATENT), event_shape=IMAGE)
     with torch.no_grad():
         model.prior.loc.copy_(torch.tensor([0.0, 100.0, 200.0]).view(3, 1, 1))
     seen = []
@@ -369,7 +369,7 @@ def test_the_docstrings_example_runs():
 
 
 ERRORS = {
-    "an image without channels": (lambda: AdversarialAutoencoder((8, 8), 3), "image_shape"),
+    "an image without channels": (lambda: AdversarialAutoencoder((8, 8), 3), "event_shape"),
     "no classes": (lambda: AdversarialAutoencoder(IMAGE, 0), "num_classes"),
     "the class prior of others": (lambda: _aae(class_prior=ClassPrior(4)), "expected one for 3 classes; got one for 4"),
     "posteriors": (lambda: _aae(prior=VampPrior(2, 3)), "does not mix posteriors"),

@@ -276,7 +276,7 @@ def test_every_column_has_its_range_where_rows_are_not_images():
     estimator = quick().fit(rows, np.arange(30) % 2)
     assert estimator.data_min_.tolist() == [-3, 1000, 7]
     assert estimator.data_range_.tolist() == [8, 2000, 1]
-    assert estimator.model_.image_shape == (1, 1, 3)
+    assert estimator.model_.event_shape == (1, 1, 3)
 
 
 def test_all_pixels_of_images_have_one_range(fitted):
@@ -471,8 +471,8 @@ def test_any_function_that_makes_a_model():
     class Tilted(M2):
         """A model of someone else's, with an argument of its own."""
 
-        def __init__(self, image_shape, num_classes, *, tilt, **parts):
-            super().__init__(image_shape, num_classes, **parts)
+        def __init__(self, event_shape, num_classes, *, tilt, **parts):
+            super().__init__(event_shape, num_classes, **parts)
             self.tilt = tilt
 
     prior = GaussianMixture(3, 2)
@@ -582,7 +582,7 @@ SENTENCES = {
     "the model's name": (lambda: quick(model="M2").fit(X, Y), TypeError, "model: .* function .*; got 'M2'"),
     "not a model": (lambda: quick(model=dict).fit(X, Y), TypeError, "returns a SemiSupervisedModel; got"),
     "another size": (
-        lambda: quick(model=lambda image_shape, num_classes, networks: M2((1, 4, 4), 3)).fit(X, Y),
+        lambda: quick(model=lambda event_shape, num_classes, networks: M2((1, 4, 4), 3)).fit(X, Y),
         ValueError,
         r"model: expected one for images of \(1, 1, 64\)",
     ),

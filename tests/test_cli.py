@@ -368,7 +368,7 @@ UNKNOWN = [
     (["--model.networks.hiden=[3]"], "expected an option of MLP .* Did you mean --model.networks.hidden"),
     (["--model.prior.foo.bar=3"], "--model.prior.foo.bar: expected an option of StandardNormal"),
     (["--model.likelihood=Bernoulli", "--model.likelihood.x=3"], r"expected an option of Bernoulli \(it has none\)"),
-    (["--model.image_shape=[1,8,8]"], "--model.image_shape: expected an option of M2"),
+    (["--model.event_shape=[1,8,8]"], "--model.event_shape: expected an option of M2"),
     (["--data", "MNIT"], "--data: expected one of MNIST, SVHN, Digits, .*; got 'MNIT'. Did you mean MNIST"),
     (["--model", "M3"], "--model: expected one of .*, M2, .* got 'M3'"),
     (["--model.prior=GausianMixture"], "Did you mean GaussianMixture"),

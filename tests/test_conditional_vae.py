@@ -191,7 +191,7 @@ def test_it_classifies_as_importance_sampling_with_the_same_noise(monkeypatch, p
 
 def test_a_linear_decoder_and_its_exact_posterior_give_bayes_rule_exactly():
     linear = LinearGaussian()
-    shape = linear.image_shape
+    shape = linear.event_shape
     model = ConditionalVAE(
         shape,
         CLASSES,
@@ -297,7 +297,7 @@ def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
 
 
 ERRORS = {
-    "an image without channels": (lambda: ConditionalVAE((8, 8), 3), "image_shape: expected"),
+    "an image without channels": (lambda: ConditionalVAE((8, 8), 3), "event_shape: expected"),
     "no classes": (lambda: ConditionalVAE(IMAGE, 0), "num_classes: expected"),
     "no samples": (lambda: ConditionalVAE(IMAGE, 3, num_samples=0), "num_samples: expected at least 1; got 0"),
     "the class prior of others": (

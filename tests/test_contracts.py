@@ -390,7 +390,7 @@ class Remembering(Laplace):
 class Owning(Laplace):
     """Takes the model's networks in, so that they are saved twice."""
 
-    def attach(self, num_classes, image_shape, posterior):
+    def attach(self, num_classes, event_shape, posterior):
         self.encoder = posterior.encode.__self__.z_encoder
 
 
@@ -574,14 +574,14 @@ class Neighbourly(M2):
 
 
 class UnusedLayer(M2):
-    def __init__(self, image_shape, num_classes, *, prior, networks):
-        super().__init__(image_shape, num_classes, prior=prior, networks=networks)
+    def __init__(self, event_shape, num_classes, *, prior, networks):
+        super().__init__(event_shape, num_classes, prior=prior, networks=networks)
         self.spare = nn.Linear(2, 2)
 
 
 class NotKept(M2):
-    def __init__(self, image_shape, num_classes, *, prior, networks, sharpness=1.0):
-        super().__init__(image_shape, num_classes, prior=prior, networks=networks)
+    def __init__(self, event_shape, num_classes, *, prior, networks, sharpness=1.0):
+        super().__init__(event_shape, num_classes, prior=prior, networks=networks)
 
 
 class NotNamed(M2):

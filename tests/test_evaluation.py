@@ -415,7 +415,7 @@ def test_a_terminal_shows_how_far_the_likelihood_is_and_nothing_of_it_stays(term
 )
 def test_the_report_says_log_p_and_how_it_was_sampled(name, sampled):
     model = MODELS[name]()
-    data = made_up_data(5, model.image_shape, model.num_classes)
+    data = made_up_data(5, model.event_shape, model.num_classes)
     result = evaluate(model, data, num_samples=3)
     (line,) = [line for line in evaluation_lines(result, data) if line.startswith("- log p(x)")]
     assert line == (
@@ -491,7 +491,7 @@ def test_the_report_says_how_far_the_samples_can_be_relied_on():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_terms_of_the_elbo_that_are_shown_add_up_to_it(name):
     model = MODELS[name]().eval()
-    data = made_up_data(5, model.image_shape, model.num_classes, binarise=isinstance(model.likelihood, Bernoulli))
+    data = made_up_data(5, model.event_shape, model.num_classes, binarise=isinstance(model.likelihood, Bernoulli))
     x = data.observe(data.preprocess(data.test_images), torch.Generator().manual_seed(0))
     terms = evaluation._elbo_terms(model, x)
     signed = signed_terms(terms)
@@ -535,7 +535,7 @@ def test_the_terms_of_j_are_shown_with_the_signs_by_which_they_add_up():
 def test_every_model_can_be_evaluated(name):
     model = MODELS[name]()
     binarise = isinstance(model.likelihood, Bernoulli)
-    data = made_up_data(5, model.image_shape, model.num_classes, binarise=binarise)
+    data = made_up_data(5, model.event_shape, model.num_classes, binarise=binarise)
     result = evaluate(model, data, num_samples=3)
     x = data.observe(data.preprocess(data.test_images))
     if model.has_label_site:

@@ -39,7 +39,7 @@ def _float32():
 
 
 def images(model, batch):
-    return (torch.rand(batch, *model.image_shape) > 0.5).float()
+    return (torch.rand(batch, *model.event_shape) > 0.5).float()
 
 
 def export(classifier, x):

@@ -257,7 +257,7 @@ def test_it_learns_is_saved_and_answers_the_same_when_loaded(tmp_path):
 
 
 ERRORS = {
-    "an image without channels": (lambda: GMVAE((8, 8), 3), "image_shape: expected"),
+    "an image without channels": (lambda: GMVAE((8, 8), 3), "event_shape: expected"),
     "no classes": (lambda: GMVAE(IMAGE, 0), "num_classes: expected"),
     "a prior without classes": (
         lambda: GMVAE(IMAGE, 3, prior=StandardNormal(2)),

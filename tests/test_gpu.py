@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
 def test_every_model_is_trained_evaluated_and_loaded(name, tmp_path):
     torch.manual_seed(0)
     model = MODELS[name]()
-    data = tiny.arrays(binarise=model.likelihood.is_discrete) if model.image_shape[0] == 1 else None
+    data = tiny.arrays(binarise=model.likelihood.is_discrete) if model.event_shape[0] == 1 else None
     if data is None:
         pytest.skip("the images are grey")
     options = {"objective": Objective(alpha=1), "trainer": TrainerOptions(accelerator="gpu", progress_bar=False)}

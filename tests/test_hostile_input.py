@@ -375,10 +375,10 @@ def test_the_initial_weights_are_no_result(run, capsys):
     assert NOT_TRAINED in sentence(capsys, "evaluate", "run")
 
 
-@pytest.mark.parametrize("name", ["model.image_shape", "networks.hidden", "prior.latent_dim"])
+@pytest.mark.parametrize("name", ["model.event_shape", "networks.hidden", "prior.latent_dim"])
 def test_sizes_for_which_there_is_no_room_are_refused(run, capsys, name):
     part, _, argument = name.partition(".")
-    sizes = {"image_shape": [1, 10**7, 10**7], "hidden": [10**13], "latent_dim": 10**14}
+    sizes = {"event_shape": [1, 10**7, 10**7], "hidden": [10**13], "latent_dim": 10**14}
     for path in run.rglob("*.ckpt"):
         saved = torch.load(path, weights_only=True)
         described = saved["ssvae"]["model"]
@@ -386,7 +386,7 @@ def test_sizes_for_which_there_is_no_room_are_refused(run, capsys, name):
         inner["init_args"][argument] = sizes[argument]
         torch.save(saved, path)
     config = yaml.safe_load((run / "config.yaml").read_text())
-    of_data = ("image_shape", "num_classes")
+    of_data = ("event_shape", "num_classes")
     init_args = {name: value for name, value in described["init_args"].items() if name not in of_data}
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "model": {**described, "init_args": init_args}}))
     assert "memory: expected enough" in sentence(capsys, "evaluate", "run")

@@ -88,7 +88,7 @@ def test_where_all_samples_are_the_same_it_is_the_elbo(name, summed_classes, mon
     model = MODELS[name]().eval()
     monkeypatch.setattr(torch, "randn", lambda shape, **options: torch.zeros(shape, **options))
     generator = torch.Generator().manual_seed(1)
-    x = torch.rand(8, *model.image_shape, generator=generator).round()
+    x = torch.rand(8, *model.event_shape, generator=generator).round()
     candidates = (torch.arange(model.num_classes) > 0).expand(2, -1)
     seen = Observations(x[:3], torch.arange(3) % model.num_classes, x[3:6], None, x[6:], candidates)
     found = []

@@ -388,7 +388,7 @@ def test_its_baseline_is_a_classifier_of_the_image_with_the_same_networks():
     model = _m1()
     baseline = model.baseline()
     assert isinstance(baseline, M2)
-    assert (baseline.classifier, baseline.image_shape, baseline.num_classes) == (model.networks, IMAGE, CLASSES)
+    assert (baseline.classifier, baseline.event_shape, baseline.num_classes) == (model.networks, IMAGE, CLASSES)
 
 
 @pytest.mark.slow
@@ -410,7 +410,7 @@ def test_it_is_trained_and_saved_and_predicts_the_same_when_it_is_loaded(classif
 
 
 MISTAKES = {
-    "flat images": (lambda: M1((8, 8), 3), "image_shape"),
+    "flat images": (lambda: M1((8, 8), 3), "event_shape"),
     "no classes": (lambda: M1(IMAGE, 0), "num_classes: expected a positive integer; got 0"),
     "C": (lambda: SupportVectorMachine(C=0), "C: expected a positive number; got 0"),
     "gamma": (lambda: SupportVectorMachine(gamma=-1.0), "gamma: expected a positive number; got -1.0"),

@@ -322,7 +322,7 @@ def test_it_is_trained_in_stages_and_saved_and_predicts_the_same_when_it_is_load
 
 
 MISTAKES = {
-    "flat images": (lambda: M1M2((8, 8), 3), "image_shape"),
+    "flat images": (lambda: M1M2((8, 8), 3), "event_shape"),
     "no features": (lambda: M1M2(IMAGE, 3, z1_dim=0), "z1_dim: expected a positive integer; got 0"),
     "no classes": (lambda: M1M2(IMAGE, 0), "num_classes"),
     "M2 before M1": (lambda: M1M2(IMAGE, 3, m1_until=0.6, m2_until=0.5), "m1_until: expected .* got 0.6 and 0.5"),

@@ -198,7 +198,7 @@ NETWORKS = {
 
 def _images(model, n=BATCH):
     """8-bit images, or black and white ones for Bernoulli."""
-    x = (torch.rand(n, *model.image_shape) * 255).round() / 255
+    x = (torch.rand(n, *model.event_shape) * 255).round() / 255
     return (x > 0.5).to(x) if isinstance(model.likelihood, Bernoulli) else x
 
 
@@ -489,8 +489,8 @@ def test_a_program_of_ones_own_shows_its_parameters_and_refuses_what_is_no_batch
 
 
 CONSTRUCTION = {
-    "an image without channels": (lambda: M2((8, 8), 3), "image_shape"),
-    "an empty image": (lambda: M2((1, 0, 8), 3), "image_shape"),
+    "an image without channels": (lambda: M2((8, 8), 3), "event_shape"),
+    "an empty image": (lambda: M2((1, 0, 8), 3), "event_shape"),
     "no classes": (lambda: M2(GREY, 0), "num_classes"),
     "the class prior of others": (
         lambda: M2(GREY, 3, class_prior=ClassPrior(4)),
@@ -535,9 +535,9 @@ COMBINATIONS = {
 
 
 def _combination(name):
-    prior, likelihood, networks, image_shape = COMBINATIONS[name]
+    prior, likelihood, networks, event_shape = COMBINATIONS[name]
     return M2(
-        image_shape,
+        event_shape,
         CLASSES,
         prior=PRIORS[prior](LATENT),
         likelihood=LIKELIHOODS[likelihood](),

@@ -55,10 +55,10 @@ BOUNDED = settings(
 )
 
 
-def a_model(name, image_shape, num_classes):
+def a_model(name, event_shape, num_classes):
     kind, options = MODELS[name]
     options = {"networks": NETWORKS, **({} if kind is SOMVAE else {"prior": StandardNormal(2)}), **options}
-    return kind(image_shape, num_classes, **options)
+    return kind(event_shape, num_classes, **options)
 
 
 def assert_a_sentence(error, *names):

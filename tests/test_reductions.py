@@ -300,13 +300,13 @@ def test_a_wide_discretised_logistic_is_the_logistic_density_times_the_width_of_
 
 @pytest.mark.parametrize("networks", [MLP(hidden=(6,)), Convolutional(channels=(2,), hidden=6)], ids=["MLP", "conv"])
 def test_a_network_of_equal_classes_is_a_network_without_classes(networks):
-    image_shape = (1, 8, 8)
-    with_classes = networks.encoder(image_shape, 4, CLASSES)
-    without = networks.encoder(image_shape, 4)
+    event_shape = (1, 8, 8)
+    with_classes = networks.encoder(event_shape, 4, CLASSES)
+    without = networks.encoder(event_shape, 4)
     state = {k: v for k, v in with_classes.state_dict().items() if "embedding" not in k}
     without.load_state_dict(state)
     with torch.no_grad():
         with_classes.perceptron.first.embedding.weight.zero_()
-    x = torch.rand(BATCH, *image_shape)
+    x = torch.rand(BATCH, *event_shape)
     outputs = with_classes(x, torch.arange(CLASSES).unsqueeze(-1))
     torch.testing.assert_close(outputs, without(x).expand(CLASSES, BATCH, 4), **EXACT)

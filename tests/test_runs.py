@@ -453,7 +453,7 @@ def test_a_full_disk_keeps_the_last_good_epoch(tmp_path, monkeypatch):
         ("- 1", "expected the configuration of a run"),
         ("data: 3", "expected the configuration of a run"),
         ({"data": 3}, "expected a data set in .*; got 3"),
-        ({"data": {"class_path": "ssvae.models.M2"}}, "expected a data set|image_shape"),
+        ({"data": {"class_path": "ssvae.models.M2"}}, "expected a data set|event_shape"),
         ({"data": {"class_path": "ssvae.data.Nothing"}}, "expected a class that can be imported"),
         (
             {"data": {"class_path": "ssvae.data.Digits", "init_args": {"num_label": 3}}},

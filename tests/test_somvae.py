@@ -24,7 +24,7 @@ NO_LABELS = torch.zeros(0, dtype=torch.int64)
 
 def _som(rows=3, columns=4, **options):
     options = {"latent_dim": LATENT, "networks": MLP(hidden=(6,)), **options}
-    model = SOMVAE(options.pop("image_shape", IMAGE), CLASSES, rows=rows, columns=columns, **options)
+    model = SOMVAE(options.pop("event_shape", IMAGE), CLASSES, rows=rows, columns=columns, **options)
     with torch.no_grad():
         model.prior.embeddings.mul_(10)  # apart, so that different nodes win
     return model
@@ -288,7 +288,7 @@ def test_the_baseline_is_the_classifier_of_m2():
 def test_a_saved_run_predicts_the_same_and_draws_its_map(tmp_path):
     data = arrays()
     torch.manual_seed(0)
-    model = _som(2, 3, image_shape=(1, 8, 8))
+    model = _som(2, 3, event_shape=(1, 8, 8))
     run = fit(model, data, Recipe(max_epochs=2, batch_size=10, learning_rate=0.01), folder=str(tmp_path / "run"))
     assert run.evaluation.log_likelihood is None
     assert (run.model.prior.node_classes != 1 / 3).any()
@@ -306,7 +306,7 @@ def test_the_docstrings_example_runs():
 
 
 ERRORS = {
-    "an image without channels": (lambda: SOMVAE((8, 8), 3), "image_shape"),
+    "an image without channels": (lambda: SOMVAE((8, 8), 3), "event_shape"),
     "no classes": (lambda: SOMVAE(IMAGE, 0), "num_classes"),
     "no dimensions": (lambda: _som(latent_dim=0), "latent_dim"),
     "no rows": (lambda: _som(0, 3), "rows: .* got 0"),

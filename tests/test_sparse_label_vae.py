@@ -185,7 +185,7 @@ def test_it_runs_unchanged_from_no_labels_to_all(num_labels, tmp_path):
 
 
 ERRORS = {
-    "an image without channels": (lambda: SparseLabelVAE((8, 8), 3), "image_shape: expected"),
+    "an image without channels": (lambda: SparseLabelVAE((8, 8), 3), "event_shape: expected"),
     "no classes": (lambda: SparseLabelVAE(IMAGE, 0), "num_classes: expected"),
     "a prior that looks at the class": (
         lambda: SparseLabelVAE(IMAGE, 3, prior=ClassConditional(2)),

@@ -126,7 +126,7 @@ def test_every_combination_tells_its_parts(prior, likelihood, networks):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_story_has_a_density_for_every_site(name):
     model = MODELS[name]()
-    x = (torch.rand(BATCH, *model.image_shape) > 0.5).to(torch.get_default_dtype())
+    x = (torch.rand(BATCH, *model.event_shape) > 0.5).to(torch.get_default_dtype())
     densities = [density for density, _ in model.story()]
     for program, letter in ((model.model, "p"), (model.guide, "q")):
         traces = [poutine.trace(program).get_trace(x, *given) for given in ((), (torch.zeros(BATCH).long(),))]
@@ -194,14 +194,14 @@ def test_a_model_that_tells_no_story_has_that_of_the_interface():
 class _Linear(Architecture):
     """A recipe of one's own, without options."""
 
-    def encoder(self, image_shape, num_outputs, num_classes=0, num_beside=0):
-        return MLP((2,)).encoder(image_shape, num_outputs, num_classes, num_beside)
+    def encoder(self, event_shape, num_outputs, num_classes=0, num_beside=0):
+        return MLP((2,)).encoder(event_shape, num_outputs, num_classes, num_beside)
 
     def dense(self, num_inputs, num_outputs, num_classes=0, num_beside=0):
         return MLP((2,)).dense(num_inputs, num_outputs, num_classes, num_beside)
 
-    def decoder(self, num_inputs, image_shape, num_classes=0):
-        return MLP((2,)).decoder(num_inputs, image_shape, num_classes)
+    def decoder(self, num_inputs, event_shape, num_classes=0):
+        return MLP((2,)).decoder(num_inputs, event_shape, num_classes)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def graphs_of(model: SemiSupervisedModel) -> tuple[Graph, Graph]:
     if isinstance(model, Staged):
         model.advance(1.0)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        images = torch.zeros(_BATCH, *model.image_shape)
+        images = torch.zeros(_BATCH, *model.event_shape)
         classes = torch.ones(_BATCH, model.num_classes)
         return _graph(model.model, images, classes), _graph(model.guide, images, classes)
 

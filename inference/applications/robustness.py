@@ -10,6 +10,7 @@ from ssvae.data.domain_adaptation import like
 from ssvae.inference import figures
 from ssvae.inference.applications.attacks import attacks, check_attackable, check_strength
 from ssvae.inference.applications.rejection import Attacked, Rejection, anomaly_scores, auroc, measure
+from ssvae.inference.predict import image_shape
 from ssvae.models import SemiSupervisedModel
 
 TABLE_HEADER = (
@@ -145,6 +146,6 @@ def reject_other(
         The rejected fraction, and the AUROC against test images of ``data``.
     """
     x = data.preprocess(data.test_images[:num_images])
-    anomalous = data.preprocess(like(other.test_images[:num_images], model.image_shape))
+    anomalous = data.preprocess(like(other.test_images[:num_images], image_shape(model)))
     ordinary_scores, scores = (rejection.score(anomaly_scores(model, images)) for images in (x, anomalous))
     return OutOfDistributionResult(len(anomalous), (scores > 0).double().mean().item(), auroc(ordinary_scores, scores))

@@ -173,7 +173,7 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
     # The seed is set before the model is made, since it also determines the initial weights.
     torch.manual_seed(options.seed)
     data = build(description["data"])
-    sizes = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    sizes = {"event_shape": data.image_shape, "num_classes": data.num_classes}
     model_description = description["model"]
     if data.image_shape[0] == 3 and not {"--config", "--data.binarise", "--model.likelihood"} & given.keys():
         changed = for_colours(model_description, data.binarise)
@@ -215,7 +215,7 @@ def fit_parser() -> ArgumentParser:
     parser.add_subclass_arguments(ImageData, "data", help=f"the data set: {names_of('data')} (default: Digits)")
     # The data set determines the model's sizes.
     parser.add_subclass_arguments(
-        SemiSupervisedModel, "model", skip={"image_shape", "num_classes"}, help=f"the model: {names_of('model')}"
+        SemiSupervisedModel, "model", skip={"event_shape", "num_classes"}, help=f"the model: {names_of('model')}"
     )
     parser.add_class_arguments(Recipe)
     parser.set_defaults({"model": {"class_path": "ssvae.models.M2"}})
@@ -314,7 +314,7 @@ def generate(arguments: list[str]) -> None:
 def classify(arguments: list[str]) -> None:
     """`ssvae classify`: class probabilities of image files, as CSV."""
     from ssvae.data.image_files import find_images, read_image
-    from ssvae.inference.predict import class_probabilities, images_per_chunk
+    from ssvae.inference.predict import class_probabilities, image_shape, images_per_chunk
 
     parser = run_parser(
         "classify",
@@ -328,7 +328,7 @@ def classify(arguments: list[str]) -> None:
     images = []
     with progress("reading images", len(paths), "files") as advance:
         for path in paths:
-            images.append(read_image(str(path), run.model.image_shape, bits=run.bits))
+            images.append(read_image(str(path), image_shape(run.model), bits=run.bits))
             advance(1)
     probabilities = []
     with progress("classifying", len(images), "images") as advance:

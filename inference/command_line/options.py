@@ -16,7 +16,7 @@ Chosen = Mapping[str, type]
 """The chosen classes, by the option."""
 
 _NEAR_ELSEWHERE, _NEAR_IN_GROUP = 0.8, 0.6
-_FROM_DATA = ("image_shape", "num_classes")
+_FROM_DATA = ("event_shape", "num_classes")
 
 
 @dataclass(frozen=True)

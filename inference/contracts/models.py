@@ -64,7 +64,7 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
     if not isinstance(model, SemiSupervisedModel):
         raise TypeError(f"model: expected an object of a class that inherits from SemiSupervisedModel; got {model!r}.")
     name = type(model).__name__
-    for attribute in ("image_shape", "num_classes", "prior", "likelihood"):
+    for attribute in ("event_shape", "num_classes", "prior", "likelihood"):
         if not hasattr(model, attribute):
             raise ContractError(f"{name}: expected the attribute {attribute!r}; got a model without it.")
     for method, kind in {"advance": Staged, "refit": Refits}.items():
@@ -86,7 +86,7 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
 def _batch(model: SemiSupervisedModel) -> _Batch:
     """Return random images within the likelihood's support: of 256 grey levels, or black and white."""
     y = torch.arange(model.num_classes + 1) % model.num_classes
-    x = (torch.rand(len(y), *model.image_shape) * 255).round() / 255
+    x = (torch.rand(len(y), *model.event_shape) * 255).round() / 255
     try:
         model.likelihood.check(x)
     except ValueError:
@@ -258,7 +258,7 @@ def _check_draws(model: SemiSupervisedModel, batch: _Batch) -> None:
 
 def _check_answers(model: SemiSupervisedModel, batch: _Batch) -> None:
     x, y = batch
-    images, classes, shape = len(x), model.num_classes, tuple(model.image_shape)
+    images, classes, shape = len(x), model.num_classes, tuple(model.event_shape)
     every_class = torch.arange(classes).unsqueeze(-1)  # (classes, 1)
     q_y = model.classify(x)
     _expect_shapes("classify(x)", q_y, (images,), ())

@@ -43,7 +43,7 @@ from ssvae.inference.predict import (
 )
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.likelihoods import PIXEL_LEVELS, Likelihood
-from ssvae.models.networks import ImageShape
+from ssvae.models.networks import EventShape
 
 # How much more memory a pixel needs if a gradient is computed.
 _KEPT_BY_A_GRADIENT = 1
@@ -273,7 +273,7 @@ def evaluate(
         effective_samples=estimate.effective_samples.median().item(),
         pareto_k=estimate.pareto_k.median().item() if known_tail else None,
         share_unreliable=(estimate.pareto_k > K_LIMIT).double().mean().item() if known_tail else None,
-        bits_per_dimension=bits_per_dimension(log_likelihood, model.image_shape, model.likelihood),
+        bits_per_dimension=bits_per_dimension(log_likelihood, model.event_shape, model.likelihood),
     )
     if not model.has_label_site:
         return evaluation
@@ -381,7 +381,7 @@ def log_weights(
         return weigh(model, x, y, num_samples, proposal if proposal is not None else Messenger())
 
 
-def bits_per_dimension(log_evidence: float, image_shape: ImageShape, likelihood: Likelihood) -> float:
+def bits_per_dimension(log_evidence: float, event_shape: EventShape, likelihood: Likelihood) -> float:
     """Return the code length of an image in bits per dimension.
 
     With D = channels · height · width::
@@ -397,13 +397,13 @@ def bits_per_dimension(log_evidence: float, image_shape: ImageShape, likelihood:
 
     Args:
         log_evidence: log p(x) of an image, or its mean over images, in nats.
-        image_shape: Channels, height and width.
+        event_shape: Channels, height and width.
         likelihood: The likelihood, discrete or a density.
 
     Returns:
         Bits per pixel and channel.
     """
-    dimensions = math.prod(image_shape)
+    dimensions = math.prod(event_shape)
     log_cell = 0.0 if likelihood.is_discrete else -math.log(PIXEL_LEVELS)
     return -(log_evidence / dimensions + log_cell) / math.log(2)
 

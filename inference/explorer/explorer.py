@@ -9,6 +9,7 @@ from ssvae.inference.explorer.answers import Answer, answer
 from ssvae.inference.explorer.drawing import DrawingStyle, Stroke
 from ssvae.inference.explorer.latent import LatentMap, decode_point, latent_map, sample_class
 from ssvae.inference.explorer.uploads import read_upload
+from ssvae.inference.predict import image_shape
 from ssvae.inference.runs.run import Run
 
 
@@ -46,7 +47,7 @@ class Explorer:
 
     def answer_upload(self, content: bytes, *, invert: bool = False) -> Answer:
         """Return the predictions for an image file; see `ssvae.inference.explorer.uploads.read_upload`."""
-        image = read_upload(content, self.run.model.image_shape, invert=invert, bits=self.run.bits)
+        image = read_upload(content, image_shape(self.run.model), invert=invert, bits=self.run.bits)
         return answer(self.run, image, num_samples=self.num_samples)
 
     def decode(self, point: tuple[float, float]) -> Tensor:
@@ -64,7 +65,7 @@ def check_comparable(first: Run, second: Run) -> None:
     Raises:
         ValueError: If their images differ in shape, or their classes differ in name.
     """
-    shapes = [tuple(run.model.image_shape) for run in (first, second)]
+    shapes = [tuple(run.model.event_shape) for run in (first, second)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             "run: expected two runs on images of one shape; got "

@@ -44,6 +44,7 @@ from ssvae.inference.explorer.drawing import Stroke
 from ssvae.inference.explorer.explorer import Explorer, distinct_names
 from ssvae.inference.explorer.uploads import MOST_BYTES
 from ssvae.inference.figures.style import COLOURS
+from ssvae.inference.predict import image_shape
 
 MOST_SAMPLES = 100
 
@@ -135,7 +136,7 @@ class _Endpoints:
             {
                 "class_names": first.class_names,
                 "colours": COLOURS,
-                "image_shape": first.model.image_shape,
+                "image_shape": image_shape(first.model),
                 "most_bytes": MOST_BYTES,
                 "runs": [_description(*pair) for pair in zip(names, self.explorers, strict=True)],
             }

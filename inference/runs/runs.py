@@ -253,8 +253,8 @@ def report_images(data: ImageData) -> int:
 
 def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
     """Raise ValueError unless the model fits the data set: image shape, number of classes, and partial labels."""
-    if tuple(model.image_shape) != tuple(data.image_shape):
-        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.image_shape}.")
+    if tuple(model.event_shape) != tuple(data.image_shape):
+        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.event_shape}.")
     if model.num_classes != data.num_classes:
         raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
     if data.num_partially_labelled and model.has_label_site and not model.sums_over_class:
@@ -414,7 +414,7 @@ def _config(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselin
 def _without_sizes(description: Description) -> Description:
     """Return a model's description without the sizes that the command line takes from the data set."""
     arguments = {
-        name: value for name, value in description["init_args"].items() if name not in ("image_shape", "num_classes")
+        name: value for name, value in description["init_args"].items() if name not in ("event_shape", "num_classes")
     }
     return {**description, "init_args": arguments}
 

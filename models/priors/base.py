@@ -71,12 +71,12 @@ class Prior(Part, nn.Module, ABC):
             A distribution with event_shape (latent_dim,) and a batch_shape that broadcasts with y's shape.
         """
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
+    def attach(self, num_classes: int, event_shape: tuple[int, ...], posterior: AmortizedPosterior | None) -> None:
         """Give the prior the properties of its model. The model calls it once; most priors do not need it.
 
         Args:
             num_classes: The number of classes.
-            image_shape: Channels, height and width of x.
+            event_shape: Channels, height and width of x.
             posterior: The model's q(z | x, y), a function of images and classes, for a prior that mixes posteriors;
                 None if the model's guide has no density. Store it in ``self.__dict__``, outside the registry of
                 sub-modules: otherwise its parameters are saved twice.

@@ -53,7 +53,7 @@ class ClassConditional(Prior):
         # A single component has weight one for any logit: there is nothing to learn.
         self.logits.requires_grad_(self.num_components > 1)
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
+    def attach(self, num_classes: int, event_shape: tuple[int, ...], posterior: AmortizedPosterior | None) -> None:
         """Take the number of classes from the model; see `Prior.attach`.
 
         Raises:

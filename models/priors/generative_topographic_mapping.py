@@ -81,7 +81,7 @@ class GenerativeTopographicMapping(Prior):
         size = self.basis.square().sum(-1).mean().sqrt()
         return nn.Parameter(torch.randn(*classes, self.basis.shape[-1], self.latent_dim) / size)
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
+    def attach(self, num_classes: int, event_shape: tuple[int, ...], posterior: AmortizedPosterior | None) -> None:
         """Create the weights of each class, if each has its own; see `Prior.attach`."""
         if self.per_class:
             self.weights = self._make_weights(num_classes)

@@ -67,7 +67,7 @@ class SeparatedMeans(Prior):
         means[:, : num_classes - 1] = self.distance / 2**0.5 * basis.T
         self.register_buffer("means", means, persistent=False)
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
+    def attach(self, num_classes: int, event_shape: tuple[int, ...], posterior: AmortizedPosterior | None) -> None:
         """Take the number of classes from the model; see `Prior.attach`.
 
         Raises:

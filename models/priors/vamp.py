@@ -67,7 +67,7 @@ class VampPrior(Prior):
         self.per_class = per_class
         self.is_class_conditional = per_class
 
-    def attach(self, num_classes: int, image_shape: tuple[int, int, int], posterior: AmortizedPosterior | None) -> None:
+    def attach(self, num_classes: int, event_shape: tuple[int, ...], posterior: AmortizedPosterior | None) -> None:
         """Create the pseudo-inputs, and store a reference to q(z | x, y); see `Prior.attach`.
 
         Raises:
@@ -87,7 +87,7 @@ class VampPrior(Prior):
             classes = classes.sort().values
         self.register_buffer("pseudo_classes", classes, persistent=False)
         # Logits of dark pixels, around σ(-2) = 0.12, until `start_from` sets them.
-        self.pseudo_inputs = nn.Parameter(torch.randn(total, *image_shape) - 2)
+        self.pseudo_inputs = nn.Parameter(torch.randn(total, *event_shape) - 2)
         self.__dict__["made"] = self.pseudo_inputs[0].detach().clone()
 
     @property

@@ -43,7 +43,7 @@ def in_stages(kind):
 def seen(model, device):
     """A step's images of zeros and ones, always the same."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.rand(20, *model.image_shape, generator=generator, dtype=torch.get_default_dtype()).round().to(device)
+    images = torch.rand(20, *model.event_shape, generator=generator, dtype=torch.get_default_dtype()).round().to(device)
     y = (torch.arange(6) % CLASSES).to(device)
     return Observations(images[:6], y, images[6:13], images[13:])
 

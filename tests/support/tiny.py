@@ -66,7 +66,7 @@ def at(model, *shares):
     It stands before the step that follows on the last of them.
     """
     torch.manual_seed(5)
-    x = (torch.rand(42, *model.image_shape) > 0.5).to(torch.get_default_dtype())
+    x = (torch.rand(42, *model.event_shape) > 0.5).to(torch.get_default_dtype())
     y = torch.arange(12) % model.num_classes
     for share in shares:
         model.advance(share)
