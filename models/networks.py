@@ -1,7 +1,7 @@
 """Architectures, and the encoders and decoders that they make.
 
-An `Architecture` makes the networks of a model: encoders (from an image, and perhaps a class, to a vector) and
-decoders (from a vector, and perhaps a class, to an image). Swap it with one argument:
+An `Architecture` makes the networks of a model: encoders (from x, an image or a vector, and perhaps a class, to a
+vector) and decoders (from a vector, and perhaps a class, to the parameters of p(x | ·)). Swap it with one argument:
 ``M2(..., networks=networks.Convolutional(channels=(32, 64)))``.
 
 The class enters a network as an embedding that is added to the first dense layer's pre-activation::
@@ -11,7 +11,8 @@ The class enters a network as an embedding that is added to the first dense laye
 This is the same map as concatenating a one-hot vector. If y is enumerated, with shape (classes, 1), the image's share
 W_v v is computed once, (batch, hidden), instead of once per class, and broadcast in the sum. A second vector beside the
 first, such as a latent variable beside the image, enters in the same way. Probabilities of the classes,
-(..., classes), may stand in place of a class; then the embeddings are averaged.
+(..., classes), may stand in place of a class; then the embeddings are averaged. In these descriptions the image may be
+a vector of features as well.
 """
 
 import math
@@ -28,10 +29,10 @@ from torch.nn.grad import conv2d_weight
 
 from ssvae.models.part import Part
 
-__all__ = ["MLP", "Architecture", "Convolutional", "EventShape", "ImageShape", "Network"]
+__all__ = ["MLP", "Architecture", "Convolutional", "EventShape", "ImageShape", "Network", "require_image"]
 
 EventShape = tuple[int, ...]
-"""The shape of one x: (channels, height, width) of an image."""
+"""The shape of one x: (channels, height, width) of an image, or (features,) of a vector."""
 
 ImageShape = tuple[int, int, int]
 """Channels, height and width."""
@@ -58,13 +59,13 @@ class Network(nn.Module, ABC):
         """Map the inputs, the class and the second vector, if the network takes them, to float outputs.
 
         Args:
-            inputs: An image (..., channels, height, width) or a vector (..., num_inputs).
+            inputs: x (..., *event_shape) of an encoder, or a vector (..., num_inputs).
             y: Classes, integers that broadcast with the leading dimensions; or probabilities of the classes, floats
                 with one more dimension.
             beside: A second vector (..., num_beside), whose leading dimensions broadcast.
 
         Returns:
-            A vector (..., num_outputs), or an image (..., channels, height, width) of a decoder.
+            A vector (..., num_outputs), or (..., *event_shape) of a decoder.
         """
         if self.compute_dtype is None:
             return self.compute(inputs, y, beside)
@@ -77,23 +78,42 @@ class Network(nn.Module, ABC):
         """Return the outputs in the precision that autocast sets; arguments as for ``forward``."""
 
 
+def require_image(event_shape: EventShape, architecture: str) -> ImageShape:
+    """Return channels, height and width, for an architecture of images alone.
+
+    Args:
+        event_shape: The shape of x.
+        architecture: The architecture's name.
+
+    Raises:
+        ValueError: If x is not an image.
+    """
+    if len(event_shape) != 3:
+        raise ValueError(
+            f"networks: expected an image (channels, height, width) for {architecture}; got event_shape {event_shape}. "
+            "Use MLP."
+        )
+    channels, height, width = event_shape
+    return channels, height, width
+
+
 class Architecture(Part, ABC):
     """The architecture of a model's networks: makes encoders, decoders and dense networks of given sizes.
 
     To write one: inherit, and make encoders and decoders that accept any leading dimensions of z and y. Under
     enumeration z is (classes, batch, latent) and y is (classes, 1). Flatten them before layers that take exactly one
-    batch dimension.
+    batch dimension. An architecture for images alone refuses vectors by `require_image`.
     """
 
     @abstractmethod
     def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """Make a network from x (batch, channels, height, width), and y if num_classes > 0, to vectors.
+        """Make a network from x (batch, *event_shape), and y if num_classes > 0, to vectors.
 
         Args:
-            event_shape: Channels, height and width.
+            event_shape: (channels, height, width) of images, or (features,) of vectors.
             num_outputs: The size of the output vector.
             num_classes: The number of classes; 0 for a network without y.
-            num_beside: The size of a second vector beside the image; 0 for none.
+            num_beside: The size of a second vector beside x; 0 for none.
 
         Returns:
             A network whose output is (..., batch, num_outputs).
@@ -101,15 +121,15 @@ class Architecture(Part, ABC):
 
     @abstractmethod
     def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
-        """Make a network from z, and y if num_classes > 0, to images.
+        """Make a network from z, and y if num_classes > 0, to the parameters of p(x | ·).
 
         Args:
             num_inputs: The size of z.
-            event_shape: Channels, height and width of the output.
+            event_shape: The shape of the output, (channels, height, width) or (features,).
             num_classes: The number of classes; 0 for a network without y.
 
         Returns:
-            A network from z (..., batch, num_inputs) to (..., batch, channels, height, width).
+            A network from z (..., batch, num_inputs) to (..., batch, *event_shape).
         """
 
     @abstractmethod
@@ -207,12 +227,13 @@ class _Dense(Network):
 
 
 class _MLPEncoder(Network):
-    def __init__(self, perceptron: _Perceptron) -> None:
+    def __init__(self, perceptron: _Perceptron, event_dim: int) -> None:
         super().__init__()
         self.perceptron = perceptron
+        self.event_dim = event_dim
 
     def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
-        return self.perceptron(inputs.flatten(start_dim=-3), y, beside)
+        return self.perceptron(inputs.flatten(start_dim=-self.event_dim), y, beside)
 
 
 class _MLPDecoder(Network):
@@ -276,8 +297,8 @@ class MLP(Architecture):
 
     def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Architecture.encoder`."""
-        channels, height, width = event_shape
-        return _MLPEncoder(self._perceptron(channels * height * width, num_outputs, num_classes, num_beside))
+        perceptron = self._perceptron(math.prod(event_shape), num_outputs, num_classes, num_beside)
+        return _MLPEncoder(perceptron, len(event_shape))
 
     def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
         """See `Architecture.dense`."""
@@ -285,8 +306,7 @@ class MLP(Architecture):
 
     def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
         """See `Architecture.decoder`."""
-        channels, height, width = event_shape
-        return _MLPDecoder(self._perceptron(num_inputs, channels * height * width, num_classes), event_shape)
+        return _MLPDecoder(self._perceptron(num_inputs, math.prod(event_shape), num_classes), event_shape)
 
 
 class _ConvolutionalEncoder(Network):
@@ -443,7 +463,7 @@ class Convolutional(Architecture):
 
     Raises:
         ValueError: If there are no channels, a size or number is not positive, or dropout is not in [0, 1); and, when a
-            network is made, if the image is smaller than 8×8.
+            network is made, if x is not an image of at least 8×8 pixels.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -464,7 +484,7 @@ class Convolutional(Architecture):
 
     def _sizes(self, event_shape: EventShape) -> list[tuple[int, int]]:
         """Return height and width before and after each halving, those of the image first."""
-        _, height, width = event_shape
+        _, height, width = require_image(event_shape, "Convolutional")
         if min(height, width) < SMALLEST_IMAGE:
             raise ValueError(
                 f"event_shape: Convolutional expected images of at least {SMALLEST_IMAGE}×{SMALLEST_IMAGE} pixels; "

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvae.models.networks import Architecture, EventShape, Network
+from ssvae.models.networks import Architecture, EventShape, Network, require_image
 
 # Mean and standard deviation of ImageNet's channels, by which torchvision's published weights standardise pixels.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -55,13 +55,14 @@ class Torchvision(Architecture):
         """Make the classifier; see `~ssvae.models.networks.Architecture.encoder`.
 
         Raises:
-            ValueError: If the network has inputs besides the image, the image has neither 1 nor 3 channels, or the file
+            ValueError: If the network has inputs besides the image, x is not an image of 1 or 3 channels, or the file
                 of weights is of another classifier.
         """
         if num_classes or num_beside:
             raise self._misplaced("a network with further inputs")
-        if event_shape[0] not in (1, 3):
-            raise ValueError(f"event_shape: Torchvision expected 1 or 3 channels; got {event_shape[0]}.")
+        channels, _, _ = require_image(event_shape, "Torchvision")
+        if channels not in (1, 3):
+            raise ValueError(f"event_shape: Torchvision expected 1 or 3 channels; got {channels}.")
         # These two warn about their initial weights unless the option is given.
         options = {"init_weights": False} if self.name in ("googlenet", "inception_v3") else {}
         network: nn.Module = _torchvision_models().get_model(self.name, num_classes=num_outputs, **options)

@@ -8,7 +8,7 @@ from torch import nn
 from ssvae.models.networks import MLP, Convolutional
 
 CLASSES, BATCH, LATENT, OUTPUTS = 3, 5, 4, 6
-IMAGE = (1, 8, 8)
+IMAGE, VECTOR = (1, 8, 8), (6,)
 
 NETWORKS = {
     "MLP": lambda: MLP(hidden=(7,)),
@@ -32,10 +32,21 @@ ROLES = {
         networks.dense(LATENT, OUTPUTS, CLASSES),
         lambda *leading: torch.randn(*leading, BATCH, LATENT),
     ),
+    "encoder of vectors": lambda networks: (
+        networks.encoder(VECTOR, OUTPUTS, CLASSES),
+        lambda *leading: torch.randn(BATCH, *VECTOR),
+    ),
+    "decoder of vectors": lambda networks: (
+        networks.decoder(LATENT, VECTOR, CLASSES),
+        lambda *leading: torch.randn(*leading, BATCH, LATENT),
+    ),
 }
+CONDITIONED = [
+    f"{name}-{role}" for name in NETWORKS for role in ROLES if name.startswith("MLP") or not role.endswith("vectors")
+]
 
 
-@pytest.fixture(params=[f"{name}-{role}" for name in NETWORKS for role in ROLES])
+@pytest.fixture(params=CONDITIONED)
 def conditioned(request):
     name, role = request.param.rsplit("-", 1)
     return ROLES[role](NETWORKS[name]())
@@ -111,6 +122,19 @@ def test_a_network_without_classes_ignores_y(name):
     x = torch.rand(BATCH, *IMAGE)
     assert network(x).shape == (BATCH, OUTPUTS)
     assert "perceptron.first.embedding.weight" not in network.state_dict()
+
+
+@pytest.mark.parametrize("event_shape", [(12,), (3, 2, 2)])
+def test_an_mlp_sees_the_entries_of_x_and_not_their_shape(event_shape):
+    torch.manual_seed(0)
+    encoder, decoder = MLP((7,)).encoder((12,), OUTPUTS, CLASSES), MLP((7,)).decoder(LATENT, (12,))
+    shaped = MLP((7,)).encoder(event_shape, OUTPUTS, CLASSES), MLP((7,)).decoder(LATENT, event_shape)
+    shaped[0].load_state_dict(encoder.state_dict())
+    shaped[1].load_state_dict(decoder.state_dict())
+    x, z, y = torch.randn(2, BATCH, 12), torch.randn(2, BATCH, LATENT), torch.arange(CLASSES).view(CLASSES, 1, 1)
+    assert torch.equal(shaped[0](x.unflatten(-1, event_shape), y), encoder(x, y))
+    assert encoder(x, y).shape == (CLASSES, 2, BATCH, OUTPUTS)
+    assert torch.equal(shaped[1](z), decoder(z).unflatten(-1, event_shape))
 
 
 def test_batch_norm_normalises_hidden_units_and_not_the_batch():
@@ -240,7 +264,7 @@ def test_dropout_drops_in_training_only():
     torch.testing.assert_close(network(x), network(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["encoder", "decoder", "dense"])
 @pytest.mark.parametrize(
     "networks",
     [MLP(hidden=(64,), batch_norm=True), Convolutional(channels=(8, 8), hidden=32, batch_norm=True)],
@@ -276,6 +300,14 @@ ERRORS = {
     "Convolutional that drops everything": (lambda: Convolutional(dropout=1.0), "dropout"),
     "encoder of a low image": (lambda: Convolutional().encoder((1, 7, 8), 2), "8×8 pixels; got 7×8"),
     "decoder of a narrow image": (lambda: Convolutional().decoder(2, (1, 8, 7)), "8×8 pixels; got 8×7"),
+    "a convolutional encoder of vectors": (
+        lambda: Convolutional().encoder((2,), 3),
+        r"^networks: expected an image .* for Convolutional; got event_shape \(2,\). Use MLP.$",
+    ),
+    "a convolutional decoder of vectors": (
+        lambda: Convolutional().decoder(3, (2,)),
+        r"got event_shape \(2,\)\. Use MLP",
+    ),
     "a class that is not given": (
         lambda: MLP().encoder(IMAGE, 2, CLASSES)(torch.rand(2, *IMAGE)),
         "got None",

@@ -85,6 +85,11 @@ ERRORS = {
         f"weights: expected a state dict of torchvision's {NAME}",
     ),
     "a stereo pair": (lambda path: Torchvision(NAME).encoder((2, 8, 8), CLASSES), ValueError, "1 or 3 channels; got 2"),
+    "a vector": (
+        lambda path: Torchvision(NAME).encoder((3,), CLASSES),
+        ValueError,
+        r"^networks: expected an image .* for Torchvision; got event_shape \(3,\). Use MLP.$",
+    ),
     "as all networks": (
         lambda path: M2((1, 8, 8), CLASSES, networks=Torchvision(NAME)),
         ValueError,
