@@ -24,6 +24,9 @@ from ssvae.data.numpy_files import NumpyFiles
 from ssvae.data.observations import Data
 from ssvae.data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
+# Not in __all__, which the front door, the command line and the pages offer, until `fit` takes other data than images.
+from ssvae.data.vectors import Vectors as Vectors
+
 __all__ = [
     "MNIST",
     "SVHN",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssvae.data.classes import number_classes
+from ssvae.data.classes import check_range, number_classes
 from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from ssvae.data.images import ImageData
 from ssvae.data.labels import check_count, draw_labels
@@ -88,7 +88,7 @@ class Arrays(ImageData):
         if validation_labels is not None:
             all_labels["validation_labels"] = validation_labels
         given_labels, class_names = number_classes(all_labels, class_names)
-        _check_range(given_labels, len(class_names))
+        check_range(given_labels, len(class_names), "image")
         reader = PixelReader("images", images)
         train_images = reader.pixels
         test_pixels = reader.read("test_images", test_images)
@@ -147,14 +147,3 @@ def _all_candidates(candidates: Array, known: Tensor, kept: Tensor, partial: Ten
     hidden = ((known >= 0) & (kept < 0)).unsqueeze(-1)
     merged = torch.where((kept >= 0).unsqueeze(-1), one_hot, given.cpu() | hidden)
     return merged if partial is None else merged & partial
-
-
-def _check_range(given_labels: dict[str, Tensor], num_classes: int) -> None:
-    for argument, labels in given_labels.items():
-        lowest = -1 if argument == "labels" else 0
-        outside = labels[(labels < lowest) | (labels >= num_classes)]
-        if len(outside):
-            unknown = ", an unlabelled image" if outside[0] == -1 else ""
-            raise ValueError(
-                f"{argument}: expected labels from {lowest} to {num_classes - 1}; got {int(outside[0])}{unknown}."
-            )

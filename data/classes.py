@@ -114,6 +114,27 @@ def number_classes(
     return numbered, names
 
 
+def check_range(labels: Mapping[str, Tensor], num_classes: int, item: str) -> None:
+    """Refuse classes outside of 0 … K - 1, and unlabelled rows in a part that is not for training.
+
+    Args:
+        labels: Classes by the name of the argument; -1 is allowed in the first, the training labels.
+        num_classes: The number of classes K.
+        item: The word for an observation.
+
+    Raises:
+        ValueError: If a class is out of its range.
+    """
+    for number, (argument, classes) in enumerate(labels.items()):
+        lowest = -1 if number == 0 else 0
+        outside = classes[(classes < lowest) | (classes >= num_classes)]
+        if len(outside):
+            unknown = f", an unlabelled {item}" if outside[0] == -1 else ""
+            raise ValueError(
+                f"{argument}: expected labels from {lowest} to {num_classes - 1}; got {int(outside[0])}{unknown}."
+            )
+
+
 def _as_column(argument: str, values: Values, known: Mask) -> tuple[Values, Mask]:
     """Return classes (N,) for (N,), (N, 1) or one-hot rows (N, K)."""
     if values.ndim == 2 and values.shape[1] == 1:
@@ -145,7 +166,7 @@ def _from_0(
         raise ValueError("class_names: expected the names of the classes as no label is known; got None.")
     if class_names is None and distinct == [1] and unlabelled:
         raise ValueError(
-            f"{next(iter(numbers))}: expected two classes or more; got -1 and 1, where -1 marks unlabelled images: "
+            f"{next(iter(numbers))}: expected two classes or more; got -1 and 1, where -1 marks what is unlabelled: "
             "write 0 and 1 if these are the classes."
         )
     names = None if class_names is None else list(class_names)

@@ -1,0 +1,139 @@
+"""Reading rows of numbers from arrays, tensors, lists and DataFrames."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ssvae.data.observations import describe
+from ssvae.data.pixels import Array
+from ssvae.data.standardisation import Standardisation
+from ssvae.data.vector_data import check_finite
+
+Numbers = npt.NDArray[np.float64]
+
+_MOST_ROUNDING = 0.01
+"""The highest error of float32, in units of a feature's scale, that is accepted for half of the rows."""
+
+
+class Rows(NamedTuple):
+    """Rows of numbers.
+
+    Attributes:
+        x: float32 (N, features), in memory of its own.
+        names: The names of the features, of a DataFrame; None if there are none.
+    """
+
+    x: Tensor
+    names: tuple[str, ...] | None
+
+
+def read_rows(argument: str, rows: Array, like: Rows | None = None) -> Rows:
+    """Return rows of numbers as float32.
+
+    Args:
+        argument: Their name in error messages.
+        rows: Numbers (N, features): an array, a tensor, lists, or a DataFrame.
+        like: The training rows "x", whose number of features and names these rows need; None if these are they.
+
+    Raises:
+        TypeError: If they are not numbers.
+        ValueError: If they are not (N, features), or have missing, infinite or too large numbers, or numbers that
+            float32 does not tell apart.
+    """
+    names = _names(argument, rows)
+    values = _as_float64(argument, rows, names)
+    if values.ndim != 2 or values.shape[1] == 0:
+        advice = f": write {argument}.reshape(-1, 1) if there is one feature" if values.ndim == 1 else ""
+        raise ValueError(f"{argument}: expected shape (N, features); got {values.shape}{advice}.")
+    if like is not None:
+        if values.shape[1] != like.x.shape[1]:
+            raise ValueError(f"{argument}: expected {like.x.shape[1]} features as in x; got {values.shape[1]}.")
+        if names is not None and like.names is not None and names != like.names:
+            ours, theirs = next(pair for pair in zip(names, like.names, strict=True) if pair[0] != pair[1])
+            raise ValueError(
+                f"{argument}: expected the columns of x in its order; got {ours!r} in place of {theirs!r}."
+            )
+    check_finite(argument, torch.from_numpy(values))
+    with np.errstate(over="ignore"):
+        x = torch.from_numpy(values.astype(np.float32))
+    if not x.isfinite().all():
+        raise ValueError(f"{argument}: expected numbers below 3.4e38; got {np.abs(values).max():.3g}.")
+    if like is None and len(values):
+        _check_rounding(argument, values, x, names)
+    return Rows(x, names)
+
+
+def _names(argument: str, rows: Any) -> tuple[str, ...] | None:  # noqa: ANN401
+    """Return the names of the columns of a DataFrame; None for anything else."""
+    columns = getattr(rows, "columns", None)
+    if columns is None or not hasattr(rows, "dtypes"):
+        return None
+    names = tuple(map(str, columns))
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"{argument}: expected columns of different names; got {repeated[0]!r} twice or more.")
+    return names
+
+
+def _as_float64(argument: str, rows: Any, names: Sequence[str] | None) -> Numbers:  # noqa: ANN401
+    if names is not None:
+        columns = [_column(argument, name, rows.iloc[:, number]) for number, name in enumerate(names)]
+        return np.stack(columns, axis=1) if columns else np.empty((len(rows), 0))
+    if hasattr(rows, "toarray"):
+        raise TypeError(f"{argument}: expected a dense array; got a sparse one: write {argument}.toarray().")
+    if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):
+        number = int(np.ma.getmaskarray(rows).any(tuple(range(1, rows.ndim))).sum())
+        raise ValueError(f"{argument}: expected no missing entries; got masked ones in {number} rows.")
+    if isinstance(rows, Tensor):
+        # numpy has no bfloat16.
+        rows = rows.detach().to_dense().cpu().resolve_neg()
+        rows = (rows.float() if rows.dtype == torch.bfloat16 else rows).numpy()
+    try:
+        values = np.asarray(rows)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{argument}: expected rows of one length; got a {describe(rows)} of several.") from error
+    return _numeric(argument, values, rows)
+
+
+def _column(argument: str, name: str, column: Any) -> Numbers:  # noqa: ANN401
+    if getattr(column.dtype, "kind", "O") not in "buif":
+        raise TypeError(
+            f"{argument}: expected columns of numbers; got {name!r} of {column.dtype}: leave it out, or write its "
+            "categories as columns of zeros and ones."
+        )
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _numeric(argument: str, values: npt.NDArray[Any], given: object) -> Numbers:
+    if values.dtype == object:
+        try:
+            # Numbers beside None, as in an array of a table.
+            flat = [np.nan if value is None else value for value in values.ravel().tolist()]
+            if any(isinstance(value, str | bytes) for value in flat):
+                raise TypeError
+            return np.array(flat, dtype=np.float64).reshape(values.shape)
+        except (TypeError, ValueError):
+            word = next((value for value in flat if isinstance(value, str | bytes)), None)
+            came = describe(given) if word is None else f"{word!r}"
+            raise TypeError(f"{argument}: expected numbers; got {came}.") from None
+    if values.dtype.kind not in "buif":
+        raise TypeError(f"{argument}: expected numbers; got {describe(values)}.")
+    return values.astype(np.float64)
+
+
+def _check_rounding(argument: str, values: Numbers, x: Tensor, names: Sequence[str] | None) -> None:
+    """Refuse features, such as times in seconds since 1970, most of whose variation float32 would round away."""
+    scale = np.array(Standardisation.robust(torch.from_numpy(values)).scale)
+    error = np.median(np.abs(values - x.double().numpy()), axis=0)
+    wrong = (error > _MOST_ROUNDING * scale) & (np.ptp(values, axis=0) > 0)
+    if wrong.any():
+        number = int(wrong.argmax())
+        name = f"x{number}" if names is None else names[number]
+        raise ValueError(
+            f"{argument}: expected numbers that float32 tells apart; got feature {name!r} with values from "
+            f"{values[:, number].min():.12g} to {values[:, number].max():.12g}: subtract the smallest."
+        )

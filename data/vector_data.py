@@ -1,0 +1,151 @@
+"""The base class of data sets of vectors."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ssvae.data.observations import Data, describe
+from ssvae.data.standardisation import Standardisation
+
+
+class VectorData(Data):
+    """A data set of rows of numbers, and the labels that are known.
+
+    Rows are stored as they are. ``preprocess`` standardises them by the training rows, unlabelled ones included:
+
+        (x - centre) / scale,    centre = median,    scale = interquartile range / 1.349
+
+    The scale is the standard deviation if the interquartile range is 0, and 1 if a feature is constant. A few rows far
+    away, such as one in another unit, do not change the other rows.
+
+    Args:
+        name: The name in printed lines.
+        train_x: Training rows, float32 (N, features), finite.
+        train_labels: Classes, int64 (N,), -1 for unlabelled rows. Either all are -1, or every class has a label.
+        class_names: The names of the K classes.
+        validation_x: Validation rows, float32 (N_v, features), or None for none.
+        validation_labels: Classes, int64 (N_v,), or None.
+        test_x: Test rows, float32 (N_t, features), or None for none.
+        test_labels: Classes, int64 (N_t,), or None.
+        feature_names: The names of the features, all different. Default: x0, x1, …
+        standardise: Whether ``preprocess`` standardises; otherwise rows stay as they are.
+
+    Raises:
+        TypeError: If rows are not float32 or labels not int64 tensors.
+        ValueError: If shapes, sizes or label values do not fit together, or a number is not finite.
+    """
+
+    _item: ClassVar[str] = "row"
+
+    def __init__(
+        self,
+        name: str,
+        train_x: Tensor,
+        train_labels: Tensor,
+        *,
+        class_names: Sequence[str],
+        validation_x: Tensor | None = None,
+        validation_labels: Tensor | None = None,
+        test_x: Tensor | None = None,
+        test_labels: Tensor | None = None,
+        feature_names: Sequence[str] | None = None,
+        standardise: bool = True,
+    ) -> None:
+        super().__init__(
+            name,
+            train_x,
+            train_labels,
+            class_names=class_names,
+            validation_x=validation_x,
+            validation_labels=validation_labels,
+            test_x=test_x,
+            test_labels=test_labels,
+        )
+        (num_features,) = self.event_shape
+        if feature_names is None:
+            feature_names = [f"x{number}" for number in range(num_features)]
+        _check_feature_names(feature_names, num_features)
+        self.feature_names = tuple(feature_names)
+        self.standardise = standardise
+        self.standardisation = (
+            Standardisation.robust(train_x) if standardise else Standardisation.identity(num_features)
+        )
+        # Kept for each device and type: a step that is captured as a CUDA graph must not copy them from memory.
+        self._constants: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def centre(self) -> Tensor:
+        """The centre of each feature, float64 (features,); zeros if rows are not standardised."""
+        return torch.tensor(self.standardisation.centre, dtype=torch.float64)
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale of each feature, float64 (features,); ones if rows are not standardised."""
+        return torch.tensor(self.standardisation.scale, dtype=torch.float64)
+
+    @property
+    def log_volume(self) -> float:
+        """-Σ log scale: what log p(x) has more than log p(preprocess(x)), in nats."""
+        return self.standardisation.log_volume
+
+    def preprocess(self, x: Tensor) -> Tensor:
+        """Standardise rows.
+
+        Args:
+            x: Rows (…, features), floats in the units of the training rows.
+
+        Returns:
+            (x - centre) / scale, of the same shape, in torch's default floating-point type, on the same device.
+
+        Raises:
+            TypeError: If ``x`` is not a tensor of floats.
+            ValueError: If it has another number of features.
+        """
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise TypeError(f"x: expected a tensor of floats; got {describe(x)}.")
+        if x.shape[-1:] != self.event_shape:
+            raise ValueError(f"x: expected shape (…, {self.event_shape[0]}); got {tuple(x.shape)}.")
+        dtype = torch.get_default_dtype()
+        if (x.device, dtype) not in self._constants:
+            self._constants[x.device, dtype] = self.standardisation.tensors(x)
+        centre, scale = self._constants[x.device, dtype]
+        return (x.to(dtype) - centre) / scale
+
+    def _size(self) -> str:
+        (number,) = self.event_shape
+        return f"{number} feature{'s' * (number > 1)}"
+
+    @classmethod
+    def _check_x(cls, argument: str, x: Tensor) -> None:
+        if not isinstance(x, Tensor) or x.dtype != torch.float32:
+            raise TypeError(f"{argument}: expected a float32 tensor; got {describe(x)}.")
+        if x.dim() != 2 or x.shape[1] == 0:
+            raise ValueError(f"{argument}: expected shape (N, features); got {tuple(x.shape)}.")
+        check_finite(argument, x)
+
+
+def check_finite(argument: str, x: Tensor) -> None:
+    """Refuse rows with NaN or infinity.
+
+    Args:
+        argument: The name of the rows in the error message.
+        x: Rows (N, features).
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    for name, expected, wrong in (("NaN", "no missing entries", x.isnan()), ("inf", "finite numbers", x.isinf())):
+        if number := int(wrong.any(-1).sum()):
+            raise ValueError(f"{argument}: expected {expected}; got {name} in {number} row{'s' * (number > 1)}.")
+
+
+def _check_feature_names(feature_names: Sequence[str], num_features: int) -> None:
+    if isinstance(feature_names, str) or not all(isinstance(name, str) for name in feature_names):
+        raise TypeError(f"feature_names: expected a sequence of strings; got {feature_names!r}.")
+    if len(feature_names) != num_features:
+        raise ValueError(f"feature_names: expected {num_features}, one for each feature; got {len(feature_names)}.")
+    repeated = [name for name in feature_names if list(feature_names).count(name) > 1]
+    if repeated:
+        raise ValueError(f"feature_names: expected different names; got {repeated[0]!r} twice or more.")
