@@ -1,5 +1,6 @@
 """ADGM: M2 with an auxiliary variable in the guide."""
 
+import copy
 import math
 
 import pyro
@@ -49,7 +50,7 @@ class ADGM(M2):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
             q(a | u), which is not the aggregate posterior.
@@ -150,7 +151,7 @@ class ADGM(M2):
             pyro.sample("z", self.q_z(x, y, a))
 
     def q_a(self, x: Tensor) -> TorchDistribution:
-        """Return q(a | x), event_shape (auxiliary_dim,), for images (batch, channels, height, width)."""
+        """Return q(a | x), event_shape (auxiliary_dim,), for x (batch, *event_shape)."""
         return diagonal_normal(self.a_encoder(x))
 
     def q_y(self, x: Tensor, a: Tensor) -> dist.Categorical:
@@ -175,7 +176,13 @@ class ADGM(M2):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks: without the generative terms, a would only add noise."""
-        return M2(self.event_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
+        return M2(
+            self.event_shape,
+            self.num_classes,
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+            classifier=self.classifier,
+        )
 
     def encode_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> Tensor:
         """Return the parameters of q(z | a, x, y). Default of a: the mean of q(a | x)."""

@@ -56,7 +56,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 10 dimensions.
         likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].

@@ -25,7 +25,10 @@ _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compil
 
 
 class SemiSupervisedModel(nn.Module, ABC):
-    """A generative model of images x, classes y and latent variables z: two Pyro programs, and what follows from them.
+    """A generative model of x, classes y and latent variables z: two Pyro programs, and what follows from them.
+
+    x is an image (channels, height, width) or a vector (features,) of reals, counts or categories: its shape is the
+    ``event_shape``, and the likelihood says which numbers it has. The documentation says "image" for either.
 
     To write a model:
 
@@ -51,7 +54,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     A model does not depend on devices, learning rates, batch sizes or estimators.
 
     Attributes:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y).
         posterior: The family of q(z | ·), given the encoder's output.
@@ -91,7 +94,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Check the sizes and keep the parts that models have in common, under their names.
 
         Args:
-            event_shape: Channels, height and width of x.
+            event_shape: The shape of x: (channels, height, width) or (features,).
             num_classes: The number of classes.
             prior: p(z) or p(z | y).
             posterior: The family of q(z | ·). Default: a Gaussian with a diagonal covariance.
@@ -100,7 +103,8 @@ class SemiSupervisedModel(nn.Module, ABC):
             class_prior: p(y); None if the generative model has no class.
 
         Raises:
-            ValueError: If a size is not positive, or the class prior is for another number of classes.
+            ValueError: If a size is not positive, the class prior is for another number of classes, or the likelihood
+                is for another shape of x.
         """
         super().__init__()
         check_sizes(event_shape, num_classes)
@@ -114,6 +118,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         prior.set_class_prior(class_prior)
         self.posterior = posterior if posterior is not None else DiagonalNormal()
         self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.likelihood.set_event_shape(event_shape)
         self.networks = networks if networks is not None else MLP()
         if class_prior is not None:
             self.class_prior = class_prior
@@ -128,16 +133,15 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     @property
     def decoder_shape(self) -> EventShape:
-        """The shape of a decoder's output: all parameters of p(x | ·) for one pixel after the other, as channels."""
-        channels, height, width = self.event_shape
-        return (channels * self.likelihood.parameters_per_pixel, height, width)
+        """The shape of a decoder's output for one x: all parameters of p(x | ·). An image's are channels."""
+        return self.likelihood.decoder_shape(self.event_shape)
 
     @abstractmethod
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """The generative story, as a Pyro program.
 
         Args:
-            x: Images (batch, channels, height, width), pixels in [0, 1].
+            x: Images or vectors, (batch, *event_shape).
             y: Classes (batch,), integers in [0, classes); None for unlabelled images.
         """
 
@@ -147,7 +151,7 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     @abstractmethod
     def classify(self, x: Tensor) -> dist.Categorical:
-        """Return q(y | x), batch_shape (batch,), for images (batch, channels, height, width)."""
+        """Return q(y | x), batch_shape (batch,), for x (batch, *event_shape)."""
 
     @abstractmethod
     def q_z(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
@@ -166,7 +170,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         Most models have none. `AdversarialAutoencoder` adds the losses of its discriminators and generators.
 
         Args:
-            x: Images (batch, channels, height, width), pixels in [0, 1].
+            x: Images or vectors, (batch, *event_shape).
             y: Classes (batch,); None for unlabelled images.
 
         Returns:
@@ -199,8 +203,12 @@ class SemiSupervisedModel(nn.Module, ABC):
     def __repr__(self) -> str:
         lines = [*self.story(), ("parameters", self._count_parameters())]
         width = max(len(name) for name, _ in lines)
-        head = f"{type(self).__name__}: images {tuple(self.event_shape)}, {self.num_classes} classes"
+        head = f"{type(self).__name__}: {self._kind_of_x} {tuple(self.event_shape)}, {self.num_classes} classes"
         return "\n".join([head, *(f"  {name:<{width}}  {description}" for name, description in lines)])
+
+    @property
+    def _kind_of_x(self) -> str:
+        return "images" if len(self.event_shape) == 3 else "vectors"
 
     def _count_parameters(self) -> str:
         numbers = {name: parameter.numel() for name, parameter in self.named_parameters(recurse=False)}
@@ -213,7 +221,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Return the style, the mean of q(z | x, y).
 
         Args:
-            x: Images (batch, channels, height, width), pixels in [0, 1].
+            x: Images or vectors, (batch, *event_shape).
             y: Classes (batch,). Default: the most probable ones.
 
         Returns:
@@ -225,11 +233,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Return the mean of p(x | y, z) at the z that ``encode`` returns.
 
         Args:
-            x: Images (batch, channels, height, width), pixels in [0, 1].
+            x: Images or vectors, (batch, *event_shape).
             y: Classes (batch,). Default: the most probable ones.
 
         Returns:
-            (batch, channels, height, width), pixels in [0, 1].
+            (batch, *event_shape).
         """
         y = self._class_of(x, y)
         return self.p_x(self._style(x, y), y).mean
@@ -240,11 +248,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         The mean of p(x | y', z) for every class y', at the mean z of q(z | x, y).
 
         Args:
-            x: Images (batch, channels, height, width), pixels in [0, 1].
+            x: Images or vectors, (batch, *event_shape).
             y: Classes (batch,). Default: the most probable ones.
 
         Returns:
-            (classes, batch, channels, height, width), pixels in [0, 1].
+            (classes, batch, *event_shape).
         """
         z = self.encode(x, y)
         classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
@@ -258,7 +266,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             num_samples: The number of images for each class.
 
         Returns:
-            (num_samples, batch, channels, height, width), pixels in [0, 1].
+            (num_samples, batch, *event_shape).
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
         return self.p_x(self._draw(y), y).mean
@@ -287,29 +295,35 @@ class SemiSupervisedModel(nn.Module, ABC):
 
         Raises:
             TypeError: If x has another floating-point type than the weights, or y is not int64.
-            ValueError: If x is not (batch, *event_shape), is empty or has pixels outside [0, 1], or y does not fit it.
+            ValueError: If x is not (batch, *event_shape), is empty or is refused by the likelihood's ``check_input``,
+                or y does not fit it.
         """
+        is_image = len(self.event_shape) == 3
+        numbers = "floating-point pixels in [0, 1]" if is_image else "floating-point numbers"
         if not isinstance(x, Tensor):
-            raise TypeError(f"x: expected a tensor of floating-point pixels in [0, 1]; got {type(x).__name__}.")
+            raise TypeError(f"x: expected a tensor of {numbers}; got {type(x).__name__}.")
         if not x.is_floating_point():
-            raise TypeError(f"x: expected floating-point pixels in [0, 1]; got {x.dtype}.")
+            raise TypeError(f"x: expected {numbers}; got {x.dtype}.")
         weights = next(self.parameters(), x)
         if x.dtype != weights.dtype:
-            raise TypeError(f"x: expected pixels of the type of the model's weights, {weights.dtype}; got {x.dtype}.")
-        if x.dim() != 4 or tuple(x.shape[1:]) != tuple(self.event_shape):
-            expected = ", ".join(map(str, self.event_shape))
-            raise ValueError(f"x: expected images of shape (batch, {expected}); got {tuple(x.shape)}.")
+            entries = "pixels" if is_image else "numbers"
+            raise TypeError(
+                f"x: expected {entries} of the type of the model's weights, {weights.dtype}; got {x.dtype}."
+            )
+        if tuple(x.shape[1:]) != tuple(self.event_shape):
+            expected = ", ".join(["batch", *map(str, self.event_shape)])
+            raise ValueError(f"x: expected {self._kind_of_x} of shape ({expected}); got {tuple(x.shape)}.")
         if x.shape[0] == 0:  # not len(x), which torch.export would keep as a constant
             raise ValueError("x: expected at least one image; got none.")
         # Reading values makes a GPU wait, so they are checked only if Pyro validates its distributions too.
         looks_at_values = pyro.settings.get("validate_distributions_pyro")
         if looks_at_values and _is_exporting():
             raise ValueError(
-                "x: expected an export without validation; got one that reads pixel values; export "
+                f"x: expected an export without validation; got one that reads {'pixel ' * is_image}values; export "
                 "ssvae.models.ClassProbabilities(model), or export inside pyro.validation_enabled(False)."
             )
-        if looks_at_values and not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
-            raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")
+        if looks_at_values:
+            self.likelihood.check_input(x)
         if y is None:
             return
         if not isinstance(y, Tensor) or y.dtype != torch.int64:
@@ -359,13 +373,15 @@ def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_sizes(event_shape: EventShape, num_classes: int) -> None:
-    """Refuse an image shape or a number of classes that is not positive.
+    """Refuse a shape of x that is neither an image's nor a vector's, or a size that is not positive.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If it is so.
     """
-    if len(event_shape) != 3 or min(event_shape) < 1:
-        raise ValueError(f"event_shape: expected (channels, height, width), all positive; got {event_shape}.")
+    if len(event_shape) not in (1, 3) or min(event_shape) < 1:
+        raise ValueError(
+            f"event_shape: expected (channels, height, width) or (features,), all positive; got {event_shape}."
+        )
     if num_classes < 1:
         raise ValueError(f"num_classes: expected a positive integer; got {num_classes}.")
 

@@ -1,5 +1,6 @@
 """ConditionalVAE: a VAE conditioned on the class or on "unknown", which classifies by Bayes' rule."""
 
+import copy
 import math
 
 import pyro
@@ -63,7 +64,7 @@ class ConditionalVAE(SemiSupervisedModel):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. Unlabelled images have the mixture Σ_y p(y) p(z |
             y).
@@ -180,7 +181,12 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks: without the generative terms it is a supervised classifier."""
-        return M2(self.event_shape, self.num_classes, networks=self.networks)
+        return M2(
+            self.event_shape,
+            self.num_classes,
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+        )
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y, or "unknown" if it is None."""

@@ -1,5 +1,7 @@
 """M1 whose classifier on features is the teacher of a network that takes the image."""
 
+import copy
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ class DistilledM1(Staged, M1):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
             probable classes, since there is no p(y) here.
@@ -154,7 +156,13 @@ class DistilledM1(Staged, M1):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier has no teacher."""
-        return M2(self.event_shape, self.num_classes, networks=self.networks, classifier=self.classifier)
+        return M2(
+            self.event_shape,
+            self.num_classes,
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+            classifier=self.classifier,
+        )
 
 
 def _learn_as_saved(model: DistilledM1, keys: object) -> None:

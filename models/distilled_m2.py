@@ -41,7 +41,7 @@ class DistilledM2(Staged, Refits, M2):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x, y). Default: DiagonalNormal.

@@ -57,7 +57,7 @@ class GMVAE(SemiSupervisedModel):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z | y). Default: SeparatedMeans in 10 dimensions, as in the paper, or in more if the classes need them.
             With another prior, q(y|x) ∝ p(y) p(z|y) at z = f(x).

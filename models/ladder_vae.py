@@ -59,7 +59,7 @@ class LadderVAE(M2):
         torch.Size([4, 70])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z_L) or p(z_L | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z_L | x, y). Default: DiagonalNormal. Below the top the densities are always diagonal
@@ -190,7 +190,7 @@ class LadderVAE(M2):
         """Go up from the images to d_L-1, and return the approximate likelihoods N(μ̂_i, diag σ̂_i²) on the way.
 
         Args:
-            x: Images (batch, channels, height, width), pixels in [0, 1].
+            x: Images or vectors, (batch, *event_shape).
 
         Returns:
             d_L-1, (batch, hidden), and the distributions for i = 1, …, L-1, each with batch_shape (batch,).

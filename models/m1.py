@@ -1,5 +1,7 @@
 """M1: a VAE that learns features without classes, and a classifier on these features."""
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
@@ -49,7 +51,7 @@ class M1(Refits, SemiSupervisedModel):
         tensor([1., 1.])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
             probable classes, since there is no p(y) here.
@@ -144,7 +146,12 @@ class M1(Refits, SemiSupervisedModel):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier takes the image itself."""
-        return M2(self.event_shape, self.num_classes, networks=self.networks)
+        return M2(
+            self.event_shape,
+            self.num_classes,
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+        )
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""

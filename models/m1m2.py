@@ -1,5 +1,7 @@
 """M1+M2: M2 on the features of M1, as one generative model."""
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -56,7 +58,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         torch.Size([4, 10])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z2) or p(z2 | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z2 | z1, y) at the mean z1 of
             q(z1 | u), which is not the aggregate posterior.
@@ -195,7 +197,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
                 pyro.sample("z2", self.q_z2(z1, y))  # (classes, batch, latent) if y is enumerated
 
     def q_z1(self, x: Tensor) -> TorchDistribution:
-        """Return q(z1 | x), event_shape (z1_dim,), for images (batch, channels, height, width)."""
+        """Return q(z1 | x), event_shape (z1_dim,), for x (batch, *event_shape)."""
         return diagonal_normal(self.z1_encoder(x))
 
     def p_z1(self, z2: Tensor, y: Tensor) -> TorchDistribution:
@@ -247,7 +249,12 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier takes the image itself."""
-        return M2(self.event_shape, self.num_classes, networks=self.networks)
+        return M2(
+            self.event_shape,
+            self.num_classes,
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+        )
 
 
 def _enter_saved_stage(model: M1M2, keys: object) -> None:

@@ -46,7 +46,7 @@ class SDGM(ADGM):
         torch.Size([4, 70])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
             q(a | u), which is not the aggregate posterior.

@@ -1,5 +1,7 @@
 """SOMVAE: an autoencoder whose codes are quantised to the nodes of a self-organising map."""
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -135,7 +137,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
         torch.Size([4, 6, 64])
 
     Args:
-        event_shape: Channels, height and width of x.
+        event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         latent_dim: The dimension of z.
         rows: The number of rows of the map.
@@ -236,7 +238,12 @@ class SOMVAE(Refits, SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
-        return M2(self.event_shape, self.num_classes, networks=self.networks)
+        return M2(
+            self.event_shape,
+            self.num_classes,
+            likelihood=copy.deepcopy(self.likelihood),
+            networks=self.networks,
+        )
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | k) of the best-matching unit k; see `SemiSupervisedModel.classify`."""

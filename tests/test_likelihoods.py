@@ -17,11 +17,13 @@ from ssvae.models.likelihoods import (
     ExpectedBernoulli,
     Gaussian,
     Likelihood,
+    PixelLikelihood,
     log_bernoulli,
 )
 from ssvae.models.normal import LogScaleNormal, UnitNormal
 
 LIKELIHOODS = {kind.__name__: kind.example for kind in offered(likelihoods, Likelihood)}
+PIXELS = [name for name, make in LIKELIHOODS.items() if isinstance(make(), PixelLikelihood)]
 
 LOGITS = [-40.0, -8.0, -1.0, -0.03, -0.019, -1e-3, 0.0, 1e-3, 0.019, 0.021, 0.5, 8.0, 40.0]
 
@@ -53,7 +55,7 @@ def _log_prob(distribution, x):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_one_image_is_one_event(name, channels):
     likelihood = LIKELIHOODS[name]()
-    distribution = likelihood(torch.randn(5, 2, likelihood.parameters_per_pixel * channels, 4, 3))
+    distribution = likelihood(torch.randn(5, 2, likelihood.parameters_per_entry * channels, 4, 3))
     assert distribution.batch_shape == (5, 2)
     assert distribution.event_shape == (channels, 4, 3)
     assert distribution.mean.shape == (5, 2, channels, 4, 3)
@@ -67,9 +69,56 @@ def test_one_image_is_one_event(name, channels):
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
+def test_one_vector_is_one_event_whose_entries_have_the_density_of_an_images(name):
+    likelihood, of_images = LIKELIHOODS[name](), LIKELIHOODS[name]()
+    likelihood.set_event_shape((4,))
+    parameters = torch.randn(5, 2, *likelihood.decoder_shape((4,)))
+    distribution = likelihood(parameters)
+    assert distribution.batch_shape == (5, 2)
+    assert distribution.event_shape == (4,)
+    x = distribution.sample()
+    assert x.shape == distribution.mean.shape == (5, 2, 4)
+    likelihood.check(x)
+    image = of_images(parameters[..., None, None])
+    torch.testing.assert_close(distribution.log_prob(x), image.log_prob(x[..., None, None]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(distribution.mean, image.mean[..., 0, 0], rtol=0, atol=1e-12)
+    wider = distribution.expand((7, 5, 2))
+    torch.testing.assert_close(wider.log_prob(x), distribution.log_prob(x).expand(7, 5, 2))
+    assert wider.sample().shape == (7, 5, 2, 4)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("event_shape", [(4,), (3, 2, 2)])
+def test_log_p_of_each_entry_stands_before_their_sum(name, event_shape):
+    likelihood = LIKELIHOODS[name]()
+    likelihood.set_event_shape(event_shape)
+    distribution = likelihood(torch.randn(5, *likelihood.decoder_shape(event_shape)))
+    x = distribution.sample()
+    entries = distribution.base_dist.log_prob(x)
+    assert entries.shape == (5, *event_shape)
+    torch.testing.assert_close(entries.flatten(1).sum(1), distribution.log_prob(x), rtol=1e-12, atol=1e-12)
+
+
+def test_grey_pixels_have_an_expected_log_probability_each():
+    logits, grey = torch.randn(3, 1, 2, 2), torch.rand(3, 1, 2, 2)
+    distribution = ExpectedBernoulli()(logits)
+    expected = grey * logits.sigmoid().log() + (1 - grey) * (-logits).sigmoid().log()
+    torch.testing.assert_close(distribution.base_dist.log_prob(grey), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_likelihood_of_one_shape_is_refused_by_a_model_of_another():
+    likelihood = ContinuousBernoulli()
+    for _ in range(2):
+        likelihood.set_event_shape((1, 8, 8))
+    sentence = r"^likelihood: expected a separate ContinuousBernoulli for each shape .* event_shape \(3,\)\.$"
+    with pytest.raises(ValueError, match=sentence):
+        likelihood.set_event_shape((3,))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
 def test_an_image_is_the_product_of_its_pixels(name):
     likelihood = LIKELIHOODS[name]()
-    parameters = torch.randn(likelihood.parameters_per_pixel * 3, 2, 2)
+    parameters = torch.randn(likelihood.parameters_per_entry * 3, 2, 2)
     x = likelihood(parameters).sample()
     pixels = [
         _log_prob(likelihood(parameters.unflatten(0, (-1, 3))[:, c, i, j].view(-1, 1, 1)), x[c, i, j])
@@ -273,7 +322,7 @@ def test_the_mean_of_a_discretised_logistic_holds_in_single_precision():
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_mean_is_that_of_the_samples(name):
     likelihood = LIKELIHOODS[name]()
-    distribution = likelihood(2 * torch.randn(likelihood.parameters_per_pixel * 3, 4, 5))
+    distribution = likelihood(2 * torch.randn(likelihood.parameters_per_entry * 3, 4, 5))
     samples = distribution.sample((20_000,))
     error = samples.std(0) / 20_000**0.5 + 5e-5  # what is so rare that no sample shows it
     assert ((samples.mean(0) - distribution.mean).abs() < 4.5 * error).all()
@@ -306,16 +355,41 @@ BAD_PIXELS = {
 def test_pixels_with_a_density_pass_the_check_and_have_one(name):
     likelihood, pixels = LIKELIHOODS[name](), GOOD_PIXELS[name]
     likelihood.check(pixels)
-    distribution = likelihood(torch.zeros(likelihood.parameters_per_pixel, 1, 1))
+    distribution = likelihood(torch.zeros(likelihood.parameters_per_entry, 1, 1))
     assert _log_prob(distribution, pixels.to(torch.float64)).isfinite().all()
 
 
 @pytest.mark.parametrize("kind", BAD_PIXELS)
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", PIXELS)
 def test_pixels_outside_the_unit_interval_are_refused(name, kind):
     pixels, words = BAD_PIXELS[kind]
     with pytest.raises(ValueError, match=words):
         LIKELIHOODS[name]().check(pixels)
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_features_outside_the_unit_interval_are_refused_and_the_way_out_is_named(name):
+    likelihood = LIKELIHOODS[name]()
+    likelihood.set_event_shape((3,))
+    with pytest.raises(ValueError, match=r"^features: expected values in \[0, 1\]; got values in \[-2, 3\]\.$"):
+        likelihood.check(torch.tensor([[-2.0, 0.0, 3.0]]))
+    sentence = rf"^x: expected features in \[0, 1\]; got values from -2 to 3\. .* Gaussian, not {name}\(\)\.$"
+    with pytest.raises(ValueError, match=sentence):
+        likelihood.check_input(torch.tensor([[-2.0, 0.0, 3.0]]))
+
+
+def test_a_gaussian_takes_any_finite_number_and_no_other():
+    Gaussian().check(torch.tensor([-1e30, 0.0, 255.0]))
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=rf"^x: expected finite numbers; got {value}\.$"):
+            Gaussian().check(torch.tensor([0.0, value]))
+
+
+def test_features_between_zero_and_one_are_refused_by_bernoulli():
+    likelihood = Bernoulli()
+    likelihood.set_event_shape((3,))
+    with pytest.raises(ValueError, match=r"^likelihood: Bernoulli expected features that are 0 or 1; got 0\.5\.$"):
+        likelihood.check(torch.tensor([[0.0, 0.5, 1.0]]))
 
 
 def test_grey_pixels_are_refused_by_bernoulli_and_the_way_out_is_named():
@@ -412,6 +486,8 @@ def test_log_bernoulli_is_minus_the_binary_cross_entropy_with_two_gradients():
     assert torch.allclose(log_bernoulli(logits, pixels), theirs, rtol=1e-12, atol=1e-12)
     moderate = torch.randn(5, 2, 1, 3, 4, requires_grad=True)  # five classes of two images
     assert torch.autograd.gradcheck(log_bernoulli, (moderate, pixels))
+    vectors = torch.randn(5, 2, 6, requires_grad=True), torch.rand(2, 6)
+    assert torch.autograd.gradcheck(lambda logits, x: log_bernoulli(logits, x, 1), vectors)
     assert torch.autograd.gradgradcheck(log_bernoulli, (moderate, pixels))
 
 

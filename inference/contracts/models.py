@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -84,14 +85,21 @@ def check_model(model: SemiSupervisedModel) -> tuple[str, ...]:
 
 
 def _batch(model: SemiSupervisedModel) -> _Batch:
-    """Return random images within the likelihood's support: of 256 grey levels, or black and white."""
+    """Return random images or vectors that the likelihood accepts, and classes."""
     y = torch.arange(model.num_classes + 1) % model.num_classes
-    x = (torch.rand(len(y), *model.event_shape) * 255).round() / 255
-    try:
-        model.likelihood.check(x)
-    except ValueError:
-        x = x.round()
-    return _Batch(x, y)
+    return _Batch(_observations(model, len(y)), y)
+
+
+def _observations(model: SemiSupervisedModel, number: int) -> Tensor:
+    """Return images of 256 grey levels, or black and white; or what the likelihood draws, if it accepts neither."""
+    grey = (torch.rand(number, *model.event_shape) * 255).round() / 255
+    images = (grey, grey.round()) if grey.dim() > 2 else ()
+    for x in images:
+        with suppress(ValueError):
+            model.likelihood.check(x)
+            return x
+    drawn: Tensor = model.likelihood(torch.randn(number, *model.decoder_shape)).sample()
+    return drawn
 
 
 def _check_arguments(model: SemiSupervisedModel, batch: _Batch) -> None:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from ssvae.models.likelihoods.base import Likelihood, is_channels_last
+from ssvae.models.likelihoods.base import is_channels_last
+from ssvae.models.likelihoods.pixels import PixelLikelihood
 
 _NEAR_ZERO = 0.02
 """Logits for which quotients such as l / tanh(l / 2) are replaced by their series."""
@@ -94,7 +95,7 @@ class _ContinuousBernoulli(TorchDistribution):
         return torch.where(near_zero, uniform, x).clamp(0, 1)
 
 
-class _ContinuousBernoulliImages(dist.Independent):
+class _IndependentContinuousBernoulli(dist.Independent):
     """Independent continuous Bernoulli pixels.
 
     Colour logits of convolutional decoders are scored in fewer passes. Others keep the pixels' own expression, so that
@@ -104,7 +105,7 @@ class _ContinuousBernoulliImages(dist.Independent):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(x), summed over the pixels."""
         logits = self.base_dist.logits
-        if not is_channels_last(logits):
+        if self.reinterpreted_batch_ndims != 3 or not is_channels_last(logits):
             return super().log_prob(value)  # type: ignore[no-untyped-call]
         if self._validate_args:
             self._validate_sample(value)
@@ -113,7 +114,7 @@ class _ContinuousBernoulliImages(dist.Independent):
         return _LogContinuousBernoulli.apply(logits, pixels)  # type: ignore[no-untyped-call]
 
 
-class ContinuousBernoulli(Likelihood):
+class ContinuousBernoulli(PixelLikelihood):
     """Grey or colour pixels in [0, 1]: p(x | ·) = Π C(l) σ(l)^x σ(-l)^(1-x), C the normaliser.
 
     l are the decoder's logits and C(l) = l / tanh(l / 2). Without C it is the common "binary cross-entropy on grey
@@ -123,4 +124,4 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return the continuous Bernoulli with logits=parameters."""
-        return _ContinuousBernoulliImages(_ContinuousBernoulli(parameters), 3)
+        return _IndependentContinuousBernoulli(_ContinuousBernoulli(parameters), self.event_dim)

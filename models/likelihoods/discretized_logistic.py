@@ -9,7 +9,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ssvae.models.likelihoods.base import PIXEL_LEVELS, Likelihood, bounded
+from ssvae.models.likelihoods.base import PIXEL_LEVELS, bounded
+from ssvae.models.likelihoods.pixels import PixelLikelihood
 
 _PIXELS_AT_ONCE = 4096
 
@@ -67,7 +68,7 @@ def _mean(loc: Tensor, scale: Tensor) -> Tensor:
     return reached.sigmoid_().mean(-1)
 
 
-class DiscretizedLogistic(Likelihood):
+class DiscretizedLogistic(PixelLikelihood):
     """8-bit pixels: P(x = k / 255 | ·) = σ((x + 1/510 - μ) / s) - σ((x - 1/510 - μ) / s), tails at both ends.
 
     The decoder outputs the location μ and the scale s of every pixel and channel. The 256 probabilities sum to one, so
@@ -75,22 +76,21 @@ class DiscretizedLogistic(Likelihood):
     autoregressive flow", arXiv 1606.04934.
     """
 
-    parameters_per_pixel = 2
+    parameters_per_entry = 2
     is_discrete = True
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return the discretised logistic; the first half of the channels are locations, the second log-scales."""
-        loc, log_scale = parameters.chunk(2, dim=-3)
+        loc, log_scale = parameters.chunk(2, dim=-self.event_dim)
         # Decoder outputs of zero give the middle of the range and a scale of about a tenth of it.
-        return dist.Independent(_DiscretizedLogistic(loc + 0.5, bounded(log_scale - 2).exp()), 3)
+        return dist.Independent(_DiscretizedLogistic(loc + 0.5, bounded(log_scale - 2).exp()), self.event_dim)
 
-    def check(self, pixels: Tensor) -> None:
+    def check(self, x: Tensor) -> None:
         """Refuse pixels that are not one of the 256 levels k / 255; see `Likelihood.check`."""
-        super().check(pixels)
-        levels = pixels * (PIXEL_LEVELS - 1)
+        super().check(x)
+        levels = x * (PIXEL_LEVELS - 1)
         between = (levels - levels.round()).abs() > 1e-3
         if between.any():
             raise ValueError(
-                "likelihood: DiscretizedLogistic expected 8-bit pixels, multiples of 1/255; "
-                f"got {pixels[between][0]:.6g}."
+                f"likelihood: DiscretizedLogistic expected 8-bit pixels, multiples of 1/255; got {x[between][0]:.6g}."
             )

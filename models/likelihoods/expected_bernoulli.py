@@ -4,17 +4,17 @@ import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from ssvae.models.likelihoods.base import Likelihood
-from ssvae.models.likelihoods.bernoulli import BernoulliImages
+from ssvae.models.likelihoods.bernoulli import IndependentBernoulli
+from ssvae.models.likelihoods.pixels import PixelLikelihood
 
 
-class _ExpectedBernoulliImages(BernoulliImages):
-    """Bernoulli pixels whose log_prob takes pixels in [0, 1], each the probability of a one."""
+class _ExpectedBernoulli(dist.Bernoulli):  # type: ignore[misc]
+    """A Bernoulli pixel whose log_prob takes a pixel in [0, 1], the probability of a one."""
 
-    support = constraints.independent(constraints.unit_interval, 3)
+    support = constraints.unit_interval
 
 
-class ExpectedBernoulli(Likelihood):
+class ExpectedBernoulli(PixelLikelihood):
     """The expectation of `Bernoulli`'s log p(b | ·) over black and white images b, drawn from grey pixels x.
 
     Dynamic binarisation (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks") without
@@ -34,4 +34,4 @@ class ExpectedBernoulli(Likelihood):
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return Bernoulli(logits=parameters), whose log_prob is the mean over the binarisations of its argument."""
-        return _ExpectedBernoulliImages(dist.Bernoulli(logits=parameters), 3)
+        return IndependentBernoulli(_ExpectedBernoulli(logits=parameters), self.event_dim)

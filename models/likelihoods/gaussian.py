@@ -1,4 +1,4 @@
-"""Real-valued pixels."""
+"""Real numbers."""
 
 import pyro.distributions as dist
 import torch
@@ -9,7 +9,7 @@ from ssvae.models.likelihoods.base import Likelihood, bounded
 
 
 class Gaussian(Likelihood):
-    """Real-valued pixels: p(x | ·) = Π N(x; μ, σ²), μ from the decoder, one learned σ for all pixels.
+    """Real numbers: p(x | ·) = Π N(x; μ, σ²), μ from the decoder, one learned σ for all entries of x.
 
     The squared error of ordinary autoencoders, with a learned weight.
     """
@@ -20,4 +20,4 @@ class Gaussian(Likelihood):
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return Normal(parameters, σ)."""
-        return dist.Normal(parameters, bounded(self.log_scale).exp()).to_event(3)
+        return dist.Normal(parameters, bounded(self.log_scale).exp()).to_event(self.event_dim)

@@ -76,7 +76,7 @@ class Prior(Part, nn.Module, ABC):
 
         Args:
             num_classes: The number of classes.
-            event_shape: Channels, height and width of x.
+            event_shape: The shape of x: (channels, height, width) or (features,).
             posterior: The model's q(z | x, y), a function of images and classes, for a prior that mixes posteriors;
                 None if the model's guide has no density. Store it in ``self.__dict__``, outside the registry of
                 sub-modules: otherwise its parameters are saved twice.
@@ -130,7 +130,7 @@ class Prior(Part, nn.Module, ABC):
         ``model.prior.start_from(x, y)``.
 
         Args:
-            x: Images (images, channels, height, width), pixels in [0, 1].
+            x: Training images or vectors, (images, *event_shape).
             y: Their classes (images,), -1 for unlabelled images; None if all are unlabelled.
         """
 
