@@ -92,6 +92,55 @@ def test_what_no_pseudo_input_can_start_from_is_refused(name):
         prior.start_from(*images)
 
 
+VECTORS = 50 * torch.randn(10, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def _of_vectors(prior):
+    model = M2((3,), CLASSES, prior=prior, likelihood=Gaussian(), networks=MLP((4,)))
+    assert prior.pseudo_inputs.mean().abs() < 1  # around zero, not around a dark pixel's logit
+    return model
+
+
+def test_pseudo_inputs_of_vectors_are_the_vectors_themselves():
+    prior = VampPrior(2, num_components=8)
+    model = _of_vectors(prior)
+    prior.start_from(VECTORS, Y)
+    assert torch.equal(prior.pseudo_inputs, VECTORS[:8])
+    z = torch.randn(5, 2)
+    components = [
+        model.q_z(u.unsqueeze(0), c.view(1)).log_prob(z) for u, c in zip(VECTORS[:8], prior.pseudo_classes, strict=True)
+    ]
+    expected = torch.stack(components).logsumexp(0) - math.log(8)
+    torch.testing.assert_close(prior().log_prob(z), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_repeated_vectors_differ_by_a_tenth_of_each_features_standard_deviation():
+    prior = VampPrior(2, num_components=400, per_class=True)
+    _of_vectors(prior)
+    x = VECTORS * torch.tensor([1e-3, 1.0, 1e3])
+    prior.start_from(x, Y)
+    first = prior.pseudo_inputs[:400].detach()
+    assert torch.equal(first[:2], x[[0, 3]])
+    noise = first[2:] - x[[0, 3]].repeat(199, 1)
+    torch.testing.assert_close(noise.std(0), 0.1 * x.std(0, correction=0), rtol=0.12, atol=0)
+
+
+VECTOR_MISTAKES = {
+    "shape": (torch.rand(3, 2), r"^x: expected vectors of shape \(images, 3\); got \(3, 2\)\."),
+    "infinite": (torch.full((2, 3), math.inf), r"^x: expected finite numbers; got inf\.$"),
+    "not a number": (torch.full((2, 3), math.nan), r"^x: expected finite numbers; got nan\.$"),
+}
+
+
+@pytest.mark.parametrize("name", VECTOR_MISTAKES)
+def test_what_no_pseudo_input_of_vectors_can_start_from_is_refused(name):
+    x, sentence = VECTOR_MISTAKES[name]
+    prior = VampPrior(2, num_components=3)
+    _of_vectors(prior)
+    with pytest.raises(ValueError, match=sentence):
+        prior.start_from(x)
+
+
 def test_without_a_model_there_is_nothing_to_start():
     assert VampPrior(2).start_size == 0
     with pytest.raises(ValueError, match="build a model first"):

@@ -10,7 +10,8 @@ from ssvae.models.posteriors import AmortizedPosterior
 from ssvae.models.priors.base import Prior, check_components, check_latent_dim
 
 _DARKEST = 0.01  # the least pixel of an initial pseudo-input: its logit is finite, and its gradient not too small
-_NOISE = 0.1  # standard deviation of the logits' noise in repeated images
+_NOISE = 0.1  # standard deviation of the logits' noise in repeated images; of vectors, in standard deviations of x
+_IMAGE_DIM = 3
 
 
 class VampPrior(Prior):
@@ -24,9 +25,10 @@ class VampPrior(Prior):
     Without y, a prior per class returns the mixture Σ_y p(y) p(z | y), with the model's p(y); uniform if the model has
     none.
 
-    The pseudo-inputs are images, and are learned with the other parameters. Training initialises them by training
-    images (``start_from``), an option of the authors' code: labelled images of the pseudo-input's class, or unlabelled
-    images if there are too few. Otherwise they start as dark noise. The paper has 500 pseudo-inputs. The encoder
+    The pseudo-inputs are images in [0, 1], or vectors of any real numbers, and are learned with the other parameters.
+    Training initialises them by training images (``start_from``), an option of the authors' code: labelled images of
+    the pseudo-input's class, or unlabelled images if there are too few. Otherwise they start as noise, dark for images.
+    The paper has 500 pseudo-inputs. The encoder
     processes them in every step, in addition to the batch. Do not use batch norm in the encoder: its statistics would
     mix those of the pseudo-inputs and of the batch.
 
@@ -86,9 +88,14 @@ class VampPrior(Prior):
         if self.per_class:
             classes = classes.sort().values
         self.register_buffer("pseudo_classes", classes, persistent=False)
-        # Logits of dark pixels, around σ(-2) = 0.12, until `start_from` sets them.
-        self.pseudo_inputs = nn.Parameter(torch.randn(total, *event_shape) - 2)
+        # Until `start_from` sets them, logits of dark pixels, around σ(-2) = 0.12, or entries of vectors around 0.
+        around = -2 if len(event_shape) == _IMAGE_DIM else 0
+        self.pseudo_inputs = nn.Parameter(torch.randn(total, *event_shape) + around)
         self.__dict__["made"] = self.pseudo_inputs[0].detach().clone()
+
+    @property
+    def _are_images(self) -> bool:
+        return self.pseudo_inputs[0].dim() == _IMAGE_DIM
 
     @property
     def start_size(self) -> int:
@@ -107,16 +114,20 @@ class VampPrior(Prior):
         noise, because identical pseudo-inputs would stay identical.
 
         Raises:
-            ValueError: If there is no image, x or y has another shape, or the prior is not part of a model.
+            ValueError: If there is no image, x or y has another shape, a number of x is not one that the
+                model takes, or the prior is not part of a model.
         """
         if "posterior" not in self.__dict__:
             raise _without_model()
         shape = tuple(self.pseudo_inputs.shape[1:])
         if len(x) == 0 or tuple(x.shape[1:]) != shape:
             raise ValueError(
-                f"x: expected images of shape (images, {', '.join(map(str, shape))}); got {tuple(x.shape)}."
+                f"x: expected {'images' if self._are_images else 'vectors'} of shape "
+                f"({', '.join(['images', *map(str, shape)])}); got {tuple(x.shape)}."
             )
-        if not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
+        if not self._are_images and not x.isfinite().all():
+            raise ValueError(f"x: expected finite numbers; got {x[~x.isfinite()][0]}.")
+        if self._are_images and not ((x >= 0) & (x <= 1)).all():  # written so that NaN is refused too
             raise ValueError(f"x: expected pixels in [0, 1]; got values from {x.min():.4g} to {x.max():.4g}.")
         y = torch.full((len(x),), -1, device=x.device) if y is None else y
         if y.shape != x.shape[:1]:
@@ -131,9 +142,14 @@ class VampPrior(Prior):
                 missing = max(0, len(number) - len(images))
                 images, unlabelled = torch.cat([images, unlabelled[:missing]]), unlabelled[missing:]
             images = images if len(images) else x
-            logits = images[number % len(images)].to(self.pseudo_inputs).clamp(_DARKEST, 1 - _DARKEST).logit()
-            noise = _NOISE * torch.randn(logits.shape, generator=generator).to(logits)
-            self.pseudo_inputs[is_class] = logits + noise * (number >= len(images)).to(logits).view(-1, 1, 1, 1)
+            chosen = images[number % len(images)].to(self.pseudo_inputs)
+            noise = _NOISE * torch.randn(chosen.shape, generator=generator).to(chosen)
+            if self._are_images:
+                chosen = chosen.clamp(_DARKEST, 1 - _DARKEST).logit()
+            else:
+                noise *= x.to(chosen).std(0, correction=0)
+            is_repeated = (number >= len(images)).to(chosen)
+            self.pseudo_inputs[is_class] = chosen + noise * is_repeated.view(-1, *[1] * len(shape))
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Return the mixture of posteriors; see `Prior.forward`.
@@ -145,7 +161,8 @@ class VampPrior(Prior):
             raise _without_model()
         q: AmortizedPosterior = self.__dict__["posterior"]
         # q(z | u, y)
-        parameters = q.encode(self.pseudo_inputs.sigmoid(), self.pseudo_classes)  # (components, num_parameters)
+        inputs = self.pseudo_inputs.sigmoid() if self._are_images else self.pseudo_inputs
+        parameters = q.encode(inputs, self.pseudo_classes)  # (components, num_parameters)
         if self.per_class and y is None:
             # p(y) / K
             num_classes = len(parameters) // self.num_components
