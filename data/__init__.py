@@ -22,6 +22,7 @@ from ssvae.data.mnist5k import MNIST5k
 from ssvae.data.norb import SmallNORB
 from ssvae.data.numpy_files import NumpyFiles
 from ssvae.data.observations import Data
+from ssvae.data.point_sets import Circles, Clusters, Moons, Pinwheel
 from ssvae.data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
 # Not in __all__, which the front door, the command line and the pages offer, until `fit` takes other data than images.
@@ -33,6 +34,8 @@ __all__ = [
     "Arrays",
     "Augmentation",
     "Batches",
+    "Circles",
+    "Clusters",
     "Data",
     "Digits",
     "DomainAdaptation",
@@ -41,6 +44,8 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "MNIST5k",
+    "Moons",
     "NumpyFiles",
+    "Pinwheel",
     "SmallNORB",
 ]

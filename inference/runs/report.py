@@ -156,7 +156,10 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         name = f"p(y\\|x), {evaluation.num_samples} importance samples"
         lines += [
             _calibration_row(
-                "q(y\\|x), same pixels as p(y\\|x)", observed, evaluation.classifier_beside_posterior, num_images
+                f"q(y\\|x), same {'pixels' if isinstance(data, ImageData) else 'rows'} as p(y\\|x)",
+                observed,
+                evaluation.classifier_beside_posterior,
+                num_images,
             ),
             _calibration_row(name, observed, evaluation.posterior, num_images),
         ]
