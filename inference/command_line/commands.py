@@ -6,11 +6,12 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Parameter
 from pathlib import Path
+from typing import get_origin
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -20,7 +21,7 @@ from ssvae.data.labels import check_count
 from ssvae.data.time_left import progress
 from ssvae.inference import runs
 from ssvae.inference.command_line.choices import CHOICES
-from ssvae.inference.command_line.options import suggest
+from ssvae.inference.command_line.options import Option, suggest
 from ssvae.inference.command_line.parsing import (
     UsageError,
     check_config,
@@ -241,7 +242,7 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
         if not {option.path, "--config"} & given.keys()
     ]
     # Required options get placeholders, since parsing fails without them.
-    placeholders = [f"{option.path}={'Digits' if option.part else 'NAME'}" for option in needed]
+    placeholders = [f"{option.path}={_placeholder(option)}" for option in needed]
     flat = vars(parse(parser, [*words, *placeholders]).as_flat())
     values = {f"--{name.replace('.init_args', '').removesuffix('.class_path')}": value for name, value in flat.items()}
     for option in needed:
@@ -256,6 +257,16 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
         "options of another class, name it beside --help: ssvae fit --model GMVAE --help."
     )
     return fit_help(description, run_actions, options, values, CHOICES)
+
+
+def _placeholder(option: Option) -> str:
+    """Return a value that a required option accepts."""
+    annotation = option.parameter.annotation
+    if option.part:
+        return "Digits"
+    if get_origin(annotation) in (list, tuple, Sequence):
+        return "[]"
+    return "0" if annotation in (int, float) else "NAME"
 
 
 def _resume_parser() -> ArgumentParser:

@@ -91,7 +91,7 @@ def _kind_of(annotation: Any) -> str:  # noqa: ANN401
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return "|".join(map(str, inner))
-    if origin in (tuple, list):
+    if origin in (tuple, list, Sequence):
         return f"[{_kind_of(inner[0])},…]"
     if origin is not None and origin not in _KINDS:  # a union
         return "|".join(map(_kind_of, inner))

@@ -4,7 +4,8 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import get_args
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 from ssvae.inference.nearest import MOST, did_you_mean, likeness, one_of
 from ssvae.inference.storage.description import KINDS
@@ -68,7 +69,7 @@ def options_of(
     """
     for parameter in accepted(owner):
         inner = f"{path}.{parameter.name}" if path else f"--{parameter.name}"
-        kinds = [each for each in (parameter.annotation, *get_args(parameter.annotation)) if isinstance(each, type)]
+        kinds = [each for each in _alternatives(parameter.annotation) if isinstance(each, type)]
         group = next((each for each in kinds if is_dataclass(each)), None)
         part = next((each for each in kinds if issubclass(each, KINDS)), None)
         yield Option(inner, owner, parameter, group, part, needs)
@@ -76,6 +77,11 @@ def options_of(
             yield from options_of(group, inner, chosen, choices, needs)
         if part:
             yield from options_of_choice(inner, chosen, choices, needs, inside=(owner,))
+
+
+def _alternatives(annotation: object) -> tuple[object, ...]:
+    """Return the members of a union, or the annotation alone: not the items of a sequence, which no option chooses."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def options_of_choice(
