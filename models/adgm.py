@@ -151,7 +151,7 @@ class ADGM(M2):
             pyro.sample("z", self.q_z(x, y, a))
 
     def q_a(self, x: Tensor) -> TorchDistribution:
-        """Return q(a | x), event_shape (auxiliary_dim,), for x (batch, *event_shape)."""
+        """Return q(a | x), event_shape (auxiliary_dim,), for x ``(batch, *event_shape)``."""
         return diagonal_normal(self.a_encoder(x))
 
     def q_y(self, x: Tensor, a: Tensor) -> dist.Categorical:

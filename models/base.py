@@ -141,7 +141,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """The generative story, as a Pyro program.
 
         Args:
-            x: Images or vectors, (batch, *event_shape).
+            x: Images or vectors, ``(batch, *event_shape)``.
             y: Classes (batch,), integers in [0, classes); None for unlabelled images.
         """
 
@@ -151,7 +151,7 @@ class SemiSupervisedModel(nn.Module, ABC):
 
     @abstractmethod
     def classify(self, x: Tensor) -> dist.Categorical:
-        """Return q(y | x), batch_shape (batch,), for x (batch, *event_shape)."""
+        """Return q(y | x), batch_shape (batch,), for x ``(batch, *event_shape)``."""
 
     @abstractmethod
     def q_z(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
@@ -170,7 +170,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         Most models have none. `AdversarialAutoencoder` adds the losses of its discriminators and generators.
 
         Args:
-            x: Images or vectors, (batch, *event_shape).
+            x: Images or vectors, ``(batch, *event_shape)``.
             y: Classes (batch,); None for unlabelled images.
 
         Returns:
@@ -221,7 +221,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Return the style, the mean of q(z | x, y).
 
         Args:
-            x: Images or vectors, (batch, *event_shape).
+            x: Images or vectors, ``(batch, *event_shape)``.
             y: Classes (batch,). Default: the most probable ones.
 
         Returns:
@@ -233,11 +233,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         """Return the mean of p(x | y, z) at the z that ``encode`` returns.
 
         Args:
-            x: Images or vectors, (batch, *event_shape).
+            x: Images or vectors, ``(batch, *event_shape)``.
             y: Classes (batch,). Default: the most probable ones.
 
         Returns:
-            (batch, *event_shape).
+            ``(batch, *event_shape)``.
         """
         y = self._class_of(x, y)
         return self.p_x(self._style(x, y), y).mean
@@ -248,11 +248,11 @@ class SemiSupervisedModel(nn.Module, ABC):
         The mean of p(x | y', z) for every class y', at the mean z of q(z | x, y).
 
         Args:
-            x: Images or vectors, (batch, *event_shape).
+            x: Images or vectors, ``(batch, *event_shape)``.
             y: Classes (batch,). Default: the most probable ones.
 
         Returns:
-            (classes, batch, *event_shape).
+            ``(classes, batch, *event_shape)``.
         """
         z = self.encode(x, y)
         classes = torch.arange(self.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
@@ -266,7 +266,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             num_samples: The number of images for each class.
 
         Returns:
-            (num_samples, batch, *event_shape).
+            ``(num_samples, batch, *event_shape)``.
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
         return self.p_x(self._draw(y), y).mean
@@ -295,8 +295,8 @@ class SemiSupervisedModel(nn.Module, ABC):
 
         Raises:
             TypeError: If x has another floating-point type than the weights, or y is not int64.
-            ValueError: If x is not (batch, *event_shape), is empty or is refused by the likelihood's ``check_input``,
-                or y does not fit it.
+            ValueError: If x is not ``(batch, *event_shape)``, is empty or is refused by the likelihood's
+                ``check_input``, or y does not fit it.
         """
         is_image = len(self.event_shape) == 3
         numbers = "floating-point pixels in [0, 1]" if is_image else "floating-point numbers"

@@ -9,8 +9,8 @@ from ssvae.models.base import SemiSupervisedModel
 class ClassProbabilities(nn.Module):
     """A model's q(y | x) as a module from images to probabilities, for ``torch.export`` and ``torch.onnx``.
 
-    The batch size may be dynamic. The exported program does not check its input: it must be (batch, *event_shape), of
-    the type of the model's weights, images with pixels in [0, 1].
+    The batch size may be dynamic. The exported program does not check its input: it must be
+    ``(batch, *event_shape)``, of the type of the model's weights, images with pixels in [0, 1].
 
     Example:
         >>> import torch
@@ -39,6 +39,6 @@ class ClassProbabilities(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the probabilities, (batch, classes), for x (batch, *event_shape)."""
+        """Return the probabilities, (batch, classes), for x ``(batch, *event_shape)``."""
         with pyro.validation_enabled(False):
             return self.model.classify(x).probs

@@ -190,7 +190,7 @@ class LadderVAE(M2):
         """Go up from the images to d_L-1, and return the approximate likelihoods N(μ̂_i, diag σ̂_i²) on the way.
 
         Args:
-            x: Images or vectors, (batch, *event_shape).
+            x: Images or vectors, ``(batch, *event_shape)``.
 
         Returns:
             d_L-1, (batch, hidden), and the distributions for i = 1, …, L-1, each with batch_shape (batch,).

@@ -197,7 +197,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
                 pyro.sample("z2", self.q_z2(z1, y))  # (classes, batch, latent) if y is enumerated
 
     def q_z1(self, x: Tensor) -> TorchDistribution:
-        """Return q(z1 | x), event_shape (z1_dim,), for x (batch, *event_shape)."""
+        """Return q(z1 | x), event_shape (z1_dim,), for x ``(batch, *event_shape)``."""
         return diagonal_normal(self.z1_encoder(x))
 
     def p_z1(self, z2: Tensor, y: Tensor) -> TorchDistribution:

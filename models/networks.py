@@ -59,13 +59,13 @@ class Network(nn.Module, ABC):
         """Map the inputs, the class and the second vector, if the network takes them, to float outputs.
 
         Args:
-            inputs: x (..., *event_shape) of an encoder, or a vector (..., num_inputs).
+            inputs: x ``(..., *event_shape)`` of an encoder, or a vector (..., num_inputs).
             y: Classes, integers that broadcast with the leading dimensions; or probabilities of the classes, floats
                 with one more dimension.
             beside: A second vector (..., num_beside), whose leading dimensions broadcast.
 
         Returns:
-            A vector (..., num_outputs), or (..., *event_shape) of a decoder.
+            A vector (..., num_outputs), or ``(..., *event_shape)`` of a decoder.
         """
         if self.compute_dtype is None:
             return self.compute(inputs, y, beside)
@@ -107,7 +107,7 @@ class Architecture(Part, ABC):
 
     @abstractmethod
     def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
-        """Make a network from x (batch, *event_shape), and y if num_classes > 0, to vectors.
+        """Make a network from x ``(batch, *event_shape)``, and y if num_classes > 0, to vectors.
 
         Args:
             event_shape: (channels, height, width) of images, or (features,) of vectors.

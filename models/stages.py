@@ -42,7 +42,7 @@ class Staged:
         Called without gradients.
 
         Args:
-            x: Unlabelled images or vectors, (batch, *event_shape), as training gives them to the model.
+            x: Unlabelled images or vectors, ``(batch, *event_shape)``, as training gives them to the model.
 
         Returns:
             (batch, classes), or None (the default) to keep q(y | x) itself, or that of a mean teacher.
@@ -65,7 +65,7 @@ class Refits:
         Called without gradients and in evaluation mode, whenever the model is about to be validated and saved.
 
         Args:
-            x: The labelled images or vectors, (labelled, *event_shape).
+            x: The labelled images or vectors, ``(labelled, *event_shape)``.
             y: Their classes (labelled,).
             unlabelled: ``num_refit_images`` of the unlabelled images, or all if there are fewer; the same ones at each
                 call.

@@ -14,6 +14,8 @@ from ssvae.inference.command_line.options import suggest
 from ssvae.inference.command_line.parsing import chosen_by, known_options, parse
 from ssvae.inference.command_line.recipes import recipe_first
 from ssvae.inference.nearest import hint, nearest
+from ssvae.inference.storage.description import build
+from ssvae.models.likelihoods import Gaussian
 
 pytestmark = pytest.mark.slow
 
@@ -292,6 +294,22 @@ def test_what_has_to_be_given_is_said():
     help_ = shown("--data", "DomainAdaptation")
     assert help_["--data.source"].endswith("(required)")
     assert not any(path.startswith("--data.source.") for path in help_)
+    assert shown("--model.likelihood", "Categorical")["--model.likelihood.num_categories"].endswith("(required)")
+    parts = {path: text for path, text in shown("--model.likelihood", "Mixed").items() if "likelihood." in path}
+    assert set(parts) == {"--model.likelihood.likelihoods", "--model.likelihood.columns"}
+    assert all(text.endswith("(required)") for text in parts.values())
+
+
+def test_a_mixed_likelihood_is_given_by_its_parts():
+    words = [
+        "--model.likelihood=Mixed",
+        '--model.likelihood.likelihoods=[{"class_path": "ssvae.models.likelihoods.Gaussian", "init_args": {}}]',
+        "--model.likelihood.columns=[[1, 0]]",
+    ]
+    given = parse(fit_parser(), recipe_first(words)).model.init_args.likelihood
+    likelihood = build(given.as_dict())
+    assert [type(part) for part in likelihood.likelihoods] == [Gaussian]
+    assert likelihood.columns == ((1, 0),)
 
 
 def test_the_help_lists_the_options_of_a_class_of_ones_own(tmp_path, monkeypatch):

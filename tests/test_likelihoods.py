@@ -12,17 +12,22 @@ from ssvae.inference.command_line.choices import offered
 from ssvae.models import likelihoods
 from ssvae.models.likelihoods import (
     Bernoulli,
+    Categorical,
     ContinuousBernoulli,
+    CountLikelihood,
     DiscretizedLogistic,
     ExpectedBernoulli,
     Gaussian,
     Likelihood,
     PixelLikelihood,
+    StudentT,
     log_bernoulli,
 )
 from ssvae.models.normal import LogScaleNormal, UnitNormal
 
 LIKELIHOODS = {kind.__name__: kind.example for kind in offered(likelihoods, Likelihood)}
+OF_IMAGES = [name for name in LIKELIHOODS if name != "Mixed"]
+INDEPENDENT = [name for name, make in LIKELIHOODS.items() if make().has_independent_entries]
 PIXELS = [name for name, make in LIKELIHOODS.items() if isinstance(make(), PixelLikelihood)]
 
 LOGITS = [-40.0, -8.0, -1.0, -0.03, -0.019, -1e-3, 0.0, 1e-3, 0.019, 0.021, 0.5, 8.0, 40.0]
@@ -52,7 +57,7 @@ def _log_prob(distribution, x):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_one_image_is_one_event(name, channels):
     likelihood = LIKELIHOODS[name]()
     distribution = likelihood(torch.randn(5, 2, likelihood.parameters_per_entry * channels, 4, 3))
@@ -68,7 +73,7 @@ def test_one_image_is_one_event(name, channels):
     assert wider.sample().shape == (7, 5, 2, channels, 4, 3)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_one_vector_is_one_event_whose_entries_have_the_density_of_an_images(name):
     likelihood, of_images = LIKELIHOODS[name](), LIKELIHOODS[name]()
     likelihood.set_event_shape((4,))
@@ -87,8 +92,7 @@ def test_one_vector_is_one_event_whose_entries_have_the_density_of_an_images(nam
     assert wider.sample().shape == (7, 5, 2, 4)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
-@pytest.mark.parametrize("event_shape", [(4,), (3, 2, 2)])
+@pytest.mark.parametrize(("name", "event_shape"), [(name, (4,)) for name in INDEPENDENT] + [("Gaussian", (3, 2, 2))])
 def test_log_p_of_each_entry_stands_before_their_sum(name, event_shape):
     likelihood = LIKELIHOODS[name]()
     likelihood.set_event_shape(event_shape)
@@ -115,7 +119,7 @@ def test_a_likelihood_of_one_shape_is_refused_by_a_model_of_another():
         likelihood.set_event_shape((3,))
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", [name for name in INDEPENDENT if name in OF_IMAGES])
 def test_an_image_is_the_product_of_its_pixels(name):
     likelihood = LIKELIHOODS[name]()
     parameters = torch.randn(likelihood.parameters_per_entry * 3, 2, 2)
@@ -319,7 +323,7 @@ def test_the_mean_of_a_discretised_logistic_holds_in_single_precision():
         assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", [name for name in OF_IMAGES if name != "Categorical"])  # which has no mean
 def test_the_mean_is_that_of_the_samples(name):
     likelihood = LIKELIHOODS[name]()
     distribution = likelihood(2 * torch.randn(likelihood.parameters_per_entry * 3, 4, 5))
@@ -328,20 +332,42 @@ def test_the_mean_is_that_of_the_samples(name):
     assert ((samples.mean(0) - distribution.mean).abs() < 4.5 * error).all()
 
 
+BINARY = torch.tensor([0.0, 1.0])
+# All numbers that have a probability, or all but those whose probabilities are below 1e-13 together.
+SUPPORTS = {
+    "Bernoulli": BINARY,
+    "ExpectedBernoulli": BINARY,
+    "DiscretizedLogistic": LEVELS,
+    "Categorical": torch.arange(3.0),
+    "Poisson": torch.arange(200.0),
+    "NegativeBinomial": torch.arange(2000.0),
+    "Multinomial": None,  # the entries of x together, below
+}
+
+
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_only_probabilities_are_called_discrete(name):
+    assert LIKELIHOODS[name]().is_discrete == (name in SUPPORTS)
+
+
+@pytest.mark.parametrize("name", [name for name, support in SUPPORTS.items() if support is not None])
+def test_the_probabilities_of_an_entry_sum_to_one(name):
     likelihood = LIKELIHOODS[name]()
-    binary = torch.tensor([0.0, 1.0])
-    support = {"Bernoulli": binary, "ExpectedBernoulli": binary, "DiscretizedLogistic": LEVELS}.get(name)
-    assert likelihood.is_discrete == (support is not None)
+    distribution = likelihood(2 * torch.randn(likelihood.parameters_per_entry, 1, 1))
+    assert _log_prob(distribution, SUPPORTS[name].double()).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
 GOOD_PIXELS = {
     "Bernoulli": torch.tensor([0.0, 1.0, 1.0]),
     "ExpectedBernoulli": torch.tensor([0.0, 0.123, 1.0]),
     "ContinuousBernoulli": torch.tensor([0.0, 0.123, 1.0]),
-    "Gaussian": torch.tensor([0.0, 0.123, 1.0]),
+    "Gaussian": torch.tensor([0.0, 0.123, 1.0, -300.0]),
+    "StudentT": torch.tensor([0.0, 0.123, 1.0, -300.0]),
     "DiscretizedLogistic": torch.arange(256).float() / 255,
+    "Poisson": torch.tensor([0.0, 1.0, 70_000.0]),
+    "NegativeBinomial": torch.tensor([0.0, 1.0, 70_000.0]),
+    "Multinomial": torch.tensor([0.0, 1.0, 70_000.0]),
+    "Categorical": torch.arange(3.0),
 }
 
 BAD_PIXELS = {
@@ -351,7 +377,7 @@ BAD_PIXELS = {
 }
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_pixels_with_a_density_pass_the_check_and_have_one(name):
     likelihood, pixels = LIKELIHOODS[name](), GOOD_PIXELS[name]
     likelihood.check(pixels)
@@ -378,11 +404,28 @@ def test_features_outside_the_unit_interval_are_refused_and_the_way_out_is_named
         likelihood.check_input(torch.tensor([[-2.0, 0.0, 3.0]]))
 
 
-def test_a_gaussian_takes_any_finite_number_and_no_other():
-    Gaussian().check(torch.tensor([-1e30, 0.0, 255.0]))
+@pytest.mark.parametrize("kind", [Gaussian, StudentT])
+def test_real_numbers_are_finite(kind):
+    kind().check(torch.tensor([-1e30, 0.0, 255.0]))
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match=rf"^x: expected finite numbers; got {value}\.$"):
-            Gaussian().check(torch.tensor([0.0, value]))
+            kind().check(torch.tensor([0.0, value]))
+
+
+COUNTS = [name for name, make in LIKELIHOODS.items() if isinstance(make(), CountLikelihood)]
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, math.nan, math.inf])
+@pytest.mark.parametrize("name", COUNTS)
+def test_what_is_no_count_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"^x: expected counts 0, 1, 2, … for {name}\(\); got {value:g}\.$"):
+        LIKELIHOODS[name]().check(torch.tensor([0.0, value, 2.0]))
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, 3.0, math.nan])
+def test_what_is_no_category_is_refused(value):
+    with pytest.raises(ValueError, match=rf"^x: expected categories from 0 to 2; got {value:g}\.$"):
+        Categorical(3).check(torch.tensor([0.0, value, 2.0]))
 
 
 def test_features_between_zero_and_one_are_refused_by_bernoulli():

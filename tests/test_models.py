@@ -15,7 +15,7 @@ import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from support import tiny
-from test_likelihoods import LIKELIHOODS
+from test_likelihoods import LIKELIHOODS, PIXELS
 from test_priors import PRIORS
 
 from benchmarks.family import family
@@ -39,14 +39,14 @@ from ssvae.models import (
     SemiSupervisedModel,
     SparseLabelVAE,
 )
-from ssvae.models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
+from ssvae.models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Mixed, StudentT
 from ssvae.models.networks import MLP, Convolutional, Network
 from ssvae.models.posteriors import FixedScaleNormal, FullRankNormal
 from ssvae.models.priors import ClassConditional, ClassPrior, SeparatedMeans, StandardNormal, VampPrior
 from ssvae.models.stages import Staged
 
 CLASSES, LATENT, BATCH = 3, 2, 4
-GREY, COLOUR = (1, 8, 8), (3, 8, 8)
+GREY, COLOUR, VECTOR, ROW = (1, 8, 8), (3, 8, 8), (3,), (4,)
 
 
 def _m1m2(progress, prior=None, **options):
@@ -71,6 +71,16 @@ def _distilled_m2(*shares):
 
 MODELS = {
     "M2": lambda: M2(GREY, CLASSES, prior=StandardNormal(LATENT), networks=MLP(hidden=(16,))),
+    "M2, vectors, VampPrior": lambda: M2(
+        VECTOR,
+        CLASSES,
+        prior=VampPrior(LATENT, num_components=3, per_class=True),
+        likelihood=Gaussian(per_feature=True),
+        networks=MLP(hidden=(16,)),
+    ),
+    "M2, rows of a table": lambda: M2(
+        ROW, CLASSES, prior=StandardNormal(LATENT), likelihood=Mixed.example(), networks=MLP(hidden=(16,))
+    ),
     "M2, the class in the prior, p(y) learned": lambda: M2(
         GREY,
         CLASSES,
@@ -108,6 +118,13 @@ MODELS = {
         num_samples=3,
     ),
     "GMVAE": lambda: GMVAE(GREY, CLASSES, prior=SeparatedMeans(LATENT, distance=2), networks=MLP(hidden=(16,))),
+    "GMVAE, vectors with outliers": lambda: GMVAE(
+        VECTOR,
+        CLASSES,
+        prior=SeparatedMeans(LATENT, distance=2),
+        likelihood=StudentT(per_feature=True),
+        networks=MLP(hidden=(16,)),
+    ),
     "GMVAE, learned means, p(y) learned, colour": lambda: GMVAE(
         COLOUR,
         CLASSES,
@@ -197,7 +214,9 @@ NETWORKS = {
 
 
 def _images(model, n=BATCH):
-    """8-bit images, or black and white ones for Bernoulli."""
+    """8-bit images, or black and white ones for Bernoulli; vectors that the likelihood draws."""
+    if len(model.event_shape) == 1:
+        return model.likelihood(2 * torch.randn(n, *model.decoder_shape)).sample()
     x = (torch.rand(n, *model.event_shape) * 255).round() / 255
     return (x > 0.5).to(x) if isinstance(model.likelihood, Bernoulli) else x
 
@@ -443,7 +462,7 @@ def test_a_batch_that_is_not_one_is_refused_in_words(mistake, error, words):
 
 @pytest.mark.parametrize("method", ["model", "guide", "encode", "reconstruct", "analogies"])
 def test_every_program_and_answer_of_every_model_checks_its_batch(model, method):
-    for kind in ("flat images", "class 3 of 3"):
+    for kind in ("one image", "class 3 of 3"):
         mistake, error, words = MISTAKES[kind]
         with pytest.raises(error, match=words):
             getattr(model, method)(*mistake(_images(model), torch.tensor([0, 1, 2, 2])))
@@ -490,6 +509,7 @@ def test_a_program_of_ones_own_shows_its_parameters_and_refuses_what_is_no_batch
 
 CONSTRUCTION = {
     "an image without channels": (lambda: M2((8, 8), 3), "event_shape"),
+    "an empty vector": (lambda: M2((0,), 3), r"event_shape: .* or \(features,\), all positive; got \(0,\)"),
     "an empty image": (lambda: M2((1, 0, 8), 3), "event_shape"),
     "no classes": (lambda: M2(GREY, 0), "num_classes"),
     "the class prior of others": (
@@ -525,13 +545,27 @@ def test_the_docstrings_example_runs(name):
 
 # Every prior with every likelihood, every prior with every network, every likelihood with every network
 
-COMBINATIONS = {
-    f"{prior}-{likelihood}-{list(NETWORKS)[(i + j) % 2]}-grey": (prior, likelihood, list(NETWORKS)[(i + j) % 2], GREY)
-    for (i, prior), (j, likelihood) in itertools.product(enumerate(PRIORS), enumerate(LIKELIHOODS))
-} | {
-    f"VampPrior-{likelihood}-{networks}-colour": ("VampPrior", likelihood, networks, COLOUR)
-    for likelihood, networks in zip(LIKELIHOODS, itertools.cycle(NETWORKS))
-}
+OF_PIXELS = [*PIXELS, "Gaussian"]
+COMBINATIONS = (
+    {
+        f"{prior}-{likelihood}-{list(NETWORKS)[(i + j) % 2]}-grey": (
+            prior,
+            likelihood,
+            list(NETWORKS)[(i + j) % 2],
+            GREY,
+        )
+        for (i, prior), (j, likelihood) in itertools.product(enumerate(PRIORS), enumerate(OF_PIXELS))
+    }
+    | {
+        f"{prior}-{likelihood}-MLP-vector": (prior, likelihood, "MLP", ROW)
+        for prior, likelihood in itertools.product(PRIORS, LIKELIHOODS)
+        if likelihood not in OF_PIXELS
+    }
+    | {
+        f"VampPrior-{likelihood}-{networks}-colour": ("VampPrior", likelihood, networks, COLOUR)
+        for likelihood, networks in zip(OF_PIXELS, itertools.cycle(NETWORKS))
+    }
+)
 
 
 def _combination(name):

@@ -42,7 +42,7 @@ def check_export(path: Path) -> None:
 def export_classifier(model: SemiSupervisedModel, class_names: tuple[str, ...], path: Path) -> None:
     """Write q(y|x) to a file: a function from images to class probabilities, for any batch size.
 
-    The input ``pixels`` is float32 (batch, *event_shape) in [0, 1], grey or colour and not binarised, as for
+    The input ``pixels`` is float32 ``(batch, *event_shape)`` in [0, 1], grey or colour and not binarised, as for
     ``ssvae classify``. The output ``probabilities`` is float32 (batch, classes). The program includes all processing of
     pixels that the model does. The class names, a list in JSON, are the metadata "class_names" of an ONNX file, or the
     extra file "class_names.json" of a .pt2 file. The import path of the model's class is stored beside them as

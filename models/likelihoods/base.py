@@ -140,7 +140,7 @@ class Likelihood(Part, nn.Module, ABC):
         """Refuse x without a density, before training. Default: what ``check_input`` refuses.
 
         Args:
-            x: Some of the x that the model will be trained on, (..., *event_shape).
+            x: Some of the x that the model will be trained on, ``(..., *event_shape)``.
 
         Raises:
             ValueError: If an entry has no density.
@@ -151,7 +151,7 @@ class Likelihood(Part, nn.Module, ABC):
         """Refuse x that no method of a model takes, the classifier's input included. Default: any finite number passes.
 
         Args:
-            x: A batch of observations, (..., *event_shape).
+            x: A batch of observations, ``(..., *event_shape)``.
 
         Raises:
             ValueError: If an entry is not of the kind that the likelihood is for.

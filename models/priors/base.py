@@ -130,7 +130,7 @@ class Prior(Part, nn.Module, ABC):
         ``model.prior.start_from(x, y)``.
 
         Args:
-            x: Training images or vectors, (images, *event_shape).
+            x: Training images or vectors, ``(images, *event_shape)``.
             y: Their classes (images,), -1 for unlabelled images; None if all are unlabelled.
         """
 
