@@ -18,6 +18,7 @@ from ssvae.data.domain_adaptation import DomainAdaptation
 from ssvae.data.folder import ImageFolder
 from ssvae.data.hierarchy import Hierarchy
 from ssvae.data.images import ImageData
+from ssvae.data.linear_gaussian import LinearGaussianStory as LinearGaussianStory
 from ssvae.data.mnist5k import MNIST5k
 from ssvae.data.norb import SmallNORB
 from ssvae.data.numpy_files import NumpyFiles

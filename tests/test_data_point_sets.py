@@ -103,12 +103,12 @@ def test_a_pinwheel_turned_back_is_normally_distributed_arms():
     x, y = all_of(Pinwheel, num_points=50_000, noise=0.0)
     angle = np.exp(np.linalg.norm(x, axis=1)) / 4 + 2 * np.pi * y / 5
     straight = x * np.cos(angle)[:, None] + np.stack([x[:, 1], -x[:, 0]], 1) * np.sin(angle)[:, None]
-    is_outside = straight[:, 0] > 0
-    assert is_outside.mean() > 0.99  # 1 + 0.3 N(0, 1) is outside with probability 0.9996
-    np.testing.assert_allclose(straight[is_outside, 1], 0, atol=1e-5)
+    is_positive = straight[:, 0] > 0
+    assert is_positive.mean() > 0.99  # 1 + 0.3 N(0, 1) is positive with probability 0.9996
+    np.testing.assert_allclose(straight[is_positive, 1], 0, atol=1e-5)
     # Standard errors: 0.3 / sqrt(50,000) = 0.0013 and 0.3 / sqrt(100,000) = 0.0009.
-    assert straight[is_outside, 0].mean() == pytest.approx(1, abs=0.007)
-    assert straight[is_outside, 0].std() == pytest.approx(0.3, abs=0.005)
+    assert straight[is_positive, 0].mean() == pytest.approx(1, abs=0.007)
+    assert straight[is_positive, 0].std() == pytest.approx(0.3, abs=0.005)
     noisy, _ = all_of(Pinwheel, num_points=50_000, noise=0.05)
     # Standard error: 0.05 / sqrt(100,000) = 0.0002, over both coordinates.
     assert np.sqrt(((noisy - x) ** 2).sum(1).mean()) == pytest.approx(0.05, abs=0.001)

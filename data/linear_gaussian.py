@@ -1,0 +1,194 @@
+"""Data from a linear Gaussian M2, whose densities are known in closed form."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
+
+from ssvae.data.drawn_points import DrawnPoints, Points, check_scale
+from ssvae.data.labels import check_count
+
+
+class LinearGaussian:
+    """The story of a linear Gaussian M2, with its marginal and posterior densities in closed form.
+
+        y ~ p(y)
+        z ~ N(0, I)
+        x ~ N(W z + b_y, s² I)
+
+    Integrating over z:
+
+        p(x | y) = N(x; b_y, W Wᵀ + s² I)
+        p(z | x, y) = N(z; V Wᵀ (x - b_y) / s², V),    V = (I + Wᵀ W / s²)⁻¹
+
+    Everything is computed in float64.
+
+    Args:
+        probabilities: p(y), (K,), positive, with sum 1.
+        weight: W, (features, latent).
+        bias: b_y, (K, features).
+        noise: s, positive.
+
+    References:
+        Bishop (2006), "Pattern recognition and machine learning", section 2.3.3.
+    """
+
+    def __init__(self, probabilities: Tensor, weight: Tensor, bias: Tensor, noise: float) -> None:
+        self.probabilities = probabilities.double()
+        self.weight = weight.double()
+        self.bias = bias.double()
+        self.noise = noise
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x), in nats.
+
+        Args:
+            x: Rows (…, features).
+
+        Returns:
+            (…), float64.
+        """
+        return self.log_joint(x).logsumexp(-1)
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """Return log p(x, y) for each class, in nats.
+
+        Args:
+            x: Rows (…, features).
+
+        Returns:
+            (…, K), float64.
+
+        Raises:
+            ValueError: If ``x`` has another number of features.
+        """
+        num_features, _ = self.weight.shape
+        if x.shape[-1:] != (num_features,):
+            raise ValueError(f"x: expected shape (…, {num_features}); got {tuple(x.shape)}.")
+        # p(x | y)
+        p_x = LowRankMultivariateNormal(
+            self.bias, self.weight.expand(len(self.bias), -1, -1), torch.full_like(self.bias, self.noise**2)
+        )  # (K,) of (features,)
+        return p_x.log_prob(x.double().unsqueeze(-2)) + self.probabilities.log()
+
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        """Return p(y|x), with which no classifier has a higher expected accuracy or log-likelihood.
+
+        Args:
+            x: Rows (…, features).
+
+        Returns:
+            (…, K), float64.
+        """
+        return self.log_joint(x).softmax(-1)
+
+    def posterior(self, x: Tensor, y: Tensor) -> MultivariateNormal:
+        """Return p(z | x, y).
+
+        Args:
+            x: Rows (…, features).
+            y: Classes, int64 (…).
+
+        Returns:
+            A normal distribution with batch shape (…) over z, (latent,), float64.
+        """
+        _, latent_dim = self.weight.shape
+        identity = torch.eye(latent_dim, dtype=torch.float64)
+        precision = identity + self.weight.T @ self.weight / self.noise**2  # V⁻¹, (latent, latent)
+        scaled = (x.double() - self.bias[y]) @ self.weight / self.noise**2  # Wᵀ (x - b_y) / s², (…, latent)
+        mean = torch.linalg.solve(precision, scaled.unsqueeze(-1)).squeeze(-1)
+        return MultivariateNormal(mean, precision_matrix=precision)
+
+
+class LinearGaussianStory(DrawnPoints):
+    """Data from a linear Gaussian M2, for which the best attainable results are known exactly.
+
+        y ~ uniform on the K classes
+        z ~ N(0, I)
+        x ~ N(W z + b_y, s² I)
+
+    ``exact`` has p(x), p(y|x) and p(z|x, y) in closed form. An M2 with a linear decoder, a normal likelihood and a
+    full-rank normal posterior contains this story. Rows are not standardised, so that one scale s holds for all
+    features of what a model gets. W and b are the same for every ``seed``; W_ij ~ N(0, 1) and b_yi ~ N(0, 1).
+
+    Example:
+        >>> from ssvae.data import LinearGaussianStory
+        >>> story = LinearGaussianStory()
+        >>> story.num_labelled, story.event_shape
+        (6, (5,))
+        >>> probabilities = story.exact.class_probabilities(story.test_x)
+        >>> accuracy = (probabilities.argmax(-1) == story.test_labels).double().mean()
+        >>> round(accuracy.item(), 2)  # no classifier has a higher one in expectation
+        0.97
+
+    Args:
+        num_points: The number of training rows.
+        num_labels: The number of training rows that keep their label; None for all, 0 for none.
+        num_validation: The number of validation rows.
+        num_test: The number of test rows.
+        num_classes: The number of classes K.
+        num_features: The number of features of x.
+        latent_dim: The dimension of z.
+        noise: The standard deviation s, positive.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
+        seed: The random seed of the rows and of the choice of labelled rows.
+
+    Raises:
+        TypeError: If a number or the seed is not an integer.
+        ValueError: If there are fewer rows than labels or classes, fewer than two classes, no feature or latent
+            dimension, or the noise is not positive.
+
+    Attributes:
+        exact: The distribution of the data, a `LinearGaussian`, in the units of x.
+    """
+
+    def __init__(
+        self,
+        num_points: int = 1000,
+        num_labels: int | None = 6,
+        *,
+        num_validation: int = 200,
+        num_test: int = 1000,
+        num_classes: int = 3,
+        num_features: int = 5,
+        latent_dim: int = 2,
+        noise: float = 0.5,
+        balanced: bool = True,
+        seed: int = 0,
+    ) -> None:
+        sizes = {"num_classes": num_classes, "num_features": num_features, "latent_dim": latent_dim}
+        for argument, size in sizes.items():
+            check_count(argument, size)
+            lowest = 2 if argument == "num_classes" else 1
+            if size < lowest:
+                raise ValueError(f"{argument}: expected at least {lowest}; got {size}.")
+        check_scale("noise", noise)
+        if noise == 0:
+            raise ValueError("noise: expected a positive number; got 0.")
+        parameters = np.random.RandomState(0)
+        weight = parameters.standard_normal((num_features, latent_dim))
+        bias = parameters.standard_normal((num_classes, num_features))
+
+        def draw(number: int, generator: np.random.RandomState) -> Points:
+            y = generator.randint(num_classes, size=number)
+            z = generator.standard_normal((number, latent_dim))
+            x = z @ weight.T + bias[y] + noise * generator.standard_normal((number, num_features))
+            return x, y.astype(np.int64)
+
+        super().__init__(
+            "LinearGaussianStory",
+            [str(label) for label in range(num_classes)],
+            draw,
+            num_points=num_points,
+            num_labels=num_labels,
+            num_validation=num_validation,
+            num_test=num_test,
+            balanced=balanced,
+            seed=seed,
+            standardise=False,
+        )
+        self.num_features = num_features
+        self.latent_dim = latent_dim
+        self.noise = noise
+        uniform = torch.full((num_classes,), 1 / num_classes, dtype=torch.float64)
+        self.exact = LinearGaussian(uniform, torch.from_numpy(weight), torch.from_numpy(bias), noise)
