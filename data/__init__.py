@@ -18,12 +18,13 @@ from ssvae.data.domain_adaptation import DomainAdaptation
 from ssvae.data.folder import ImageFolder
 from ssvae.data.hierarchy import Hierarchy
 from ssvae.data.images import ImageData
-from ssvae.data.linear_gaussian import LinearGaussianStory as LinearGaussianStory
+from ssvae.data.linear_gaussian import LinearGaussianStory
 from ssvae.data.mnist5k import MNIST5k
 from ssvae.data.norb import SmallNORB
 from ssvae.data.numpy_files import NumpyFiles
 from ssvae.data.observations import Data
 from ssvae.data.point_sets import Circles, Clusters, Moons, Pinwheel
+from ssvae.data.table import Table
 from ssvae.data.torchvision_sets import MNIST, SVHN, FashionMNIST
 
 # Not in __all__, which the front door, the command line and the pages offer, until `fit` takes other data than images.
@@ -44,9 +45,13 @@ __all__ = [
     "Hierarchy",
     "ImageData",
     "ImageFolder",
+    "LinearGaussianStory",
     "MNIST5k",
     "Moons",
     "NumpyFiles",
     "Pinwheel",
     "SmallNORB",
+    "Table",
+    "VectorData",
+    "Vectors",
 ]

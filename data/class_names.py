@@ -53,6 +53,11 @@ def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
     return tidy
 
 
+def is_missing(cell: str) -> bool:
+    """Return whether a cell of a table is empty, or has a word that pandas writes and reads for a missing value."""
+    return not cell.strip() or cell.strip() in _MISSING
+
+
 def check_distinct(names: Iterable[str], argument: str) -> None:
     """Refuse names that are probably spellings of the same class: "Cat" and "cat", "1" and "01" or "1.0".
 

@@ -22,7 +22,7 @@ from ssvae.data.image_files import (
 )
 from ssvae.data.images import ImageData
 from ssvae.data.label_table import Row, read_table
-from ssvae.data.labels import check_count, draw_labels, split
+from ssvae.data.labels import check_count, check_fractions, draw_labels, split
 
 # Folders that operating systems and file servers create.
 _CLUTTER = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -130,7 +130,7 @@ class ImageFolder(ImageData):
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
         _check_format(size, channels)
-        _check_fractions(validation_fraction, test_fraction)
+        check_fractions(validation_fraction, test_fraction)
         check_bits(bits)
         folder = _check_folder("root", root)
         roots = {"test": test_root, "validation": validation_root}
@@ -242,18 +242,6 @@ def _check_format(size: int | None, channels: int | None) -> None:
             raise ValueError(f"size: expected at least {SMALLEST_SIDE} pixels; got {size}.")
     if channels not in (None, 1, 3):
         raise ValueError(f"channels: expected 1 (grey), 3 (RGB) or None; got {channels!r}.")
-
-
-def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
-    for argument, fraction in fractions.items():
-        if not 0 <= fraction < 1:
-            raise ValueError(f"{argument}: expected a number of at least 0 and below 1; got {fraction}.")
-    if sum(fractions.values()) >= 1:
-        raise ValueError(
-            f"validation_fraction: expected validation_fraction + test_fraction below 1; got "
-            f"{validation_fraction} + {test_fraction}."
-        )
 
 
 def _check_folder(argument: str, root: str) -> Path:

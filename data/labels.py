@@ -74,7 +74,9 @@ def draw_labels(
     return drawn
 
 
-def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str) -> tuple[Tensor, Tensor]:
+def split(
+    labels: Tensor, num_held_out: int, num_classes: int, *, argument: str, items: str = "images"
+) -> tuple[Tensor, Tensor]:
     """Set labelled images apart, in proportion to the classes' numbers of labels, the same images at every call.
 
     At least one labelled image of every class stays, and all unlabelled images stay.
@@ -84,6 +86,7 @@ def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str)
         num_held_out: The number of images to set apart.
         num_classes: The number of classes K.
         argument: The name of ``num_held_out`` in error messages.
+        items: The word for observations in error messages.
 
     Returns:
         Ascending int64 indices of the images that stay, and of those set apart.
@@ -97,8 +100,8 @@ def split(labels: Tensor, num_held_out: int, num_classes: int, *, argument: str)
     spare = [max(count - 1, 0) for count in available]
     if num_held_out > sum(spare):
         raise ValueError(
-            f"{argument}: expected at most {sum(spare)} images, so that one labelled image of each class "
-            f"stays for training; got {num_held_out}."
+            f"{argument}: expected at most {sum(spare)} {items}, so that a label of each class stays for "
+            f"training; got {num_held_out}."
         )
     counts = _proportional_counts(available, num_held_out, lower=[0] * num_classes, upper=spare)
     is_held_out = torch.zeros(len(labels), dtype=torch.bool)
@@ -123,6 +126,23 @@ def check_count(argument: str, value: int) -> None:
         raise ValueError(f"{argument}: expected 0 or more; got {value}.")
     if value >= 2**63:
         raise ValueError(f"{argument}: expected less than 2^63; got {value}.")
+
+
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Refuse shares of validation and test observations outside of [0, 1), and those that leave none for training.
+
+    Raises:
+        ValueError: If they are.
+    """
+    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    for argument, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{argument}: expected a number of at least 0 and below 1; got {fraction}.")
+    if sum(fractions.values()) >= 1:
+        raise ValueError(
+            f"validation_fraction: expected validation_fraction + test_fraction below 1; got "
+            f"{validation_fraction} + {test_fraction}."
+        )
 
 
 def _class_counts(labels: Tensor, num_classes: int) -> list[int]:

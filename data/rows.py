@@ -57,14 +57,30 @@ def read_rows(argument: str, rows: Array, like: Rows | None = None) -> Rows:
             raise ValueError(
                 f"{argument}: expected the columns of x in its order; got {ours!r} in place of {theirs!r}."
             )
+    return Rows(narrow(argument, values, names, check_rounding=like is None), names)
+
+
+def narrow(argument: str, values: Numbers, names: Sequence[str] | None, *, check_rounding: bool = True) -> Tensor:
+    """Return finite numbers as float32, in memory of their own.
+
+    Args:
+        argument: Their name in error messages.
+        values: float64 (N, features).
+        names: The names of the features, for error messages; None for x0, x1, …
+        check_rounding: Whether to refuse numbers that float32 does not tell apart.
+
+    Raises:
+        ValueError: If a number is missing, infinite or too large for float32, or most of a feature's variation would
+            be rounded away.
+    """
     check_finite(argument, torch.from_numpy(values))
     with np.errstate(over="ignore"):
         x = torch.from_numpy(values.astype(np.float32))
     if not x.isfinite().all():
         raise ValueError(f"{argument}: expected numbers below 3.4e38; got {np.abs(values).max():.3g}.")
-    if like is None and len(values):
+    if check_rounding and len(values):
         _check_rounding(argument, values, x, names)
-    return Rows(x, names)
+    return x
 
 
 def _names(argument: str, rows: Any) -> tuple[str, ...] | None:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """Standardisation of vectors by the median and the interquartile range."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,11 +27,6 @@ class Standardisation:
     scale: tuple[float, ...]
 
     @classmethod
-    def identity(cls, num_features: int) -> Self:
-        """Return the map that changes nothing."""
-        return cls((0.0,) * num_features, (1.0,) * num_features)
-
-    @classmethod
     def robust(cls, rows: Tensor) -> Self:
         """Return the map that gives rows a median of 0 and, if they are normally distributed, a variance of 1.
 
@@ -47,6 +43,17 @@ class Standardisation:
         # By the range: the standard deviation of equal numbers is not 0 if their mean is rounded.
         scale = np.where(np.ptp(values, axis=0) > 0, scale, 1.0)
         return cls(tuple(centre.tolist()), tuple(scale.tolist()))
+
+    def only(self, chosen: Sequence[bool]) -> Self:
+        """Return the map that changes only some features: all others have the centre 0 and the scale 1.
+
+        Args:
+            chosen: Whether each feature is changed.
+        """
+        return type(self)(
+            tuple(centre if is_chosen else 0.0 for centre, is_chosen in zip(self.centre, chosen, strict=True)),
+            tuple(scale if is_chosen else 1.0 for scale, is_chosen in zip(self.scale, chosen, strict=True)),
+        )
 
     @property
     def log_volume(self) -> float:

@@ -30,7 +30,8 @@ class VectorData(Data):
         test_x: Test rows, float32 (N_t, features), or None for none.
         test_labels: Classes, int64 (N_t,), or None.
         feature_names: The names of the features, all different. Default: x0, x1, …
-        standardise: Whether ``preprocess`` standardises; otherwise rows stay as they are.
+        feature_kinds: The kind of each feature, "real", "count", "binary" or "categorical". Default: all real.
+        standardise: Whether ``preprocess`` standardises real features; all others stay as they are.
 
     Raises:
         TypeError: If rows are not float32 or labels not int64 tensors.
@@ -51,6 +52,7 @@ class VectorData(Data):
         test_x: Tensor | None = None,
         test_labels: Tensor | None = None,
         feature_names: Sequence[str] | None = None,
+        feature_kinds: Sequence[str] | None = None,
         standardise: bool = True,
     ) -> None:
         super().__init__(
@@ -68,10 +70,10 @@ class VectorData(Data):
             feature_names = [f"x{number}" for number in range(num_features)]
         _check_feature_names(feature_names, num_features)
         self.feature_names = tuple(feature_names)
+        self.feature_kinds = ("real",) * num_features if feature_kinds is None else tuple(feature_kinds)
         self.standardise = standardise
-        self.standardisation = (
-            Standardisation.robust(train_x) if standardise else Standardisation.identity(num_features)
-        )
+        is_standardised = [standardise and kind == "real" for kind in self.feature_kinds]
+        self.standardisation = Standardisation.robust(train_x).only(is_standardised)
         # Kept for each device and type: a step that is captured as a CUDA graph must not copy them from memory.
         self._constants: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 

@@ -1,0 +1,129 @@
+"""Reading a column of a table: its kind, and its values as numbers."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ssvae.data.class_names import check_distinct, is_missing, whole_numbers
+
+KINDS = ("real", "count", "binary", "categorical")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_LEADING_ZERO = re.compile(r"0\d+")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MOST_CATEGORIES = 50
+_SMALLEST_COUNT = 10
+"""Counts begin near 0; whole numbers that do not, such as years and weights in grams, are measurements."""
+
+
+class Column(NamedTuple):
+    """A column of numbers.
+
+    Attributes:
+        kind: "real", "count", "binary" or "categorical".
+        values: float64 (N,); codes from 0 if the column is binary or categorical.
+        categories: The names of the codes; empty if the column is real or a count.
+    """
+
+    kind: str
+    values: npt.NDArray[np.float64]
+    categories: tuple[str, ...]
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a finite number, in the notation of Python and of every spreadsheet in English."""
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def read_column(name: str, cells: Sequence[str], kind: str | None) -> Column:
+    """Return a column's kind and values.
+
+    Args:
+        name: The name of the column, for error messages.
+        cells: The cells, none of them missing.
+        kind: The kind; None to recognise it.
+
+    Raises:
+        ValueError: If the cells are not of the kind, or it is not clear what they are.
+    """
+    if kind is None:
+        kind = _recognise(name, cells)
+    if kind in ("real", "count"):
+        return Column(kind, _numbers(name, cells, kind), ())
+    written = whole_numbers(cells)
+    texts = [written.get(cell, cell) for cell in cells]
+    categories = sorted(set(texts), key=lambda text: (float(text) if is_number(text) else np.inf, text))
+    check_distinct(categories, f"file, column {name!r}")
+    expected = "two categories" if kind == "binary" else "two categories or more"
+    if len(categories) < 2 or (kind == "binary" and len(categories) > 2):
+        raise ValueError(
+            f"file: expected {expected} in column {name!r}; got {_some(categories)}"
+            + (f": write ignore=[{name!r}]." if len(categories) == 1 else ".")
+        )
+    codes = {category: code for code, category in enumerate(categories)}
+    return Column(kind, np.array([codes[text] for text in texts], dtype=np.float64), tuple(categories))
+
+
+def missing_cells(cells: Sequence[str]) -> int:
+    """Return the number of cells that are empty, or have a word for a missing value, as pandas reads it."""
+    return sum(map(is_missing, cells))
+
+
+def counts_the_rows(cells: Sequence[str]) -> bool:
+    """Return whether cells are 0, 1, 2, … or 1, 2, 3, …, which tell nothing but the number of the row."""
+    return len(cells) > 2 and any(list(cells) == [str(i) for i in range(s, s + len(cells))] for s in (0, 1))
+
+
+def _recognise(name: str, cells: Sequence[str]) -> str:
+    different = sorted(set(cells))
+    numbers = [cell for cell in different if is_number(cell)]
+    # Codes, such as 01067: their first digit would be lost.
+    if len(numbers) == len(different) and not any(map(_LEADING_ZERO.fullmatch, numbers)):
+        values = [float(cell) for cell in numbers]
+        if set(values) == {0.0, 1.0}:
+            return "binary"
+        is_whole = all(re.fullmatch(r"\+?\d+", cell) for cell in numbers)
+        return "count" if is_whole and min(values) < _SMALLEST_COUNT else "real"
+    if numbers and 2 * sum(map(is_number, cells)) > len(cells) > sum(map(is_number, cells)):
+        row = next(number for number, cell in enumerate(cells) if not is_number(cell))
+        raise ValueError(
+            f"file: expected numbers in column {name!r}, as most of its cells are; got {cells[row]!r} in row "
+            f"{row + 1}: mend it, or write kinds={{{name!r}: 'categorical'}}."
+        )
+    if all(_DECIMAL_COMMA.fullmatch(cell) or is_number(cell) for cell in different) and len(numbers) < len(different):
+        comma = next(cell for cell in different if _DECIMAL_COMMA.fullmatch(cell))
+        raise ValueError(
+            f"file: expected numbers with a decimal point in column {name!r}; got {comma!r}: write "
+            f"{comma.replace(',', '.')}, or kinds={{{name!r}: 'categorical'}} if it is a name."
+        )
+    if len(different) > _MOST_CATEGORIES:
+        raise ValueError(
+            f"file: expected numbers or at most {_MOST_CATEGORIES} categories in column {name!r}; got "
+            f"{len(different)} different texts, such as {different[0]!r}: leave it out by ignore=[{name!r}]."
+        )
+    return "binary" if len(different) == 2 else "categorical"
+
+
+def _numbers(name: str, cells: Sequence[str], kind: str) -> npt.NDArray[np.float64]:
+    wrong = next((number for number, cell in enumerate(cells) if not is_number(cell)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"file: expected numbers in column {name!r}, as kinds says {kind!r}; got {cells[wrong]!r} in row "
+            f"{wrong + 1}."
+        )
+    values = np.array([float(cell) for cell in cells])
+    if kind == "count" and ((values < 0) | (values != np.rint(values))).any():
+        wrong = int(((values < 0) | (values != np.rint(values))).argmax())
+        raise ValueError(
+            f"file: expected whole numbers of 0 or more in column {name!r}, as kinds says 'count'; got "
+            f"{cells[wrong]!r} in row {wrong + 1}."
+        )
+    return values
+
+
+def _some(values: Sequence[str]) -> str:
+    if len(values) == 1:
+        return f"{values[0]!r} alone"
+    return ", ".join(map(repr, values[:4])) + (f", … ({len(values)} in all)" if len(values) > 4 else "")

@@ -1,0 +1,183 @@
+"""Tables from CSV and Parquet files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ssvae.data.cells import Cells, read_cells
+from ssvae.data.class_names import class_of, whole_numbers
+from ssvae.data.classes import number_classes
+from ssvae.data.columns import KINDS, counts_the_rows, is_number, missing_cells, read_column
+from ssvae.data.labels import check_count, check_fractions, draw_labels, split
+from ssvae.data.rows import narrow
+from ssvae.data.vector_data import VectorData
+
+
+class Table(VectorData):
+    """A table of rows with a column of labels, from a CSV or Parquet file.
+
+    The first row has the names of the columns. Every other column than the label becomes a feature of a kind that is
+    recognised by its cells:
+
+    * binary: 0 and 1, or two texts;
+    * count: whole numbers of 0 or more, the smallest below 10;
+    * real: other numbers; standardised by the training rows, see `VectorData`, as no other kind is;
+    * categorical: other texts, at most 50 different ones, and numbers with leading zeros, such as postcodes.
+
+    Categories are stored as codes 0, 1, … in alphabetical order; ``feature_categories`` has their names. Rows with an
+    empty label, or a word for a missing value, are unlabelled. What may mean something else than it seems to is refused
+    with a sentence that says what to write.
+
+    Args:
+        file: The path of a text file in UTF-8 with a comma, semicolon, tab or | between cells, or of a Parquet file
+            (.parquet, .pq), which needs pyarrow.
+        label: The name of the column of labels.
+        kinds: The kinds of columns that are not as recognised, ``{"year": "categorical"}``.
+        ignore: The names of columns to leave out.
+        num_labels: The number of training rows that keep their label; None for all that have one, 0 for none.
+        validation_fraction: The share of labelled rows set apart for validation, at least 0 and below 1.
+        test_fraction: The share of labelled rows set apart for testing, at least 0 and below 1.
+        balanced: Whether every class keeps equally many labels; otherwise each class keeps its share; of no effect if
+            ``num_labels`` is None.
+        seed: The random seed of the choice of labelled rows.
+        standardise: Whether ``preprocess`` standardises real features.
+
+    Raises:
+        FileNotFoundError: If ``file`` does not exist.
+        ImportError: If it is a Parquet file and pyarrow is not installed.
+        TypeError: If a number is not an integer, or ``ignore`` is a string.
+        ValueError: If the file is no table, a column is not what it seems to be, an entry is missing, or there are
+            fewer labels than asked for.
+
+    Attributes:
+        feature_kinds: The kind of each feature.
+        feature_categories: The names of the codes of each binary or categorical feature, by the feature's name.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        label: str,
+        *,
+        kinds: Mapping[str, str] | None = None,
+        ignore: Sequence[str] = (),
+        num_labels: int | None = None,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        balanced: bool = True,
+        seed: int = 0,
+        standardise: bool = True,
+    ) -> None:
+        check_count("num_labels", num_labels or 0)
+        check_count("seed", seed)
+        check_fractions(validation_fraction, test_fraction)
+        if isinstance(ignore, str):
+            raise TypeError(f"ignore: expected a list of column names; got {ignore!r}: write [{ignore!r}].")
+        cells = read_cells(Path(file))
+        features = _feature_cells(cells, label, ignore, kinds or {})
+        numbered, class_names = number_classes(
+            {"label": np.array(_classes(label, cells.columns[label]), dtype=object)}, None
+        )
+        labels = numbered["label"]
+        columns = {name: read_column(name, column, (kinds or {}).get(name)) for name, column in features.items()}
+        names = tuple(columns)
+        x = narrow("file", np.stack([column.values for column in columns.values()], 1), names)
+        num_known = int((labels >= 0).sum())
+        kept, test = split(
+            labels, round(test_fraction * num_known), len(class_names), argument="test_fraction", items="rows"
+        )
+        train, validation = split(
+            labels[kept],
+            round(validation_fraction * num_known),
+            len(class_names),
+            argument="validation_fraction",
+            items="rows",
+        )
+        train, validation = kept[train], kept[validation]
+        super().__init__(
+            Path(file).stem,
+            x[train],
+            draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed),
+            class_names=class_names,
+            validation_x=x[validation],
+            validation_labels=labels[validation],
+            test_x=x[test],
+            test_labels=labels[test],
+            feature_names=names,
+            feature_kinds=[column.kind for column in columns.values()],
+            standardise=standardise,
+        )
+        self.feature_categories = {name: column.categories for name, column in columns.items() if column.categories}
+        self.file = str(file)
+        self.label = label
+        self.kinds = None if kinds is None else dict(kinds)
+        self.ignore = tuple(ignore)
+        self.num_labels = num_labels
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+        self.balanced = balanced
+        self.seed = seed
+
+    def summary(self) -> str:
+        """Return the summary of `Data.summary`, with the number of features of each kind."""
+        first, *warnings = super().summary().splitlines()
+        counts = [f"{self.feature_kinds.count(kind)} {kind}" for kind in KINDS if kind in self.feature_kinds]
+        return "\n".join([f"{first} ({', '.join(counts)})", *warnings])
+
+
+def _feature_cells(cells: Cells, label: str, ignore: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the cells of the columns that are features."""
+    columns = ", ".join(map(repr, cells.columns))
+    for argument, names in {"label": [label], "ignore": ignore, "kinds": kinds}.items():
+        for name in names:
+            if name not in cells.columns:
+                raise ValueError(f"{argument}: expected names of the columns {columns}; got {name!r}.")
+    if label in ignore:
+        raise ValueError(f"ignore: expected other columns than the label; got {label!r}.")
+    for name, kind in kinds.items():
+        if kind not in KINDS:
+            raise ValueError(f"kinds: expected {', '.join(map(repr, KINDS))}; got {kind!r} for column {name!r}.")
+        if name == label or name in ignore:
+            raise ValueError(f"kinds: expected columns that are features; got {name!r}.")
+    features = {name: column for name, column in cells.columns.items() if name != label and name not in ignore}
+    if not features:
+        raise ValueError(f"ignore: expected at least one column to stay beside the label; got {columns}.")
+    for name, column in features.items():
+        if name not in kinds and counts_the_rows(column):
+            raise ValueError(
+                f"file: expected features; got column {name!r}, which counts the rows: leave it out by "
+                f"ignore=[{name!r}]."
+            )
+    missing = {name: number for name, column in features.items() if (number := missing_cells(column))}
+    if missing:
+        named = ", ".join(f"{name!r} ({number} row{'s' * (number > 1)})" for name, number in missing.items())
+        raise ValueError(
+            f"file: expected no missing entries; got some in the column{'s' * (len(missing) > 1)} {named}: leave out "
+            "these rows, or the columns by ignore=[…]."
+        )
+    return features
+
+
+def _classes(label: str, cells: Sequence[str]) -> list[str | None]:
+    """Return the class of each row; None if it is unlabelled."""
+    names = [class_of(cell, "label", in_table=True) for cell in cells]
+    written = whole_numbers(name for name in names if name is not None)
+    names = [None if name is None else written.get(name, name) for name in names]
+    known = [name for name in names if name is not None]
+    fraction = next((name for name in known if is_number(name) and float(name) % 1), None)
+    if fraction is not None:
+        raise ValueError(f"label: expected a column of classes; got {fraction} in {label!r}, which is a number.")
+    if {cell.removesuffix(".0").removeprefix("+") for cell in cells} == {"-1", "1"}:
+        raise ValueError(
+            "label: expected two classes or more; got -1 and 1, of which -1 marks what is unlabelled; write 0 and 1 "
+            "for two classes."
+        )
+    if not known:
+        raise ValueError(f"label: expected a column with a label in some row; got {label!r}, which is empty.")
+    if 2 * len(set(known)) > len(known):
+        raise ValueError(
+            f"label: expected classes of several rows each; got {len(set(known))} different ones in {len(known)} rows "
+            f"of {label!r}."
+        )
+    return names

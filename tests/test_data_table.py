@@ -1,0 +1,350 @@
+import inspect
+import math
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ssvae.data import Table
+
+ROWS = 120
+GENERATOR = np.random.default_rng(0)
+SPECIES = np.array(["Adelie", "Chinstrap", "Gentoo"])[np.arange(ROWS) % 3]
+PENGUINS = pd.DataFrame(
+    {
+        "species": SPECIES,
+        "island": np.array(["Biscoe", "Dream", "Torgersen"])[GENERATOR.integers(0, 3, ROWS)],
+        "bill_length_mm": GENERATOR.normal(44, 5, ROWS).round(1),
+        "flipper_length_mm": GENERATOR.integers(172, 232, ROWS),
+        "eggs": GENERATOR.integers(0, 4, ROWS),
+        "sex": np.array(["female", "male"])[GENERATOR.integers(0, 2, ROWS)],
+        "tagged": GENERATOR.integers(0, 2, ROWS),
+    }
+)
+FEATURES = ["island", "bill_length_mm", "flipper_length_mm", "eggs", "sex", "tagged"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(frame=PENGUINS, sep=","):
+        path = tmp_path / "penguins.csv"
+        frame.to_csv(path, index=False, sep=sep)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def write_text(tmp_path):
+    def write_text(text):
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write_text
+
+
+def everything(file, **changes):
+    """Return the table with all rows in the training set, in the order of the file."""
+    return Table(file, "species", **{"validation_fraction": 0, "test_fraction": 0, **changes})
+
+
+# What is read
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+def test_kinds_values_and_categories(write, sep):
+    data = everything(write(sep=sep))
+    assert data.feature_names == tuple(FEATURES)
+    assert data.feature_kinds == ("categorical", "real", "real", "count", "binary", "binary")
+    assert data.feature_categories == {
+        "island": ("Biscoe", "Dream", "Torgersen"),
+        "sex": ("female", "male"),
+        "tagged": ("0", "1"),
+    }
+    assert data.train_x.dtype == torch.float32
+    expected = PENGUINS[FEATURES].assign(
+        island=PENGUINS["island"].astype("category").cat.codes, sex=(PENGUINS["sex"] == "male").astype(int)
+    )
+    assert np.array_equal(data.train_x.numpy(), expected.to_numpy().astype(np.float32))
+    assert data.class_names == ("Adelie", "Chinstrap", "Gentoo")
+    assert data.train_labels.tolist() == (np.arange(ROWS) % 3).tolist()
+
+
+def test_only_real_features_are_standardised(write):
+    data = everything(write())
+    bill, flipper = PENGUINS["bill_length_mm"].to_numpy(), PENGUINS["flipper_length_mm"].to_numpy()
+    spread = [np.subtract(*np.quantile(values.astype(np.float32), [0.75, 0.25])) / 1.349 for values in (bill, flipper)]
+    assert data.scale.tolist() == [1, pytest.approx(spread[0], rel=1e-6), pytest.approx(spread[1], rel=1e-6), 1, 1, 1]
+    assert data.centre.tolist()[0] == 0
+    assert data.centre.tolist()[3:] == [0, 0, 0]
+    assert data.log_volume == pytest.approx(-math.log(spread[0]) - math.log(spread[1]), abs=1e-6)
+    preprocessed = data.preprocess(data.train_x)
+    assert torch.equal(preprocessed[:, [0, 3, 4, 5]], data.train_x[:, [0, 3, 4, 5]].to(preprocessed.dtype))
+    assert everything(write(), standardise=False).log_volume == 0
+
+
+def test_rows_without_a_label_are_unlabelled_and_stay_for_training(write):
+    frame = PENGUINS.copy()
+    frame.loc[:59, "species"] = None
+    data = Table(write(frame), "species", num_labels=6)
+    assert (data.num_labelled, len(data.validation_x), len(data.test_x)) == (6, 6, 12)
+    assert len(data.train_x) == ROWS - 18
+    everything_known = everything(write(frame))
+    assert everything_known.train_labels[:60].tolist() == [-1] * 60
+    assert everything_known.train_labels[60:].tolist() == (np.arange(60, ROWS) % 3).tolist()
+
+
+def test_validation_and_test_rows_are_the_same_for_every_seed(write):
+    first, second = (Table(write(), "species", num_labels=6, seed=seed) for seed in (0, 1))
+    assert (len(first.validation_x), len(first.test_x)) == (12, 24)
+    assert torch.equal(first.test_x, second.test_x)
+    assert torch.equal(first.validation_x, second.validation_x)
+    assert not torch.equal(first.train_labels, second.train_labels)
+    assert torch.bincount(first.test_labels).tolist() == [8, 8, 8]
+
+
+def test_kinds_can_be_overridden(write):
+    kinds = {"eggs": "categorical", "flipper_length_mm": "count", "tagged": "real"}
+    data = everything(write(), kinds=kinds)
+    assert data.feature_kinds == ("categorical", "real", "count", "categorical", "binary", "real")
+    assert data.feature_categories["eggs"] == ("0", "1", "2", "3")
+    assert data.train_x[:, 3].tolist() == PENGUINS["eggs"].tolist()
+    assert data.kinds == kinds
+
+
+def test_columns_can_be_left_out(write):
+    frame = PENGUINS.assign(name=[f"bird {number}" for number in range(ROWS)])
+    data = everything(write(frame), ignore=["name", "island"])
+    assert data.feature_names == tuple(FEATURES[1:])
+
+
+def test_numbers_with_leading_zeros_are_categories(write):
+    postcodes = np.array(["01067", "20095", "80331"])[np.arange(ROWS) % 3]
+    data = everything(write(PENGUINS.assign(postcode=postcodes)))
+    assert data.feature_kinds[-1] == "categorical"
+    assert data.feature_categories["postcode"] == ("01067", "20095", "80331")
+
+
+def test_numbers_as_classes(write):
+    data = everything(write(PENGUINS.assign(species=np.arange(ROWS) % 11)))
+    assert data.class_names == tuple(map(str, range(11)))
+    gaps = PENGUINS.assign(species=[None, *(np.arange(1, ROWS) % 3)])  # which pandas writes as 1.0
+    assert everything(write(gaps)).class_names == ("0", "1", "2")
+    assert everything(write(gaps)).train_labels[:3].tolist() == [-1, 1, 2]
+
+
+def test_every_argument_is_an_attribute_of_the_same_name(write):
+    data = Table(write(), "species", kinds={"eggs": "real"}, ignore=["island"], num_labels=9, seed=2)
+    assert all(hasattr(data, name) for name in inspect.signature(Table).parameters)
+    arguments = {name: getattr(data, name) for name in inspect.signature(Table).parameters}
+    again = Table(**arguments)
+    assert torch.equal(data.train_x, again.train_x)
+    assert torch.equal(data.train_labels, again.train_labels)
+
+
+def test_the_summary_counts_the_kinds(write):
+    assert Table(write(), "species", num_labels=6).summary() == (
+        "penguins: 84 training rows (6 labelled, 78 unlabelled), 12 validation, 24 test, 3 classes, 6 features "
+        "(2 real, 1 count, 2 binary, 1 categorical)"
+    )
+
+
+# Parquet
+
+
+def test_a_parquet_file_is_read_as_the_same_table(write, tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = PENGUINS.copy()
+    frame.loc[0, "species"] = None
+    frame.to_parquet(tmp_path / "penguins.parquet")
+    data, from_text = everything(str(tmp_path / "penguins.parquet")), everything(write(frame))
+    assert torch.equal(data.train_x, from_text.train_x)
+    assert torch.equal(data.train_labels, from_text.train_labels)
+    assert data.feature_kinds == from_text.feature_kinds
+    assert data.feature_categories == from_text.feature_categories
+
+
+def test_values_of_a_parquet_file_become_the_text_of_a_csv_file(write, tmp_path, monkeypatch):
+    frame = PENGUINS.assign(tagged=PENGUINS["tagged"].astype("Int64")).astype({"eggs": "Int64"})
+    frame.loc[0, "species"] = None
+    (tmp_path / "penguins.parquet").touch()
+    monkeypatch.setattr(pd, "read_parquet", lambda file: frame)
+    data, from_text = everything(str(tmp_path / "penguins.parquet")), everything(write(frame))
+    assert torch.equal(data.train_x, from_text.train_x)
+    assert torch.equal(data.train_labels, from_text.train_labels)
+    assert data.feature_kinds == from_text.feature_kinds
+    frame.loc[3, "eggs"] = pd.NA
+    with pytest.raises(ValueError, match=r"got some in the column 'eggs' \(1 row\)"):
+        everything(str(tmp_path / "penguins.parquet"))
+
+
+def test_a_parquet_file_without_pyarrow_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "penguins.parquet").touch()
+    for name in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        ImportError, match=r"^file: expected pyarrow for a Parquet file; got none: pip install pyarrow\."
+    ):
+        everything(str(tmp_path / "penguins.parquet"))
+
+
+# Bad input
+
+
+def changed(column, row, value):
+    return PENGUINS.astype({column: object}).assign(
+        **{column: [value if number == row else cell for number, cell in enumerate(PENGUINS[column])]}
+    )
+
+
+TABLES = {
+    "missing": (
+        changed("bill_length_mm", 3, None).assign(sex=[None, None, *PENGUINS["sex"][2:]]),
+        r"^file: expected no missing entries; got some in the columns 'bill_length_mm' \(1 row\), 'sex' \(2 rows\)",
+    ),
+    "a word for missing": (changed("eggs", 3, "N/A"), r"got some in the column 'eggs' \(1 row\): leave out"),
+    "a text among numbers": (
+        changed("bill_length_mm", 16, "long"),
+        "file: expected numbers in column 'bill_length_mm', as most of its cells are; got 'long' in row 17: mend it",
+    ),
+    "infinity": (
+        changed("bill_length_mm", 0, "inf"),
+        "expected numbers in column 'bill_length_mm', .* got 'inf' in row 1",
+    ),
+    "too large": (changed("bill_length_mm", 0, "1e40"), r"file: expected numbers below 3.4e38; got 1e\+40"),
+    "many texts": (
+        PENGUINS.assign(name=[f"bird {number:03}" for number in range(ROWS)]),
+        r"file: expected numbers or at most 50 categories in column 'name'; got 120 different texts, such as "
+        r"'bird 000': leave it out by ignore=\['name'\]",
+    ),
+    "decimal commas": (
+        PENGUINS.assign(depth=[f"{number},5" for number in range(ROWS)]),
+        "file: expected numbers with a decimal point in column 'depth'; got '0,5': write 0.5",
+    ),
+    "one text": (
+        PENGUINS.assign(island="Dream"),
+        r"file: expected two categories or more in column 'island'; got 'Dream' alone: write ignore=\['island'\]",
+    ),
+    "two spellings": (
+        changed("island", 0, "dream"),
+        "file, column 'island': expected names that tell the classes apart; got 'Dream' and 'dream'",
+    ),
+    "row numbers": (
+        PENGUINS.reset_index(),
+        r"file: expected features; got column 'index', which counts the rows: leave it out by ignore=\['index'\]",
+    ),
+    "seconds since 1970": (
+        PENGUINS.assign(time=1.7e9 + np.arange(ROWS) / 2),
+        "file: expected numbers that float32 tells apart; got feature 'time'",
+    ),
+    "the same name": (
+        pd.concat([PENGUINS, PENGUINS["eggs"]], axis=1),
+        "file: expected columns of different names; got 'eggs' twice",
+    ),
+    "a number as label": (
+        PENGUINS.assign(species=PENGUINS["bill_length_mm"]),
+        "label: expected a column of classes; got [0-9.]+ in 'species', which is a number",
+    ),
+    "a name as label": (
+        PENGUINS.assign(species=[f"bird {number}" for number in range(ROWS)]),
+        "label: expected classes of several rows each; got 120 different ones in 120 rows of 'species'",
+    ),
+    "no labels": (PENGUINS.assign(species=None), "label: expected a column with a label in some row; got 'species'"),
+    "-1 and 1": (
+        PENGUINS.assign(species=np.arange(ROWS) % 2 * 2 - 1),
+        "label: expected two classes or more; got -1 and 1, of which -1 marks what is unlabelled; write 0 and 1",
+    ),
+    "a doubtful label": (changed("species", 0, "unknown"), "label: expected names of classes, .* got 'unknown'"),
+    "only a label": (PENGUINS[["species"]], "file: expected columns with a comma, .* got one column 'species'"),
+}
+
+
+@pytest.mark.parametrize(("frame", "match"), TABLES.values(), ids=TABLES.keys())
+def test_tables_that_are_not_what_they_seem_are_refused(write, frame, match):
+    with pytest.raises(ValueError, match=match):
+        Table(write(frame), "species")
+
+
+TEXTS = {
+    "another separator": (
+        "a b species\n1 2 x\n2 3 y\n",
+        "file: expected columns with a comma, .* one column 'a b species'",
+    ),
+    "no heading": ("5.1,3.5,x\n4.9,3.0,y\n", "file: expected a first row of column names; got '5.1', '3.5', 'x'"),
+    "a short row": (
+        "a,b,species\n1,2,x\n3,y\n",
+        "file: expected 3 cells in each row, as in the heading; got 2 in row 2",
+    ),
+    "a long row": ("a,b,species\n1,2,x\n3,4,5,y\n", "file: expected a table in UTF-8 .* got: .*saw 4"),
+    "no row": ("a,b,species\n", "file: expected a heading and rows below it; got none"),
+    "empty": ("", "file: expected a heading and rows below it; got none"),
+}
+
+
+@pytest.mark.parametrize(("text", "match"), TEXTS.values(), ids=TEXTS.keys())
+def test_texts_that_are_no_tables_are_refused(write_text, text, match):
+    with pytest.raises(ValueError, match=match):
+        Table(write_text(text), "species")
+
+
+ARGUMENTS = {
+    "no such label": (
+        {"label": "Species"},
+        ValueError,
+        "label: expected names of the columns 'species', .* got 'Species'",
+    ),
+    "no such column": ({"ignore": ["age"]}, ValueError, "ignore: expected names of the columns .* got 'age'"),
+    "a string": ({"ignore": "sex"}, TypeError, r"ignore: expected a list of column names; got 'sex': write \['sex'\]"),
+    "the label": ({"ignore": ["species"]}, ValueError, "ignore: expected other columns than the label; got 'species'"),
+    "all": ({"ignore": FEATURES}, ValueError, "ignore: expected at least one column to stay beside the label"),
+    "no such kind": (
+        {"kinds": {"eggs": "number"}},
+        ValueError,
+        "kinds: expected 'real', .* got 'number' for column 'eggs'",
+    ),
+    "a kind of nothing": ({"kinds": {"age": "real"}}, ValueError, "kinds: expected names of the columns .* got 'age'"),
+    "a kind of the label": ({"kinds": {"species": "real"}}, ValueError, "kinds: expected columns that are features"),
+    "real texts": (
+        {"kinds": {"sex": "real"}},
+        ValueError,
+        "expected numbers in column 'sex', as kinds says 'real'; got",
+    ),
+    "broken counts": (
+        {"kinds": {"bill_length_mm": "count"}},
+        ValueError,
+        "expected whole numbers of 0 or more in column 'bill_length_mm', as kinds says 'count'; got",
+    ),
+    "three of two": (
+        {"kinds": {"island": "binary"}},
+        ValueError,
+        "expected two categories in column 'island'; got 'Bis",
+    ),
+    "fraction": (
+        {"test_fraction": 1.0},
+        ValueError,
+        "test_fraction: expected a number of at least 0 and below 1; got 1",
+    ),
+    "fractions": (
+        {"test_fraction": 0.6, "validation_fraction": 0.4},
+        ValueError,
+        "validation_fraction: expected validation_fraction . test_fraction below 1; got 0.4 . 0.6",
+    ),
+    "labels": ({"num_labels": 100}, ValueError, "num_labels: expected at most the 84 known labels; got 100"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "match"), ARGUMENTS.values(), ids=ARGUMENTS.keys())
+def test_bad_arguments_are_refused(write, changes, error, match):
+    with pytest.raises(error, match=match):
+        Table(**{"file": write(), "label": "species", **changes})
+
+
+def test_files_that_do_not_exist_or_are_not_text_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"file: expected a table; got .*none\.csv', which is not a file"):
+        Table(str(tmp_path / "none.csv"), "species")
+    (tmp_path / "latin.csv").write_bytes("a,species\n1,Ad\xe9lie\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"file: expected a table in UTF-8 in .*latin\.csv"):
+        Table(str(tmp_path / "latin.csv"), "species")
