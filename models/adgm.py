@@ -55,7 +55,7 @@ class ADGM(M2):
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. A VampPrior mixes q(z | a, u, y) at the mean a of
             q(a | u), which is not the aggregate posterior.
         posterior: The family of q(z | a, x, y). Default: DiagonalNormal. q(a | x) is always a diagonal Gaussian.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of all densities but the classifier. Default: one layer of 500 softplus units. The
             paper's have two layers of 500 rectified units with batch norm.
         classifier: The architecture of q(y | a, x). Default: ``networks``.

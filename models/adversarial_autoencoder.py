@@ -59,7 +59,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         event_shape: The shape of x: (channels, height, width) or (features,).
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 10 dimensions.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of encoder and decoder. Default: two layers of 1000 softplus units, without batch
             norm.
         discriminators: The architecture of D_y and D_z. Default: ``networks``.

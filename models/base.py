@@ -12,7 +12,7 @@ import torch
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
-from ssvae.models.likelihoods import ContinuousBernoulli, Likelihood
+from ssvae.models.likelihoods import ContinuousBernoulli, Gaussian, Likelihood
 from ssvae.models.networks import MLP, Architecture, EventShape
 from ssvae.models.posteriors import DiagonalNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior
@@ -98,7 +98,7 @@ class SemiSupervisedModel(nn.Module, ABC):
             num_classes: The number of classes.
             prior: p(z) or p(z | y).
             posterior: The family of q(z | ·). Default: a Gaussian with a diagonal covariance.
-            likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+            likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
             networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
             class_prior: p(y); None if the generative model has no class.
 
@@ -117,7 +117,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         self.prior = prior
         prior.set_class_prior(class_prior)
         self.posterior = posterior if posterior is not None else DiagonalNormal()
-        self.likelihood = likelihood if likelihood is not None else ContinuousBernoulli()
+        self.likelihood = likelihood if likelihood is not None else _default_likelihood(event_shape)
         self.likelihood.set_event_shape(event_shape)
         self.networks = networks if networks is not None else MLP()
         if class_prior is not None:
@@ -370,6 +370,10 @@ def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     checked._is_checked = True  # type: ignore[attr-defined]
     return checked
+
+
+def _default_likelihood(event_shape: EventShape) -> Likelihood:
+    return ContinuousBernoulli() if len(event_shape) == 3 else Gaussian()
 
 
 def check_sizes(event_shape: EventShape, num_classes: int) -> None:

@@ -69,7 +69,7 @@ class ConditionalVAE(SemiSupervisedModel):
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions. Unlabelled images have the mixture Σ_y p(y) p(z |
             y).
         posterior: The family of q(z | x, y). Default: DiagonalNormal.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of q(z | x, y) and p(x | y, z). Default: an MLP of 500 softplus units.
         class_prior: p(y). Default: uniform.
         num_samples: S, the number of importance samples for each class when classifying. An image takes as long as

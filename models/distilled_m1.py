@@ -51,7 +51,7 @@ class DistilledM1(Staged, M1):
         prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
             probable classes, since there is no p(y) here.
         posterior: The family of q(z | x). Default: DiagonalNormal.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of q(z | x) and p(x | z). Default: M1's MLP, two layers of 600 softplus units.
         classifier: The architecture of h and g in q(y | x). Default: ``networks``.
         feature_classifier: The classifier c. Default: label spreading, balanced.

@@ -45,7 +45,7 @@ class DistilledM2(Staged, Refits, M2):
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x, y). Default: DiagonalNormal.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The networks of q(z | x, y) and p(x | y, z). Default: the paper's MLP.
         classifier: The architecture of h and g in q(y | x). Default: ``networks``.
         class_prior: p(y). Default: uniform.

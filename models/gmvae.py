@@ -63,7 +63,7 @@ class GMVAE(SemiSupervisedModel):
             With another prior, q(y|x) ∝ p(y) p(z|y) at z = f(x).
         posterior: The family of q(z | x), whose mean is f(x). Default: FixedScaleNormal, N(f(x), s² I) with s = 0.3;
             the standard deviation of the default p(z | y) is 1.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of f and of p(x | z). Default: an MLP of 500 softplus units.
         class_prior: p(y). Default: uniform.
 

@@ -64,7 +64,7 @@ class LadderVAE(M2):
         prior: p(z_L) or p(z_L | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z_L | x, y). Default: DiagonalNormal. Below the top the densities are always diagonal
             Gaussians, which can be merged by their precisions.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of all networks but the classifier. Default: one dense layer of 500 softplus units.
             The paper's have two dense layers of leaky rectified units with batch norm.
         classifier: The architecture of q(y | x). Default: ``networks``.

@@ -56,7 +56,7 @@ class M1(Refits, SemiSupervisedModel):
         prior: p(z). Default: N(0, I) in 50 dimensions. A prior p(z | y) is replaced by its mixture over equally
             probable classes, since there is no p(y) here.
         posterior: The family of q(z | x). Default: DiagonalNormal.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of q(z | x) and p(x | z). Default: the paper's MLP, two layers of 600 softplus units.
         feature_classifier: The classifier c on z. Default: a support vector machine.
 

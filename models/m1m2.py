@@ -64,8 +64,8 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
             q(z1 | u), which is not the aggregate posterior.
         posterior: The family of q(z2 | z1, y). Default: DiagonalNormal. q(z1 | x) and p(z1 | y, z2) are always diagonal
             Gaussians.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1]. The paper's Bernoulli is for
-            binarised images.
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors. The
+            paper's Bernoulli is for binarised images.
         networks: The architecture of q(z1 | x) and p(x | z1). Default: the paper's MLP, two layers of 600 softplus
             units.
         inner_networks: The architecture of q(z2 | z1, y) and p(z1 | y, z2). Default: the paper's MLP, one layer of 500

@@ -43,8 +43,8 @@ class M2(SemiSupervisedModel):
         num_classes: The number of classes.
         prior: p(z) or p(z | y). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x, y). Default: DiagonalNormal.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1]. The paper's Bernoulli is for
-            binarised images.
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors. The
+            paper's Bernoulli is for binarised images.
         networks: The architecture of q(z | x, y) and p(x | y, z). Default: the paper's MLP, one layer of 500 softplus
             units.
         classifier: The architecture of q(y | x). Default: ``networks``.

@@ -129,7 +129,7 @@ class Architecture(Part, ABC):
             num_classes: The number of classes; 0 for a network without y.
 
         Returns:
-            A network from z (..., batch, num_inputs) to (..., batch, *event_shape).
+            A network from z (..., batch, num_inputs) to ``(..., batch, *event_shape)``.
         """
 
     @abstractmethod

@@ -52,7 +52,7 @@ class SDGM(ADGM):
             q(a | u), which is not the aggregate posterior.
         posterior: The family of q(z | a, x, y). Default: DiagonalNormal. q(a | x) and p(a | y, z) are always diagonal
             Gaussians.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of all densities but the classifier. Default: one layer of 500 softplus units. The
             paper's have two layers of 500 rectified units with batch norm.
         classifier: The architecture of q(y | a, x). Default: ``networks``.

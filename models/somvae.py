@@ -142,7 +142,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
         latent_dim: The dimension of z.
         rows: The number of rows of the map.
         columns: The number of columns of the map.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
         commitment: α, the weight of the commitment term.
         neighbourhood: β, the weight of the map term.

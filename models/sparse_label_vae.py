@@ -55,7 +55,7 @@ class SparseLabelVAE(SemiSupervisedModel):
         num_classes: The number of classes.
         prior: p(z). Default: N(0, I) in 50 dimensions.
         posterior: The family of q(z | x). Default: DiagonalNormal.
-        likelihood: p(x | ·). Default: continuous Bernoulli, for pixels in [0, 1].
+        likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
         networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
 
     Raises:
