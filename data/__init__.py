@@ -26,9 +26,8 @@ from ssvae.data.observations import Data
 from ssvae.data.point_sets import Circles, Clusters, Moons, Pinwheel
 from ssvae.data.table import Table
 from ssvae.data.torchvision_sets import MNIST, SVHN, FashionMNIST
-
-# Not in __all__, which the front door, the command line and the pages offer, until `fit` takes other data than images.
-from ssvae.data.vectors import Vectors as Vectors
+from ssvae.data.vector_data import VectorData
+from ssvae.data.vectors import Vectors
 
 __all__ = [
     "MNIST",

@@ -48,8 +48,8 @@ class ImageData(Data):
         Salakhutdinov & Murray (2008), "On the quantitative analysis of deep belief networks" (binarisation).
     """
 
-    _argument: ClassVar[str] = "images"
-    _item: ClassVar[str] = _ITEM
+    argument: ClassVar[str] = "images"
+    item: ClassVar[str] = _ITEM
 
     def __init__(
         self,

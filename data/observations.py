@@ -41,13 +41,15 @@ class Data:
 
     Attributes:
         memory_mapped: Whether the training observations are on disk, mapped into memory.
+        binarise: Whether ``observe`` draws zeros and ones; see `ImageData`.
+        argument: The word for observations in the names of arguments: "x" of "train_x".
+        item: The word for an observation in printed lines: "1000 training observations".
     """
 
     memory_mapped: bool = False
-
-    # The words of printed lines and error messages: "train_x", "1000 training observations".
-    _argument: ClassVar[str] = "x"
-    _item: ClassVar[str] = "observation"
+    binarise: bool = False
+    argument: ClassVar[str] = "x"
+    item: ClassVar[str] = "observation"
 
     def __init__(
         self,
@@ -64,13 +66,13 @@ class Data:
         hierarchy: Hierarchy | None = None,
         train_weights: Tensor | None = None,
     ) -> None:
-        item = self._item
+        item = self.item
         _check_class_names(class_names)
         num_classes = len(class_names)
-        self._check_x(f"train_{self._argument}", train_x)
+        self._check_x(f"train_{self.argument}", train_x)
         check_labels("train_labels", train_labels, len(train_x), num_classes, lowest=-1, item=item)
         if len(train_x) == 0:
-            raise ValueError(f"train_{self._argument}: expected at least one {item}; got none.")
+            raise ValueError(f"train_{self.argument}: expected at least one {item}; got none.")
         _check_every_class_known(train_labels, class_names)
         if train_candidates is not None:
             _check_candidates(train_candidates, train_labels, num_classes, item)
@@ -79,17 +81,16 @@ class Data:
         validation = self._part_or_empty("validation", validation_x, validation_labels, train_x)
         test = self._part_or_empty("test", test_x, test_labels, train_x)
         for part, (x, labels) in {"validation": validation, "test": test}.items():
-            self._check_x(f"{part}_{self._argument}", x)
+            self._check_x(f"{part}_{self.argument}", x)
             check_labels(f"{part}_labels", labels, len(x), num_classes, lowest=0, item=item)
             if x.dtype != train_x.dtype:
                 raise TypeError(
-                    f"{part}_{self._argument}: expected {_dtype(train_x)} as in train_{self._argument}; "
-                    f"got {_dtype(x)}."
+                    f"{part}_{self.argument}: expected {_dtype(train_x)} as in train_{self.argument}; got {_dtype(x)}."
                 )
             if x.shape[1:] != train_x.shape[1:]:
                 raise ValueError(
-                    f"{part}_{self._argument}: expected {item}s of shape {tuple(train_x.shape[1:])} as in "
-                    f"train_{self._argument}; got {tuple(x.shape[1:])}."
+                    f"{part}_{self.argument}: expected {item}s of shape {tuple(train_x.shape[1:])} as in "
+                    f"train_{self.argument}; got {tuple(x.shape[1:])}."
                 )
         if num_classes == 1 and (train_labels >= 0).any():
             raise ValueError(f"class_names: expected two classes or more, as labels are known; got {class_names[0]!r}.")
@@ -212,7 +213,7 @@ class Data:
         """Return a line with the numbers of observations and labels, and a warning for each part that lacks a class."""
         partial = f"{self.num_partially_labelled} partially labelled, " if self.num_partially_labelled else ""
         return (
-            f"{self.name}: {len(self.train_x)} training {self._item}s ({self.num_labelled} labelled, {partial}"
+            f"{self.name}: {len(self.train_x)} training {self.item}s ({self.num_labelled} labelled, {partial}"
             f"{self.num_unlabelled} unlabelled), {len(self.validation_x)} validation, "
             f"{len(self.test_x)} test, {self.num_classes} classes, {self._size()}"
             + self._warning("validation", self.validation_labels)
@@ -237,7 +238,7 @@ class Data:
         if x is None and labels is None:
             return torch.empty(0, *train_x.shape[1:], dtype=train_x.dtype), torch.empty(0, dtype=torch.int64)
         if x is None or labels is None:
-            given, absent = ("labels", self._argument) if x is None else (self._argument, "labels")
+            given, absent = ("labels", self.argument) if x is None else (self.argument, "labels")
             raise ValueError(f"{part}_{absent}: expected a tensor as {part}_{given} is given; got None.")
         return x, labels
 
@@ -248,7 +249,7 @@ class Data:
         if not len(labels) or not absent:
             return ""
         names = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
-        return f"\nWarning: there is no {part} {self._item} of {names}, so the {part} accuracy does not include it."
+        return f"\nWarning: there is no {part} {self.item} of {names}, so the {part} accuracy does not include it."
 
 
 def describe(value: object) -> str:

@@ -38,7 +38,7 @@ class VectorData(Data):
         ValueError: If shapes, sizes or label values do not fit together, or a number is not finite.
     """
 
-    _item: ClassVar[str] = "row"
+    item: ClassVar[str] = "row"
 
     def __init__(
         self,
@@ -114,6 +114,26 @@ class VectorData(Data):
             self._constants[x.device, dtype] = self.standardisation.tensors(x)
         centre, scale = self._constants[x.device, dtype]
         return (x.to(dtype) - centre) / scale
+
+    def restore(self, preprocessed: Tensor) -> Tensor:
+        """Return rows in the data's own units: the inverse of ``preprocess``.
+
+        Args:
+            preprocessed: Rows (…, features), floats.
+
+        Returns:
+            preprocessed · scale + centre, of the same shape and type.
+        """
+        centre, scale = (
+            torch.tensor(numbers, dtype=preprocessed.dtype, device=preprocessed.device)
+            for numbers in (self.standardisation.centre, self.standardisation.scale)
+        )
+        return preprocessed * scale + centre
+
+    def num_categories(self, feature: int) -> int:
+        """Return the number of categories of a feature whose numbers are codes from 0."""
+        parts = (self.train_x, self.validation_x, self.test_x)
+        return 1 + max(int(part[:, feature].max()) for part in parts if len(part))
 
     def _size(self) -> str:
         (number,) = self.event_shape

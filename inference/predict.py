@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ssvae.data import ImageData
+from ssvae.data import Data
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.networks import ImageShape
 
@@ -15,9 +15,10 @@ from ssvae.models.networks import ImageShape
 # some 50 MiB for an MLP and 300 MiB for convolutions. Accelerators need larger chunks to be busy.
 _PIXELS_AT_ONCE = 2**19
 _PIXELS_AT_ONCE_ON_ACCELERATORS = 2**22
+_HIDDEN = 500
 
 
-def predict_probabilities(model: SemiSupervisedModel, data: ImageData, images: Tensor) -> Tensor:
+def predict_probabilities(model: SemiSupervisedModel, data: Data, images: Tensor) -> Tensor:
     """Return q(y|x) for 8-bit images, without binarisation.
 
     Args:
@@ -109,4 +110,7 @@ def image_shape(model: SemiSupervisedModel) -> ImageShape:
 def images_per_chunk(model: SemiSupervisedModel, copies: int = 1) -> int:
     """Return the number of images in a chunk if each is computed ``copies`` times, for classes and samples."""
     pixels = _PIXELS_AT_ONCE if device_of(model).type == "cpu" else _PIXELS_AT_ONCE_ON_ACCELERATORS
-    return max(1, pixels // (copies * math.prod(model.event_shape)))
+    size = math.prod(model.event_shape)
+    if len(model.event_shape) == 1:
+        size = max(size, _HIDDEN)  # more numbers are in the hidden layers than in a short vector
+    return max(1, pixels // (copies * size))

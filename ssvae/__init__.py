@@ -163,7 +163,6 @@ _HOMES = {
     "Batches": "data",
     "Circles": "data",
     "Clusters": "data",
-    "Data": "data",
     "ClassProbabilities": "models",
     "ConditionalVAE": "models",
     "Consistency": "inference",

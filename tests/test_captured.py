@@ -30,7 +30,9 @@ def written(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda written, fullgraph: written)
 
 
-@pytest.mark.parametrize("name", ["M2, the class in the prior, p(y) learned", "M2, a full-rank posterior"])
+@pytest.mark.parametrize(
+    "name", ["M2, the class in the prior, p(y) learned", "M2, a full-rank posterior", "M2, rows of a table"]
+)
 def test_a_step_of_any_model_can_be_captured(name, written):
     captured.assert_is_the_step(MODELS[name], "cpu", captured.OBJECTIVE, compiled=True)
 

@@ -13,8 +13,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from test_models import MODELS
+from test_models import _images as made_up_x
 
-from ssvae.data import ImageData
+from ssvae.data import ImageData, VectorData
 from ssvae.inference import predict
 from ssvae.inference.evaluation import (
     bits_per_dimension,
@@ -129,6 +130,27 @@ def made_up_data(n, shape=SHAPE, num_classes=CLASSES, **options):
     )
 
 
+def made_up_data_for(model, n):
+    """Images, or vectors that the model's likelihood can have drawn."""
+    if len(model.event_shape) == 3:
+        binarise = isinstance(model.likelihood, Bernoulli)
+        return made_up_data(n, model.event_shape, model.num_classes, binarise=binarise)
+    names = [str(k) for k in range(model.num_classes)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        train_x, test_x = (made_up_x(model, number).detach().float() for number in (model.num_classes, n))
+    classes = torch.arange(model.num_classes)
+    return VectorData(
+        "made up",
+        train_x,
+        classes,
+        class_names=names,
+        test_x=test_x,
+        test_labels=torch.arange(n) % model.num_classes,
+        standardise=False,
+    )
+
+
 # Importance sampling
 
 
@@ -228,7 +250,7 @@ def test_the_fit_of_the_proposal_computes_no_gradients_of_the_weights(monkeypatc
         return weigh(*arguments)
 
     monkeypatch.setattr(proposal, "weigh", watched)
-    importance_sampling(model, torch.ones(2, *model.image_shape), 3)
+    importance_sampling(model, torch.ones(2, *model.event_shape), 3)
     assert learned == {False}
     assert not first.requires_grad
     assert all(parameter.requires_grad for parameter in others)
@@ -491,8 +513,8 @@ def test_the_report_says_how_far_the_samples_can_be_relied_on():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_terms_of_the_elbo_that_are_shown_add_up_to_it(name):
     model = MODELS[name]().eval()
-    data = made_up_data(5, model.event_shape, model.num_classes, binarise=isinstance(model.likelihood, Bernoulli))
-    x = data.observe(data.preprocess(data.test_images), torch.Generator().manual_seed(0))
+    data = made_up_data_for(model, 5)
+    x = data.observe(data.preprocess(data.test_x), torch.Generator().manual_seed(0))
     terms = evaluation._elbo_terms(model, x)
     signed = signed_terms(terms)
     assert sum(signed.values()) == pytest.approx(terms["negative_elbo"], abs=1e-9)
@@ -534,10 +556,9 @@ def test_the_terms_of_j_are_shown_with_the_signs_by_which_they_add_up():
 @pytest.mark.slow
 def test_every_model_can_be_evaluated(name):
     model = MODELS[name]()
-    binarise = isinstance(model.likelihood, Bernoulli)
-    data = made_up_data(5, model.event_shape, model.num_classes, binarise=binarise)
+    data = made_up_data_for(model, 5)
     result = evaluate(model, data, num_samples=3)
-    x = data.observe(data.preprocess(data.test_images))
+    x = data.observe(data.preprocess(data.test_x))
     if model.has_label_site:
         weights = log_weights(model, x, torch.arange(model.num_classes).unsqueeze(-1), 3)
         assert weights.shape == (3, model.num_classes, 5)

@@ -205,6 +205,7 @@ MODELS = {
         hidden=(8,),
     ),
 }
+IMAGE_MODELS = [name for name, make in MODELS.items() if len(make().event_shape) == 3]
 SUMS_OVER_CLASS = [name for name, make in MODELS.items() if make().sums_over_class]
 
 NETWORKS = {

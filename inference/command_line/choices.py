@@ -14,7 +14,7 @@ from inspect import isabstract
 from types import ModuleType
 
 from ssvae import data, models
-from ssvae.data import Arrays, ImageData
+from ssvae.data import Arrays, Data, ImageData, VectorData, Vectors
 from ssvae.models import (
     SemiSupervisedModel,
     Torchvision,
@@ -57,13 +57,14 @@ def _is_of(kind: type, thing: object) -> bool:
 
 
 # Arrays are in memory, so that no option can name them.
-_DATA = tuple(each for each in offered(data, ImageData) if each not in (Arrays, ImageData))
+_DATA = tuple(each for each in offered(data, Data) if each not in (Arrays, Data, ImageData, VectorData, Vectors))
+_IMAGES = tuple(each for each in _DATA if issubclass(each, ImageData))
 _NETWORKS = offered(networks, networks.Architecture)
 CHOICES: dict[str, tuple[type, ...]] = {
     "data": _DATA,
-    "other": _DATA,
-    "source": _DATA,
-    "target": _DATA,
+    "other": _IMAGES,
+    "source": _IMAGES,
+    "target": _IMAGES,
     "model": offered(models, SemiSupervisedModel) + registered("ssvae.models", SemiSupervisedModel),
     "prior": offered(priors, priors.Prior) + registered("ssvae.priors", priors.Prior),
     "posterior": offered(posteriors, posteriors.Posterior) + registered("ssvae.posteriors", posteriors.Posterior),

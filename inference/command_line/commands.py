@@ -16,7 +16,7 @@ from typing import get_origin
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from ssvae.data import ImageData
+from ssvae.data import Data, ImageData, VectorData
 from ssvae.data.labels import check_count
 from ssvae.data.time_left import progress
 from ssvae.inference import runs
@@ -44,6 +44,8 @@ from ssvae.inference.training.recipe_choice import (
     RECIPES_BY_DATA,
     batch_size_for,
     for_colours,
+    for_features,
+    is_in_colour,
     recipe_files,
 )
 from ssvae.models import SemiSupervisedModel
@@ -174,12 +176,15 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
     # The seed is set before the model is made, since it also determines the initial weights.
     torch.manual_seed(options.seed)
     data = build(description["data"])
-    sizes = {"event_shape": data.image_shape, "num_classes": data.num_classes}
+    sizes = {"event_shape": data.event_shape, "num_classes": data.num_classes}
     model_description = description["model"]
-    if data.image_shape[0] == 3 and not {"--config", "--data.binarise", "--model.likelihood"} & given.keys():
+    own_likelihood = {"--config", "--data.binarise", "--model.likelihood"} & given.keys()
+    if is_in_colour(data) and not own_likelihood:
         changed = for_colours(model_description, data.binarise)
         if changed is not None:
             data.binarise, model_description = False, changed
+    if isinstance(data, VectorData) and not own_likelihood:
+        model_description = for_features(model_description, data) or model_description
     model = build({**model_description, "init_args": sizes | model_description.get("init_args", {})})
     if all(description[limit] is None for limit in LIMITS):
         description["max_epochs"] = DEFAULT_EPOCHS
@@ -213,7 +218,7 @@ def fit_parser() -> ArgumentParser:
     )
     parser.add_argument("--folder", type=str | None, help="the run folder (default: runs/<time>-<data>-<model>)")
     parser.add_argument("--baselines", type=bool, default=True, help="whether to train the supervised baselines too")
-    parser.add_subclass_arguments(ImageData, "data", help=f"the data set: {names_of('data')} (default: Digits)")
+    parser.add_subclass_arguments(Data, "data", help=f"the data set: {names_of('data')} (default: Digits)")
     # The data set determines the model's sizes.
     parser.add_subclass_arguments(
         SemiSupervisedModel, "model", skip={"event_shape", "num_classes"}, help=f"the model: {names_of('model')}"
@@ -354,6 +359,7 @@ def classify(arguments: list[str]) -> None:
 
 def export(arguments: list[str]) -> None:
     """`ssvae export`: write the classifier to a file that other programs can run."""
+    from ssvae.inference.predict import image_shape
     from ssvae.inference.runs.export import check_export, export_classifier
 
     parser = run_parser(
@@ -365,6 +371,7 @@ def export(arguments: list[str]) -> None:
     path = Path(options.file)
     check_export(path)
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
+    image_shape(run.model)  # refuses vectors, which are standardised before the network
     export_classifier(run.model, run.class_names, path)
     print(path)
 
@@ -411,18 +418,18 @@ def features(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed for k-means")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
-    assert run.data is not None
+    data = run.image_data
     print(
         "| on the test images | linear probe | 5 nearest neighbours | k-means | NMI | ARI |\n|---|---|---|---|---|---|"
     )
-    for name, scores in score_features(run.model, run.data, seed=options.seed).items():
+    for name, scores in score_features(run.model, data, seed=options.seed).items():
         shares = (scores.linear_probe, scores.nearest_neighbours, scores.clustering)
         cells = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
         print(f"| {name} | {cells} | {scores.nmi:.3f} | {scores.ari:.3f} |")
     if scores.linear_probe is None:
         print("\nThe two classifiers are left out: they need labelled training images of at least two classes.")
     else:
-        print(f"\nThe two classifiers were fitted to the {run.data.num_labelled} labelled training images.")
+        print(f"\nThe two classifiers were fitted to the {data.num_labelled} labelled training images.")
 
 
 def score(arguments: list[str]) -> None:
@@ -443,8 +450,8 @@ def score(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed for samples and reference classifier")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
-    assert run.data is not None
-    data = runs.with_all_labels(run.data)
+    data = run.image_data
+    data = runs.with_all_labels(data)
     reference, accuracy = train_reference_classifier(data, max_steps=options.max_steps, seed=options.seed)
     scores_by_name = score_generation(run.model, data, reference, num_samples=options.num_samples, seed=options.seed)
     print("| images | agreement | diversity | Fréchet distance |\n|---|---|---|---|")
@@ -464,9 +471,9 @@ def augment(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed for samples, weights and batches")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
-    assert run.data is not None
+    data = run.image_data
     assert run.recipe is not None
-    calibrations = train_on_samples(run.model, run.data, run.recipe, num_samples=options.num_samples, seed=options.seed)
+    calibrations = train_on_samples(run.model, data, run.recipe, num_samples=options.num_samples, seed=options.seed)
     print("| trained on | accuracy | NLL (nats) | ECE |\n|---|---|---|---|")
     for name, calibration in calibrations.items():
         print(f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} |")
@@ -502,17 +509,17 @@ def attack(arguments: list[str]) -> None:
     options = parse(parser, arguments)
     robustness.check_attack_options(options.epsilons, options.num_images, options.num_steps)
     run = runs.load(options.run, checkpoint=options.checkpoint)
-    assert run.data is not None
+    data = run.image_data
     check_attackable(run.model)
-    rule = fit_rejection(run.model, run.data, quantile=options.quantile)
+    rule = fit_rejection(run.model, data, quantile=options.quantile)
     strength = {name: options[name] for name in ("epsilons", "num_images", "num_steps", "seed")}
     print(robustness.TABLE_HEADER)
-    for result in robustness.run_attacks(run.model, run.data, rule, **strength):
+    for result in robustness.run_attacks(run.model, data, rule, **strength):
         print("\n".join(result.rows()))
         save_picture(result.draw(), run.folder / "figures" / f"attack_{result.attack.lower()}.png")
     if options.other is not None:
         other = build(options.other.as_dict())
-        rejection = robustness.reject_other(run.model, run.data, rule, other, num_images=options.num_images)
+        rejection = robustness.reject_other(run.model, data, rule, other, num_images=options.num_images)
         print(
             f"\n{other.name}: {rejection.rejected:.1%} of {rejection.num_images} test images rejected, "
             f"AUROC {rejection.auroc:.3f}"

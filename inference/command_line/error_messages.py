@@ -6,7 +6,7 @@ from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
 
-from ssvae.data import ImageData
+from ssvae.data import Data, ImageData
 from ssvae.inference.command_line.options import Choices, Option, accepted, option_name, suggest
 from ssvae.inference.nearest import did_you_mean, hint, one_of
 
@@ -88,7 +88,7 @@ def _unknown_option(message: str, option: str, options: Sequence[Option], choice
 def _unknown_in(owner: str, option: str, name: str, options: Sequence[Option]) -> str:
     module, _, class_name = owner.rpartition(".")
     owner_class = getattr(import_module(module), class_name)
-    if isabstract(owner_class) or owner_class is ImageData:
+    if isabstract(owner_class) or owner_class in (Data, ImageData):
         return _class_needed(option, name)
     names = ", ".join(f"{option}.{each.name}" for each in accepted(owner_class)) or "it has none"
     return (

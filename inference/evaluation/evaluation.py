@@ -27,7 +27,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ssvae.data import ImageData
+from ssvae.data import Data, ImageData
 from ssvae.data.time_left import progress
 from ssvae.inference.evaluation.calibration import Calibration, calibrate
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT, effective_samples, pareto_k
@@ -95,23 +95,24 @@ class Evaluation:
         classifier_beside_posterior: Accuracy and calibration of q(y|x) on the same images and pixels as ``posterior``;
             None as for ``posterior``.
         log_likelihood: Mean of the estimated log p(x) in nats per image, a lower bound in expectation. The logarithm of
-            a probability if the likelihood is discrete, of a density otherwise. None if the model's ELBO does not bound
-            log p(x).
+            a probability if the likelihood is discrete, of a density otherwise: on [0, 1] for pixels, in the data's own
+            units for vectors. None if the model's ELBO does not bound log p(x).
         log_likelihood_error: Its standard error over images; NaN for a single image, None as for ``log_likelihood``.
         effective_samples: Median over images of the effective sample size of the weights v_s = Σ_y w_sy, in
             [1, num_samples]; None as for ``log_likelihood``.
         pareto_k: Median over images of the Pareto k̂ of the same weights; None as for ``log_likelihood``, and for fewer
             than 25 samples.
         share_unreliable: Fraction of images with k̂ above 0.7, whose estimates are unreliable; None as for ``pareto_k``.
-        bits_per_dimension: ``log_likelihood`` in bits per pixel and channel; see
+        bits_per_dimension: ``log_likelihood`` in bits per pixel and channel; None for vectors; see
             `ssvae.inference.evaluation.evaluation.bits_per_dimension`.
         elbo: Mean of -U(x) over the likelihood images in nats per image, one sample of z for each class.
         terms: The terms of the ELBO in nats per image; see `ssvae.inference.objective.bounds.Bound.terms`.
         reconstruction_error: Mean squared error of the reconstruction of all test images, per pixel and channel, for
-            pixels in [0, 1].
+            pixels in [0, 1]; for vectors per feature, standardised as the data are.
         num_samples: S, the number of importance samples for each class.
         seed: The random seed for the choice of likelihood images, the binarisation and the samples.
-        seen_by_classifier: The pixels for ``classifier`` and ``reconstruction_error``: "grey" or "colour".
+        seen_by_classifier: The pixels for ``classifier`` and ``reconstruction_error``: "grey", "colour", or "values"
+            for vectors.
         seen_by_posterior: The pixels for all that uses the likelihood images: "binarised once" if the data are
             binarised, else as ``seen_by_classifier``.
         probabilities: q(y|x) of the test images, (test images, classes).
@@ -182,7 +183,7 @@ class Evaluation:
 
 def evaluate(
     model: SemiSupervisedModel,
-    data: ImageData,
+    data: Data,
     *,
     num_samples: int = 100,
     num_images: int | None = None,
@@ -220,23 +221,27 @@ def evaluate(
         >>> 0 <= evaluation.classifier.accuracy <= 1
         True
     """
-    num_test_images = len(data.test_images)
+    num_test_images = len(data.test_x)
     if num_test_images == 0:
-        raise ValueError("test_images: expected at least one image to evaluate on; got none.")
+        raise ValueError(f"test_{data.argument}: expected at least one {data.item} to evaluate on; got none.")
     _check_num_samples(num_samples)
     num_images = num_test_images if num_images is None else num_images
     if not isinstance(num_images, int):
         raise TypeError(f"num_images: expected an integer or None; got {num_images!r}.")
     if not 1 <= num_images <= num_test_images:
-        raise ValueError(f"num_images: expected 1 to {num_test_images}, the number of test images; got {num_images}.")
-    probabilities = predict_probabilities(model, data, data.test_images)
+        raise ValueError(
+            f"num_images: expected 1 to {num_test_images}, the number of test {data.item}s; got {num_images}."
+        )
+    probabilities = predict_probabilities(model, data, data.test_x)
     labels = data.test_labels.cpu()
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
     with seeded(seed):
-        images = data.test_images.cpu()[chosen]
+        images = data.test_x.cpu()[chosen]
         estimate, probabilities_beside, terms = _observe(model, data, images, num_samples, generator, progress_bar)
-    pixels = "grey" if data.image_shape[0] == 1 else "colour"
+    # log p(x) in the data's own units
+    terms = _shifted(terms, data.log_volume)
+    seen = _seen(data)
     evaluation = Evaluation(
         classifier=calibrate(probabilities, labels),
         main_classes=calibrate_main_classes(probabilities, data),
@@ -253,8 +258,8 @@ def evaluate(
         reconstruction_error=_reconstruction_error(model, data),
         num_samples=num_samples,
         seed=seed,
-        seen_by_classifier=pixels,
-        seen_by_posterior="binarised once" if data.binarise else pixels,
+        seen_by_classifier=seen,
+        seen_by_posterior="binarised once" if data.binarise else seen,
         probabilities=probabilities,
         labels=labels,
         posterior_labels=labels[chosen],
@@ -264,7 +269,7 @@ def evaluate(
     if estimate is None:
         return evaluation
     log_evidence = estimate.log_evidence
-    log_likelihood = log_evidence.mean().item()
+    log_likelihood = log_evidence.mean().item() + data.log_volume
     known_tail = num_samples >= FEWEST_SAMPLES
     evaluation = replace(
         evaluation,
@@ -273,7 +278,9 @@ def evaluate(
         effective_samples=estimate.effective_samples.median().item(),
         pareto_k=estimate.pareto_k.median().item() if known_tail else None,
         share_unreliable=(estimate.pareto_k > K_LIMIT).double().mean().item() if known_tail else None,
-        bits_per_dimension=bits_per_dimension(log_likelihood, model.event_shape, model.likelihood),
+        bits_per_dimension=bits_per_dimension(log_likelihood, model.event_shape, model.likelihood)
+        if isinstance(data, ImageData)
+        else None,
     )
     if not model.has_label_site:
         return evaluation
@@ -286,7 +293,22 @@ def evaluate(
     )
 
 
-def calibrate_main_classes(probabilities: Tensor, data: ImageData) -> Calibration | None:
+def _seen(data: Data) -> str:
+    """Return the word for what a classifier sees: "grey" or "colour" pixels, or "values"."""
+    if not isinstance(data, ImageData):
+        return "values"
+    return "grey" if data.image_shape[0] == 1 else "colour"
+
+
+def _shifted(terms: dict[str, float], log_volume: float) -> dict[str, float]:
+    """Return the terms of the ELBO in the data's own units: E[-log p(x|y, z)] lacks the change of units."""
+    shifted = dict(terms)
+    for name in ("reconstruction", "negative_elbo"):
+        shifted[name] -= log_volume
+    return shifted
+
+
+def calibrate_main_classes(probabilities: Tensor, data: Data) -> Calibration | None:
     """Return accuracy and calibration for main classes.
 
     Args:
@@ -410,7 +432,7 @@ def bits_per_dimension(log_evidence: float, event_shape: EventShape, likelihood:
 
 def _observe(
     model: SemiSupervisedModel,
-    data: ImageData,
+    data: Data,
     images: Tensor,
     num_samples: int,
     generator: torch.Generator,
@@ -446,14 +468,14 @@ def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
     return {name: value.item() for name, value in bound.terms().items()}
 
 
-def _reconstruction_error(model: SemiSupervisedModel, data: ImageData) -> float:
+def _reconstruction_error(model: SemiSupervisedModel, data: Data) -> float:
     """Return the mean of (x - x̂)² over test images, pixels and channels, where x̂ = E[ x | z ] at the latent mean."""
     total = 0.0
     with evaluating(model):
-        for chunk in torch.split(data.test_images, images_per_chunk(model)):
+        for chunk in torch.split(data.test_x, images_per_chunk(model)):
             x = data.preprocess(chunk).to(device_of(model))
             total += (x - model.reconstruct(x)).square().double().sum().item()
-    return total / data.test_images.numel()
+    return total / data.test_x.numel()
 
 
 def _check_num_samples(num_samples: int) -> None:

@@ -25,11 +25,9 @@ class Explorer:
     """
 
     def __init__(self, run: Run, *, num_samples: int = 50) -> None:
-        if run.data is None:
-            raise ValueError("run: expected one with its data; got one that was loaded without.")
         self.run = run
         self.num_samples = num_samples
-        self.style = DrawingStyle.of(run.data.train_images)
+        self.style = DrawingStyle.of(run.image_data.train_images)
 
     @property
     def name(self) -> str:

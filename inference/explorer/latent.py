@@ -36,8 +36,7 @@ def latent_map(run: Run) -> LatentMap:
     Raises:
         ValueError: If there are fewer than two images.
     """
-    assert run.data is not None
-    model, data = run.model, run.data
+    model, data = run.model, run.image_data
     parts = {
         "test": (data.test_images, data.test_labels),
         "validation": (data.validation_images, data.validation_labels),

@@ -27,6 +27,7 @@ from ssvae.inference.figures.scores import (
     training_curves,
 )
 from ssvae.inference.figures.style import COLOURS, LINES, MARKERS, figure_of, without_pyplot
+from ssvae.inference.figures.vectors import decision_plane, density_plane, marginals, sampled_plane
 
 __all__ = [
     "COLOURS",
@@ -35,13 +36,17 @@ __all__ = [
     "analogies",
     "class_samples",
     "confusion_matrix",
+    "decision_plane",
+    "density_plane",
     "figure_of",
     "image_grid",
     "latent_map",
+    "marginals",
     "node_map",
     "reconstructions",
     "rejection_curves",
     "reliability_diagram",
+    "sampled_plane",
     "training_curve",
     "training_curves",
     "without_pyplot",

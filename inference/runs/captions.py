@@ -15,10 +15,15 @@ CAPTIONS = {
     "are neighbours. Distances between groups have no meaning.",
     "node_map": "The decoded nodes of the map, each in a frame of the colour of the most frequent class of its test "
     "images. Check whether neighbouring nodes are similar and classes form regions.",
+    "plane": "The training points, with their labels: over the most probable class of q(y | x), with contours of p(x) "
+    "around 50, 80, 95 and 99 % of the probability, and beside samples of each class. Check whether the boundary runs "
+    "where there are few points, and whether the samples lie where the points do.",
+    "marginals": "The distribution of each feature: training rows (grey) and samples of the model (blue). Check where "
+    "the two differ: there the model does not describe the data.",
     "confusion_matrix": "Numbers of test images by true class (row) and class predicted by q(y|x) (column). Check "
     "which classes are confused, off the diagonal.",
     "reliability": "Accuracy (blue) against confidence in 15 bins, and the number of images in each bin below. If "
-    "there are two panels, both are for the same images and pixels. Check where the bars are below the dashed line: "
+    "there are two panels, both are for the same test data. Check where the bars are below the dashed line: "
     "there the model is overconfident, by the red gap.",
     "training_curves": "All terms of J and the validation accuracy over training. Check whether the curves have "
     "converged. A KL divergence of 0 means that the latent variable carries no information (posterior collapse).",
@@ -26,13 +31,13 @@ CAPTIONS = {
 """The caption of each figure in a report, with what to look for, by the name of the figure."""
 
 _TERMS = {
-    "reconstruction": "E[-log p(x\\|y, z)], negative log-likelihood of the image given the latent variables",
+    "reconstruction": "E[-log p(x\\|y, z)], negative log-likelihood of x given the latent variables",
     "kl": "E[log q(z) - log p(z)], KL divergence of all latent variables z",
     "class prior": "E[-log p(y)], negative log-probability of the class",
     "entropy": "-H(q(y\\|x)), negative entropy of the classifier",
 }
 _IN_ELBO = {
-    "reconstruction": "E log p(image | latent variables)",
+    "reconstruction": "E log p(x | latent variables)",
     "kl": "- KL(latent variables)",
     "class prior": "+ E log p(y)",
     "entropy": "+ H(q(y|x))",

@@ -51,7 +51,7 @@ def _drifted(run: Run) -> str:
     assert data is not None
     if not len(data.labelled_index) or not len(data.unlabelled_index) or not run.model.learns_classifier:
         return ""
-    images = data.train_images[data.some_unlabelled(_NUM_IMAGES)]
+    images = data.train_x[data.some_unlabelled(_NUM_IMAGES)]
     predicted = predict_probabilities(run.model, data, images).argmax(-1)
     found = drift(predicted, data.train_labels[data.labelled_index], data.num_classes)
     if not found.is_beyond_chance:
@@ -66,7 +66,7 @@ def _drifted(run: Run) -> str:
 
 def _declined(run: Run) -> str:
     assert run.data is not None
-    best = decline(run.history, len(run.data.validation_images))
+    best = decline(run.history, len(run.data.validation_x))
     if best is None:
         return ""
     return (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from matplotlib.figure import Figure
 
-from ssvae.data import ImageData
+from ssvae.data import Data, ImageData, VectorData
 from ssvae.data.time_left import progress
 from ssvae.inference import figures
 from ssvae.inference.evaluation.calibration import Calibration
@@ -58,7 +58,7 @@ def summary(run: "Run") -> str:
     if data.num_labelled and run.model.learns_classifier:
         lines.append(
             f"alpha = {objective.alpha:g} N = {objective.alpha * sizes.total:,.7g}: the -log q(y|x) of a labelled "
-            f"image has weight {objective.weight_per_labelled_image(sizes):,.7g} relative to its L(x, y)"
+            f"{data.item} has weight {objective.weight_per_labelled_image(sizes):,.7g} relative to its L(x, y)"
         )
     if objective.kl_weight.start != objective.kl_weight.end:
         schedule = objective.kl_weight
@@ -104,9 +104,14 @@ def result(run: "Run") -> str:
             "",
             "Weights are those of the last epoch. A baseline is the same classifier, trained with the same labels, "
             "steps and augmentation, but without the generative terms. The difference is what the generative terms "
-            f"add. All rows are for the same test images ({run.evaluation.seen_by_classifier} pixels).",
+            f"add. All rows are for the same test {run.data.item}s{_kind_of_pixels(run)}.",
         ]
     return "\n".join(rows)
+
+
+def _kind_of_pixels(run: "Run") -> str:
+    assert run.evaluation is not None
+    return f" ({run.evaluation.seen_by_classifier} pixels)" if isinstance(run.data, ImageData) else ""
 
 
 def verdict(run: "Run") -> str:
@@ -121,10 +126,11 @@ def verdict(run: "Run") -> str:
         _difference("the labels alone (supervised)" if name == "supervised" else name, each)
         for name, each in run.comparisons.items()
     ]
+    item = "image" if run.data is None else run.data.item
     num_images = next(iter(run.comparisons.values())).num_images
     return (
         f"{type(run.model).__name__} is {', and '.join(differences)} (paired difference ± standard error on "
-        f"{num_images:,} test images; McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed). "
+        f"{num_images:,} test {item}s; McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed). "
         f"{EXPLANATION} explains why."
     )
 
@@ -142,11 +148,13 @@ def _row(name: str, calibration: Calibration, seconds: float) -> str:
     return f"| {name} | {calibration.accuracy:.2%} | {calibration.nll:.3f} | {calibration.ece:.2%} | {seconds:.0f} |"
 
 
-def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
+def evaluation_lines(evaluation: Evaluation, data: Data) -> list[str]:
     """Return an evaluation as lines of Markdown; each row of the table names the pixels that were used."""
     grey, observed = evaluation.seen_by_classifier, evaluation.seen_by_posterior
+    is_image = isinstance(data, ImageData)
+    what = "pixels" if is_image else "seen"
     lines = [
-        "| on the test images | pixels | images | accuracy | NLL (nats) | ECE | Brier |",
+        f"| on the test {data.item}s | {what} | {data.item}s | accuracy | NLL (nats) | ECE | Brier |",
         "|---|---|---|---|---|---|---|",
         _calibration_row("q(y\\|x), the classifier", grey, evaluation.classifier, evaluation.num_images),
     ]
@@ -156,7 +164,7 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         name = f"p(y\\|x), {evaluation.num_samples} importance samples"
         lines += [
             _calibration_row(
-                f"q(y\\|x), same {'pixels' if isinstance(data, ImageData) else 'rows'} as p(y\\|x)",
+                f"q(y\\|x), same {'pixels' if is_image else 'rows'} as p(y\\|x)",
                 observed,
                 evaluation.classifier_beside_posterior,
                 num_images,
@@ -171,32 +179,38 @@ def evaluation_lines(evaluation: Evaluation, data: ImageData) -> list[str]:
         each = " for each class" if evaluation.posterior is not None else ""  # None if the model has no class
         lines.append(
             f"- log p(x) {evaluation.log_likelihood:.2f} ± {evaluation.log_likelihood_error:.2f} nats "
-            f"({evaluation.bits_per_dimension:.4f} bits per dimension), a lower bound by {evaluation.num_samples} "
-            f"importance samples{each}, mean and standard error over {evaluation.num_likelihood_images} images"
+            f"({_units(evaluation)}), a lower bound by {evaluation.num_samples} "
+            f"importance samples{each}, mean and standard error over {evaluation.num_likelihood_images} {data.item}s"
             + (", binarised once" if data.binarise else "")
         )
-        lines += [f"- {line}" for line in reliability_lines(evaluation)]
+        lines += [f"- {line}" for line in reliability_lines(evaluation, data.item)]
     lines.append(f"- {elbo_in_words(evaluation.terms)}")
-    lines.append(
-        f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, per pixel in [0, 1], {grey})"
-    )
+    per = f"per pixel in [0, 1], {grey}" if is_image else "per standardised feature"
+    lines.append(f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, {per})")
     return lines
 
 
-def reliability_lines(evaluation: Evaluation) -> list[str]:
+def _units(evaluation: Evaluation) -> str:
+    if evaluation.bits_per_dimension is None:
+        return "in the units of the data"
+    return f"{evaluation.bits_per_dimension:.4f} bits per dimension"
+
+
+def reliability_lines(evaluation: Evaluation, item: str = "image") -> list[str]:
     """Return the reliability of the importance-sampling estimates, with a warning if it is low."""
     sample_size = (
-        f"effective sample size {evaluation.effective_samples:.1f} of {evaluation.num_samples} (median over images); "
+        f"effective sample size {evaluation.effective_samples:.1f} of {evaluation.num_samples} (median over {item}s); "
     )
     if evaluation.share_unreliable is None:
         return [f"{sample_size}Pareto k̂ needs at least {FEWEST_SAMPLES} samples"]
     share = f"{evaluation.share_unreliable:.0%}"
-    lines = [f"{sample_size}Pareto k̂ {evaluation.pareto_k:.2f} (median), above {K_LIMIT} for {share} of the images"]
+    lines = [f"{sample_size}Pareto k̂ {evaluation.pareto_k:.2f} (median), above {K_LIMIT} for {share} of the {item}s"]
     if evaluation.share_unreliable > WARNED_FROM:
         what = "log p(x) and p(y|x)" if evaluation.posterior is not None else "log p(x)"
         lines.append(
-            f"Warning: {share} of the images have a k̂ above {K_LIMIT}. For these, few samples have most of the weight, "
-            f"and {what} cannot be relied on. log p(x) is probably too low. More samples (--num_samples) may help."
+            f"Warning: {share} of the {item}s have a k̂ above {K_LIMIT}. For these, few samples have most of the "
+            f"weight, and {what} cannot be relied on. log p(x) is probably too low. More samples (--num_samples) may "
+            "help."
         )
     return lines
 
@@ -217,10 +231,12 @@ def write_report(run: "Run") -> None:
         lines = evaluation_lines(run.evaluation, run.data)
         num_sampled, num_images = run.evaluation.num_likelihood_images, run.evaluation.num_images
         if num_sampled < num_images:
-            lines.append(f"- ELBO and samples: of {num_sampled} images; `ssvae evaluate` takes all {num_images}")
+            lines.append(
+                f"- ELBO and samples: of {num_sampled} {run.data.item}s; `ssvae evaluate` takes all {num_images}"
+            )
         sections["Evaluation"] = "\n".join(lines)
     sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
-    sections["Terms of J at the last epoch (nats per image)"] = terms_table(run.history[-1])
+    sections[f"Terms of J at the last epoch (nats per {run.data.item})"] = terms_table(run.history[-1])
     sections["Pictures"] = "\n\n".join(
         f"![{path.stem}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*" for path in pictures
     )
@@ -249,7 +265,7 @@ def _recipe_lines(run: "Run") -> list[str]:
     assert run.data is not None
     assert run.recipe is not None
     last = run.history[-1]
-    batch = f" of {run.recipe.batch_size} unlabelled images" if run.data.num_unlabelled else ""
+    batch = f" of {run.recipe.batch_size} unlabelled {run.data.item}s" if run.data.num_unlabelled else ""
     return [
         *summary(run).split("\n"),
         f"{last['epoch']:.0f} epochs, {last['step']:.0f} steps{batch}; seed {run.recipe.seed}",
@@ -303,11 +319,13 @@ def save_picture(figure: Figure, path: Path) -> None:
 def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "dict[str, Axes]":
     """Draw reconstructions, samples, analogies and the latent map."""
     assert run.data is not None
+    if not isinstance(run.data, ImageData):
+        return _pictures_of_vectors(run, tsne, seed)
     model, data = run.model, run.data
     class_names = data.class_names if data.has_labels else None  # None: the model's classes are numbered
-    images, labels = data.test_images, data.test_labels
+    images, labels = data.test_x, data.test_labels
     if not len(images):
-        images, labels = data.train_images, data.train_labels
+        images, labels = data.train_x, data.train_labels
     with seeded(seed), torch.no_grad():
         order = torch.randperm(len(images))
         shown = data.observe(data.preprocess(images[order[:_SHOWN_IMAGES]]))
@@ -328,6 +346,30 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
             for name, draw in drawings.items():
                 drawn[name] = draw()
                 advance(1)
+    return drawn
+
+
+def _pictures_of_vectors(run: "Run", tsne: bool, seed: int) -> "dict[str, Axes]":
+    """Draw marginals, the latent map and, of two features, the plane."""
+    data, model = run.data, run.model
+    assert isinstance(data, VectorData)
+    rows, labels = (data.test_x, data.test_labels) if len(data.test_x) else (data.train_x, data.train_labels)
+    drawn: dict[str, Axes] = {}
+    with seeded(seed), torch.no_grad():
+        if data.event_shape == (2,):
+            panels = Figure(figsize=(14, 4.2), layout="constrained").subplots(1, 3)
+            figures.decision_plane(model, data, ax=panels[0])
+            if model.bounds_evidence:
+                figures.density_plane(model, data, ax=panels[1])
+            else:
+                panels[1].set_axis_off()
+            drawn["plane"] = figures.sampled_plane(model, data, ax=panels[2])
+        drawn["marginals"] = figures.marginals(model, data)
+        chosen = torch.randperm(len(rows))[:_MAPPED_IMAGES]
+        mapped = data.preprocess(rows[chosen]), labels[chosen]
+        drawn["latent_map"] = figures.latent_map(model, *mapped, data.class_names)
+        if tsne:
+            drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.class_names, tsne=True)
     return drawn
 
 

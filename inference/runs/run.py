@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ssvae.data import ImageData
+from ssvae.data import Data, ImageData
 from ssvae.inference.evaluation.calibration import Calibration
 from ssvae.inference.evaluation.comparison import Comparison
 from ssvae.inference.evaluation.evaluation import Evaluation
@@ -39,7 +39,7 @@ class Run:
     folder: Path
     model: SemiSupervisedModel
     class_names: tuple[str, ...]
-    data: ImageData | None = None
+    data: Data | None = None
     recipe: Recipe | None = None
     history: list[Row] = field(default_factory=list)
     evaluation: Evaluation | None = None
@@ -50,3 +50,16 @@ class Run:
     problems: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     bits: int | None = None
+
+    @property
+    def image_data(self) -> ImageData:
+        """The data set, for what needs images.
+
+        Raises:
+            ValueError: If the run was loaded without its data, or they are not images.
+        """
+        if self.data is None:
+            raise ValueError("run: expected one with its data; got one that was loaded without.")
+        if not isinstance(self.data, ImageData):
+            raise ValueError(f"run: expected one of images; got one of {self.data.item}s, {self.data.name}.")
+        return self.data

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 import torch
 import yaml
 
-from ssvae.data import ImageData
+from ssvae.data import Data
 from ssvae.data.yaml_files import read_yaml
 from ssvae.inference._lightning import Callback, Logger
 from ssvae.inference.evaluation.calibration import calibrate
@@ -36,6 +36,8 @@ from ssvae.inference.training.trainer import on_accelerator
 from ssvae.inference.training.training import train
 from ssvae.models import SemiSupervisedModel
 
+SomeData = TypeVar("SomeData", bound=Data)
+
 LoggerChoice = Literal["mlflow", "wandb"] | Logger | Sequence[Logger] | None
 
 REPORT_IMAGES, REPORT_PHOTOS, FEWEST_REPORT_PHOTOS = 1000, 100, 50
@@ -48,7 +50,7 @@ _CHECKED_IMAGES = 1000
 
 def fit(
     model: SemiSupervisedModel,
-    data: ImageData,
+    data: Data,
     recipe: Recipe | str | None = None,
     *,
     folder: str | None = None,
@@ -62,7 +64,7 @@ def fit(
     Example:
         >>> import ssvae
         >>> data = ssvae.Digits(num_labels=100)
-        >>> model = ssvae.M2(data.image_shape, data.num_classes, likelihood=ssvae.likelihoods.ContinuousBernoulli())
+        >>> model = ssvae.M2(data.event_shape, data.num_classes, likelihood=ssvae.likelihoods.ContinuousBernoulli())
         >>> run = ssvae.fit(model, data, max_steps=500)  # doctest: +SKIP
         >>> run.evaluation.classifier.accuracy  # doctest: +SKIP
 
@@ -121,7 +123,7 @@ def fit(
 
 def resume(
     folder: str,
-    data: ImageData | None = None,
+    data: Data | None = None,
     *,
     callbacks: Callback | Sequence[Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
@@ -140,7 +142,7 @@ def resume(
         The run, with its evaluation on the test images.
 
     Raises:
-        TypeError: If ``data`` is not an `ImageData`.
+        TypeError: If ``data`` is not an `Data`.
         FileNotFoundError: If there is no such run, or it was stopped before its initial weights were saved.
         ValueError: If its files are damaged, or ``data`` is not the data set that it was trained on.
     """
@@ -207,7 +209,7 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     return run
 
 
-def with_all_labels(data: ImageData) -> ImageData:
+def with_all_labels(data: SomeData) -> SomeData:
     """Return the same data set with all labels, including those that ``num_labels`` hides from training.
 
     Raises:
@@ -218,7 +220,7 @@ def with_all_labels(data: ImageData) -> ImageData:
         raise ValueError(f"data: expected a data set that can be read again with all labels; got {data.name}.")
     changed = {"num_labels": None} | ({"num_coarse_labels": 0} if data.hierarchy is not None else {})
     labelled = build({**description, "init_args": description["init_args"] | changed})
-    assert isinstance(labelled, ImageData)
+    assert isinstance(labelled, type(data))
     return labelled
 
 
@@ -234,7 +236,7 @@ def baseline_objectives(objective: Objective) -> dict[str, Objective]:
     return objectives
 
 
-def report_images(data: ImageData) -> int:
+def report_images(data: Data) -> int:
     """Return the number of test images for log p(x) and p(y|x) in the report, so that it takes less than training.
 
     Importance sampling decodes an image for each class and sample. In a convolutional decoder a photo of 32×32 pixels
@@ -242,19 +244,19 @@ def report_images(data: ImageData) -> int:
     machine's speed, so that a run has the same report everywhere: 1000 up to 32×32 in grey with ten classes, 100 up to
     32×32 in colour, fewer if images are larger or classes more, but at least 50.
     """
-    values = data.num_classes * math.prod(data.image_shape)
+    values = data.num_classes * math.prod(data.event_shape)
     if values <= _FEW_VALUES:
         number = REPORT_IMAGES
     else:
         as_costly = REPORT_PHOTOS * _VALUES_OF_A_PHOTO // values
         number = min(REPORT_PHOTOS, max(FEWEST_REPORT_PHOTOS, as_costly))
-    return min(number, len(data.test_images))
+    return min(number, len(data.test_x))
 
 
-def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
+def check_sizes(model: SemiSupervisedModel, data: Data) -> None:
     """Raise ValueError unless the model fits the data set: image shape, number of classes, and partial labels."""
-    if tuple(model.event_shape) != tuple(data.image_shape):
-        raise ValueError(f"model: expected one for images of {data.image_shape}; got one for {model.event_shape}.")
+    if tuple(model.event_shape) != tuple(data.event_shape):
+        raise ValueError(f"model: expected one for images of {data.event_shape}; got one for {model.event_shape}.")
     if model.num_classes != data.num_classes:
         raise ValueError(f"model: expected one for {data.num_classes} classes; got one for {model.num_classes}.")
     if data.num_partially_labelled and model.has_label_site and not model.sums_over_class:
@@ -264,10 +266,10 @@ def check_sizes(model: SemiSupervisedModel, data: ImageData) -> None:
         )
 
 
-def check_likelihood(model: SemiSupervisedModel, data: ImageData) -> None:
+def check_likelihood(model: SemiSupervisedModel, data: Data) -> None:
     """Raise ValueError unless the likelihood has a density for the pixels of the training images."""
     with torch.random.fork_rng(devices=[]):
-        model.likelihood.check(data.observe(data.preprocess(data.train_images[:_CHECKED_IMAGES])))
+        model.likelihood.check(data.observe(data.preprocess(data.train_x[:_CHECKED_IMAGES])))
 
 
 def _with_logger(
@@ -288,7 +290,7 @@ def _with_logger(
 def _train_and_evaluate(
     folder: Path,
     model: SemiSupervisedModel,
-    data: ImageData,
+    data: Data,
     recipe: Recipe,
     baselines: bool,
     extras: tuple[Sequence[Callback], Sequence[Logger]],
@@ -305,7 +307,7 @@ def _train_and_evaluate(
         # Only the first process evaluates, so that each test image counts once.
         if is_first():
             with on_accelerator(model, recipe.trainer):
-                if len(data.test_images):
+                if len(data.test_x):
                     run.evaluation = evaluate(model, data, num_images=report_images(data), progress_bar=True)
                     run.comparisons = {
                         name: compare(run.evaluation.probabilities, probabilities, run.evaluation.labels)
@@ -343,21 +345,21 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
         task = f"baseline: {name}"
         rows = train(baseline, run.data, replace(recipe, objective=objective), folder, interactive, task=task)
         run.seconds[name] = rows[-1]["seconds"]
-        if len(run.data.test_images) and is_first():
+        if len(run.data.test_x) and is_first():
             with on_accelerator(baseline, run.recipe.trainer):
-                probabilities = predict_probabilities(baseline, run.data, run.data.test_images)
+                probabilities = predict_probabilities(baseline, run.data, run.data.test_x)
             run.baselines[name] = calibrate(probabilities, run.data.test_labels)
             run.baseline_probabilities[name] = probabilities
             if main_classes := calibrate_main_classes(probabilities, run.data):
                 run.main_class_baselines[name] = main_classes
 
 
-def _check_data(data: ImageData) -> None:
-    if not isinstance(data, ImageData):
-        raise TypeError(f"data: expected an ImageData, such as Arrays(images, labels, …); got {type(data).__name__}.")
+def _check_data(data: Data) -> None:
+    if not isinstance(data, Data):
+        raise TypeError(f"data: expected a data set, such as Arrays(images, labels, …); got {type(data).__name__}.")
 
 
-def _new_folder(folder: str | None, data: ImageData, model: str) -> Path:
+def _new_folder(folder: str | None, data: Data, model: str) -> Path:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{data.name}-{model}"
     target = Path(folder) if folder is not None else Path("runs") / name
     if folder is None and target.exists():
@@ -372,23 +374,23 @@ def _new_folder(folder: str | None, data: ImageData, model: str) -> Path:
     return target
 
 
-def _resuming(folder: Path, data: ImageData) -> str:
+def _resuming(folder: Path, data: Data) -> str:
     """Return the command, or the call in Python, that resumes a run."""
     return f"ssvae.inference.resume({str(folder)!r}, data)" if holds_arrays(data) else f"ssvae fit --resume {folder}"
 
 
-def _digest(data: ImageData) -> str:
+def _digest(data: Data) -> str:
     """Return the SHA-256 of all images, labels, class names and main classes, and of whether images are binarised."""
     digest = hashlib.sha256(repr((data.class_names, data.binarise)).encode())
     if data.hierarchy is not None:
         digest.update(repr((data.hierarchy.names, data.hierarchy.main_class_of.tolist())).encode())
     for part in (
-        data.train_images,
+        data.train_x,
         data.train_labels,
         data.train_candidates,
-        data.validation_images,
+        data.validation_x,
         data.validation_labels,
-        data.test_images,
+        data.test_x,
         data.test_labels,
     ):
         if part is not None:
@@ -401,7 +403,7 @@ def _initial(folder: Path) -> Path:
     return folder / "checkpoints" / "initial.ckpt"
 
 
-def _config(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, baselines: bool) -> dict[str, Any]:
+def _config(model: SemiSupervisedModel, data: Data, recipe: Recipe, baselines: bool) -> dict[str, Any]:
     """Return the content of config.yaml, in the form that the command line reads."""
     return {
         "data": None if holds_arrays(data) else describe(data),
@@ -437,9 +439,9 @@ def _check_data_named(config: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _build_data(config: dict[str, Any], folder: Path) -> ImageData:
+def _build_data(config: dict[str, Any], folder: Path) -> Data:
     data = build(config["data"])
-    if not isinstance(data, ImageData):
+    if not isinstance(data, Data):
         raise ValueError(f"run: expected a data set in {folder / 'config.yaml'}; got {config['data']!r}.")
     return data
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from torch import Tensor, nn
 
-from ssvae.data import ImageData
+from ssvae.data import Data
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.feature_classifiers import FeatureClassifier
 from ssvae.models.likelihoods import Likelihood
@@ -24,7 +24,7 @@ Description = dict[str, Any]
 Options = TypeVar("Options")
 
 # Only these may be constructed from a description, since a run folder may come from an untrusted source.
-KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Architecture, FeatureClassifier, ImageData)
+KINDS = (SemiSupervisedModel, Prior, Posterior, ClassPrior, Likelihood, Architecture, FeatureClassifier, Data)
 
 
 def describe(thing: object) -> Any:  # noqa: ANN401
@@ -76,12 +76,12 @@ def _arguments(thing: object) -> Description:
     return {name: describe(getattr(thing, name)) for name in names}
 
 
-def holds_arrays(data: ImageData) -> bool:
+def holds_arrays(data: Data) -> bool:
     """Return whether a data set was made from tensors or arrays, which a description does not contain."""
     arguments = [getattr(data, name) for name in inspect.signature(type(data)).parameters]
     return any(
         holds_arrays(argument)
-        if isinstance(argument, ImageData)
+        if isinstance(argument, Data)
         else isinstance(argument, Tensor) or hasattr(argument, "__array__")
         for argument in arguments
     )

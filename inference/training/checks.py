@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ssvae.data import ImageData
+from ssvae.data import Data
 from ssvae.inference._lightning import CUDAAccelerator, MisconfigurationException, lightning, quiet
 from ssvae.inference.objective.bounds import factorises
 from ssvae.inference.predict import device_of
@@ -17,7 +17,7 @@ from ssvae.inference.training.trainer import make_trainer
 from ssvae.models import SemiSupervisedModel
 
 
-def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe, folder: str | None) -> None:
+def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, folder: str | None) -> None:
     """Check that a model can be trained on a data set by a recipe.
 
     Args:
@@ -39,7 +39,7 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
     batches_of(data, recipe, trainer.world_size)
     if recipe.trainer.step != "eager":
         _check_capturable(recipe.trainer.step, data, trainer)
-    if recipe.early_stopping is not None and not len(data.validation_images):
+    if recipe.early_stopping is not None and not len(data.validation_x):
         raise ValueError("early_stopping: expected validation images; got a data set without any.")
     objective = recipe.objective
     classifies = objective.alpha > 0 and data.has_labels
@@ -70,7 +70,7 @@ def check_trainable(model: SemiSupervisedModel, data: ImageData, recipe: Recipe,
         )
 
 
-def _check_capturable(step: str, data: ImageData, trainer: lightning.Trainer) -> None:
+def _check_capturable(step: str, data: Data, trainer: lightning.Trainer) -> None:
     if step == "cuda_graph" and not isinstance(trainer.accelerator, CUDAAccelerator):
         raise ValueError(f"trainer.step: expected a GPU for 'cuda_graph'; got {type(trainer.accelerator).__name__}.")
     if trainer.world_size > 1:

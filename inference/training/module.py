@@ -13,7 +13,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ssvae.data import Batches, ImageData
+from ssvae.data import Batches, Data
 from ssvae.data.batches import Batch
 from ssvae.data.read_ahead import ReadAhead
 from ssvae.data.time_left import TimeLeft
@@ -48,7 +48,7 @@ class Training(lightning.LightningModule):
     def __init__(
         self,
         model: SemiSupervisedModel,
-        data: ImageData,
+        data: Data,
         recipe: Recipe,
         folder: Path | None,
         print_lines: bool,
@@ -91,7 +91,7 @@ class Training(lightning.LightningModule):
         self._timed_stage = 0
         self._captured: tuple[int, CapturedStep] | None = None
         self._sums: dict[str, Tensor] = {}
-        self._images = data.train_images
+        self._images = data.train_x
         self._labels = data.train_labels
         self._candidates = data.train_candidates
 
@@ -115,7 +115,7 @@ class Training(lightning.LightningModule):
         labelled = [order[labels == k][:size_per_class] for k in range(self.model.num_classes)]
         index = torch.cat([*labelled, order[labels < 0][:size]])
         for model in self.models:
-            model.prior.start_from(self.data.preprocess(self.data.train_images[index]), self.data.train_labels[index])
+            model.prior.start_from(self.data.preprocess(self.data.train_x[index]), self.data.train_labels[index])
 
     def train_dataloader(self) -> Batches | ReadAhead:
         """Return the batches of indices of an epoch, for this process."""
@@ -139,7 +139,7 @@ class Training(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Copy images, as bytes, and labels to the model's device; images on disk stay there."""
         if not self.data.memory_mapped:
-            self._images = self.data.train_images.to(self.device)
+            self._images = self.data.train_x.to(self.device)
         self._labels = self.data.train_labels.to(self.device)
         if self.data.train_candidates is not None:
             self._candidates = self.data.train_candidates.to(self.device)
@@ -306,8 +306,8 @@ class Training(lightning.LightningModule):
         row["kl_weight"] = self.recipe.objective.kl_weight(self.global_step / self.total_steps)
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         # Computed by one process and broadcast, since all processes have to agree on when to stop.
-        if len(self.data.validation_images) and self.trainer.is_global_zero:
-            probabilities = predict_probabilities(self.model, self.data, self.data.validation_images)
+        if len(self.data.validation_x) and self.trainer.is_global_zero:
+            probabilities = predict_probabilities(self.model, self.data, self.data.validation_x)
             calibration = calibrate(probabilities, self.data.validation_labels)
             row |= {"validation_accuracy": calibration.accuracy, "validation_nll": calibration.nll}
         return self.trainer.strategy.broadcast(row)
@@ -360,7 +360,7 @@ class Training(lightning.LightningModule):
         is_run = self.folder is not None and self.recipe.objective.generative
         if self.has_warned or not is_run or len(rows) <= _ROWS_OF_A_DECLINE:
             return
-        num_images = len(self.data.validation_images)
+        num_images = len(self.data.validation_x)
         *earlier, best = (decline(rows[: len(rows) - last], num_images) for last in reversed(range(_ROWS_OF_A_DECLINE)))
         if best is not None and all(earlier):
             self.has_warned = True
@@ -428,6 +428,6 @@ def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(epoch, process)).generate_state(1)[0])
 
 
-def batches_of(data: ImageData, recipe: Recipe, num_processes: int) -> Batches:
+def batches_of(data: Data, recipe: Recipe, num_processes: int) -> Batches:
     """Return the batches of an epoch, with the sizes of the recipe."""
     return Batches(data, recipe.batch_size, recipe.labelled_batch_size, seed=recipe.seed, num_processes=num_processes)

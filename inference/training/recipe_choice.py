@@ -7,12 +7,19 @@ from typing import Any, TypedDict
 
 import yaml
 
-from ssvae.data import Augmentation, ImageData
+from ssvae.data import Augmentation, Data, ImageData, VectorData
 from ssvae.inference.nearest import did_you_mean, hint, nearest
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.storage.description import Description, build_fields
 from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.models import SemiSupervisedModel
+
+_LIKELIHOODS: dict[str, Description] = {
+    "real": {"class_path": "ssvae.models.likelihoods.Gaussian", "init_args": {"per_feature": True}},
+    "count": {"class_path": "ssvae.models.likelihoods.NegativeBinomial"},
+    "binary": {"class_path": "ssvae.models.likelihoods.Bernoulli"},
+}
+"""The likelihood of each kind of feature; a categorical one has as many categories as the feature."""
 
 LIMITS = ("max_epochs", "max_steps")
 """If one of them is given, both limits of the recipe are discarded."""
@@ -42,7 +49,14 @@ class RecipeOptions(TypedDict, total=False):
     trainer: TrainerOptions
 
 
-RECIPES_BY_DATA = {"Digits": "demo", "MNIST5k": "mnist5k", "ImageFolder": "photos", "SVHN": "photos"}
+RECIPES_BY_DATA = {
+    "Digits": "demo",
+    "MNIST5k": "mnist5k",
+    "ImageFolder": "photos",
+    "SVHN": "photos",
+    **dict.fromkeys(("Moons", "Circles", "Pinwheel", "Clusters", "LinearGaussianStory"), "plane"),
+    **dict.fromkeys(("Table", "Vectors"), "table"),
+}
 """The recipes of data sets with a recipe of their own."""
 
 
@@ -56,7 +70,8 @@ def choose_recipe(model: str, data: str, *, in_colour: bool = False) -> str:
     """Return the name of the recipe for a model and data, given the names of their classes.
 
     It is the recipe named after the model, such as ``gmvae`` for `GMVAE`. If there is none, it is ``demo`` for
-    `Digits`, ``mnist5k`` for `MNIST5k`, ``photos`` for `ImageFolder`, `SVHN` and other images in colour, and
+    `Digits`, ``mnist5k`` for `MNIST5k`, ``photos`` for `ImageFolder`, `SVHN` and other images in colour, ``plane`` for
+    `Moons`, `Circles`, `Pinwheel`, `Clusters` and `LinearGaussianStory`, ``table`` for `Table` and `Vectors`, and
     ``few_labels`` for all other data.
     """
     own = [name for name in recipe_files() if name.replace("_", "") == model.lower()]
@@ -96,7 +111,7 @@ def unknown_recipe(argument: str, name: str, known: Sequence[str]) -> str:
 
 
 def recipe_for(
-    chosen: Recipe | str | None, model: SemiSupervisedModel, data: ImageData, options: Mapping[str, Any]
+    chosen: Recipe | str | None, model: SemiSupervisedModel, data: Data, options: Mapping[str, Any]
 ) -> tuple[Recipe, str | None]:
     """Return the recipe for a model and data, with some options changed, and its name.
 
@@ -125,8 +140,7 @@ def recipe_for(
     if not isinstance(chosen, str | None):
         raise TypeError(f"recipe: expected a Recipe, the name of one, or None; got {type(chosen).__name__}.")
     data_class = type(data).__name__
-    in_colour = data.image_shape[0] == 3
-    name = choose_recipe(type(model).__name__, data_class, in_colour=in_colour) if chosen is None else chosen
+    name = choose_recipe(type(model).__name__, data_class, in_colour=is_in_colour(data)) if chosen is None else chosen
     settings = read_recipe(name, data_class)
     training = build_fields(Recipe, {each: settings[each] for each in names if each in settings})
     training = {**without_limits(training, options), **options}
@@ -135,6 +149,11 @@ def recipe_for(
     if "batch_size" not in options:
         training["batch_size"] = batch_size_for(data, training["batch_size"])
     return Recipe(**training), name
+
+
+def is_in_colour(data: Data) -> bool:
+    """Return whether a data set has images in colour."""
+    return isinstance(data, ImageData) and data.image_shape[0] == 3
 
 
 def without_limits(recipe: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +165,7 @@ def without_limits(recipe: Mapping[str, Any], options: Mapping[str, Any]) -> dic
     return {name: None if given and name in LIMITS else value for name, value in recipe.items()}
 
 
-def batch_size_for(data: ImageData, batch_size: int) -> int:
+def batch_size_for(data: Data, batch_size: int) -> int:
     """Return a recipe's batch size, or the number of unlabelled images if there are fewer."""
     return min(batch_size, data.num_unlabelled) if data.num_unlabelled else batch_size
 
@@ -168,6 +187,37 @@ def for_colours(model: Description, binarise: bool) -> Description | None:
     if not binarise and likelihood.get("class_path") != _EXPECTED_BERNOULLI:
         return None
     return {**model, "init_args": {**model["init_args"], "likelihood": {"class_path": _FOR_COLOURS}}}
+
+
+def for_features(model: Description, data: VectorData) -> Description | None:
+    """Return a model's description with a likelihood for each kind of feature, if the data have others than real ones.
+
+    Real features are Gaussian, each with a learned scale; counts negative binomial, binary features Bernoulli,
+    categories categorical.
+
+    Args:
+        model: The model's description.
+        data: The data set.
+
+    Returns:
+        The new description; None if all features are real.
+    """
+    if set(data.feature_kinds) == {"real"}:
+        return None
+    parts: list[Description] = []
+    columns: list[list[int]] = []
+    for kind, likelihood in _LIKELIHOODS.items():
+        features = [number for number, each in enumerate(data.feature_kinds) if each == kind]
+        if features:
+            parts.append(likelihood)
+            columns.append(features)
+    for number, kind in enumerate(data.feature_kinds):
+        if kind == "categorical":
+            options = {"num_categories": data.num_categories(number)}
+            parts.append({"class_path": "ssvae.models.likelihoods.Categorical", "init_args": options})
+            columns.append([number])
+    mixed = {"class_path": "ssvae.models.likelihoods.Mixed", "init_args": {"likelihoods": parts, "columns": columns}}
+    return {**model, "init_args": {**model.get("init_args", {}), "likelihood": mixed}}
 
 
 def _merged(recipe: Description, changes: Description) -> Description:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ssvae.data import ImageData
+from ssvae.data import Data
 from ssvae.data.time_left import is_notebook
 from ssvae.inference._lightning import Callback, Logger, ProgressBar, quiet
 from ssvae.inference.storage.checkpoints import check_trained, read_checkpoint
@@ -28,7 +28,7 @@ _GOES_ON_FROM = {"epoch", "global_step", "loops", "optimizer_states", "lr_schedu
 
 def train(
     model: SemiSupervisedModel,
-    data: ImageData,
+    data: Data,
     recipe: Recipe,
     folder: Path | None,
     interactive: bool = True,
