@@ -13,19 +13,19 @@ from ssvae.data.hierarchy import Hierarchy
 class Data:
     """A data set: observations of any shape, and the labels that are known.
 
-    Observations are stored as they are, uint8 for images and float32 for vectors, (N, *event_shape). ``preprocess``
+    Observations are stored as they are, uint8 for images and float32 for vectors, ``(N, *event_shape)``. ``preprocess``
     converts them to what a model gets. Unlabelled training observations have the label -1, as in
     ``sklearn.semi_supervised``; their classes are not stored in this object. Validation and test observations are
     labelled; either set may be empty.
 
     Args:
         name: The name in printed lines.
-        train_x: Training observations, uint8 or float32 (N, *event_shape).
+        train_x: Training observations, uint8 or float32 ``(N, *event_shape)``.
         train_labels: Classes, int64 (N,), -1 if unlabelled. Either all are -1, or every class has a label.
         class_names: The names of the K classes.
-        validation_x: Validation observations (N_v, *event_shape) of the same type, or None for none.
+        validation_x: Validation observations ``(N_v, *event_shape)`` of the same type, or None for none.
         validation_labels: Classes, int64 (N_v,), or None.
-        test_x: Test observations (N_t, *event_shape) of the same type, or None for none.
+        test_x: Test observations ``(N_t, *event_shape)`` of the same type, or None for none.
         test_labels: Classes, int64 (N_t,), or None.
         train_candidates: The candidate classes of each training observation, booleans (N, K): the class alone if it is
             labelled, all classes if it is unlabelled, and some if it is partially labelled. None if there are no
@@ -190,7 +190,7 @@ class Data:
         """Convert observations to what a model gets.
 
         Args:
-            x: Observations as they are stored, (N, *event_shape).
+            x: Observations as they are stored, ``(N, *event_shape)``.
 
         Returns:
             Floats of the same shape, in torch's default floating-point type, on the same device.

@@ -394,7 +394,7 @@ def test_a_run_on_arrays_cannot_be_resumed_by_name(tmp_path, without_report):
 def test_a_run_that_names_its_data_takes_no_others(folder):
     with pytest.raises(ValueError, match=r"data: expected None, as .*config\.yaml names the data set; got Digits"):
         resume(str(folder), digits())
-    with pytest.raises(TypeError, match="data: expected an ImageData"):
+    with pytest.raises(TypeError, match=r"data: expected a data set, such as .*; got str"):
         resume(str(folder), "Digits")
 
 

@@ -12,7 +12,7 @@ from ssvae import models
 from ssvae.inference.command_line.choices import offered
 from ssvae.inference.evaluation.evaluation import importance_sampling
 from ssvae.models import M2, SemiSupervisedModel
-from ssvae.models.likelihoods import Gaussian, Poisson
+from ssvae.models.likelihoods import ContinuousBernoulli, Gaussian, Poisson
 from ssvae.models.networks import MLP, Architecture, Network
 from ssvae.models.priors import ClassPrior, StandardNormal
 
@@ -159,7 +159,7 @@ def test_what_is_no_batch_of_vectors_is_refused_in_words(name):
 
 def test_the_likelihood_says_which_vectors_a_model_takes():
     with pytest.raises(ValueError, match=r"^x: expected features in \[0, 1\]; .* choose the likelihood Gaussian"):
-        _of_vectors(M2, None).classify(2 + X.abs())
+        _of_vectors(M2, ContinuousBernoulli()).classify(2 + X.abs())
     with pytest.raises(ValueError, match=r"^x: expected counts"):
         _of_vectors(M2, Poisson()).classify(X)
     assert _of_vectors(M2, Poisson()).classify(X.abs().round()).probs.shape == (BATCH, CLASSES)
