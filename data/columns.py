@@ -66,6 +66,31 @@ def read_column(name: str, cells: Sequence[str], kind: str | None) -> Column:
     return Column(kind, np.array([codes[text] for text in texts], dtype=np.float64), tuple(categories))
 
 
+def encode_column(name: str, cells: Sequence[str], like: Column) -> npt.NDArray[np.float64]:
+    """Return the values of further cells of a column.
+
+    Args:
+        name: The name of the column, for error messages.
+        cells: The cells, none of them missing.
+        like: The column, whose kind and codes they have.
+
+    Raises:
+        ValueError: If a cell is not of the kind, or its category is none of the column's.
+    """
+    if like.kind in ("real", "count"):
+        return _numbers(name, cells, like.kind)
+    written = whole_numbers(cells)
+    codes = {category: code for code, category in enumerate(like.categories)}
+    texts = [written.get(cell, cell) for cell in cells]
+    unknown = next((number for number, text in enumerate(texts) if text not in codes), None)
+    if unknown is not None:
+        raise ValueError(
+            f"file: expected {', '.join(map(repr, like.categories))} in column {name!r}, as in the table of the "
+            f"training; got {cells[unknown]!r} in row {unknown + 1}."
+        )
+    return np.array([codes[text] for text in texts], dtype=np.float64)
+
+
 def missing_cells(cells: Sequence[str]) -> int:
     """Return the number of cells that are empty, or have a word for a missing value, as pandas reads it."""
     return sum(map(is_missing, cells))
@@ -110,14 +135,14 @@ def _numbers(name: str, cells: Sequence[str], kind: str) -> npt.NDArray[np.float
     wrong = next((number for number, cell in enumerate(cells) if not is_number(cell)), None)
     if wrong is not None:
         raise ValueError(
-            f"file: expected numbers in column {name!r}, as kinds says {kind!r}; got {cells[wrong]!r} in row "
+            f"file: expected numbers in column {name!r}, whose kind is {kind!r}; got {cells[wrong]!r} in row "
             f"{wrong + 1}."
         )
     values = np.array([float(cell) for cell in cells])
     if kind == "count" and ((values < 0) | (values != np.rint(values))).any():
         wrong = int(((values < 0) | (values != np.rint(values))).argmax())
         raise ValueError(
-            f"file: expected whole numbers of 0 or more in column {name!r}, as kinds says 'count'; got "
+            f"file: expected whole numbers of 0 or more in column {name!r}, whose kind is 'count'; got "
             f"{cells[wrong]!r} in row {wrong + 1}."
         )
     return values

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ssvae.data.cells import Cells, read_cells
 from ssvae.data.class_names import class_of, whole_numbers
 from ssvae.data.classes import number_classes
-from ssvae.data.columns import KINDS, counts_the_rows, is_number, missing_cells, read_column
+from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, missing_cells, read_column
 from ssvae.data.labels import check_count, check_fractions, draw_labels, split
 from ssvae.data.rows import narrow
 from ssvae.data.vector_data import VectorData
@@ -119,6 +120,31 @@ class Table(VectorData):
         self.balanced = balanced
         self.seed = seed
 
+    def read(self, file: str) -> Tensor:
+        """Read the features of another file, such as one with new rows.
+
+        Args:
+            file: A table with a column for each of ``feature_names``; others are left out.
+
+        Returns:
+            Rows, float32 (N, features), with the codes of this table's categories.
+
+        Raises:
+            FileNotFoundError: If ``file`` does not exist.
+            ValueError: If a column or an entry is missing, or a category is new.
+        """
+        cells = read_cells(Path(file))
+        absent = [name for name in self.feature_names if name not in cells.columns]
+        if absent:
+            raise ValueError(f"file: expected the columns of the table of the training; got no {absent[0]!r}.")
+        features = {name: cells.columns[name] for name in self.feature_names}
+        _check_complete(features)
+        values = [
+            encode_column(name, column, Column(kind, np.empty(0), self.feature_categories.get(name, ())))
+            for (name, column), kind in zip(features.items(), self.feature_kinds, strict=True)
+        ]
+        return narrow("file", np.stack(values, 1), self.feature_names, check_rounding=False)
+
     def summary(self) -> str:
         """Return the summary of `Data.summary`, with the number of features of each kind."""
         first, *warnings = super().summary().splitlines()
@@ -149,6 +175,11 @@ def _feature_cells(cells: Cells, label: str, ignore: Sequence[str], kinds: Mappi
                 f"file: expected features; got column {name!r}, which counts the rows: leave it out by "
                 f"ignore=[{name!r}]."
             )
+    _check_complete(features)
+    return features
+
+
+def _check_complete(features: Mapping[str, Sequence[str]]) -> None:
     missing = {name: number for name, column in features.items() if (number := missing_cells(column))}
     if missing:
         named = ", ".join(f"{name!r} ({number} row{'s' * (number > 1)})" for name, number in missing.items())
@@ -156,7 +187,6 @@ def _feature_cells(cells: Cells, label: str, ignore: Sequence[str], kinds: Mappi
             f"file: expected no missing entries; got some in the column{'s' * (len(missing) > 1)} {named}: leave out "
             "these rows, or the columns by ignore=[…]."
         )
-    return features
 
 
 def _classes(label: str, cells: Sequence[str]) -> list[str | None]:

@@ -310,12 +310,12 @@ ARGUMENTS = {
     "real texts": (
         {"kinds": {"sex": "real"}},
         ValueError,
-        "expected numbers in column 'sex', as kinds says 'real'; got",
+        "expected numbers in column 'sex', whose kind is 'real'; got",
     ),
     "broken counts": (
         {"kinds": {"bill_length_mm": "count"}},
         ValueError,
-        "expected whole numbers of 0 or more in column 'bill_length_mm', as kinds says 'count'; got",
+        "expected whole numbers of 0 or more in column 'bill_length_mm', whose kind is 'count'; got",
     ),
     "three of two": (
         {"kinds": {"island": "binary"}},

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -229,3 +230,68 @@ def test_there_are_no_bits_of_vectors_and_no_pixels():
     data = Moons(num_points=20, num_test=5, num_labels=2)
     found = evaluation.evaluate(small(data), data, num_samples=2)
     assert (found.bits_per_dimension, found.seen_by_classifier, found.seen_by_posterior) == (None, "values", "values")
+
+
+# Class probabilities of new rows
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    """A short run on a table; no test changes it."""
+    folder = tmp_path_factory.mktemp("animals")
+    (folder / "animals.csv").write_text(table())
+    words = [f"--data.file={folder / 'animals.csv'}", "--data.label=kind", "--baselines=false"]
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    assert main(["fit", "--data=Table", *words, *SMALL, "--folder", str(folder / "run")]) == 0
+    torch.set_default_dtype(dtype)
+    return folder
+
+
+@pytest.mark.usefixtures("_there")
+def test_classify_takes_a_table_of_new_rows(animals, tmp_path, capsys):
+    # Columns in another order, one more than needed, and not all of the categories.
+    (tmp_path / "new.csv").write_text("island,note,sex,eggs,mass\nc,x,f,2,3100.5\na,y,m,0,3999.5\n")
+    assert main(["classify", str(animals / "run"), "new.csv"]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading == "row,class,cat,dog"
+    run = load(str(animals / "run"))
+    # sex: f, m; island: a, b, c
+    rows = torch.tensor([[3100.5, 2, 0, 2], [3999.5, 0, 1, 0]])
+    probs = run.model.classify(run.data.preprocess(rows)).probs.tolist()
+    for number, (line, row) in enumerate(zip(lines, probs, strict=True), start=1):
+        found, name, *numbers = line.split(",")
+        assert (found, name) == (str(number), ["cat", "dog"][row.index(max(row))])
+        assert list(map(float, numbers)) == pytest.approx(row, abs=6e-5)
+
+
+@pytest.mark.usefixtures("_there")
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            "mass,eggs,sex\n1.5,2,f\n",
+            "expected the columns of the table of the training; got no 'island'",
+        ),
+        (
+            "mass,eggs,sex,island\n1.5,2,f,z\n",
+            "expected 'a', 'b', 'c' in column 'island', as in the .* got 'z' in",
+        ),
+        ("mass,eggs,sex,island\n,2,f,a\n", "expected no missing entries; got some in the column 'mass'"),
+        ("mass,eggs,sex,island\n1.5,-2,f,a\n", "expected whole numbers of 0 or more in column 'eggs'"),
+    ],
+)
+def test_a_table_of_other_columns_or_categories_is_refused(animals, tmp_path, capsys, content, sentence):
+    (tmp_path / "new.csv").write_text(content)
+    assert main(["classify", str(animals / "run"), "new.csv"]) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert re.match(f"ssvae classify: file: {sentence}", written.err)
+
+
+@pytest.mark.usefixtures("_there")
+def test_points_that_a_seed_drew_are_not_classified_from_a_file(moons, capsys):
+    assert main(["classify", str(moons), "new.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "ssvae classify: run: expected one on images or on a Table; got one on Moons, whose points no file has.\n"
+    )

@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Parameter
@@ -16,7 +16,7 @@ from typing import get_origin
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from ssvae.data import Data, ImageData, VectorData
+from ssvae.data import Data, ImageData, Table, VectorData
 from ssvae.data.labels import check_count
 from ssvae.data.time_left import progress
 from ssvae.inference import runs
@@ -205,7 +205,10 @@ def fit_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file of options, such as a run's config.yaml")
-    by_data = ", ".join(f"{recipe} for {data}" for data, recipe in RECIPES_BY_DATA.items())
+    data_of: dict[str, list[str]] = {}
+    for data, recipe in RECIPES_BY_DATA.items():
+        data_of.setdefault(recipe, []).append(data)
+    by_data = ", ".join(f"{recipe} for {' and '.join(sets)}" for recipe, sets in data_of.items())
     parser.add_argument(
         "--recipe",
         help=f"a set of options, which other options override: {', '.join(recipe_files())}, or none (default: the "
@@ -328,17 +331,21 @@ def generate(arguments: list[str]) -> None:
 
 
 def classify(arguments: list[str]) -> None:
-    """`ssvae classify`: class probabilities of image files, as CSV."""
+    """`ssvae classify`: class probabilities of image files, or of the rows of tables, as CSV."""
     from ssvae.data.image_files import find_images, read_image
     from ssvae.inference.predict import class_probabilities, image_shape, images_per_chunk
 
     parser = run_parser(
         "classify",
-        "Print a line of CSV for each image: the file, the most probable class, and the probability of each class.",
+        "Print a line of CSV for each image: the file, the most probable class, and the probability of each class. Of "
+        "a run on a Table, a line for each row: its number, from 1.",
     )
-    parser.add_argument("images", nargs="+", help="image files, or folders of image files")
+    parser.add_argument("images", nargs="+", help="image files, or folders of image files; or one table")
     options = parse(parser, arguments)
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
+    if len(run.model.event_shape) == 1:
+        _classify_rows(runs.load(options.run, checkpoint=options.checkpoint), options.images)
+        return
     paths = [path for name in options.images for path in find_images(Path(name))]
     # Read all images first, so that an error prints no partial table.
     images = []
@@ -351,10 +358,30 @@ def classify(arguments: list[str]) -> None:
         for chunk in torch.stack(images).split(images_per_chunk(run.model)):
             probabilities += class_probabilities(run.model, chunk / 255).tolist()
             advance(len(chunk))
+    _write_probabilities("file", paths, probabilities, run.class_names)
+
+
+def _classify_rows(run: runs.Run, files: Sequence[str]) -> None:
+    """Print the class probabilities of the rows of a table."""
+    from ssvae.inference.predict import class_probabilities
+
+    if not isinstance(run.data, Table):
+        kind = type(run.data).__name__
+        raise ValueError(f"run: expected one on images or on a Table; got one on {kind}, whose points no file has.")
+    if len(files) > 1:
+        raise UsageError(f"images: expected one table; got {len(files)} files.")
+    rows = run.data.read(files[0])
+    probabilities = class_probabilities(run.model, run.data.preprocess(rows)).tolist()
+    _write_probabilities("row", range(1, len(rows) + 1), probabilities, run.class_names)
+
+
+def _write_probabilities(
+    heading: str, names: Iterable[object], probabilities: Sequence[Sequence[float]], class_names: Sequence[str]
+) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["file", "class", *run.class_names])
-    for path, row in zip(paths, probabilities, strict=True):
-        writer.writerow([path, run.class_names[row.index(max(row))], *(f"{value:.4f}" for value in row)])
+    writer.writerow([heading, "class", *class_names])
+    for name, row in zip(names, probabilities, strict=True):
+        writer.writerow([name, class_names[row.index(max(row))], *(f"{value:.4f}" for value in row)])
 
 
 def export(arguments: list[str]) -> None:
