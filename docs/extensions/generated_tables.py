@@ -264,7 +264,7 @@ class Study(Generated):
         path = Path(self.env.srcdir).parent / "studies" / f"{argument}.csv"
         self.env.note_dependency(path)
         found = table(from_csv(path.read_text(encoding="utf-8")))
-        return f"    ssvae study studies/{argument}.yaml --data.root=DIR\n\n{found}"
+        return f"    {_command_of(path)}\n\n{found}"
 
 
 class Measured(Generated):
@@ -282,8 +282,15 @@ class Measured(Generated):
                 if _model_of(models[result.model]) == argument
             ]
             if rows:
-                shown.append(f"    ssvae study studies/{path.stem}.yaml --data.root=DIR\n\n{table(rows)}")
+                shown.append(f"    {_command_of(path)}\n\n{table(rows)}")
         return "\n\n".join([*shown, "{doc}`/results/index` has the other models beside it."])
+
+
+def _command_of(results: Path) -> str:
+    """Return the command that makes the results of a study, which stands in the first lines of its YAML file."""
+    found = re.search(r"ssvae study studies/.*", results.with_suffix(".yaml").read_text(encoding="utf-8"))
+    assert found is not None, f"{results.with_suffix('.yaml')} does not say its command"
+    return found[0]
 
 
 def _model_of(options: Mapping[str, Any]) -> str:
