@@ -40,7 +40,8 @@ class Forked:
         paths = os.pathsep.join([str(ROOT / "typing"), str(ROOT / "tests")])
         with mock.patch.dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS="1"):
             forkserver.ensure_running()
-        call = (function, arguments, {**os.environ, **environment}, its_out, its_err)
+        # The warnings that the test refuses are errors there too.
+        call = (function, arguments, {**os.environ, **environment}, warnings.filters[:], its_out, its_err)
         self._process = CONTEXT.Process(target=_run, args=call)
         self._process.start()
         its_out.close()
@@ -89,8 +90,8 @@ class Forked:
         return tuple(written.decode() for written in self._pipes.values())
 
 
-def _run(function, arguments, environment, out, err):
-    """Do it, as a new interpreter with `-W error` would."""
+def _run(function, arguments, environment, filters, out, err):
+    """Do it, as a new interpreter would."""
     os.setsid()
     for number, pipe in ((1, out), (2, err)):
         os.dup2(pipe.fileno(), number)
@@ -101,7 +102,8 @@ def _run(function, arguments, environment, out, err):
     os.environ.update(environment)
     multiprocessing.set_start_method(None, force=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    warnings.simplefilter("error")
+    warnings.resetwarnings()
+    warnings.filters[:] = filters
     try:
         status = function(*arguments)
     except BaseException:
