@@ -13,6 +13,7 @@ import torch
 from support import tiny
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.torch_version import TorchVersion
 
 from ssvae.data import Batches
 from ssvae.inference import Objective, TrainerOptions
@@ -506,6 +507,14 @@ def test_numbers_of_numpys_become_pythons_own_which_a_configuration_can_hold():
 def test_what_cannot_be_trained_is_refused_beforehand(data, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         check_trainable(tiny.m2(), tiny.arrays(**data), tiny.recipe(**options), None)
+
+
+def test_a_compiled_step_of_an_old_torch_is_refused_beforehand(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0"))
+    recipe = tiny.recipe(trainer=TrainerOptions(accelerator="cpu", step="compiled"))
+    sentence = r"^trainer\.step: expected torch 2\.13 or newer for 'compiled'; got 2\.6\.0\. Use 'eager'\.$"
+    with pytest.raises(ValueError, match=sentence):
+        check_trainable(tiny.m2(), tiny.arrays(), recipe, None)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from ssvae.inference.training.recipe import Recipe
 from ssvae.inference.training.trainer import make_trainer
 from ssvae.models import SemiSupervisedModel
 
+_COMPILES_FROM = "2.13"
+"""The oldest version of torch whose compiled steps agree with eager ones in the tests. Those of 2.6 and 2.11 do not."""
+
 
 def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, folder: str | None) -> None:
     """Check that a model can be trained on a data set by a recipe.
@@ -73,6 +76,11 @@ def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, fold
 def _check_capturable(step: str, data: Data, trainer: lightning.Trainer) -> None:
     if step == "cuda_graph" and not isinstance(trainer.accelerator, CUDAAccelerator):
         raise ValueError(f"trainer.step: expected a GPU for 'cuda_graph'; got {type(trainer.accelerator).__name__}.")
+    if step == "compiled" and torch.__version__ < _COMPILES_FROM:
+        raise ValueError(
+            f"trainer.step: expected torch {_COMPILES_FROM} or newer for 'compiled'; got {torch.__version__}. "
+            "Use 'eager'."
+        )
     if trainer.world_size > 1:
         raise ValueError(f"trainer.step: expected one process for {step!r}; got {trainer.world_size}.")
     if data.memory_mapped:

@@ -26,8 +26,8 @@ class TrainerOptions:
             faster of the two on this machine.
         gradient_clip: The largest norm of the gradient; None for no clipping.
         step: "eager" runs each step in Python. "cuda_graph" records a step on the GPU once and replays it. "compiled"
-            also fuses kernels, and works on a CPU too; expect a minute of compilation per stage. Both need a single
-            process and images in memory.
+            also fuses kernels, and works on a CPU too; it needs torch 2.13, and a minute of compilation per stage. Both
+            need a single process and images in memory.
         progress_bar: Whether to show a progress bar or, where none can be drawn, a line for each twentieth of training.
             The commands say how long training takes in either case: after the bar, or in a line every 30 seconds.
         logger: A logger besides metrics.csv and TensorBoard: "mlflow" logs to the store in the environment variable
