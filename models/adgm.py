@@ -1,6 +1,5 @@
 """ADGM: M2 with an auxiliary variable in the guide."""
 
-import copy
 import math
 
 import pyro
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.m2 import M2
+from ssvae.models.m2 import M2, baseline_of
 from ssvae.models.networks import Architecture, EventShape, Network
 from ssvae.models.normal import diagonal_normal
 from ssvae.models.posteriors import Posterior
@@ -176,13 +175,7 @@ class ADGM(M2):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks: without the generative terms, a would only add noise."""
-        return M2(
-            self.event_shape,
-            self.num_classes,
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-            classifier=self.classifier,
-        )
+        return baseline_of(self, self.classifier)
 
     def encode_z(self, x: Tensor, y: Tensor, a: Tensor | None = None) -> Tensor:
         """Return the parameters of q(z | a, x, y). Default of a: the mean of q(a | x)."""

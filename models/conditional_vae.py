@@ -1,6 +1,5 @@
 """ConditionalVAE: a VAE conditioned on the class or on "unknown", which classifies by Bayes' rule."""
 
-import copy
 import math
 
 import pyro
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.m2 import M2
+from ssvae.models.m2 import baseline_of
 from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import ClassPrior, Prior, StandardNormal
@@ -181,12 +180,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks: without the generative terms it is a supervised classifier."""
-        return M2(
-            self.event_shape,
-            self.num_classes,
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-        )
+        return baseline_of(self)
 
     def _class_of(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return y, or "unknown" if it is None."""

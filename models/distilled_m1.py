@@ -1,7 +1,5 @@
 """M1 whose classifier on features is the teacher of a network that takes the image."""
 
-import copy
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -10,7 +8,7 @@ from ssvae.models.feature_classifiers import FeatureClassifier, LabelSpreading
 from ssvae.models.feature_teacher import FeatureTeacher, check_stages, finite_log, should_refit
 from ssvae.models.likelihoods import Likelihood
 from ssvae.models.m1 import M1
-from ssvae.models.m2 import M2
+from ssvae.models.m2 import M2, baseline_of
 from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import Prior
@@ -156,13 +154,7 @@ class DistilledM1(Staged, M1):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier has no teacher."""
-        return M2(
-            self.event_shape,
-            self.num_classes,
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-            classifier=self.classifier,
-        )
+        return baseline_of(self, self.classifier)
 
 
 def _learn_as_saved(model: DistilledM1, keys: object) -> None:

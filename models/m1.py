@@ -1,7 +1,5 @@
 """M1: a VAE that learns features without classes, and a classifier on these features."""
 
-import copy
-
 import pyro
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
@@ -10,7 +8,7 @@ from torch import Tensor
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.feature_classifiers import FeatureBank, FeatureClassifier, SupportVectorMachine
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.m2 import M2
+from ssvae.models.m2 import M2, baseline_of
 from ssvae.models.networks import MLP, Architecture, EventShape
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
 from ssvae.models.priors import Prior, StandardNormal
@@ -146,12 +144,7 @@ class M1(Refits, SemiSupervisedModel):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier takes the image itself."""
-        return M2(
-            self.event_shape,
-            self.num_classes,
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-        )
+        return baseline_of(self)
 
     def analogies(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The mean of p(x | z), z moved from its class to every class; see `SemiSupervisedModel.analogies`."""

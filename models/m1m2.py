@@ -1,7 +1,5 @@
 """M1+M2: M2 on the features of M1, as one generative model."""
 
-import copy
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -10,7 +8,7 @@ from torch import Tensor
 
 from ssvae.models.base import SemiSupervisedModel
 from ssvae.models.likelihoods import Likelihood, bounded
-from ssvae.models.m2 import M2
+from ssvae.models.m2 import M2, baseline_of
 from ssvae.models.networks import MLP, Architecture, EventShape
 from ssvae.models.normal import LogScaleNormal, UnitNormal, diagonal_normal
 from ssvae.models.posteriors import AmortizedPosterior, Posterior
@@ -249,12 +247,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
 
     def baseline(self) -> M2:
         """Return an `M2` with the same networks, whose classifier takes the image itself."""
-        return M2(
-            self.event_shape,
-            self.num_classes,
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-        )
+        return baseline_of(self)
 
 
 def _enter_saved_stage(model: M1M2, keys: object) -> None:

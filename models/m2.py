@@ -1,5 +1,7 @@
 """M2: an image is generated from its class and its style."""
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
@@ -138,3 +140,19 @@ class M2(SemiSupervisedModel):
     def p_x(self, z: Tensor, y: Tensor) -> TorchDistribution:
         """p(x | y, z); see `SemiSupervisedModel.p_x`."""
         return self.likelihood(self.decoder(z, y))
+
+
+def baseline_of(model: SemiSupervisedModel, classifier: Architecture | None = None) -> M2:
+    """Return the untrained M2 that is the baseline of another model: of the same sizes, likelihood and networks.
+
+    Args:
+        model: The model.
+        classifier: The architecture of q(y | x). Default: that of the networks.
+    """
+    return M2(
+        model.event_shape,
+        model.num_classes,
+        likelihood=copy.deepcopy(model.likelihood),
+        networks=model.networks,
+        classifier=classifier,
+    )

@@ -1,7 +1,5 @@
 """SOMVAE: an autoencoder whose codes are quantised to the nodes of a self-organising map."""
 
-import copy
-
 import pyro
 import pyro.distributions as dist
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 
 from ssvae.models.base import SemiSupervisedModel, check_sizes
 from ssvae.models.likelihoods import Likelihood
-from ssvae.models.m2 import M2
+from ssvae.models.m2 import baseline_of
 from ssvae.models.networks import Architecture, EventShape
 from ssvae.models.priors import Prior
 from ssvae.models.priors.base import check_grid, check_latent_dim
@@ -238,12 +236,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
 
     def baseline(self) -> SemiSupervisedModel:
         """Return an `M2` with the same networks, trained as a classifier; see `SemiSupervisedModel.baseline`."""
-        return M2(
-            self.event_shape,
-            self.num_classes,
-            likelihood=copy.deepcopy(self.likelihood),
-            networks=self.networks,
-        )
+        return baseline_of(self)
 
     def classify(self, x: Tensor) -> dist.Categorical:
         """p(y | k) of the best-matching unit k; see `SemiSupervisedModel.classify`."""
