@@ -477,8 +477,7 @@ def score(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed for samples and reference classifier")
     options = parse(parser, arguments)
     run = runs.load(options.run, checkpoint=options.checkpoint)
-    data = run.image_data
-    data = runs.with_all_labels(data)
+    data = runs.with_all_labels(run.image_data)
     reference, accuracy = train_reference_classifier(data, max_steps=options.max_steps, seed=options.seed)
     scores_by_name = score_generation(run.model, data, reference, num_samples=options.num_samples, seed=options.seed)
     print("| images | agreement | diversity | Fréchet distance |\n|---|---|---|---|")

@@ -15,8 +15,8 @@ from ssvae.inference.figures.style import (
     COLOURS,
     LETTER,
     LINES,
-    MARKERS,
     TILE,
+    colour_and_marker,
     default_style,
     is_small,
     name_classes,
@@ -76,7 +76,7 @@ def latent_map(
     if (labels < 0).any():
         _scatter(ax, points[labels < 0], "unlabelled", "0.85", ".")
     for y, name in enumerate(names):
-        colour, marker = COLOURS[y % len(COLOURS)], MARKERS[y // len(COLOURS) % len(MARKERS)]
+        colour, marker = colour_and_marker(y)
         _scatter(ax, points[labels == y], name, colour, marker)
     size = 8 if is_small(ax) else 10
     ax.set_xlabel(axis_labels[0], size=size)

@@ -99,6 +99,11 @@ def is_small(axes: Axes) -> bool:
     return min(inches_of(axes)) < _SMALL_AXES
 
 
+def colour_and_marker(y: int) -> tuple[str, str]:
+    """Return the colour and the marker of a class, by its number."""
+    return COLOURS[y % len(COLOURS)], MARKERS[y // len(COLOURS) % len(MARKERS)]
+
+
 def name_classes(axes: Axes) -> None:
     """Draw a legend of the classes beside the axes; inside, in added space, if the figure has no layout engine."""
     height = inches_of(axes)[1]

@@ -9,8 +9,16 @@ from torch import Tensor
 
 from ssvae.data.vector_data import VectorData
 from ssvae.inference.evaluation.evaluation import importance_sampling
-from ssvae.inference.figures.style import COLOURS, MARKERS, default_style, is_small, name_classes, new_figure, whiten
-from ssvae.inference.predict import class_probabilities, evaluating, images_per_chunk
+from ssvae.inference.figures.style import (
+    COLOURS,
+    colour_and_marker,
+    default_style,
+    is_small,
+    name_classes,
+    new_figure,
+    whiten,
+)
+from ssvae.inference.predict import class_probabilities, device_of, evaluating, images_per_chunk
 from ssvae.models import SemiSupervisedModel
 
 _MARGIN = 0.15
@@ -87,7 +95,8 @@ def density_plane(
     x = data.preprocess(points)
     chunks = x.split(images_per_chunk(model, copies=model.num_classes))
     log_p = torch.cat([importance_sampling(model, chunk, num_samples).log_evidence for chunk in chunks])
-    mass = log_p.softmax(0).sort(descending=True).values
+    share = log_p.softmax(0)
+    mass = share.sort(descending=True).values
     # The lowest mass of the fewest cells that have a share of the probability.
     shares = torch.tensor([0.99, 0.95, 0.8, 0.5], dtype=mass.dtype)
     levels = mass[torch.searchsorted(mass.cumsum(0), shares).clamp(max=len(mass) - 1)]
@@ -97,7 +106,7 @@ def density_plane(
     ax.contour(
         horizontal,
         vertical,
-        log_p.softmax(0).view(num_cells, num_cells),
+        share.view(num_cells, num_cells),
         levels=sorted(set(levels.tolist())),
         colors="black",
         linewidths=(0.4, 0.7, 1.0, 1.3),
@@ -127,7 +136,7 @@ def sampled_plane(model: SemiSupervisedModel, data: VectorData, num_samples: int
     whiten(ax)
     samples = draw_vectors(model, data, num_samples)  # (samples, classes, features)
     for y, name in enumerate(data.class_names):
-        colour, marker = COLOURS[y % len(COLOURS)], MARKERS[y // len(COLOURS) % len(MARKERS)]
+        colour, marker = colour_and_marker(y)
         horizontal, vertical = samples[:, y].T.tolist()
         ax.scatter(horizontal, vertical, s=4, c=colour, marker=marker, label=name, linewidths=0, alpha=0.6)
     _set_limits(ax, data)
@@ -196,8 +205,7 @@ def draw_vectors(model: SemiSupervisedModel, data: VectorData, num_samples: int)
     Returns:
         (num_samples, classes, features), on the CPU.
     """
-    device = next(model.parameters()).device
-    y = torch.arange(data.num_classes, device=device).expand(num_samples, -1)  # (samples, classes)
+    y = torch.arange(data.num_classes, device=device_of(model)).expand(num_samples, -1)  # (samples, classes)
     with evaluating(model):
         x = model.p_x(model._draw(y), y).sample()
     return data.restore(x).cpu()
@@ -239,7 +247,7 @@ def _draw_training_points(ax: Axes, data: VectorData) -> None:
         across, up = unlabelled.T.tolist()
         ax.scatter(across, up, s=3 if small else 6, c="0.45", label="unlabelled", linewidths=0, alpha=0.6)
     for y, name in enumerate(data.class_names):
-        colour, marker = COLOURS[y % len(COLOURS)], MARKERS[y // len(COLOURS) % len(MARKERS)]
+        colour, marker = colour_and_marker(y)
         across, up = data.train_x[data.train_labels == y].T.tolist()
         size = 20 if small else 60
         ax.scatter(across, up, s=size, c=colour, marker=marker, label=name, edgecolors="black", linewidths=0.8)
