@@ -407,7 +407,7 @@ def test_runs_of_other_shapes_or_classes_are_not_compared():
     run = exploring.untrained()
     check_comparable(run, run)
     wide = M2((1, 8, 9), 3, networks=MLP((7,)))
-    with pytest.raises(ValueError, match=r"^run: expected two runs on images of one shape; got 1×8×8 and 1×8×9\.$"):
+    with pytest.raises(ValueError, match=r"^run: expected two runs on data of one shape; got 1×8×8 and 1×8×9\.$"):
         check_comparable(run, exploring.untrained(model=wide))
     other = exploring.untrained()
     other.class_names = ("0", "1", "x")
@@ -711,7 +711,7 @@ def test_runs_that_do_not_fit_are_refused_by_the_command(capsys, folders, monkey
     monkeypatch.setattr("ssvae.inference.runs.runs.load", lambda folder, checkpoint: next(loaded))
     loaded = iter([exploring.untrained(), exploring.untrained(model=M2((1, 9, 8), 3, networks=MLP((7,))))])
     assert refused(capsys, *folders, "--port=0") == (
-        "run: expected two runs on images of one shape; got 1×8×8 and 1×9×8."
+        "run: expected two runs on data of one shape; got 1×8×8 and 1×9×8."
     )
 
 

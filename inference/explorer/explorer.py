@@ -5,6 +5,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from ssvae.data import VectorData
 from ssvae.inference.explorer.answers import Answer, answer
 from ssvae.inference.explorer.drawing import DrawingStyle, Stroke
 from ssvae.inference.explorer.latent import LatentMap, decode_point, latent_map, sample_class
@@ -13,26 +14,38 @@ from ssvae.inference.predict import image_shape
 from ssvae.inference.runs.run import Run
 
 
-class Explorer:
-    """A run, with the drawing style of its data and the map of its latent space, which are computed once.
+class ExploredRun:
+    """A run, and the number of importance samples of its answers.
+
+    Args:
+        run: The run, with its data.
+        num_samples: The number of importance samples for each class.
+    """
+
+    def __init__(self, run: Run, *, num_samples: int = 50) -> None:
+        self.run = run
+        self.num_samples = num_samples
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder."""
+        return self.run.folder.resolve().name
+
+
+class Explorer(ExploredRun):
+    """A run on images, with the drawing style of its data and the map of its latent space, which are computed once.
 
     Args:
         run: The run, with its data.
         num_samples: The number of importance samples for each class.
 
     Raises:
-        ValueError: If the run was loaded without its data.
+        ValueError: If the run was loaded without its data, or they are not images.
     """
 
     def __init__(self, run: Run, *, num_samples: int = 50) -> None:
-        self.run = run
-        self.num_samples = num_samples
+        super().__init__(run, num_samples=num_samples)
         self.style = DrawingStyle.of(run.image_data.train_images)
-
-    @property
-    def name(self) -> str:
-        """The name of the run folder."""
-        return self.run.folder.resolve().name
 
     @cached_property
     def map(self) -> LatentMap:
@@ -56,18 +69,32 @@ class Explorer:
         """Sample images of a class; see `ssvae.inference.explorer.latent.sample_class`."""
         return sample_class(self.run, y, number, seed)
 
+    def warm_up(self) -> None:
+        """Compute one answer, since the first takes longer, and the latent map."""
+        self.answer_drawing([[(0.5, 0.2), (0.5, 0.8)]])
+        self.decode((0.0, 0.0))
+
 
 def check_comparable(first: Run, second: Run) -> None:
     """Check that two runs can be compared.
 
     Raises:
-        ValueError: If their images differ in shape, or their classes differ in name.
+        ValueError: If their images differ in shape, their features in name or kind, or their classes in name.
     """
     shapes = [tuple(run.model.event_shape) for run in (first, second)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            "run: expected two runs on images of one shape; got "
+            "run: expected two runs on data of one shape; got "
             f"{' and '.join('×'.join(map(str, shape)) for shape in shapes)}."
+        )
+    features = [
+        [f"{name} ({kind})" for name, kind in zip(run.data.feature_names, run.data.feature_kinds, strict=True)]
+        for run in (first, second)
+        if isinstance(run.data, VectorData)
+    ]
+    if len(features) == 2 and features[0] != features[1]:
+        raise ValueError(
+            f"run: expected two runs with the same features; got {' and '.join(map(', '.join, features))}."
         )
     if first.class_names != second.class_names:
         raise ValueError(
@@ -76,7 +103,7 @@ def check_comparable(first: Run, second: Run) -> None:
         )
 
 
-def distinct_names(explorers: Sequence[Explorer]) -> list[str]:
+def distinct_names(explorers: Sequence[ExploredRun]) -> list[str]:
     """Return the names of the runs, preceded by their parent folder if two names are equal."""
     names = [explorer.name for explorer in explorers]
     if len(set(names)) == len(names):

@@ -9,17 +9,30 @@ The endpoints are::
     GET  /api/runs/0/decode?u=0.5&v=-1                      decoded images at a point of the map
     GET  /api/runs/0/samples?class=3&number=20&seed=1       samples of a class
 
+of a run on images, and of a run on vectors::
+
+    POST /api/runs/0/row        {"values": [1.5, null, …]}  predictions for a row
+    GET  /api/runs/0/rows?class=3&number=20&seed=1          samples of a class
+
+and, in the plane::
+
+    GET  /api/runs/0/plane                                  points, labels, regions of q(y|x)
+    GET  /api/runs/0/contours                               contours of p(x)
+    POST /api/runs/0/labels     {"point": [x, y], "class": 1} or {"point": [x, y], "label": 0}
+                                                            add a label, or move one
+    POST /api/runs/0/steps      {}                          the next steps of training after that
+    POST /api/runs/0/undo       {}                          back to the trained run
+
 An invalid request gets a 4xx status and ``{"error": one sentence}``.
 """
 
 import asyncio
 import base64
 import io
-import json
-import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +44,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -40,18 +53,20 @@ from torch import Tensor
 
 from ssvae.inference.evaluation.diagnostics import K_LIMIT
 from ssvae.inference.explorer.answers import Answer, Posterior, in_words
-from ssvae.inference.explorer.drawing import Stroke
 from ssvae.inference.explorer.explorer import Explorer, distinct_names
+from ssvae.inference.explorer.plane import STEPS
+from ssvae.inference.explorer.requests import body, choice, integer, label_of, number, strokes_of, values_of
+from ssvae.inference.explorer.rows import RowAnswer
 from ssvae.inference.explorer.uploads import MOST_BYTES
+from ssvae.inference.explorer.vectors import VectorExplorer
 from ssvae.inference.figures.style import COLOURS
 from ssvae.inference.predict import image_shape
 
 MOST_SAMPLES = 100
+MOST_ROWS = 500
 
 _PAGE = Path(__file__).parent / "page"
-_MOST_POINTS = 20_000
 _LARGEST_SEED = 2**31 - 1
-_EXPECTED_STROKES = 'strokes: expected {"strokes": [[[x, y], …], …]} in JSON; got another text.'
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _HEADERS = {
     # Nothing from other sites and no inline scripts or styles, so that file names cannot inject code.
@@ -68,7 +83,7 @@ _HEADERS = {
 _Result = TypeVar("_Result")
 
 
-def create_app(explorers: Sequence[Explorer], *, loopback: bool = True) -> Starlette:
+def create_app(explorers: Sequence[Explorer | VectorExplorer], *, loopback: bool = True) -> Starlette:
     """Make the web application.
 
     Args:
@@ -93,6 +108,13 @@ def create_app(explorers: Sequence[Explorer], *, loopback: bool = True) -> Starl
             Route("/api/runs/{run}/map", endpoints.map),
             Route("/api/runs/{run}/decode", endpoints.decode),
             Route("/api/runs/{run}/samples", endpoints.samples),
+            Route("/api/runs/{run}/row", endpoints.row, methods=["POST"]),
+            Route("/api/runs/{run}/rows", endpoints.rows),
+            Route("/api/runs/{run}/plane", endpoints.plane),
+            Route("/api/runs/{run}/contours", endpoints.contours),
+            Route("/api/runs/{run}/labels", endpoints.labels, methods=["POST"]),
+            Route("/api/runs/{run}/steps", endpoints.steps, methods=["POST"]),
+            Route("/api/runs/{run}/undo", endpoints.undo, methods=["POST"]),
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],
         middleware=[
@@ -125,32 +147,31 @@ class _Endpoints:
     Pyro's handlers and torch's random state are global, so that models must not run in several threads.
     """
 
-    def __init__(self, explorers: Sequence[Explorer]) -> None:
+    def __init__(self, explorers: Sequence[Explorer | VectorExplorer]) -> None:
         self.explorers = explorers
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explorer")
 
     async def runs(self, request: Request) -> Response:
         names = distinct_names(self.explorers)
-        first = self.explorers[0].run
+        first = self.explorers[0]
         return JSONResponse(
             {
-                "class_names": first.class_names,
+                "class_names": first.run.class_names,
                 "colours": COLOURS,
-                "image_shape": image_shape(first.model),
-                "most_bytes": MOST_BYTES,
+                **_observations(first),
                 "runs": [_description(*pair) for pair in zip(names, self.explorers, strict=True)],
             }
         )
 
     async def drawing(self, request: Request) -> Response:
         explorer = self._explorer(request)
-        strokes = _strokes(await _body(request))
+        strokes = strokes_of(await body(request))
         return JSONResponse(await self._work(lambda: _answer(explorer, explorer.answer_drawing(strokes))))
 
     async def image(self, request: Request) -> Response:
         explorer = self._explorer(request)
-        invert = _choice(request, "invert", {"true": True, "false": False})
-        content = await _body(request)
+        invert = choice(request, "invert", {"true": True, "false": False})
+        content = await body(request)
         return JSONResponse(await self._work(lambda: _answer(explorer, explorer.answer_upload(content, invert=invert))))
 
     async def map(self, request: Request) -> Response:
@@ -167,20 +188,91 @@ class _Endpoints:
 
     async def decode(self, request: Request) -> Response:
         explorer = self._explorer(request)
-        point = _number(request, "u"), _number(request, "v")
+        point = number(request, "u"), number(request, "v")
         images = await self._work(lambda: explorer.decode(point))
         return JSONResponse({"images": [picture(image) for image in images]})
 
     async def samples(self, request: Request) -> Response:
         explorer = self._explorer(request)
-        y = _integer(request, "class", 0, explorer.run.model.num_classes - 1)
-        number = _integer(request, "number", 1, MOST_SAMPLES)
-        seed = _integer(request, "seed", 0, _LARGEST_SEED)
-        images = await self._work(lambda: explorer.sample(y, number, seed))
+        y = integer(request, "class", 0, explorer.run.model.num_classes - 1)
+        num_images = integer(request, "number", 1, MOST_SAMPLES)
+        seed = integer(request, "seed", 0, _LARGEST_SEED)
+        images = await self._work(lambda: explorer.sample(y, num_images, seed))
         return JSONResponse({"images": [picture(image) for image in images]})
 
+    async def row(self, request: Request) -> Response:
+        explorer = self._vector_explorer(request)
+        values = values_of(await body(request))
+        return JSONResponse(await self._work(lambda: _row_answer(explorer, explorer.answer(values))))
+
+    async def rows(self, request: Request) -> Response:
+        explorer = self._vector_explorer(request)
+        y = integer(request, "class", 0, explorer.run.model.num_classes - 1)
+        num_rows = integer(request, "number", 1, MOST_ROWS)
+        seed = integer(request, "seed", 0, _LARGEST_SEED)
+        rows = await self._work(lambda: explorer.sample(y, num_rows, seed))
+        return JSONResponse({"rows": _rounded(rows)})
+
+    async def plane(self, request: Request) -> Response:
+        explorer = self._plane_explorer(request)
+        fixed = {"limits": explorer.limits, "unlabelled": _rounded(explorer.unlabelled)}
+        return JSONResponse(fixed | await self._work(lambda: _state(explorer)))
+
+    async def contours(self, request: Request) -> Response:
+        explorer = self._plane_explorer(request)
+        lines = await self._work(explorer.contours)
+        return JSONResponse({"contours": [_rounded(line) for line in lines]})
+
+    async def labels(self, request: Request) -> Response:
+        explorer = self._plane_explorer(request)
+        point, y, label = label_of(await body(request), explorer.run.model.num_classes)
+
+        def change() -> dict[str, Any]:
+            if y is not None:
+                explorer.relabelling.add(point, y)
+            else:
+                assert label is not None
+                explorer.relabelling.move(label, point)
+            return _state(explorer)
+
+        return JSONResponse(await self._work(change))
+
+    async def steps(self, request: Request) -> Response:
+        explorer = self._plane_explorer(request)
+        await body(request)
+        # J / N first, since the steps change the regions.
+        return JSONResponse(await self._work(lambda: {"objective": explorer.relabelling.advance()} | _state(explorer)))
+
+    async def undo(self, request: Request) -> Response:
+        explorer = self._plane_explorer(request)
+        await body(request)
+
+        def undo() -> dict[str, Any]:
+            explorer.relabelling.undo()
+            return _state(explorer)
+
+        return JSONResponse(await self._work(undo))
+
     def _explorer(self, request: Request) -> Explorer:
-        known = {str(number): explorer for number, explorer in enumerate(self.explorers)}
+        explorer = self._any_explorer(request)
+        if not isinstance(explorer, Explorer):
+            raise HTTPException(404, "run: expected one on images; got one on vectors.")
+        return explorer
+
+    def _plane_explorer(self, request: Request) -> VectorExplorer:
+        explorer = self._vector_explorer(request)
+        if explorer.view != "plane":
+            raise HTTPException(404, "run: expected one on two real features; got one on other vectors.")
+        return explorer
+
+    def _vector_explorer(self, request: Request) -> VectorExplorer:
+        explorer = self._any_explorer(request)
+        if not isinstance(explorer, VectorExplorer):
+            raise HTTPException(404, "run: expected one on vectors; got one on images.")
+        return explorer
+
+    def _any_explorer(self, request: Request) -> Explorer | VectorExplorer:
+        known = {str(position): explorer for position, explorer in enumerate(self.explorers)}
         name = request.path_params["run"]
         if name not in known:
             raise HTTPException(404, f"run: expected one of {', '.join(known)}; got {name[:100]!r}.")
@@ -199,87 +291,64 @@ async def _refusal(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
-async def _body(request: Request) -> bytes:
-    """Return the body of a request; stop reading if it is too long."""
-    # For these types a browser asks for permission before a page of another site may send them; it is never given.
-    if request.headers.get("content-type") not in ("application/json", "application/octet-stream"):
-        raise HTTPException(415, "content-type: expected application/json or application/octet-stream; got another.")
-    content = bytearray()
-    try:
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > MOST_BYTES:
-                raise HTTPException(413, f"file: expected at most {MOST_BYTES // 10**6} MB; got more.")
-    except ClientDisconnect as error:
-        # The client is gone, but without this response the server's terminal would show a traceback.
-        raise HTTPException(400, "content-length: expected as many bytes as were announced; got fewer.") from error
-    return bytes(content)
+def _observations(explorer: Explorer | VectorExplorer) -> dict[str, Any]:
+    """Return what the runs are about: images of a shape, points in the plane, or rows."""
+    if isinstance(explorer, Explorer):
+        return {"view": "images", "image_shape": image_shape(explorer.run.model), "most_bytes": MOST_BYTES}
+    columns = [asdict(column) for column in explorer.columns]
+    return {"view": explorer.view, "columns": columns, "num_steps": STEPS}
 
 
-def _strokes(content: bytes) -> list[Stroke]:
-    try:
-        read = json.loads(content)
-    except (ValueError, RecursionError):
-        read = None
-    strokes = read.get("strokes") if isinstance(read, dict) else None
-    if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
-        raise HTTPException(400, _EXPECTED_STROKES)
-    points = [point for stroke in strokes for point in stroke]
-    if len(points) > _MOST_POINTS:
-        raise HTTPException(400, f"strokes: expected at most {_MOST_POINTS} points; got {len(points)}.")
-    if not all(_is_point(point) for point in points):
-        raise HTTPException(400, _EXPECTED_STROKES)
-    # Before the conversion to float, which fails for very large integers; written so that NaN is refused too.
-    if not all(0 <= coordinate <= 1 for point in points for coordinate in point):
-        raise HTTPException(400, "strokes: expected coordinates from 0 to 1; got others.")
-    return [[(float(x), float(y)) for x, y in stroke] for stroke in strokes if stroke]
-
-
-def _is_point(value: object) -> bool:
-    # Not isinstance, which would accept true as the number 1.
-    return isinstance(value, list) and len(value) == 2 and all(type(number) in (int, float) for number in value)
-
-
-def _integer(request: Request, name: str, least: int, most: int) -> int:
-    text = request.query_params.get(name, "")
-    # The number of digits is limited, since int() of a very long text is slow.
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise HTTPException(400, f"{name}: expected an integer from {least} to {most}; got {text[:100]!r}.")
-    return int(text)
-
-
-def _number(request: Request, name: str) -> float:
-    text = request.query_params.get(name, "")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= 1e6:
-        raise HTTPException(400, f"{name}: expected a number between -1e6 and 1e6; got {text[:100]!r}.")
-    return value
-
-
-def _choice(request: Request, name: str, choices: dict[str, _Result]) -> _Result:
-    text = request.query_params.get(name, "")
-    if text not in choices:
-        raise HTTPException(400, f"{name}: expected {' or '.join(choices)}; got {text[:100]!r}.")
-    return choices[text]
-
-
-def _description(name: str, explorer: Explorer) -> dict[str, Any]:
+def _description(name: str, explorer: Explorer | VectorExplorer) -> dict[str, Any]:
     run = explorer.run
     assert run.data is not None
-    return {
+    description = {
         "name": name,
         "model": type(run.model).__name__,
         "prior": type(run.model.prior).__name__,
         "likelihood": type(run.model.likelihood).__name__,
         "data": run.data.name,
         "num_labelled": run.data.num_labelled,
-        "binarise": run.data.binarise,
-        "on_white": explorer.style.on_white,
         "num_samples": explorer.num_samples,
     }
+    if isinstance(explorer, Explorer):
+        return description | {"binarise": run.image_data.binarise, "on_white": explorer.style.on_white}
+    return description | {"has_density": run.model.bounds_evidence, "is_discrete": run.model.likelihood.is_discrete}
+
+
+def _state(explorer: VectorExplorer) -> dict[str, Any]:
+    """Return the regions of q(y|x), and the labels as they are now."""
+    relabelling = explorer.relabelling
+    regions, data = explorer.regions(), relabelling.data
+    labelled = data.labelled_index
+    return {
+        "classes": regions.classes.tolist(),
+        "certainty": np.round(regions.certainty.numpy(), 3).tolist(),
+        "labelled": [
+            {"point": point, "class": y, "changed": changed}
+            for point, y, changed in zip(
+                _rounded(data.train_x[labelled]), data.train_labels[labelled].tolist(), relabelling.changed, strict=True
+            )
+        ],
+        "num_left": relabelling.num_left,
+    }
+
+
+def _row_answer(explorer: VectorExplorer, answer: RowAnswer) -> dict[str, Any]:
+    return {
+        "words": in_words(answer.probabilities, explorer.run.class_names),
+        "probabilities": answer.probabilities.tolist(),
+        "entropy": torch.special.entr(answer.probabilities).sum().item(),
+        "posterior": None if answer.posterior is None else _posterior(explorer, answer.posterior),
+        "mean": answer.mean.tolist(),
+        "scale": answer.scale.tolist(),
+        "covariance": answer.covariance.tolist() if answer.mean.shape[-1] == 2 else None,
+    }
+
+
+def _rounded(values: Tensor) -> Any:  # noqa: ANN401
+    """Return numbers as nested lists, with the six significant digits that float32 has for certain."""
+    return np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(values.numpy()).tolist()
 
 
 def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
@@ -295,7 +364,7 @@ def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _posterior(explorer: Explorer, posterior: Posterior) -> dict[str, Any]:
+def _posterior(explorer: Explorer | VectorExplorer, posterior: Posterior) -> dict[str, Any]:
     return {
         "words": in_words(posterior.probabilities, explorer.run.class_names),
         "probabilities": posterior.probabilities.tolist(),

@@ -13,8 +13,9 @@ from itertools import combinations
 import torch
 import uvicorn
 
-from ssvae.inference.explorer.explorer import Explorer, check_comparable
+from ssvae.inference.explorer.explorer import check_comparable
 from ssvae.inference.explorer.server import create_app
+from ssvae.inference.explorer.vectors import explorer_of
 from ssvae.inference.runs.run import Run
 
 
@@ -75,9 +76,9 @@ def serve(runs: Sequence[Run], listening: socket.socket, *, num_samples: int = 5
         check_comparable(*pair)
     # One core is left to the browser.
     torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
-    explorers = [Explorer(run, num_samples=num_samples) for run in runs]
+    explorers = [explorer_of(run, num_samples=num_samples) for run in runs]
     for explorer in explorers:
-        _warm_up(explorer)
+        explorer.warm_up()
     host, port = listening.getsockname()[:2]
     address = ipaddress.ip_address(host)
     url = f"http://{page_host(address)}:{port}"
@@ -105,12 +106,6 @@ def page_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     if address.is_unspecified:
         return "localhost"
     return f"[{address}]" if address.version == 6 else str(address)
-
-
-def _warm_up(explorer: Explorer) -> None:
-    """Compute one answer, since the first takes longer, and the latent map."""
-    explorer.answer_drawing([[(0.5, 0.2), (0.5, 0.8)]])
-    explorer.decode((0.0, 0.0))
 
 
 def _has_screen() -> bool:

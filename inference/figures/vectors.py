@@ -45,11 +45,8 @@ def decision_plane(
     Raises:
         ValueError: If the data have another number of features than two.
     """
-    points, (horizontal, vertical) = _grid(data, num_cells)
-    probabilities = class_probabilities(model, data.preprocess(points))
-    highest, y = probabilities.max(-1)
-    # 0 where all classes are equally probable, 1 where one is certain.
-    certainty = (highest - 1 / data.num_classes) / (1 - 1 / data.num_classes) if data.num_classes > 1 else highest
+    points, (horizontal, vertical) = plane_grid(data, num_cells)
+    y, certainty = most_probable(class_probabilities(model, data.preprocess(points)))
     ax = _new_plane(data) if ax is None else ax
     whiten(ax)
     colours = to_rgba_array([COLOURS[y % len(COLOURS)] for y in y.tolist()])
@@ -91,15 +88,11 @@ def density_plane(
     """
     if not model.bounds_evidence:
         raise ValueError(f"model: expected one whose ELBO bounds log p(x); got {type(model).__name__}.")
-    points, (horizontal, vertical) = _grid(data, num_cells)
+    points, (horizontal, vertical) = plane_grid(data, num_cells)
     x = data.preprocess(points)
     chunks = x.split(images_per_chunk(model, copies=model.num_classes))
     log_p = torch.cat([importance_sampling(model, chunk, num_samples).log_evidence for chunk in chunks])
-    share = log_p.softmax(0)
-    mass = share.sort(descending=True).values
-    # The lowest mass of the fewest cells that have a share of the probability.
-    shares = torch.tensor([0.99, 0.95, 0.8, 0.5], dtype=mass.dtype)
-    levels = mass[torch.searchsorted(mass.cumsum(0), shares).clamp(max=len(mass) - 1)]
+    share, levels = density_levels(log_p)
     ax = _new_plane(data) if ax is None else ax
     whiten(ax)
     _draw_training_points(ax, data)
@@ -107,7 +100,7 @@ def density_plane(
         horizontal,
         vertical,
         share.view(num_cells, num_cells),
-        levels=sorted(set(levels.tolist())),
+        levels=sorted(set(levels)),
         colors="black",
         linewidths=(0.4, 0.7, 1.0, 1.3),
     )
@@ -211,6 +204,37 @@ def draw_vectors(model: SemiSupervisedModel, data: VectorData, num_samples: int)
     return data.restore(x).cpu()
 
 
+def most_probable(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the most probable class and its certainty: 0 if all classes are equally probable, 1 if one is certain.
+
+    Args:
+        probabilities: Class probabilities, (..., classes).
+
+    Returns:
+        The classes (...), int64, and (max_y q(y|x) - 1/K) / (1 - 1/K), (...); 1 for a single class.
+    """
+    num_classes = probabilities.shape[-1]
+    highest, y = probabilities.max(-1)
+    return y, (highest - 1 / num_classes) / (1 - 1 / num_classes) if num_classes > 1 else highest
+
+
+def density_levels(log_p: Tensor) -> tuple[Tensor, list[float]]:
+    """Return the levels of a density whose contours enclose 99, 95, 80 and 50 % of the probability on a grid.
+
+    Args:
+        log_p: log p(x) at the points of a grid, (points,), up to a constant.
+
+    Returns:
+        The share of the probability of each point, (points,), and the levels of this share, ascending: each is the
+        lowest share among the fewest points that have as much of the probability.
+    """
+    share = log_p.softmax(0)
+    mass = share.sort(descending=True).values
+    shares = torch.tensor([0.99, 0.95, 0.8, 0.5], dtype=mass.dtype)
+    levels = mass[torch.searchsorted(mass.cumsum(0), shares).clamp(max=len(mass) - 1)]
+    return share, levels.tolist()
+
+
 def _check_plane(data: VectorData) -> None:
     if data.event_shape != (2,):
         raise ValueError(f"data: expected two features; got {data.event_shape[0]}.")
@@ -223,8 +247,20 @@ def _limits(data: VectorData) -> tuple[Tensor, Tensor]:
     return low - margin, high + margin
 
 
-def _grid(data: VectorData, num_cells: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Return the points of a grid, (num_cells², 2), row by row, and the coordinates of its columns and rows."""
+def plane_grid(data: VectorData, num_cells: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return a grid over what the figures of the plane draw: the training points, and a margin around them.
+
+    Args:
+        data: The data set, in whose units the grid is.
+        num_cells: The number of points along each axis.
+
+    Returns:
+        The points of the grid, (num_cells², 2), row by row; and the coordinates of its columns and rows, (num_cells,)
+        each.
+
+    Raises:
+        ValueError: If the data have another number of features than two.
+    """
     _check_plane(data)
     low, high = _limits(data)
     horizontal, vertical = (

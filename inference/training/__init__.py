@@ -9,12 +9,14 @@ from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae.inference.training.checks import check_trainable
+    from ssvae.inference.training.continuation import Continuation
     from ssvae.inference.training.history import Row
     from ssvae.inference.training.recipe import Recipe, TrainerOptions
     from ssvae.inference.training.trainer import on_accelerator
     from ssvae.inference.training.training import train
 
 __all__ = [
+    "Continuation",
     "Recipe",
     "Row",
     "TrainerOptions",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Continuation": "continuation",
     "Recipe": "recipe",
     "Row": "history",
     "TrainerOptions": "recipe",

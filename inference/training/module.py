@@ -273,7 +273,7 @@ class Training(lightning.LightningModule):
         self.seconds += time.perf_counter() - self._started
         if not self.is_log_epoch:
             return
-        self._refit()
+        self.refit()
         self.history.append(self._row())
         shown = ("loss", "validation_accuracy")
         row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
@@ -284,7 +284,7 @@ class Training(lightning.LightningModule):
             self._warn_of_decline()
         self._stop_early()
 
-    def _refit(self) -> None:
+    def refit(self) -> None:
         """Refit parts of the models to the labelled training images and some unlabelled ones, not binarised."""
         if not isinstance(self.model, Refits):
             return

@@ -9,9 +9,9 @@ import torch
 import uvicorn
 
 from ssvae.data import Digits
-from ssvae.inference.explorer.explorer import Explorer
 from ssvae.inference.explorer.server import create_app
 from ssvae.inference.explorer.serving import listen
+from ssvae.inference.explorer.vectors import explorer_of
 from ssvae.inference.runs import Run, fit
 from ssvae.inference.training import Recipe
 from ssvae.models import M2, likelihoods
@@ -47,7 +47,7 @@ def trained(folder):
 @contextmanager
 def serving(runs):
     """Serve runs as `ssvae explore` does, from a thread; yields the address and the explorers."""
-    explorers = [Explorer(run, num_samples=20) for run in runs]
+    explorers = [explorer_of(run, num_samples=20) for run in runs]
     listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(create_app(explorers), log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
