@@ -1,1 +1,1 @@
-"""The explorer: a local web page to classify drawings by a run, decode its latent space and sample from it."""
+"""The explorer: a local web page on which to try a run: drawings, points or rows, the latent space, samples."""

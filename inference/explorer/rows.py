@@ -93,15 +93,19 @@ def check_row(model: SemiSupervisedModel, data: VectorData, values: Sequence[flo
         if value is not None:
             _check_value(column, value)
     row = torch.tensor([[math.nan if value is None else value for value in values]], dtype=torch.float32)
-    if None in values:
-        try:
-            model.likelihood.check_input(data.preprocess(row))
-        except ValueError as error:
-            name = columns[list(values).index(None)].name
-            raise ValueError(
-                f"{name}: expected a value, since this model takes no missing entries; got an empty field."
-            ) from error
+    if None in values and not takes_missing(model):
+        name = columns[list(values).index(None)].name
+        raise ValueError(f"{name}: expected a value, since this model takes no missing entries; got an empty field.")
     return row
+
+
+def takes_missing(model: SemiSupervisedModel) -> bool:
+    """Return whether a model takes rows with missing entries: whether its likelihood lets NaN pass."""
+    try:
+        model.likelihood.check_input(torch.full((1, *model.event_shape), math.nan))
+    except ValueError:
+        return False
+    return True
 
 
 def answer_row(model: SemiSupervisedModel, data: VectorData, row: Tensor, *, num_samples: int = 50) -> RowAnswer:

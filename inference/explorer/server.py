@@ -296,7 +296,7 @@ def _observations(explorer: Explorer | VectorExplorer) -> dict[str, Any]:
     if isinstance(explorer, Explorer):
         return {"view": "images", "image_shape": image_shape(explorer.run.model), "most_bytes": MOST_BYTES}
     columns = [asdict(column) for column in explorer.columns]
-    return {"view": explorer.view, "columns": columns, "num_steps": STEPS}
+    return {"view": explorer.view, "columns": columns, "takes_missing": explorer.takes_missing, "num_steps": STEPS}
 
 
 def _description(name: str, explorer: Explorer | VectorExplorer) -> dict[str, Any]:

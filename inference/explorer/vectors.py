@@ -8,7 +8,7 @@ from torch import Tensor
 from ssvae.data import VectorData
 from ssvae.inference.explorer.explorer import ExploredRun, Explorer
 from ssvae.inference.explorer.plane import Regions, Relabelling, contours_of, is_plane, plane_limits, regions_of
-from ssvae.inference.explorer.rows import Column, RowAnswer, answer_row, check_row, columns_of, sample_rows
+from ssvae.inference.explorer.rows import Column, RowAnswer, answer_row, check_row, columns_of, sample_rows, takes_missing
 from ssvae.inference.runs.run import Run
 
 MOST_POINTS = 2000
@@ -38,6 +38,11 @@ class VectorExplorer(ExploredRun):
     def columns(self) -> list[Column]:
         """The features, as fields of a form."""
         return columns_of(self.data)
+
+    @cached_property
+    def takes_missing(self) -> bool:
+        """Whether a field of the form may be empty."""
+        return takes_missing(self.run.model)
 
     @property
     def limits(self) -> list[tuple[float, float]]:

@@ -1,7 +1,7 @@
 // The view "Draw": classifies a drawing or an image file by each run, while the user draws.
 
 import { ask, latest } from "./server.js";
-import { panel, strip } from "./elements.js";
+import { classBars, panel, strip } from "./elements.js";
 
 const PEN = 1 / 15; // of the canvas's side
 const paper = document.getElementById("paper");
@@ -38,7 +38,7 @@ class AnswerPanel {
     this.element = panel(run, "answer");
     this.element.classList.add("waiting");
     this.find(".observed").hidden = !run.binarise;
-    this.rows = world.class_names.map((name) => row(name));
+    this.rows = world.class_names.map((name) => classBars(name));
     this.find("tbody").append(...this.rows.map((each) => each.element));
     this.showAnalogies = strip(this.find(".analogies"), world.class_names);
     this.refresh = latest(this.element, (change) => this.update(change));
@@ -112,57 +112,6 @@ function body(type, content) {
 function set(image, source, name) {
   image.src = source;
   image.alt = name;
-}
-
-// The row of a class: bars of q(y|x) and of p(y|x) with its interval, and both numbers.
-function row(name) {
-  const element = document.createElement("tr");
-  const title = document.createElement("th");
-  title.scope = "row";
-  title.textContent = name;
-  const track = document.createElement("td");
-  track.className = "track";
-  const both = document.createElement("div");
-  both.className = "both";
-  const [q, p, whisker] = ["bar q", "bar p", "whisker"].map((kind) => {
-    const bar = document.createElement("div");
-    bar.className = kind;
-    both.append(bar);
-    return bar;
-  });
-  track.append(both);
-  const [qValue, pValue] = ["q", "p"].map((kind) => {
-    const value = document.createElement("td");
-    value.className = `value ${kind}`;
-    return value;
-  });
-  element.append(title, track, qValue, pValue);
-  return {
-    element,
-    clear() {
-      element.classList.remove("best");
-      for (const bar of [q, p, whisker]) bar.style.width = "0";
-      whisker.hidden = true;
-      qValue.textContent = pValue.textContent = "";
-    },
-    show(qShare, interval, best) {
-      element.classList.toggle("best", best);
-      q.style.width = percent(qShare);
-      qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
-      if (!interval) return;
-      const [pShare, low, high] = interval;
-      p.style.width = percent(pShare);
-      whisker.hidden = high - low < 0.005;
-      whisker.style.left = percent(low);
-      whisker.style.width = percent(high - low);
-      pValue.textContent = `${(pShare * 100).toFixed(1)} %`;
-      pValue.title = `${percent(low)} to ${percent(high)}`;
-    },
-  };
-}
-
-function percent(share) {
-  return `${(share * 100).toFixed(2)}%`;
 }
 
 function refuse(sentence) {

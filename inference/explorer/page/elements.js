@@ -1,6 +1,7 @@
 // Elements that several views use.
 
-const SHAPES = ["circle", "square", "triangle", "diamond", "upturned"];
+// The first markers of ssvae.inference.figures.style.
+const SHAPES = ["circle", "triangle", "square", "diamond", "upturned"];
 
 export function panel(run, contents) {
   const made = document.getElementById("panel").content.firstElementChild.cloneNode(true);
@@ -44,8 +45,8 @@ export function strip(element, classNames) {
   };
 }
 
-export function classChoice(fieldset, world, extra, onchange, coloured = false) {
-  const choices = [...extra, ...world.class_names.map((name, y) => ({ value: String(y), name, y }))];
+export function classChoice(fieldset, world, extra, onchange, coloured = false, named = (name) => name) {
+  const choices = [...extra, ...world.class_names.map((name, y) => ({ value: String(y), name: named(name), y }))];
   for (const { value, name, y } of choices) {
     const label = document.createElement("label");
     const input = document.createElement("input");
@@ -76,9 +77,21 @@ export function colour(world, y) {
   return y < 0 ? "#8d96a3" : world.colours[y % world.colours.length];
 }
 
-// The marker of a class. From the eleventh class on, colours repeat and shapes differ.
+// From the eleventh class on, colours repeat and shapes differ. For vectors, shapes differ from the second class on: a
+// plane has few classes, and a region nothing but its colour.
+function shapeOf(world, label) {
+  const repeats = Math.floor(Math.max(label, 0) / world.colours.length);
+  return SHAPES[(world.view === "images" ? repeats : repeats + Math.max(label, 0)) % SHAPES.length];
+}
+
+// The marker of a class as a character.
+export function symbol(world, label) {
+  return { circle: "\u25cf", triangle: "\u25b2", square: "\u25a0", diamond: "\u25c6", upturned: "\u25bc" }[shapeOf(world, label)];
+}
+
+// The marker of a class.
 export function mark(context, x, y, radius, world, label) {
-  const shape = SHAPES[Math.floor(Math.max(label, 0) / world.colours.length) % SHAPES.length];
+  const shape = shapeOf(world, label);
   const corners = { square: [45, 4], triangle: [-90, 3], diamond: [0, 4], upturned: [90, 3] }[shape];
   context.beginPath();
   if (!corners) {
@@ -92,4 +105,55 @@ export function mark(context, x, y, radius, world, label) {
     context.closePath();
   }
   context.fill();
+}
+
+// The row of a class: bars of q(y|x) and of p(y|x) with its interval, and both numbers.
+export function classBars(name) {
+  const element = document.createElement("tr");
+  const title = document.createElement("th");
+  title.scope = "row";
+  title.textContent = name;
+  const track = document.createElement("td");
+  track.className = "track";
+  const both = document.createElement("div");
+  both.className = "both";
+  const [q, p, whisker] = ["bar q", "bar p", "whisker"].map((kind) => {
+    const bar = document.createElement("div");
+    bar.className = kind;
+    both.append(bar);
+    return bar;
+  });
+  track.append(both);
+  const [qValue, pValue] = ["q", "p"].map((kind) => {
+    const value = document.createElement("td");
+    value.className = `value ${kind}`;
+    return value;
+  });
+  element.append(title, track, qValue, pValue);
+  return {
+    element,
+    clear() {
+      element.classList.remove("best");
+      for (const bar of [q, p, whisker]) bar.style.width = "0";
+      whisker.hidden = true;
+      qValue.textContent = pValue.textContent = "";
+    },
+    show(qShare, interval, best) {
+      element.classList.toggle("best", best);
+      q.style.width = percent(qShare);
+      qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
+      if (!interval) return;
+      const [pShare, low, high] = interval;
+      p.style.width = percent(pShare);
+      whisker.hidden = high - low < 0.005;
+      whisker.style.left = percent(low);
+      whisker.style.width = percent(high - low);
+      pValue.textContent = `${(pShare * 100).toFixed(1)} %`;
+      pValue.title = `${percent(low)} to ${percent(high)}`;
+    },
+  };
+}
+
+function percent(share) {
+  return `${(share * 100).toFixed(2)}%`;
 }

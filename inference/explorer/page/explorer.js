@@ -1,11 +1,18 @@
-// The page: requests the list of runs and passes it to the three views.
+// The page: requests the list of runs and passes it to the views.
 
 import { ask } from "./server.js";
 import { start as startDrawing } from "./draw.js";
 import { start as startLatent } from "./latent.js";
+import { start as startPlane } from "./plane.js";
+import { start as startRow } from "./row.js";
 import { start as startSamples } from "./samples.js";
 
-const tabs = [...document.querySelectorAll("[role=tab]")];
+const VIEWS = {
+  images: { draw: startDrawing, latent: startLatent, samples: startSamples },
+  plane: { plane: startPlane },
+  row: { row: startRow },
+};
+let tabs = [];
 const opened = {};
 
 function show(name) {
@@ -21,27 +28,31 @@ function show(name) {
 // "#/latent", not "#latent": for the id of an element the browser would scroll and move the focus.
 function shown() {
   const name = location.hash.slice(2);
-  return tabs.some((tab) => tab.getAttribute("aria-controls") === name) ? name : "draw";
+  return tabs.some((tab) => tab.getAttribute("aria-controls") === name) ? name : tabs[0].getAttribute("aria-controls");
 }
 
-for (const [place, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => { location.hash = `/${tab.getAttribute("aria-controls")}`; });
-  tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = tabs[(place + step + tabs.length) % tabs.length];
-    next.focus();
-    next.click();
-  });
+function listen() {
+  for (const [place, tab] of tabs.entries()) {
+    tab.addEventListener("click", () => { location.hash = `/${tab.getAttribute("aria-controls")}`; });
+    tab.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = tabs[(place + step + tabs.length) % tabs.length];
+      next.focus();
+      next.click();
+    });
+  }
+  addEventListener("hashchange", () => show(shown()));
 }
-addEventListener("hashchange", () => show(shown()));
 
 try {
   const world = await ask("/api/runs");
   document.title = `${world.runs.map((run) => run.name).join(" and ")}: ssvae explore`;
-  startDrawing(world);
-  opened.latent = startLatent(world);
-  opened.samples = startSamples(world);
+  const views = VIEWS[world.view];
+  tabs = Object.keys(views).map((name) => document.getElementById(`${name}-tab`));
+  for (const tab of tabs) tab.hidden = false;
+  for (const [name, start] of Object.entries(views)) opened[name] = start(world);
+  listen();
   show(shown());
 } catch (error) {
   const failure = document.getElementById("failure");

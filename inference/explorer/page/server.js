@@ -33,3 +33,7 @@ export function latest(element, task) {
     }
   };
 }
+
+export function posted(content) {
+  return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) };
+}
