@@ -1,8 +1,9 @@
-"""The explorer's page in a real browser: draws, reads the answer, drops files, walks the map, samples, compares."""
+"""The explorer's page in a real browser: draws, drops files, walks the map, samples; drags labels; fills in a row."""
 
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,8 @@ def _as_users_do():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture
-def page(served, browser):
+@contextmanager
+def visiting(browser, url):
     """A new visitor's page; whatever it complains of unforeseen, or asks of another host, fails the test."""
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     page = context.new_page()
@@ -68,13 +69,21 @@ def page(served, browser):
     page.on("request", lambda request: requested.append(request.url))
     # A test says which of Chromium's notes it provokes: one may come after the page has shown what is waited for.
     page.foreseen = []
-    page.goto(served[0])
-    expect(page.locator("#draw .panel")).to_have_count(2)
+    page.goto(url)
     yield page
     context.close()
     assert [text for text in complaints if not any(part in text for part in page.foreseen)] == []
     assert requested
-    assert [url for url in requested if not url.startswith((served[0], "data:"))] == []
+    assert [each for each in requested if not each.startswith((url, "data:"))] == []
+
+
+@pytest.fixture
+def page(served, browser):
+    """The page of the two runs on images."""
+    with visiting(browser, served[0]) as page:
+        expect(page.locator("#draw .panel")).to_have_count(2)
+        expect(page.locator("[role=tab]:visible")).to_have_count(3)
+        yield page
 
 
 def stroke(page, points):
@@ -89,7 +98,7 @@ def stroke(page, points):
 
 def settled(page):
     """Wait until every question is answered."""
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=30_000)  # a hundred steps of training
 
 
 def read(panel):
@@ -298,3 +307,151 @@ def test_a_server_that_has_ended_is_told_of(page):
     page.route("**/drawing", lambda route: route.abort())
     stroke(page, SEVEN)
     expect(page.locator("#complaint")).to_have_text("The server does not respond. Is ssvae explore still running?")
+
+
+def read_vector(page):
+    """Both probabilities of every class in percent, and the sentence with log p(x)."""
+    return read(page.locator(".panel:visible"))[1], page.locator(".density:visible").inner_text()
+
+
+def assert_says_of_vector(page, answer):
+    rows, density = read_vector(page)
+    expected = torch.stack([answer.probabilities, answer.posterior.probabilities]) * 100
+    assert torch.tensor(rows).double().sub(expected).abs().max() <= 0.0501
+    log_p, error = answer.posterior.log_evidence, answer.posterior.log_evidence_error
+    assert density == f"log p(x) = {log_p:.2f} ± {error:.2f} nats, a density in the units of the data"
+
+
+def test_the_plane_answers_and_its_labels_are_changed(browser):
+    run = exploring.on_moons(num_steps=60)
+    with exploring.serving([run]) as (url, (explorer,)), visiting(browser, url) as page:
+        expect(page.locator("[role=tab]:visible")).to_have_text(["Plane"])
+        panel = page.locator("#plane .panel")
+        expect(panel.locator(".answer")).not_to_have_text("\u00a0")
+        settled(page)
+        canvas = panel.locator(".map canvas")
+        box = canvas.bounding_box()
+        limits = explorer.limits
+
+        def pixels(point):
+            shares = [(value - low) / (high - low) for value, (low, high) in zip(point, limits, strict=True)]
+            # The room that plane.js leaves for the axes.
+            width, height = box["width"] - 64, box["height"] - 54
+            return box["x"] + 52 + shares[0] * width, box["y"] + 10 + (1 - shares[1]) * height
+
+        def looked_at():
+            return [float(value) for value in panel.get_attribute("data-place").split(",")]
+
+        # The colour of a point far from the boundary is that of its class: blue or orange.
+        page.locator("#plane-contours").uncheck()
+        cells = {(90, 10): 0, (10, 90): 1}
+        assert [explorer.regions().classes[cell] for cell in cells] == list(cells.values())
+        places = [[low + cell / 99 * (high - low) for cell, (low, high) in zip(reversed(each), limits, strict=True)]
+                  for each in cells]  # fmt: skip
+        colours = canvas.evaluate(
+            """(canvas, places) => {
+              const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+              return places.map(([x, y]) => [...data.slice(4 * (y * width + x), 4 * (y * width + x) + 3)]);
+            }""",
+            [[round(x - box["x"]), round(y - box["y"])] for x, y in map(pixels, places)],
+        )
+        assert [blue > red for red, _, blue in colours] == [True, False]
+        # A click asks about the point.
+        page.mouse.click(*pixels((0.5, 0.8)))
+        settled(page)
+        assert looked_at() == pytest.approx([0.5, 0.8], abs=0.01)
+        assert_says_of_vector(page, explorer.answer(looked_at()))
+        ellipse = panel.locator(".posterior .chosen").get_attribute("points")
+        page.locator("#plane-class input").nth(2).check()
+        expect(panel.locator(".of")).to_have_text("q(z|x, y = lower)")
+        mean, scale = explorer.answer(looked_at()).mean[1], explorer.answer(looked_at()).scale[1]
+        first, second = (f"z{i} = {m:.2f} ± {s:.2f}" for i, m, s in zip("\u2081\u2082", mean, scale, strict=True))
+        expect(panel.locator(".numbers")).to_have_text(f"{first}, {second} (mean ± standard deviation)")
+        assert panel.locator(".posterior .chosen").get_attribute("points") != ellipse
+        # With a class chosen, a click adds a label, and the copy learns.
+        weights = [parameter.clone() for parameter in run.model.parameters()]
+        page.locator("#plane-click input").nth(3).check()
+        page.mouse.click(*pixels((0.5, 0.8)))
+        expect(panel).to_have_attribute("data-changed", "1")
+        settled(page)
+        expect(panel.locator(".state")).to_contain_text(
+            "1 label changed. A copy of the model was trained for 100 steps"
+        )
+        assert explorer.relabelling.data.train_labels[-1] == 1
+        assert_says_of_vector(page, explorer.answer(looked_at()))
+        # A label is dragged.
+        index = run.data.labelled_index[0]
+        start = run.data.train_x[index].tolist()
+        page.mouse.move(*pixels(start))
+        page.mouse.down()
+        page.mouse.move(*pixels((start[0] + 0.3, start[1] - 0.2)), steps=3)
+        page.mouse.up()
+        expect(panel).to_have_attribute("data-changed", "2")
+        settled(page)
+        moved = explorer.relabelling.data.train_x[index].tolist()
+        assert moved == pytest.approx([start[0] + 0.3, start[1] - 0.2], abs=0.01)
+        # Samples are asked for when they are to be seen.
+        with page.expect_response(lambda response: "/rows?class=1" in response.url) as response:
+            page.locator("#plane-samples").check()
+        assert len(response.value.json()["rows"]) == 200
+        settled(page)
+        # By keys, the nearest label moves to the place; its training ends when all is undone.
+        page.locator("#plane-click input").nth(1).check()
+        panel.locator(".map").focus()
+        page.keyboard.press("ArrowLeft")
+        with page.expect_response(lambda response: "/steps" in response.url):
+            page.keyboard.press("Enter")
+        step = (limits[0][1] - limits[0][0]) / 100
+        assert explorer.relabelling.data.train_x[index].tolist() == pytest.approx([moved[0] - step, moved[1]], abs=1e-3)
+        panel.locator(".undo").click()
+        expect(panel.locator(".state")).to_have_text("This is the trained run.")
+        settled(page)
+        expect(panel.locator(".undo")).to_be_disabled()
+        assert explorer.relabelling.data is run.data
+        assert all(map(torch.equal, weights, run.model.parameters()))
+        assert_says_of_vector(page, explorer.answer(looked_at()))
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_row_is_filled_in(browser, tmp_path):
+    with (
+        exploring.serving([exploring.on_table(tmp_path, num_steps=40)]) as (url, (explorer,)),
+        visiting(browser, url) as page,
+    ):
+        expect(page.locator("[role=tab]:visible")).to_have_text(["Row"])
+        panel, complaint = page.locator("#row .panel"), page.locator("#row-complaint")
+        mass, eggs, island, sex = (page.get_by_label(name, exact=True) for name in ("mass", "eggs", "island", "sex"))
+        expect(panel.locator(".answer")).not_to_have_text("\u00a0")
+        settled(page)
+        medians = [column.value for column in explorer.columns]
+        assert [float(field.input_value()) for field in (mass, eggs, island, sex)] == medians
+        assert_says_of_vector(page, explorer.answer(medians))
+        mass.fill("4900.5")
+        eggs.fill("4")
+        island.select_option("Torgersen")
+        settled(page)
+        assert_says_of_vector(page, explorer.answer([4900.5, 4, 2, medians[3]]))
+        said = read_vector(page)
+        for field, text, sentence in (
+            (eggs, "", "eggs: expected a value, since this model takes no missing entries; got an empty field."),
+            (eggs, "1.5", "eggs: expected a whole number of 0 or more; got 1.5."),
+            (eggs, "-1", "eggs: expected a whole number of 0 or more; got -1."),
+        ):
+            field.fill(text)
+            expect(complaint).to_have_text(sentence)
+        assert read_vector(page) == said
+        page.locator("#row-class input").nth(2).check()
+        expect(panel.locator(".of")).to_have_text("q(z|x, y = Chinstrap)")
+        expect(panel.locator(".posterior .mean")).to_have_count(3)
+        page.get_by_role("button", name="Sample a row of class Chinstrap").click()
+        expect(panel.locator(".sampled")).to_contain_text("drawn from p(x|y) for y = Chinstrap")
+        settled(page)
+        expect(complaint).to_be_empty()
+        sampled = explorer.sample(1, 1, 0)[0].tolist()
+        assert [float(field.input_value()) for field in (mass, eggs, island, sex)] == pytest.approx(sampled, rel=1e-5)
+        page.locator("#row-medians").click()
+        settled(page)
+        assert_says_of_vector(page, explorer.answer(medians))
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -407,8 +407,8 @@ def explore(arguments: list[str]) -> None:
     """`ssvae explore`: serve a local web page until Ctrl-C."""
     parser = run_parser(
         "explore",
-        "Serve a local web page on which to try a run or to compare two. Images: classify drawings, decode the latent space, "
-        "sample. Points: look at the plane, and move labels. Tables: fill in a row.",
+        "Serve a local web page on which to try a run, or to compare two. Images: classify drawings, decode the latent "
+        "space, sample. Points: look at the plane, and move labels. Tables: fill in a row.",
     )
     parser.add_argument("other", nargs="?", help="the folder of a second run to compare with")
     parser.add_argument("--num_samples", type=int, default=50, help="number of importance samples for each class")

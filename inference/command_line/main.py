@@ -22,7 +22,7 @@ Commands:
   augment   train a classifier on the labels of a run, with and without generated images
   attack    attack the test images, and reject or reclassify adversarial images
   study     train runs for models × data × numbers of labels × seeds, and tabulate results
-  explore   serve a local web page: classify drawings, decode the latent space, compare runs
+  explore   serve a local web page: classify drawings, look at the plane, fill in a row, compare runs
 
 Examples:
   ssvae fit

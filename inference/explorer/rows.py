@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from ssvae.models import SemiSupervisedModel
 
 _DIGITS = 6
 """Significant digits of a number in a form; float32 has seven."""
+
+_FARTHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,18 @@ def answer_row(model: SemiSupervisedModel, data: VectorData, row: Tensor, *, num
         num_samples: The number of importance samples for each class.
 
     Raises:
-        ValueError: If num_samples is less than 2, or the row is so far from the training rows that its density is too
-            small for a floating-point number.
+        ValueError: If num_samples is less than 2, or a value is a million times as large as those of the training rows:
+            its density is too small for a floating-point number.
     """
     x = data.preprocess(row)
+    largest = max(1.0, float(data.preprocess(data.train_x).nan_to_num().abs().max()))
+    if x.nan_to_num().abs().max() > _FARTHEST * largest:
+        raise ValueError("values: expected a row near those of the training; got one far away, without a density.")
     posterior = None
     if model.has_label_site and model.bounds_evidence:
-        # Pyro's validation would double the time; the row has been checked.
-        with pyro.validation_enabled(False), seeded(0):
+        # Pyro's validation would double the time; the row has been checked. NumPy would warn of the weights of a row
+        # far away, all but one of which are 0: their k̂ is NaN, which counts as unreliable.
+        with pyro.validation_enabled(False), np.errstate(divide="ignore", invalid="ignore"), seeded(0):
             posterior = estimate_posterior(model, x, num_samples)
         posterior = replace(posterior, log_evidence=posterior.log_evidence + data.log_volume)
     y = torch.arange(model.num_classes, device=device_of(model)).unsqueeze(-1)  # (classes, 1)
@@ -138,11 +145,7 @@ def answer_row(model: SemiSupervisedModel, data: VectorData, row: Tensor, *, num
             covariance = q_z.covariance_matrix.expand(*shape, shape[-1])[:, 0].cpu().double()
         else:
             covariance = variance.diag_embed()  # (classes, latent, latent)
-    probabilities = class_probabilities(model, x)[0]
-    evidence = [] if posterior is None else [posterior.log_evidence, *posterior.probabilities, *posterior.high]
-    if not torch.tensor([*probabilities, *mean.flatten(), *variance.flatten(), *evidence]).isfinite().all():
-        raise ValueError("values: expected a row near those of the training; got one far away, without a density.")
-    return RowAnswer(probabilities, posterior, mean, variance.sqrt(), covariance)
+    return RowAnswer(class_probabilities(model, x)[0], posterior, mean, variance.sqrt(), covariance)
 
 
 def sample_rows(model: SemiSupervisedModel, data: VectorData, y: int, number: int, seed: int) -> Tensor:

@@ -8,7 +8,15 @@ from torch import Tensor
 from ssvae.data import VectorData
 from ssvae.inference.explorer.explorer import ExploredRun, Explorer
 from ssvae.inference.explorer.plane import Regions, Relabelling, contours_of, is_plane, plane_limits, regions_of
-from ssvae.inference.explorer.rows import Column, RowAnswer, answer_row, check_row, columns_of, sample_rows, takes_missing
+from ssvae.inference.explorer.rows import (
+    Column,
+    RowAnswer,
+    answer_row,
+    check_row,
+    columns_of,
+    sample_rows,
+    takes_missing,
+)
 from ssvae.inference.runs.run import Run
 
 MOST_POINTS = 2000

@@ -87,7 +87,7 @@ class Continuation:
         observations = training.observations(next(self._batches))
         loss, _ = self._recipe.objective(self._model, observations, training.sizes, 1.0, training.alignment)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss: expected finite numbers; got {float(loss)} at step {self.num_done + 1}.")
+            raise FloatingPointError(f"loss: expected finite numbers; got {loss.item()} at step {self.num_done + 1}.")
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()

@@ -1,19 +1,21 @@
-"""What the tests of the explorer share: runs, and a real server on a free port."""
+"""What the tests of the explorer share: runs on images, points and tables, and a real server on a free port."""
 
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 import uvicorn
 
-from ssvae.data import Digits
+from ssvae.data import Digits, Moons, Table
 from ssvae.inference.explorer.server import create_app
 from ssvae.inference.explorer.serving import listen
 from ssvae.inference.explorer.vectors import explorer_of
+from ssvae.inference.objective import Objective
 from ssvae.inference.runs import Run, fit
-from ssvae.inference.training import Recipe
+from ssvae.inference.training import Continuation, Recipe
 from ssvae.models import M2, likelihoods
 from ssvae.models.networks import MLP
 from ssvae.models.priors import ClassConditional, StandardNormal
@@ -42,6 +44,47 @@ def trained(folder):
     finally:
         torch.set_default_dtype(dtype)
     return folder / "normal", folder / "by_class"
+
+
+def on_moons(name="run", num_steps=0, **options):
+    """A run on 200 points of the moons, two latent dimensions, after some steps of training."""
+    data = Moons(200, num_validation=0, num_test=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = M2((2,), 2, prior=StandardNormal(2), networks=MLP((16,)), **options)
+    return _trained_by_hand(name, model, data, num_steps)
+
+
+def table(folder):
+    """A table with a column of each kind, as `Table` reads it."""
+    generator = np.random.default_rng(0)
+    lines = ["mass,eggs,island,sex,species"]
+    for number in range(90):
+        y = number % 3
+        mass = generator.normal([3000, 4000, 5000][y], 300)
+        island = ["Biscoe", "Dream", "Torgersen"][min(y + generator.integers(2), 2)]
+        species = ["Adelie", "Chinstrap", "Gentoo"][y] if number < 45 else ""
+        lines.append(f"{mass:.0f},{generator.poisson(y + 1)},{island},{['f', 'm'][generator.integers(2)]},{species}")
+    (folder / "animals.csv").write_text("\n".join(lines))
+    return Table(str(folder / "animals.csv"), "species")
+
+
+def on_table(folder, name="run", num_steps=0):
+    """A run on `table`."""
+    data = table(folder)
+    parts = [likelihoods.Gaussian(), likelihoods.Poisson(), likelihoods.Categorical(3), likelihoods.Bernoulli()]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        likelihood = likelihoods.Mixed(parts, [(0,), (1,), (2,), (3,)])
+        model = M2((4,), 3, prior=StandardNormal(3), likelihood=likelihood, networks=MLP((16,)))
+    return _trained_by_hand(name, model, data, num_steps)
+
+
+def _trained_by_hand(name, model, data, num_steps):
+    recipe = Recipe(objective=Objective(alpha=1), max_steps=100, batch_size=40, learning_rate=1e-2)
+    Continuation(model, data, recipe, num_steps).advance(num_steps)
+    model.eval()
+    return Run(Path("runs") / name, model, data.class_names, data, recipe)
 
 
 @contextmanager
