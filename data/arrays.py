@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssvae.data.classes import check_range, number_classes
+from ssvae.data.classes import check_range
 from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from ssvae.data.images import ImageData
 from ssvae.data.labels import check_count, draw_labels
+from ssvae.data.new_classes import number_known_classes
 from ssvae.data.observations import describe
 from ssvae.data.pixels import Array, PixelReader
 
@@ -58,6 +59,8 @@ class Arrays(ImageData):
         num_coarse_labels: The number of further training images that keep their main class only.
         candidates: The candidate classes of each training image, booleans (N, K), for partial labels; None if there are
             no partial labels. An image whose label ``num_labels`` hides has all classes as candidates.
+        num_new_classes: The number of further classes, of which no training image has a label: a guess, if it is not
+            known. A model calls them "new 1", "new 2", …
 
     Raises:
         TypeError: If an argument does not convert to an array of the type stated.
@@ -81,14 +84,15 @@ class Arrays(ImageData):
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
         candidates: Array | None = None,
+        num_new_classes: int = 0,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
         all_labels = {"labels": labels, "test_labels": test_labels}
         if validation_labels is not None:
             all_labels["validation_labels"] = validation_labels
-        given_labels, class_names = number_classes(all_labels, class_names)
-        check_range(given_labels, len(class_names), "image")
+        given_labels, class_names, hidden = number_known_classes(all_labels, class_names, num_new_classes)
+        check_range(given_labels, len(class_names) + len(hidden), "image")
         reader = PixelReader("images", images)
         train_images = reader.pixels
         test_pixels = reader.read("test_images", test_images)
@@ -113,6 +117,8 @@ class Arrays(ImageData):
             binarise=binarise,
             train_candidates=partial,
             hierarchy=hierarchy,
+            num_new_classes=num_new_classes,
+            hidden_class_names=hidden,
         )
         self.num_labels = num_labels
         self.balanced = balanced

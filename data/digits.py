@@ -1,5 +1,7 @@
 """Scikit-learn's small handwritten digits, which need no download."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -29,6 +31,7 @@ class Digits(DrawnLabels):
         tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
             accuracy is then also reported for main classes. None for no main classes.
         num_coarse_labels: The number of further training images that keep their main class only.
+        hidden_classes: The numbers of classes of which no training image keeps its label; see `DrawnLabels`.
 
     Raises:
         TypeError: If a number or the seed is not an integer.
@@ -50,6 +53,7 @@ class Digits(DrawnLabels):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_count("num_test", num_test)
         super().__init__(
@@ -63,6 +67,7 @@ class Digits(DrawnLabels):
             binarise=binarise,
             tree=tree,
             num_coarse_labels=num_coarse_labels,
+            hidden_classes=hidden_classes,
         )
         self.num_test = num_test
 

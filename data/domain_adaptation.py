@@ -37,13 +37,18 @@ class DomainAdaptation(ImageData):
 
     def __init__(self, source: ImageData, target: ImageData, *, margin: int = 0, binarise: bool = False) -> None:
         check_count("margin", abs(margin) if isinstance(margin, int) else margin)
-        if source.class_names != target.class_names:
+        if source.true_class_names != target.true_class_names:
             raise ValueError(
-                f"target: expected the source's classes {', '.join(source.class_names)}; "
-                f"got {', '.join(target.class_names)}."
+                f"target: expected the source's classes {', '.join(source.true_class_names)}; "
+                f"got {', '.join(target.true_class_names)}."
             )
         if source.num_labelled == 0:
             raise ValueError("source: expected labelled images; got none.")
+        if source.num_known_classes < source.num_classes:
+            raise ValueError(
+                f"source: expected a label of every class; got {source.num_classes - source.num_known_classes} classes "
+                "without one."
+            )
         if 2 * margin >= min(source.image_shape[1:]):
             raise ValueError(
                 f"margin: expected less than half of the source's {min(source.image_shape[1:])} pixels; got {margin}."

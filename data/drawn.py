@@ -3,11 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
+import torch
 from torch import Tensor
 
 from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from ssvae.data.images import ImageData
 from ssvae.data.labels import check_count, draw_labels, split
+
+HiddenClasses = Sequence[int]
+"""The numbers of classes of which no training image keeps its label."""
 
 
 class Parts(NamedTuple):
@@ -39,10 +43,13 @@ class DrawnLabels(ImageData):
         binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch (dynamic binarisation).
         tree: Main classes with their classes, or None.
         num_coarse_labels: The number of further training images that keep their main class only.
+        hidden_classes: The numbers of classes of which no training image keeps its label. Their images stay, and a
+            model has to discover them: it calls them "new 1", "new 2", …; only the evaluation knows their names.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
-        ValueError: If fewer images or labels exist than are asked for.
+        TypeError: If a number, a hidden class or the seed is not an integer.
+        ValueError: If fewer images or labels exist than are asked for, or the hidden classes are not different classes
+            of the data set, of which at least one other remains.
     """
 
     def __init__(
@@ -58,28 +65,37 @@ class DrawnLabels(ImageData):
         binarise: bool,
         tree: Tree | None,
         num_coarse_labels: int,
+        hidden_classes: HiddenClasses,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("num_validation", num_validation)
         check_count("seed", seed)
+        hidden = _check_hidden(hidden_classes, class_names)
+        if hidden and tree is not None:
+            raise ValueError(f"hidden_classes: expected none beside a tree, which names all classes; got {hidden}.")
         hierarchy = None if tree is None else read_hierarchy(tree, class_names)
         images, labels, test_images, test_labels = read()
         train, validation = split(labels, num_validation, len(class_names), argument="num_validation")
-        kept = draw_labels(labels[train], num_labels, len(class_names), balanced=balanced, seed=seed)
+        known = [label for label in range(len(class_names)) if label not in hidden]
+        labels, test_labels = _renumbered(labels, known + hidden), _renumbered(test_labels, known + hidden)
+        train_labels = labels[train].masked_fill(labels[train] >= len(known), -1)
+        kept = draw_labels(train_labels, num_labels, len(known), balanced=balanced, seed=seed)
         super().__init__(
             name,
             images[train],
             kept,
-            class_names=class_names,
+            class_names=[class_names[label] for label in known],
             validation_images=images[validation],
             validation_labels=labels[validation],
             test_images=test_images.contiguous(),
             test_labels=test_labels,
             binarise=binarise,
             train_candidates=draw_main_labels(
-                labels[train], kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed
+                train_labels, kept, hierarchy, num_coarse_labels, balanced=balanced, seed=seed
             ),
             hierarchy=hierarchy,
+            num_new_classes=len(hidden),
+            hidden_class_names=[class_names[label] for label in hidden],
         )
         self.num_labels = num_labels
         self.num_validation = num_validation
@@ -87,3 +103,28 @@ class DrawnLabels(ImageData):
         self.seed = seed
         self.tree = tree
         self.num_coarse_labels = num_coarse_labels
+        self.hidden_classes = tuple(hidden)
+
+
+def _check_hidden(hidden_classes: HiddenClasses, class_names: Sequence[str]) -> list[int]:
+    """Return the hidden classes in ascending order."""
+    if isinstance(hidden_classes, str) or not all(
+        isinstance(label, int) and not isinstance(label, bool) for label in hidden_classes
+    ):
+        raise TypeError(f"hidden_classes: expected a list of the numbers of classes; got {hidden_classes!r}.")
+    for label in hidden_classes:
+        if not 0 <= label < len(class_names):
+            raise ValueError(f"hidden_classes: expected numbers from 0 to {len(class_names) - 1}; got {label}.")
+    hidden = sorted(set(hidden_classes))
+    if len(hidden) < len(hidden_classes):
+        raise ValueError(f"hidden_classes: expected each class once; got {list(hidden_classes)}.")
+    if len(hidden) == len(class_names):
+        raise ValueError(
+            "hidden_classes: expected at least one class to keep its labels (num_labels=0 hides all); got all classes."
+        )
+    return hidden
+
+
+def _renumbered(labels: Tensor, order: Sequence[int]) -> Tensor:
+    """Return the position of each label in an order of all classes."""
+    return torch.tensor(order).argsort()[labels]

@@ -23,6 +23,7 @@ from ssvae.data.image_files import (
 from ssvae.data.images import ImageData
 from ssvae.data.label_table import Row, read_table
 from ssvae.data.labels import check_count, check_fractions, draw_labels, split
+from ssvae.data.observations import check_num_new_classes
 
 # Folders that operating systems and file servers create.
 _CLUTTER = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
@@ -95,6 +96,9 @@ class ImageFolder(ImageData):
         tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
             accuracy is then also reported for main classes. None for no main classes.
         num_coarse_labels: The number of further training images that keep their main class only.
+        num_new_classes: The number of further classes, of which no training image has a label: a guess, if it is not
+            known. A model calls them "new 1", "new 2", … Test images may then be of classes of which no training image
+            has a label. Without sub-folders, the images in ``root`` itself are unlabelled.
 
     Raises:
         FileNotFoundError: If ``root``, ``test_root``, ``validation_root``, ``csv`` or a file listed there does not
@@ -126,12 +130,14 @@ class ImageFolder(ImageData):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
+        num_new_classes: int = 0,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
         _check_format(size, channels)
         check_fractions(validation_fraction, test_fraction)
         check_bits(bits)
+        check_num_new_classes(num_new_classes)
         folder = _check_folder("root", root)
         roots = {"test": test_root, "validation": validation_root}
         others = {part: _check_folder(f"{part}_root", name) for part, name in roots.items() if name is not None}
@@ -141,15 +147,18 @@ class ImageFolder(ImageData):
         if csv is not None and others:
             raise ValueError(f"{next(iter(others))}_root: expected None, as csv names the images; got a folder.")
         entries = (
-            _in_folders(folder, others) if csv is None else _in_table(folder, Path(csv), file_column, label_column)
+            _in_folders(folder, others, need_classes=not num_new_classes)
+            if csv is None
+            else _in_table(folder, Path(csv), file_column, label_column, need_classes=not num_new_classes)
         )
         names = {entry.class_name for entry in entries if entry.class_name is not None}
         check_distinct(names, "root" if csv is None else "csv")
         main_classes = {} if tree is None else read_tree(tree)
         # A name that is both a class's and a main class's is the class's.
         only_main = main_classes.keys() - {name for members in main_classes.values() for name in members}
-        _check_parts(entries, only_main)
+        _check_parts(entries, only_main, may_be_new=num_new_classes > 0)
         names -= only_main
+        trained = {entry.class_name for entry in entries if entry.part in (None, "train")}
         hierarchy = None
         if tree is not None:
             hierarchy = read_hierarchy(main_classes, _in_order(names))
@@ -157,9 +166,9 @@ class ImageFolder(ImageData):
         if unprintable:
             # Reports, tables and figures show the names in UTF-8 and in one line.
             raise ValueError(f"class_names: expected printable text in UTF-8; got {unprintable[0]!r}.")
-        class_names = _in_order(names)
+        class_names, hidden = _in_order(names & trained), _in_order(names - trained)
         num_classes = len(class_names)
-        labels = _positions(entries, class_names)
+        labels = _positions(entries, [*class_names, *hidden])
         pool = _indices(entries, None, "train")
         num_known = int((labels[pool] >= 0).sum())
         given = _indices(entries, "test"), _indices(entries, "validation")
@@ -202,6 +211,8 @@ class ImageFolder(ImageData):
             binarise=binarise,
             train_candidates=candidates,
             hierarchy=hierarchy,
+            num_new_classes=num_new_classes,
+            hidden_class_names=hidden,
         )
         self.root = str(root)
         self.num_labels = num_labels
@@ -263,8 +274,11 @@ def _holds_folders(folder: Path) -> bool:
     return any(not path.is_symlink() and images_in(path, "root") for path in _subfolders(folder))
 
 
-def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
-    """List the images of ``root``, whose folders may be parts of the data set, and of the other parts' folders."""
+def _in_folders(root: Path, others: dict[str, Path], *, need_classes: bool) -> list[_Entry]:
+    """List the images of ``root``, whose folders may be parts of the data set, and of the other parts' folders.
+
+    Without folders of images, those in ``root`` itself are unlabelled.
+    """
     given = {path.resolve() for path in others.values()}
     if root.resolve() in given or len(given) < len(others):
         raise ValueError(
@@ -275,10 +289,18 @@ def _in_folders(root: Path, others: dict[str, Path]) -> list[_Entry]:
     for folder in folders:
         check_no_link("root", folder)
     parts = {folder: PARTS[folder.name.casefold()] for folder in folders if folder.name.casefold() in PARTS}
-    if not parts or _is_class_train(folders, parts):
-        entries = _classes_in("root", folders, "train" if others else None, root)
+    unsorted = (
+        []
+        if any(images_in(folder, "root") or _holds_folders(folder) for folder in folders)
+        else images_in(root, "root")
+    )
+    if unsorted:
+        _check_needs_no_classes("root", root, need_classes)
+        entries = [_Entry(file, None, "train" if others else None) for file in unsorted]
+    elif not parts or _is_class_train(folders, parts):
+        entries = _classes_in("root", folders, "train" if others else None, root, need_classes=need_classes)
     else:
-        entries = _in_parts(root, folders, parts)
+        entries = _in_parts(root, folders, parts, need_classes=need_classes)
     for part, folder in others.items():
         if part in parts.values():
             raise ValueError(f"{part}_root: expected None, as {str(root)!r} has a folder of that name; got a folder.")
@@ -298,7 +320,7 @@ def _is_class_train(folders: Sequence[Path], parts: dict[Path, str]) -> bool:
     )
 
 
-def _in_parts(root: Path, folders: Sequence[Path], parts: dict[Path, str]) -> list[_Entry]:
+def _in_parts(root: Path, folders: Sequence[Path], parts: dict[Path, str], *, need_classes: bool) -> list[_Entry]:
     """List the images of a data set laid out as train/…, test/… and validation/…."""
     names = ", ".join(repr(folder.name) for folder in parts)
     flat = [folder for folder in parts if images_in(folder, "root")]
@@ -328,7 +350,8 @@ def _in_parts(root: Path, folders: Sequence[Path], parts: dict[Path, str]) -> li
     for folder, part in parts.items():
         for path in _subfolders(folder):
             check_no_link("root", path)
-        entries += _classes_in("root", _subfolders(folder), part, folder)
+        needed = need_classes or part != "train"
+        entries += _classes_in("root", _subfolders(folder), part, folder, need_classes=needed)
     return entries
 
 
@@ -349,11 +372,24 @@ def _classes_in(
             raise ValueError(f"{argument}: expected images in every class's folder; got none in {str(folder)!r}.")
         entries += [_Entry(file, class_name, part) for file in files]
     if need_classes and all(entry.class_name is None for entry in entries):
+        if entries:
+            _check_needs_no_classes(argument, root, need_classes)
         raise ValueError(f"{argument}: expected a sub-folder of images for each class in {str(root)!r}; got none.")
     return entries
 
 
-def _in_table(root: Path, table: Path, file_column: str | None, label_column: str | None) -> list[_Entry]:
+def _check_needs_no_classes(argument: str, root: Path, need_classes: bool) -> None:
+    """Refuse images that are all unlabelled, unless the number of classes to look for is given."""
+    if need_classes:
+        raise ValueError(
+            f"{argument}: expected a sub-folder of images for each class in {str(root)!r}; got unlabelled images "
+            "alone: num_new_classes=10 looks for ten classes that have no label, for example."
+        )
+
+
+def _in_table(
+    root: Path, table: Path, file_column: str | None, label_column: str | None, *, need_classes: bool
+) -> list[_Entry]:
     entries: dict[Path, _Entry] = {}
     for row in read_table(table, file_column, label_column):
         inside = _inside(root, table, row)
@@ -364,7 +400,7 @@ def _in_table(root: Path, table: Path, file_column: str | None, label_column: st
         if inside in entries:
             raise ValueError(f"csv: expected each file once; got {row.file!r} again in line {row.line}.")
         entries[inside] = _Entry(path, row.class_name, row.part)
-    if all(entry.class_name is None for entry in entries.values()):
+    if need_classes and all(entry.class_name is None for entry in entries.values()):
         raise ValueError(f"csv: expected at least one row with a label in {str(table)!r}; got none.")
     return sorted(entries.values(), key=lambda entry: entry.path)
 
@@ -394,7 +430,7 @@ def _inside(root: Path, table: Path, row: Row) -> Path:
     )
 
 
-def _check_parts(entries: Sequence[_Entry], main_classes: set[str]) -> None:
+def _check_parts(entries: Sequence[_Entry], main_classes: set[str], *, may_be_new: bool) -> None:
     """Refuse test and validation images that are unlabelled, or whose class no training image has."""
     trained = {entry.class_name for entry in entries if entry.part in (None, "train")}
     for entry in entries:
@@ -405,7 +441,7 @@ def _check_parts(entries: Sequence[_Entry], main_classes: set[str]) -> None:
                 f"root: expected labelled {entry.part} images; got {str(entry.path)!r}, whose class is not known; move "
                 "such images to the unlabelled training images."
             )
-        if entry.class_name not in trained:
+        if entry.class_name not in trained and not may_be_new:
             raise ValueError(
                 f"root: expected the classes of the training images among the {entry.part} images; got "
                 f"{str(entry.path)!r} of class {entry.class_name!r}, of which there is no training image."

@@ -21,8 +21,9 @@ class ImageData(Data):
     Args:
         name: The name in printed lines.
         train_images: Images, uint8 (N, C, H, W), with 1 channel (grey), 2 (a stereo pair) or 3 (RGB).
-        train_labels: Classes, int64 (N,), -1 for unlabelled images. Either all are -1, or every class has a label.
-        class_names: The names of the K classes.
+        train_labels: Classes, int64 (N,), -1 for unlabelled images. Either all are -1, or every class of
+            ``class_names`` has a label.
+        class_names: The names of the classes that have labels.
         validation_images: Images, uint8 (N_v, C, H, W), or None for no validation images.
         validation_labels: Classes, int64 (N_v,), or None.
         test_images: Images, uint8 (N_t, C, H, W), or None for no test images.
@@ -35,6 +36,8 @@ class ImageData(Data):
         hierarchy: Main classes, for which accuracy is also reported; or None.
         train_weights: The weight of each training image in the objective's sums, float64 (N,), positive: 2 has the same
             effect as including the image twice. None for weights of 1.
+        num_new_classes: The number of further classes, of which no training image has a label; see `Data`.
+        hidden_class_names: The names of the classes of validation and test images without a label in training.
 
     Raises:
         TypeError: If images are not uint8 tensors, labels not int64, candidate classes not boolean or weights not
@@ -66,6 +69,8 @@ class ImageData(Data):
         train_candidates: Tensor | None = None,
         hierarchy: Hierarchy | None = None,
         train_weights: Tensor | None = None,
+        num_new_classes: int = 0,
+        hidden_class_names: Sequence[str] = (),
     ) -> None:
         super().__init__(
             name,
@@ -79,6 +84,8 @@ class ImageData(Data):
             train_candidates=train_candidates,
             hierarchy=hierarchy,
             train_weights=train_weights,
+            num_new_classes=num_new_classes,
+            hidden_class_names=hidden_class_names,
         )
         self.binarise = binarise
 

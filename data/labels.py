@@ -154,7 +154,8 @@ def _choose(labels: Tensor, counts: list[int], seed: int) -> Tensor:
     """Draw ``counts[k]`` indices of each class k, without replacement."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
-    return torch.cat([order[labels[order] == label][:count] for label, count in enumerate(counts)])
+    chosen = [order[labels[order] == label][:count] for label, count in enumerate(counts)]
+    return torch.cat([order[:0], *chosen])
 
 
 def _proportional_counts(available: list[int], total: int, lower: list[int], upper: list[int]) -> list[int]:

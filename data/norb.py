@@ -3,6 +3,7 @@
 import gzip
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ class SmallNORB(DrawnLabels):
         tree: Main classes with their classes, ``{"alive": ["animal", "human"], …}``, or the path of a YAML file of
             them; accuracy is then also reported for main classes. None for no main classes.
         num_coarse_labels: The number of further training images that keep their main class only.
+        hidden_classes: The numbers of classes of which no training image keeps its label; see `DrawnLabels`.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -68,6 +70,7 @@ class SmallNORB(DrawnLabels):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_count("size", size)
         if not _SMALLEST_SIDE <= size <= _LARGEST_SIDE:
@@ -85,6 +88,7 @@ class SmallNORB(DrawnLabels):
             binarise=binarise,
             tree=tree,
             num_coarse_labels=num_coarse_labels,
+            hidden_classes=hidden_classes,
         )
         self.size = size
         self.root = root

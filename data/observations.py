@@ -21,8 +21,9 @@ class Data:
     Args:
         name: The name in printed lines.
         train_x: Training observations, uint8 or float32 ``(N, *event_shape)``.
-        train_labels: Classes, int64 (N,), -1 if unlabelled. Either all are -1, or every class has a label.
-        class_names: The names of the K classes.
+        train_labels: Classes, int64 (N,), -1 if unlabelled. Either all are -1, or every class of ``class_names`` has a
+            label.
+        class_names: The names of the classes that have labels.
         validation_x: Validation observations ``(N_v, *event_shape)`` of the same type, or None for none.
         validation_labels: Classes, int64 (N_v,), or None.
         test_x: Test observations ``(N_t, *event_shape)`` of the same type, or None for none.
@@ -33,6 +34,10 @@ class Data:
         hierarchy: Main classes, for which accuracy is also reported; or None.
         train_weights: The weight of each training observation in the objective's sums, float64 (N,), positive: 2 has
             the same effect as including the observation twice. None for weights of 1.
+        num_new_classes: The number of further classes that a model distinguishes, of which no training observation has
+            a label. They are called "new 1", "new 2", …; if there are no labels at all, so are all classes.
+        hidden_class_names: The names of the classes of validation and test observations that have no label in training;
+            their labels are the numbers after those of ``class_names``.
 
     Raises:
         TypeError: If observations are not uint8 or float32 tensors, labels not int64, candidate classes not boolean or
@@ -44,6 +49,10 @@ class Data:
         binarise: Whether ``observe`` draws zeros and ones; see `ImageData`.
         argument: The word for observations in the names of arguments: "x" of "train_x".
         item: The word for an observation in printed lines: "1000 training observations".
+        class_names: The names of the K classes that a model distinguishes: those with labels, then the new ones.
+        true_class_names: The names of the classes of validation and test labels: those with labels have the same
+            numbers in ``class_names``; the number of another one says nothing about the model's new classes.
+        num_known_classes: The number of classes that have labels; 0 if there are no labels.
     """
 
     memory_mapped: bool = False
@@ -65,24 +74,34 @@ class Data:
         train_candidates: Tensor | None = None,
         hierarchy: Hierarchy | None = None,
         train_weights: Tensor | None = None,
+        num_new_classes: int = 0,
+        hidden_class_names: Sequence[str] = (),
     ) -> None:
         item = self.item
-        _check_class_names(class_names)
-        num_classes = len(class_names)
+        check_num_new_classes(num_new_classes)
+        if isinstance(class_names, str):
+            raise TypeError(f"class_names: expected a sequence of strings; got {class_names!r}.")
+        _check_class_names((*class_names, *hidden_class_names), num_new_classes)
+        num_known = len(class_names)
         self._check_x(f"train_{self.argument}", train_x)
-        check_labels("train_labels", train_labels, len(train_x), num_classes, lowest=-1, item=item)
+        check_labels("train_labels", train_labels, len(train_x), num_known, lowest=-1, item=item)
         if len(train_x) == 0:
             raise ValueError(f"train_{self.argument}: expected at least one {item}; got none.")
         _check_every_class_known(train_labels, class_names)
+        if num_new_classes and (train_candidates is not None or hierarchy is not None):
+            raise ValueError(
+                f"num_new_classes: expected 0 beside main classes and partial labels, which name all classes; got "
+                f"{num_new_classes} new classes."
+            )
         if train_candidates is not None:
-            _check_candidates(train_candidates, train_labels, num_classes, item)
+            _check_candidates(train_candidates, train_labels, num_known, item)
         if train_weights is not None:
             _check_weights(train_weights, len(train_x), item)
         validation = self._part_or_empty("validation", validation_x, validation_labels, train_x)
         test = self._part_or_empty("test", test_x, test_labels, train_x)
         for part, (x, labels) in {"validation": validation, "test": test}.items():
             self._check_x(f"{part}_{self.argument}", x)
-            check_labels(f"{part}_labels", labels, len(x), num_classes, lowest=0, item=item)
+            check_labels(f"{part}_labels", labels, len(x), num_known + len(hidden_class_names), lowest=0, item=item)
             if x.dtype != train_x.dtype:
                 raise TypeError(
                     f"{part}_{self.argument}: expected {_dtype(train_x)} as in train_{self.argument}; got {_dtype(x)}."
@@ -92,17 +111,21 @@ class Data:
                     f"{part}_{self.argument}: expected {item}s of shape {tuple(train_x.shape[1:])} as in "
                     f"train_{self.argument}; got {tuple(x.shape[1:])}."
                 )
-        if num_classes == 1 and (train_labels >= 0).any():
+        if num_known + num_new_classes == 1 and (train_labels >= 0).any():
             raise ValueError(f"class_names: expected two classes or more, as labels are known; got {class_names[0]!r}.")
         self.name = name
         self.train_x = train_x
         self.train_labels = train_labels
         self.validation_x, self.validation_labels = validation
         self.test_x, self.test_labels = test
-        self.class_names = tuple(class_names)
+        self.true_class_names = (*class_names, *hidden_class_names)
         self.train_candidates = train_candidates
         self.hierarchy = hierarchy
         self.train_weights = train_weights
+        self.num_new_classes = num_new_classes
+        self.num_known_classes = num_known if self.has_labels else 0
+        names = class_names[: self.num_known_classes]
+        self.class_names = (*names, *new_class_names(num_known + num_new_classes - len(names)))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -122,6 +145,11 @@ class Data:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def has_new_classes(self) -> bool:
+        """Whether some of the K classes have no label: the last ones of ``class_names``, or all."""
+        return self.num_known_classes < self.num_classes
 
     @property
     def num_labelled(self) -> int:
@@ -175,6 +203,16 @@ class Data:
         order = torch.randperm(len(self.unlabelled_index), generator=torch.Generator().manual_seed(0))
         return self.unlabelled_index[order[:number]]
 
+    def known_validation(self) -> tuple[Tensor, Tensor]:
+        """Return the validation observations of the classes that have labels, and their classes.
+
+        Training looks at these alone: the labels of the others would choose among models that discover them.
+        """
+        if not self.has_new_classes:
+            return self.validation_x, self.validation_labels
+        known = self.validation_labels < self.num_known_classes
+        return self.validation_x[known], self.validation_labels[known]
+
     def weight_of(self, index: Tensor) -> float:
         """Return the sum of the weights of some training observations.
 
@@ -215,10 +253,15 @@ class Data:
         return (
             f"{self.name}: {len(self.train_x)} training {self.item}s ({self.num_labelled} labelled, {partial}"
             f"{self.num_unlabelled} unlabelled), {len(self.validation_x)} validation, "
-            f"{len(self.test_x)} test, {self.num_classes} classes, {self._size()}"
+            f"{len(self.test_x)} test, {self.num_classes} classes{self._new_in_words()}, {self._size()}"
             + self._warning("validation", self.validation_labels)
             + self._warning("test", self.test_labels)
         )
+
+    def _new_in_words(self) -> str:
+        """Return how many classes have no label, in words; "" if all have one."""
+        number = self.num_classes - self.num_known_classes
+        return f" ({number} of them without labels)" if number else ""
 
     def _size(self) -> str:
         """Return the size of an observation in words."""
@@ -244,12 +287,34 @@ class Data:
 
     def _warning(self, part: str, labels: Tensor) -> str:
         """Return a warning that names the classes of which a part has no observations; "" if there are none."""
-        counts = torch.bincount(labels, minlength=self.num_classes).tolist()
-        absent = [repr(name) for name, count in zip(self.class_names, counts, strict=True) if count == 0]
+        counts = torch.bincount(labels, minlength=len(self.true_class_names)).tolist()
+        absent = [repr(name) for name, count in zip(self.true_class_names, counts, strict=True) if count == 0]
         if not len(labels) or not absent:
             return ""
         names = ", ".join(absent[:10]) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         return f"\nWarning: there is no {part} {self.item} of {names}, so the {part} accuracy does not include it."
+
+
+def new_class_names(number: int) -> tuple[str, ...]:
+    """Return the names of classes that have no label: "new 1", "new 2" and so on.
+
+    Args:
+        number: The number of such classes.
+    """
+    return tuple(f"new {k}" for k in range(1, number + 1))
+
+
+def check_num_new_classes(number: int) -> None:
+    """Refuse a number of new classes that is not an integer of 0 or more.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is negative.
+    """
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"num_new_classes: expected an integer; got {number!r}.")
+    if number < 0:
+        raise ValueError(f"num_new_classes: expected 0 or more; got {number}.")
 
 
 def describe(value: object) -> str:
@@ -300,11 +365,14 @@ def _dtype(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def _check_class_names(class_names: Sequence[str]) -> None:
-    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+def _check_class_names(class_names: Sequence[str], num_new_classes: int) -> None:
+    if not all(isinstance(name, str) for name in class_names):
         raise TypeError(f"class_names: expected a sequence of strings; got {class_names!r}.")
-    if len(class_names) == 0 or len(set(class_names)) < len(class_names):
+    if len(class_names) + num_new_classes == 0 or len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names: expected one or more different names; got {tuple(class_names)}.")
+    taken = set(class_names) & set(new_class_names(num_new_classes))
+    if taken:
+        raise ValueError(f"class_names: expected other names than those of the new classes; got {sorted(taken)[0]!r}.")
 
 
 def _check_candidates(candidates: Tensor, labels: Tensor, num_classes: int, item: str) -> None:
@@ -344,5 +412,6 @@ def _check_every_class_known(train_labels: Tensor, class_names: Sequence[str]) -
         label = counts.index(0)
         raise ValueError(
             f"train_labels: expected a label of every class (or of none at all); "
-            f"got none of class {label} ({class_names[label]!r})."
+            f"got none of class {label} ({class_names[label]!r}). If nobody has labelled it, leave it out and add "
+            f"num_new_classes=1; hidden_classes=[{label}] hides a class of a data set that knows all labels."
         )

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ssvae.data.cells import Cells, read_cells
 from ssvae.data.class_names import class_of, whole_numbers
-from ssvae.data.classes import number_classes
 from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, missing_cells, read_column
 from ssvae.data.labels import check_count, check_fractions, draw_labels, split
+from ssvae.data.new_classes import number_known_classes
 from ssvae.data.rows import narrow
 from ssvae.data.vector_data import VectorData
 
@@ -43,6 +43,8 @@ class Table(VectorData):
             ``num_labels`` is None.
         seed: The random seed of the choice of labelled rows.
         standardise: Whether ``preprocess`` standardises real features.
+        num_new_classes: The number of further classes, of which no row has a label: a guess, if it is not
+            known. A model calls them "new 1", "new 2", …
 
     Raises:
         FileNotFoundError: If ``file`` does not exist.
@@ -69,6 +71,7 @@ class Table(VectorData):
         balanced: bool = True,
         seed: int = 0,
         standardise: bool = True,
+        num_new_classes: int = 0,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
@@ -77,8 +80,9 @@ class Table(VectorData):
             raise TypeError(f"ignore: expected a list of column names; got {ignore!r}: write [{ignore!r}].")
         cells = read_cells(Path(file))
         features = _feature_cells(cells, label, ignore, kinds or {})
-        numbered, class_names = number_classes(
-            {"label": np.array(_classes(label, cells.columns[label]), dtype=object)}, None
+        classes = _classes(label, cells.columns[label], needs_labels=not num_new_classes)
+        numbered, class_names, _ = number_known_classes(
+            {"label": np.array(classes, dtype=object)}, None, num_new_classes
         )
         labels = numbered["label"]
         columns = {name: read_column(name, column, (kinds or {}).get(name)) for name, column in features.items()}
@@ -108,6 +112,7 @@ class Table(VectorData):
             feature_names=names,
             feature_kinds=[column.kind for column in columns.values()],
             standardise=standardise,
+            num_new_classes=num_new_classes,
         )
         self.feature_categories = {name: column.categories for name, column in columns.items() if column.categories}
         self.file = str(file)
@@ -189,7 +194,7 @@ def _check_complete(features: Mapping[str, Sequence[str]]) -> None:
         )
 
 
-def _classes(label: str, cells: Sequence[str]) -> list[str | None]:
+def _classes(label: str, cells: Sequence[str], *, needs_labels: bool) -> list[str | None]:
     """Return the class of each row; None if it is unlabelled."""
     names = [class_of(cell, "label", in_table=True) for cell in cells]
     written = whole_numbers(name for name in names if name is not None)
@@ -203,8 +208,11 @@ def _classes(label: str, cells: Sequence[str]) -> list[str | None]:
             "label: expected two classes or more; got -1 and 1, of which -1 marks what is unlabelled; write 0 and 1 "
             "for two classes."
         )
-    if not known:
-        raise ValueError(f"label: expected a column with a label in some row; got {label!r}, which is empty.")
+    if not known and needs_labels:
+        raise ValueError(
+            f"label: expected a column with a label in some row; got {label!r}, which is empty: "
+            "num_new_classes=3 looks for three classes that have no label, for example."
+        )
     if 2 * len(set(known)) > len(known):
         raise ValueError(
             f"label: expected classes of several rows each; got {len(set(known))} different ones in {len(known)} rows "

@@ -51,6 +51,7 @@ class TorchvisionSet(DrawnLabels):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         """Read the images, set some apart for validation, and hide labels.
 
@@ -66,6 +67,7 @@ class TorchvisionSet(DrawnLabels):
             tree: Main classes with their classes, ``{"footwear": ["Sandal", …], …}``, or the path of a YAML file of
                 them; accuracy is then also reported for main classes. None for no main classes.
             num_coarse_labels: The number of further training images that keep their main class only.
+            hidden_classes: The numbers of classes of which no training image keeps its label; see `DrawnLabels`.
 
         Raises:
             FileNotFoundError: If files are missing and cannot be downloaded.
@@ -84,6 +86,7 @@ class TorchvisionSet(DrawnLabels):
             binarise=binarise,
             tree=tree,
             num_coarse_labels=num_coarse_labels,
+            hidden_classes=hidden_classes,
         )
         self.root = root
         self.download = download
@@ -200,6 +203,7 @@ class SVHN(TorchvisionSet):
         binarise: bool = False,
         tree: Tree | None = None,
         num_coarse_labels: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         super().__init__(
             num_labels,
@@ -211,6 +215,7 @@ class SVHN(TorchvisionSet):
             binarise=binarise,
             tree=tree,
             num_coarse_labels=num_coarse_labels,
+            hidden_classes=hidden_classes,
         )
 
     @staticmethod

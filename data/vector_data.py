@@ -23,8 +23,9 @@ class VectorData(Data):
     Args:
         name: The name in printed lines.
         train_x: Training rows, float32 (N, features), finite.
-        train_labels: Classes, int64 (N,), -1 for unlabelled rows. Either all are -1, or every class has a label.
-        class_names: The names of the K classes.
+        train_labels: Classes, int64 (N,), -1 for unlabelled rows. Either all are -1, or every class of
+            ``class_names`` has a label.
+        class_names: The names of the classes that have labels.
         validation_x: Validation rows, float32 (N_v, features), or None for none.
         validation_labels: Classes, int64 (N_v,), or None.
         test_x: Test rows, float32 (N_t, features), or None for none.
@@ -32,6 +33,8 @@ class VectorData(Data):
         feature_names: The names of the features, all different. Default: x0, x1, …
         feature_kinds: The kind of each feature, "real", "count", "binary" or "categorical". Default: all real.
         standardise: Whether ``preprocess`` standardises real features; all others stay as they are.
+        num_new_classes: The number of further classes, of which no training row has a label; see `Data`.
+        hidden_class_names: The names of the classes of validation and test rows without a label in training.
 
     Raises:
         TypeError: If rows are not float32 or labels not int64 tensors.
@@ -54,6 +57,8 @@ class VectorData(Data):
         feature_names: Sequence[str] | None = None,
         feature_kinds: Sequence[str] | None = None,
         standardise: bool = True,
+        num_new_classes: int = 0,
+        hidden_class_names: Sequence[str] = (),
     ) -> None:
         super().__init__(
             name,
@@ -64,6 +69,8 @@ class VectorData(Data):
             validation_labels=validation_labels,
             test_x=test_x,
             test_labels=test_labels,
+            num_new_classes=num_new_classes,
+            hidden_class_names=hidden_class_names,
         )
         (num_features,) = self.event_shape
         if feature_names is None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ssvae.data.classes import check_range, number_classes
+from ssvae.data.classes import check_range
 from ssvae.data.labels import check_count, draw_labels
+from ssvae.data.new_classes import number_known_classes
 from ssvae.data.pixels import Array
 from ssvae.data.rows import read_rows
 from ssvae.data.vector_data import VectorData
@@ -46,6 +47,8 @@ class Vectors(VectorData):
             ``num_labels`` is None.
         seed: The random seed of the choice of labelled rows.
         standardise: Whether ``preprocess`` standardises; otherwise a model gets rows as they are.
+        num_new_classes: The number of further classes, of which no training row has a label: a guess, if it is not
+            known. A model calls them "new 1", "new 2", …
 
     Raises:
         TypeError: If an argument does not convert to an array of the type stated.
@@ -67,6 +70,7 @@ class Vectors(VectorData):
         balanced: bool = True,
         seed: int = 0,
         standardise: bool = True,
+        num_new_classes: int = 0,
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("seed", seed)
@@ -86,8 +90,8 @@ class Vectors(VectorData):
             for argument, (rows, _) in parts.items()
             if argument != "x"
         }
-        numbered, class_names = number_classes(given_labels, class_names)
-        check_range(numbered, len(class_names), "row")
+        numbered, class_names, hidden = number_known_classes(given_labels, class_names, num_new_classes)
+        check_range(numbered, len(class_names) + len(hidden), "row")
         if len(train.x) != len(numbered["y"]):
             raise ValueError(f"y: expected {len(train.x)} labels, one for each row; got {len(numbered['y'])}.")
         super().__init__(
@@ -101,6 +105,8 @@ class Vectors(VectorData):
             test_labels=numbered.get("test_y"),
             feature_names=train.names if feature_names is None else feature_names,
             standardise=standardise,
+            num_new_classes=num_new_classes,
+            hidden_class_names=hidden,
         )
         self.num_labels = num_labels
         self.balanced = balanced

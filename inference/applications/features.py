@@ -40,7 +40,7 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
     """Score a model's latent means as features, and the pixels for comparison.
 
     The features are ``model.encode(x)``, standardised by their mean and standard deviation over all training images.
-    The classifiers are fitted to the labelled training images. k-means is fitted to the test images.
+    The classifiers are fitted to the labelled training images, and tested on the classes that have labels. k-means is fitted to the test images.
 
     Args:
         model: The model, on any device.
@@ -73,7 +73,8 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
         linear = nearest = None
         if has_two_classes:
             train = scaler.transform(encode(x_train).double().numpy())
-            linear, nearest = _classify(train, y_train.numpy(), test, y_test.numpy())
+            known = (y_test < data.num_known_classes).numpy()
+            linear, nearest = _classify(train, y_train.numpy(), test[known], y_test.numpy()[known])
         scores[name] = FeatureScores(linear, nearest, *clustering)
     return scores
 

@@ -36,12 +36,15 @@ def train_on_samples(
         Accuracy and calibration of "labels alone" and of "labels and samples" on the test images.
 
     Raises:
-        ValueError: If there are no labelled training images or no test images, or num_samples is less than 1.
+        ValueError: If there are no labelled training images or no test images, a class has no label, or num_samples is
+            less than 1.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples: expected at least 1; got {num_samples}.")
     if data.num_labelled == 0:
         raise ValueError("data: expected labelled training images; got none.")
+    if data.has_new_classes:
+        raise ValueError(f"data: expected a label of every class; got {data.name}, some of whose classes have none.")
     if len(data.test_images) == 0:
         raise ValueError("data: expected test images to compare on; got none.")
     y = torch.arange(data.num_classes)

@@ -113,10 +113,12 @@ def run_attacks(
         An iterator over the results; each attack is computed when its result is requested.
 
     Raises:
-        ValueError: If the model's q(y|x) has no gradient, an ε is not in [0, 1], or there are no images or steps.
+        ValueError: If the model's q(y|x) has no gradient, some classes have no label, an ε is not in [0, 1], or there are no images or steps.
     """
     check_attack_options(epsilons, num_images, num_steps)
     check_attackable(model)
+    if data.has_labels and data.has_new_classes:
+        raise ValueError(f"data: expected a label of every class; got {data.name}, some of whose classes have none.")
     x, y = data.preprocess(data.test_images[:num_images]), data.test_labels[:num_images]
     by_name = attacks(model, rejection, x, y, num_steps=num_steps, seed=seed)
     return (

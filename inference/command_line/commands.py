@@ -80,6 +80,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "generate": generate,
         "classify": classify,
         "export": export,
+        "name": name,
         "explore": explore,
         "features": features,
         "score": score,
@@ -401,6 +402,24 @@ def export(arguments: list[str]) -> None:
     image_shape(run.model)  # refuses vectors, which are standardised before the network
     export_classifier(run.model, run.class_names, path)
     print(path)
+
+
+def name(arguments: list[str]) -> None:
+    """`ssvae name`: name the classes of a run that nobody has labelled."""
+    parser = run_parser(
+        "name", "Name classes that nobody has labelled. All commands then use these names.", has_checkpoint=False
+    )
+    parser.add_argument("names", nargs="+", help='the names, such as "new 2=boots"')
+    options = parse(parser, arguments)
+    names: dict[str, str] = {}
+    for each in options.names:
+        old, separator, new = each.partition("=")
+        if not separator:
+            raise UsageError(f'names: expected "new 2=boots", for example; got {each!r}, which has no "=".')
+        if old.strip() in names:
+            raise UsageError(f"names: expected one name for each class; got two for {old.strip()!r}.")
+        names[old.strip()] = new
+    print("\n".join(runs.name_classes(options.run, names)))
 
 
 def explore(arguments: list[str]) -> None:

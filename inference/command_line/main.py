@@ -17,6 +17,7 @@ Commands:
   generate  draw class samples, analogies, reconstructions and the latent space of a run
   classify  print the class probabilities of image files, as CSV
   export    write the classifier of a run to a file for other programs (ONNX, torch.export)
+  name      name classes that nobody has labelled: ssvae name runs/NAME "new 2=boots"
   features  score the latent means of a run: linear probe, nearest neighbours, k-means
   score     score class samples by a classifier that is trained on all labels
   augment   train a classifier on the labels of a run, with and without generated images
@@ -44,6 +45,7 @@ COMMANDS = (
     "generate",
     "classify",
     "export",
+    "name",
     "features",
     "score",
     "augment",
@@ -59,6 +61,7 @@ _OTHER_NAMES = {
     "test": "evaluate",
     "predict": "classify",
     "label": "classify",
+    "rename": "name",
     "sample": "generate",
     "plot": "generate",
     "cluster": "features",

@@ -45,16 +45,17 @@ def given_options(arguments: list[str]) -> dict[str, str]:
     return options
 
 
-def run_parser(command: str, description: str) -> ArgumentParser:
-    """Return the parser of a command on a run, with the arguments that all of these commands have."""
+def run_parser(command: str, description: str, *, has_checkpoint: bool = True) -> ArgumentParser:
+    """Return the parser of a command on a run, with the arguments that these commands have."""
     parser = ArgumentParser(prog=f"ssvae {command}", description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("run", help="the run folder")
-    parser.add_argument(
-        "--checkpoint",
-        choices=["last", "best"],
-        default="last",
-        help="weights of the last epoch, or of the epoch with the best validation accuracy",
-    )
+    if has_checkpoint:
+        parser.add_argument(
+            "--checkpoint",
+            choices=["last", "best"],
+            default="last",
+            help="weights of the last epoch, or of the epoch with the best validation accuracy",
+        )
     return parser
 
 

@@ -31,6 +31,7 @@ from ssvae.data import Data, ImageData
 from ssvae.data.time_left import progress
 from ssvae.inference.evaluation.calibration import Calibration, calibrate
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT, effective_samples, pareto_k
+from ssvae.inference.evaluation.discovery import Discovery, discover
 from ssvae.inference.evaluation.proposal import COST, SAMPLES, fit_proposal, weigh
 from ssvae.inference.objective.bounds import PlainBound, SummedBound
 from ssvae.inference.predict import (
@@ -87,7 +88,11 @@ class Evaluation:
     q(y|x) is evaluated on all test images. Quantities that need importance sampling, and the ELBO, are evaluated on a
     random subset of them, the likelihood images. Some are None if the model's ELBO does not bound log p(x).
 
+    If some classes have no label, ``discovery`` assigns the model's new classes to them. All accuracies and
+    probabilities are then for the true classes, after this assignment.
+
     Attributes:
+        discovery: How the classes without labels are told apart; None if all classes have labels.
         classifier: Accuracy and calibration of q(y|x) on all test images.
         main_classes: The same for main classes, whose probabilities are sums of q(y|x); None without a hierarchy.
         posterior: Accuracy and calibration of p(y|x) on the likelihood images; None if the model has no class, or its
@@ -115,13 +120,15 @@ class Evaluation:
             for vectors.
         seen_by_posterior: The pixels for all that uses the likelihood images: "binarised once" if the data are
             binarised, else as ``seen_by_classifier``.
-        probabilities: q(y|x) of the test images, (test images, classes).
+        probabilities: q(y|x) of the test images, (test images, classes); after the assignment of ``discovery``, see
+            `Discovery.reorder`.
         labels: True classes of the test images, (test images,).
         posterior_labels: True classes of the likelihood images, (likelihood images,).
         posterior_probabilities: p(y|x), (likelihood images, classes), or None.
         probabilities_beside_posterior: q(y|x) of the same pixels, (likelihood images, classes), or None.
     """
 
+    discovery: Discovery | None
     classifier: Calibration
     main_classes: Calibration | None
     posterior: Calibration | None
@@ -163,6 +170,7 @@ class Evaluation:
             "num_likelihood_images": self.num_likelihood_images,
             "num_samples": self.num_samples,
             "seed": self.seed,
+            "discovery": None if self.discovery is None else self.discovery.to_dict(),
             "classifier": self.classifier.to_dict(),
             "main_classes": None if self.main_classes is None else self.main_classes.to_dict(),
             "posterior": None if self.posterior is None else self.posterior.to_dict(),
@@ -232,8 +240,11 @@ def evaluate(
         raise ValueError(
             f"num_images: expected 1 to {num_test_images}, the number of test {data.item}s; got {num_images}."
         )
-    probabilities = predict_probabilities(model, data, data.test_x)
     labels = data.test_labels.cpu()
+    probabilities = predict_probabilities(model, data, data.test_x)
+    discovery = discover_classes(probabilities, data)
+    if discovery is not None:
+        probabilities = discovery.reorder(probabilities)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
     with seeded(seed):
@@ -243,6 +254,7 @@ def evaluate(
     terms = _shifted(terms, data.log_volume)
     seen = _seen(data)
     evaluation = Evaluation(
+        discovery=discovery,
         classifier=calibrate(probabilities, labels),
         main_classes=calibrate_main_classes(probabilities, data),
         posterior=None,
@@ -284,10 +296,13 @@ def evaluate(
     )
     if not model.has_label_site:
         return evaluation
+    posterior = estimate.posterior
+    if discovery is not None:
+        posterior, probabilities_beside = discovery.reorder(posterior), discovery.reorder(probabilities_beside)
     return replace(
         evaluation,
-        posterior=calibrate(estimate.posterior, labels[chosen]),
-        posterior_probabilities=estimate.posterior,
+        posterior=calibrate(posterior, labels[chosen]),
+        posterior_probabilities=posterior,
         classifier_beside_posterior=calibrate(probabilities_beside, labels[chosen]),
         probabilities_beside_posterior=probabilities_beside,
     )
@@ -306,6 +321,21 @@ def _shifted(terms: dict[str, float], log_volume: float) -> dict[str, float]:
     for name in ("reconstruction", "negative_elbo"):
         shifted[name] -= log_volume
     return shifted
+
+
+def discover_classes(probabilities: Tensor, data: Data) -> Discovery | None:
+    """Assign the new classes of a model to the true classes of the test images that have no label.
+
+    Args:
+        probabilities: q(y|x) of the test images, (test images, classes).
+        data: The data set.
+
+    Returns:
+        The assignment with its measures; None if all classes have labels.
+    """
+    if not data.has_new_classes:
+        return None
+    return discover(probabilities, data.test_labels, data.num_known_classes, len(data.true_class_names))
 
 
 def calibrate_main_classes(probabilities: Tensor, data: Data) -> Calibration | None:

@@ -18,7 +18,7 @@ class LatentMap:
 
     Attributes:
         plane: The plane, with the coordinates of the codes.
-        labels: The classes of the images, (N,), -1 if unknown.
+        labels: The classes of the images, (N,), -1 if unknown or none of the model's classes with labels.
         part: The part of the data set that has the images: "test", "validation" or "training".
     """
 
@@ -49,7 +49,9 @@ def latent_map(run: Run) -> LatentMap:
     with seeded(0):
         chosen = torch.randperm(len(images))[:MAPPED_IMAGES]
     z = latent_means(model, data.preprocess(images[chosen]))
-    return LatentMap(principal_plane(z), labels[chosen], part)
+    # The number of a true class without labels says nothing about the model's new classes.
+    known = labels[chosen].masked_fill(labels[chosen] >= data.num_known_classes, -1)
+    return LatentMap(principal_plane(z), known, part)
 
 
 def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:

@@ -17,6 +17,7 @@ Example:
     'class y'
 """
 
+from ssvae.inference.figures.discovery import new_classes
 from ssvae.inference.figures.images import analogies, class_samples, image_grid, reconstructions
 from ssvae.inference.figures.latent import latent_map, node_map
 from ssvae.inference.figures.scores import (
@@ -42,6 +43,7 @@ __all__ = [
     "image_grid",
     "latent_map",
     "marginals",
+    "new_classes",
     "node_map",
     "reconstructions",
     "rejection_curves",

@@ -48,7 +48,7 @@ def latent_map(
         model: The model, on any device.
         x: Images (batch, channels, height, width), pixels in [0, 1].
         labels: True classes, integers (batch,); -1 for images without a label.
-        class_names: Names of the classes; None for their numbers.
+        class_names: Names of the true classes; None for their numbers.
         tsne: Whether to use t-SNE instead of principal components.
         ax: Axes to draw into; None for a new pyplot figure.
 
@@ -59,7 +59,7 @@ def latent_map(
         ValueError: If there are fewer than two images (or five, with t-SNE), the labels do not fit, or there
             are not as many names as classes.
     """
-    names = names_of(model.num_classes, class_names)
+    names = _true_names(model, labels, class_names)
     at_least = 5 if tsne else 2
     if len(x) < at_least or labels.shape != x.shape[:1]:
         raise ValueError(
@@ -107,7 +107,7 @@ def node_map(
         model: A model whose prior is a map; see `ssvae.models.priors.base.Prior.nodes`.
         x: Images (batch, channels, height, width), pixels in [0, 1].
         labels: True classes, integers (batch,); images with label -1 are left out.
-        class_names: Names of the classes; None for their numbers.
+        class_names: Names of the true classes; None for their numbers.
         ax: Axes to draw into; None for a new pyplot figure.
 
     Returns:
@@ -117,7 +117,7 @@ def node_map(
         ValueError: If the prior is not a map, no image has a label, the labels do not fit, or there are not as many
             names as classes.
     """
-    names = names_of(model.num_classes, class_names)
+    names = _true_names(model, labels, class_names)
     if labels.shape != x.shape[:1] or not (labels >= 0).any():
         raise ValueError(
             f"labels: expected one for each of {len(x)} images, and some known; got {tuple(labels.shape)}."
@@ -145,6 +145,16 @@ def node_map(
     nmi = maps.normalised_mutual_information(units.best, labels)
     ax.set_title(f"purity {maps.purity(units.best, labels):.2f}, NMI {nmi:.2f}, topographic error {error:.2f}", size=10)
     return ax
+
+
+def _true_names(model: SemiSupervisedModel, labels: Tensor, class_names: Sequence[str] | None) -> list[str]:
+    """Return the names of the true classes, which may be more or fewer than the model's."""
+    least = int(labels.max()) + 1 if len(labels) else 0
+    if class_names is None:
+        return names_of(max(model.num_classes, least), None)
+    if len(class_names) < least:
+        raise ValueError(f"class_names: expected {least} or more, one for each class; got {len(class_names)}.")
+    return list(class_names)
 
 
 def _frame(axes: Axes, y: Tensor, size: Sequence[int], names: Sequence[str]) -> None:

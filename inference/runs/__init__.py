@@ -9,13 +9,14 @@ from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae.inference.runs.run import Run
-    from ssvae.inference.runs.runs import baseline_objectives, fit, load, resume, with_all_labels
+    from ssvae.inference.runs.runs import baseline_objectives, fit, load, name_classes, resume, with_all_labels
 
 __all__ = [
     "Run",
     "baseline_objectives",
     "fit",
     "load",
+    "name_classes",
     "resume",
     "with_all_labels",
 ]
@@ -25,6 +26,7 @@ _HOMES = {
     "baseline_objectives": "runs",
     "fit": "runs",
     "load": "runs",
+    "name_classes": "runs",
     "resume": "runs",
     "with_all_labels": "runs",
 }

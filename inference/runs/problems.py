@@ -15,9 +15,9 @@ _NUM_IMAGES = 1000
 def problems(run: Run) -> list[str]:
     """Return a sentence for each sign that a run's classifier is worse than it could be.
 
-    There are three signs: the labels alone have a higher test accuracy, beyond chance; the classes that the model
-    predicts for unlabelled training images are not those of the labels; the validation accuracy has fallen since its
-    best epoch, beyond chance.
+    There are four signs: the labels alone have a higher test accuracy, beyond chance; the classes that the model
+    predicts for unlabelled training images are not those of the labels; a class that nobody has labelled stays empty;
+    the validation accuracy has fallen since its best epoch, beyond chance.
 
     Args:
         run: A run that is trained, with its data and recipe, and evaluated if there are test images.
@@ -26,7 +26,8 @@ def problems(run: Run) -> list[str]:
         The sentences; an empty list if there is no such sign.
     """
     signs = [_worse_than_labels_alone(run), _drifted(run), _declined(run)]
-    return [f"{sign} {HELP} has more." for sign in signs if sign]
+    more = [f"{sign} {HELP} has more." for sign in signs if sign]
+    return [*more, *filter(None, [_left_empty(run)])]
 
 
 def _worse_than_labels_alone(run: Run) -> str:
@@ -53,20 +54,40 @@ def _drifted(run: Run) -> str:
         return ""
     images = data.train_x[data.some_unlabelled(_NUM_IMAGES)]
     predicted = predict_probabilities(run.model, data, images).argmax(-1)
+    # Labels say nothing about how frequent the classes without labels are.
+    predicted = predicted[predicted < data.num_known_classes]
+    if not len(predicted):
+        return ""
     found = drift(predicted, data.train_labels[data.labelled_index], data.num_classes)
     if not found.is_beyond_chance:
         return ""
     return (
-        f"Of {len(images):,} unlabelled images {found.predicted_share:.0%} are predicted to be "
+        f"Of {len(predicted):,} unlabelled images {found.predicted_share:.0%} are predicted to be "
         f"{run.class_names[found.changed_class]!r}, the class of {found.label_share:.0%} of the labels. Either the "
         f"labels are no random draw of the images, or the classifier predicts this class too "
         f"{'often' if found.predicted_share > found.label_share else 'rarely'}: try {_milder(run)}."
     )
 
 
+def _left_empty(run: Run) -> str:
+    data = run.data
+    assert data is not None
+    if not data.has_new_classes or not len(data.unlabelled_index):
+        return ""
+    images = data.train_x[data.some_unlabelled(_NUM_IMAGES)]
+    counts = predict_probabilities(run.model, data, images).argmax(-1).bincount(minlength=data.num_classes)
+    empty = [run.class_names[y] for y in range(data.num_known_classes, data.num_classes) if not counts[y]]
+    if not empty:
+        return ""
+    return (
+        f"No image among {len(images):,} unlabelled ones is put into {', '.join(map(repr, empty))}: try --recipe "
+        "discover, or fewer new classes. docs/how-to/discover_classes.md has more."
+    )
+
+
 def _declined(run: Run) -> str:
     assert run.data is not None
-    best = decline(run.history, len(run.data.validation_x))
+    best = decline(run.history, len(run.data.known_validation()[0]))
     if best is None:
         return ""
     return (

@@ -21,6 +21,7 @@ from ssvae.inference.evaluation.evaluation import Evaluation
 from ssvae.inference.objective.objective import Sizes
 from ssvae.inference.predict import device_of, seeded
 from ssvae.inference.runs.captions import CAPTIONS, elbo_in_words, terms_table
+from ssvae.inference.runs.discovery_report import discovery_sentence, discovery_table, draw_new_classes
 from ssvae.inference.storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
     from ssvae.inference.runs.run import Run
 
-_UNNAMED = (
-    "No training image has a label. The numbering of the model's classes is therefore arbitrary, and an accuracy has "
-    "no meaning."
-)
 EXPLANATION = "docs/explanation/when_the_generative_terms_pay.md"
 """The page that says why a model is better or worse than its baselines."""
 
@@ -97,8 +94,10 @@ def result(run: "Run") -> str:
             for name, calibration in run.main_class_baselines.items()
         ]
     assert run.data is not None
-    if not run.data.has_labels:
-        rows += ["", _UNNAMED]
+    if run.evaluation.discovery is not None:
+        model = {f"{type(run.model).__name__}, q(y\\|x)": run.evaluation.discovery}
+        baselines = {f"baseline: {name}": discovery for name, discovery in run.discoveries.items()}
+        rows += ["", discovery_table(model | baselines, run.data.item)]
     if run.baselines:
         rows += [
             "",
@@ -117,20 +116,30 @@ def _kind_of_pixels(run: "Run") -> str:
 def verdict(run: "Run") -> str:
     """Say whether the model is better than each baseline, by how much, and whether the difference is beyond chance.
 
+    If some classes have no label, the comparison is on the test images of the others, and a second sentence says how
+    these classes are told apart.
+
     Returns:
-        The sentence; "" if there is no baseline to compare with.
+        The sentences; "" if there is nothing to compare with.
     """
+    discovery = None if run.evaluation is None else run.evaluation.discovery
+    item = "image" if run.data is None else run.data.item
+    told_apart = "" if discovery is None else discovery_sentence(discovery, item)
+    return " ".join(filter(None, [_compared(run, item, discovery is not None), told_apart]))
+
+
+def _compared(run: "Run", item: str, has_new_classes: bool) -> str:
     if not run.comparisons:
         return ""
     differences = [
         _difference("the labels alone (supervised)" if name == "supervised" else name, each)
         for name, each in run.comparisons.items()
     ]
-    item = "image" if run.data is None else run.data.item
     num_images = next(iter(run.comparisons.values())).num_images
+    which = " of the classes with labels" if has_new_classes else ""
     return (
         f"{type(run.model).__name__} is {', and '.join(differences)} (paired difference ± standard error on "
-        f"{num_images:,} test {item}s; McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed). "
+        f"{num_images:,} test {item}s{which}; McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed). "
         f"{EXPLANATION} explains why."
     )
 
@@ -187,6 +196,8 @@ def evaluation_lines(evaluation: Evaluation, data: Data) -> list[str]:
     lines.append(f"- {elbo_in_words(evaluation.terms)}")
     per = f"per pixel in [0, 1], {grey}" if is_image else "per standardised feature"
     lines.append(f"- reconstruction error {evaluation.reconstruction_error:.5f} (mean squared, {per})")
+    if evaluation.discovery is not None:
+        lines += ["", *discovery_table({"q(y\\|x)": evaluation.discovery}, data.item).splitlines()]
     return lines
 
 
@@ -242,6 +253,7 @@ def write_report(run: "Run") -> None:
     )
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}
+        discoveries = {name: discovery.to_dict() for name, discovery in run.discoveries.items()}
         main_class_baselines = {name: calibration.to_dict() for name, calibration in run.main_class_baselines.items()}
         comparisons = {name: comparison.to_dict() for name, comparison in run.comparisons.items()}
         numbers = {
@@ -251,6 +263,8 @@ def write_report(run: "Run") -> None:
             "problems": run.problems,
             "seconds": run.seconds,
         }
+        if discoveries:
+            numbers["discoveries"] = discoveries
         if main_class_baselines:
             numbers["main_class_baselines"] = main_class_baselines
         write_atomically(run.folder / "evaluation.json", json.dumps(numbers, indent=2) + "\n")
@@ -301,6 +315,8 @@ def save_pictures(
     """
     with figures.without_pyplot():
         drawn = _pictures_of_model(run, num_samples, tsne, seed) | _pictures_of_numbers(run)
+        if (drawing := draw_new_classes(run, run.class_names)) is not None:
+            drawn = {"new_classes": drawing, **drawn}
     paths = []
     for name, axes in drawn.items():
         paths.append(folder / f"{name}.png")
@@ -321,8 +337,7 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
     assert run.data is not None
     if not isinstance(run.data, ImageData):
         return _pictures_of_vectors(run, tsne, seed)
-    model, data = run.model, run.data
-    class_names = data.class_names if data.has_labels else None  # None: the model's classes are numbered
+    model, data, class_names = run.model, run.data, run.class_names
     images, labels = data.test_x, data.test_labels
     if not len(images):
         images, labels = data.train_x, data.train_labels
@@ -334,13 +349,13 @@ def _pictures_of_model(run: "Run", num_samples: int, tsne: bool, seed: int) -> "
             "class_samples": lambda: figures.class_samples(model, num_samples, class_names),
             "analogies": lambda: figures.analogies(model, shown, class_names),
             "reconstructions": lambda: figures.reconstructions(model, shown),
-            "latent_map": lambda: figures.latent_map(model, *mapped, data.class_names),
+            "latent_map": lambda: figures.latent_map(model, *mapped, data.true_class_names),
         }
         is_map = model.prior.nodes(torch.zeros(1, dtype=torch.int64, device=device_of(model))) is not None
         if is_map and (mapped[1] >= 0).any():
-            drawings["node_map"] = lambda: figures.node_map(model, *mapped, data.class_names)
+            drawings["node_map"] = lambda: figures.node_map(model, *mapped, data.true_class_names)
         if tsne:
-            drawings["latent_map_tsne"] = lambda: figures.latent_map(model, *mapped, data.class_names, tsne=True)
+            drawings["latent_map_tsne"] = lambda: figures.latent_map(model, *mapped, data.true_class_names, tsne=True)
         drawn = {}
         with progress("figures", len(drawings), "figures") as advance:
             for name, draw in drawings.items():
@@ -367,9 +382,9 @@ def _pictures_of_vectors(run: "Run", tsne: bool, seed: int) -> "dict[str, Axes]"
         drawn["marginals"] = figures.marginals(model, data)
         chosen = torch.randperm(len(rows))[:_MAPPED_IMAGES]
         mapped = data.preprocess(rows[chosen]), labels[chosen]
-        drawn["latent_map"] = figures.latent_map(model, *mapped, data.class_names)
+        drawn["latent_map"] = figures.latent_map(model, *mapped, data.true_class_names)
         if tsne:
-            drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.class_names, tsne=True)
+            drawn["latent_map_tsne"] = figures.latent_map(model, *mapped, data.true_class_names, tsne=True)
     return drawn
 
 
@@ -377,7 +392,10 @@ def _pictures_of_numbers(run: "Run") -> "dict[str, Axes]":
     """Draw the figures of the evaluation and the training curves."""
     drawn = {}
     if run.evaluation is not None:
+        assert run.data is not None
         evaluation, names = run.evaluation, run.class_names
+        if evaluation.discovery is not None:
+            names = tuple(evaluation.discovery.names(names, run.data.true_class_names))
         drawn["confusion_matrix"] = figures.confusion_matrix(
             evaluation.labels, evaluation.probabilities.argmax(-1), names
         )

@@ -5,7 +5,7 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +18,11 @@ from ssvae.data import Data
 from ssvae.data.yaml_files import read_yaml
 from ssvae.inference._lightning import Callback, Logger
 from ssvae.inference.evaluation.calibration import calibrate
-from ssvae.inference.evaluation.comparison import compare
-from ssvae.inference.evaluation.evaluation import calibrate_main_classes, evaluate
+from ssvae.inference.evaluation.comparison import Comparison, compare
+from ssvae.inference.evaluation.evaluation import calibrate_main_classes, discover_classes, evaluate
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.predict import predict_probabilities, seeded
+from ssvae.inference.runs.class_names import named, rename
 from ssvae.inference.runs.run import Run
 from ssvae.inference.storage.checkpoints import FORMAT, METADATA, AtomicCheckpointIO, check_trained, read_checkpoint
 from ssvae.inference.storage.description import Description, build, build_options, describe, holds_arrays, without_files
@@ -198,15 +199,42 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
         model = _load_model(path, saved, config)
         check_trained(saved, path)
     metadata = saved[METADATA]
-    run = Run(target, model.eval(), tuple(metadata["class_names"]), history=metadata["history"])
+    run = Run(target, model.eval(), named(target, metadata["class_names"]), history=metadata["history"])
     run.bits = _bits(config["data"])
     run.seconds["model"] = metadata["seconds"]
     if with_data:
         with _made_by_this_version(target, saved):
             run.data = _build_data(config, target)
+            run.data.class_names = run.class_names
             run.recipe = _build_recipe(config, target)
         check_sizes(model, run.data)
     return run
+
+
+def name_classes(folder: str, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Name classes that nobody has labelled. `load` and all that uses it then have these names.
+
+    The names are in class_names.json of the run folder, and in the metadata of model.safetensors.
+
+    Args:
+        folder: The run folder.
+        names: The names by "new 1", "new 2", …, or by the name that a class has been given already.
+
+    Returns:
+        The names of all classes.
+
+    Raises:
+        FileNotFoundError: If there is no such run, or it has not saved an epoch yet.
+        ValueError: If a class or a name is not possible; nothing is written then. See
+            `ssvae.inference.runs.class_names.rename`.
+    """
+    run = load(folder, with_data=False)
+    saved = read_checkpoint(run.folder / "checkpoints" / "last.ckpt")
+    class_names = rename(run.folder, saved[METADATA]["class_names"], names)
+    weights = run.folder / "model.safetensors"
+    if weights.is_file():
+        save_weights(run.model, class_names, weights)
+    return class_names
 
 
 def with_all_labels(data: SomeData) -> SomeData:
@@ -218,6 +246,8 @@ def with_all_labels(data: SomeData) -> SomeData:
     description = describe(data)
     if holds_arrays(data) or "num_labels" not in description["init_args"]:
         raise ValueError(f"data: expected a data set that can be read again with all labels; got {data.name}.")
+    if data.has_new_classes and data.has_labels:
+        raise ValueError(f"data: expected a label of every class; got {data.name}, some of whose classes have none.")
     changed = {"num_labels": None} | ({"num_coarse_labels": 0} if data.hierarchy is not None else {})
     labelled = build({**description, "init_args": description["init_args"] | changed})
     assert isinstance(labelled, type(data))
@@ -298,7 +328,7 @@ def _train_and_evaluate(
     from ssvae.inference.runs.problems import problems
     from ssvae.inference.runs.report import summary, write_report
 
-    run = Run(folder, model, data.class_names, data, recipe, bits=_bits(describe(data)))
+    run = Run(folder, model, named(folder, data.class_names), data, recipe, bits=_bits(describe(data)))
     if is_first():
         print(summary(run), flush=True)
     try:
@@ -309,10 +339,7 @@ def _train_and_evaluate(
             with on_accelerator(model, recipe.trainer):
                 if len(data.test_x):
                     run.evaluation = evaluate(model, data, num_images=report_images(data), progress_bar=True)
-                    run.comparisons = {
-                        name: compare(run.evaluation.probabilities, probabilities, run.evaluation.labels)
-                        for name, probabilities in run.baseline_probabilities.items()
-                    }
+                    run.comparisons = _comparisons(run)
                 run.problems = problems(run)
                 write_report(run)
     except KeyboardInterrupt as error:
@@ -348,10 +375,30 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
         if len(run.data.test_x) and is_first():
             with on_accelerator(baseline, run.recipe.trainer):
                 probabilities = predict_probabilities(baseline, run.data, run.data.test_x)
+            discovery = discover_classes(probabilities, run.data)
+            if discovery is not None:
+                run.discoveries[name], probabilities = discovery, discovery.reorder(probabilities)
             run.baselines[name] = calibrate(probabilities, run.data.test_labels)
             run.baseline_probabilities[name] = probabilities
             if main_classes := calibrate_main_classes(probabilities, run.data):
                 run.main_class_baselines[name] = main_classes
+
+
+def _comparisons(run: Run) -> dict[str, Comparison]:
+    """Compare a run with its baselines on the test images of the classes that have labels.
+
+    A baseline cannot know of the other classes: the accuracy on their images does not say which classifier is better.
+    """
+    assert run.data is not None
+    assert run.evaluation is not None
+    labels = run.evaluation.labels
+    known = labels < run.data.num_known_classes
+    if not known.any():
+        return {}
+    return {
+        name: compare(run.evaluation.probabilities[known], others[known], labels[known])
+        for name, others in run.baseline_probabilities.items()
+    }
 
 
 def _check_data(data: Data) -> None:

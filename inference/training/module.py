@@ -306,9 +306,10 @@ class Training(lightning.LightningModule):
         row["kl_weight"] = self.recipe.objective.kl_weight(self.global_step / self.total_steps)
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         # Computed by one process and broadcast, since all processes have to agree on when to stop.
-        if len(self.data.validation_x) and self.trainer.is_global_zero:
-            probabilities = predict_probabilities(self.model, self.data, self.data.validation_x)
-            calibration = calibrate(probabilities, self.data.validation_labels)
+        validation_x, validation_labels = self.data.known_validation()
+        if len(validation_x) and self.trainer.is_global_zero:
+            probabilities = predict_probabilities(self.model, self.data, validation_x)
+            calibration = calibrate(probabilities, validation_labels)
             row |= {"validation_accuracy": calibration.accuracy, "validation_nll": calibration.nll}
         return self.trainer.strategy.broadcast(row)
 
@@ -360,7 +361,7 @@ class Training(lightning.LightningModule):
         is_run = self.folder is not None and self.recipe.objective.generative
         if self.has_warned or not is_run or len(rows) <= _ROWS_OF_A_DECLINE:
             return
-        num_images = len(self.data.validation_x)
+        num_images = len(self.data.known_validation()[0])
         *earlier, best = (decline(rows[: len(rows) - last], num_images) for last in reversed(range(_ROWS_OF_A_DECLINE)))
         if best is not None and all(earlier):
             self.has_warned = True
