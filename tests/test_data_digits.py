@@ -76,6 +76,7 @@ def test_every_argument_is_an_attribute_of_the_same_name():
         "binarise": True,
         "tree": {"odd": ["1", "3", "5", "7", "9"], "even": ["0", "2", "4", "6", "8"]},
         "num_coarse_labels": 60,
+        "hidden_classes": (),
     }
     data = Digits(**changes)
     assert list(inspect.signature(Digits).parameters) == list(changes)

@@ -105,6 +105,7 @@ def test_every_argument_is_an_attribute_of_the_same_name(root):
         "binarise": False,
         "tree": None,
         "num_coarse_labels": 0,
+        "num_new_classes": 0,
     }
 
 

@@ -40,7 +40,8 @@ def score_features(model: SemiSupervisedModel, data: ImageData, *, seed: int = 0
     """Score a model's latent means as features, and the pixels for comparison.
 
     The features are ``model.encode(x)``, standardised by their mean and standard deviation over all training images.
-    The classifiers are fitted to the labelled training images, and tested on the classes that have labels. k-means is fitted to the test images.
+    The classifiers are fitted to the labelled training images, and tested on the classes that have labels. k-means is
+    fitted to the test images.
 
     Args:
         model: The model, on any device.

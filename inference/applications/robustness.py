@@ -113,7 +113,8 @@ def run_attacks(
         An iterator over the results; each attack is computed when its result is requested.
 
     Raises:
-        ValueError: If the model's q(y|x) has no gradient, some classes have no label, an ε is not in [0, 1], or there are no images or steps.
+        ValueError: If the model's q(y|x) has no gradient, some classes have no label, an ε is not in [0, 1], or there
+            are no images or steps.
     """
     check_attack_options(epsilons, num_images, num_steps)
     check_attackable(model)

@@ -8,7 +8,7 @@ CAPTIONS = {
     "analogies": "Test images (first column), and images of every class y with the same style z. Check whether the "
     "class changes along a row while the style, such as slant and thickness, stays the same.",
     "new_classes": "Each class that nobody has labelled (row): the unlabelled training images that are put into it, "
-    "the most probable first. Check whether a row shows one kind of image, and name it: `ssvae name RUN 'new 2=boots'`.",
+    "the most probable first. Check whether a row shows one kind of image, and name it: ssvae name RUN 'new 2=boots'.",
     "reconstructions": "Test images and, below each, its reconstruction: the mean of p(x | y, z) at the mean z and the "
     "most probable class of the image. Check which details are lost.",
     "latent_map": "Latent means of test images on the first two principal components, coloured by true class. Check "
