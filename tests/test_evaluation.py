@@ -459,6 +459,7 @@ def test_plain_numbers():
     beside = calibrate(found.probabilities_beside_posterior, found.posterior_labels)
     assert set(plain["classifier"]) == {"accuracy", "nll", "ece", "brier"} == set(plain["posterior"])
     assert plain.pop("main_classes") is None  # the data have none
+    assert plain.pop("discovery") is None  # all classes have labels
     assert plain.pop("classifier_beside_posterior") == beside.to_dict()
     assert (plain.pop("seen_by_classifier"), plain.pop("seen_by_posterior")) == ("grey", "grey")
     assert (plain.pop("pareto_k"), plain.pop("share_unreliable")) == (None, None)  # of one sample

@@ -193,6 +193,6 @@ def test_a_classifier_that_is_fitted_to_labels_has_no_new_classes(tmp_path):
     data = tiny.arrays()
     hidden = Arrays(data.images, data.labels, test_images=data.images, test_labels=data.labels * 0, num_new_classes=1)
     model = M1((1, 8, 8), 4, prior=StandardNormal(3), networks=MLP((7,)))
-    with pytest.raises(ValueError, match="model: expected one that learns .* got M1, whose classifier is fitted"):
+    with pytest.raises(ValueError, match=r"model: expected one that learns .* got M1, whose classifier is fitted"):
         fit(model, hidden, tiny.recipe(), folder=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
