@@ -483,6 +483,7 @@ def test_the_server_says_what_there_is_to_explore(server):
     assert first == {
         "name": "first", "model": "M2", "prior": "StandardNormal", "likelihood": "ContinuousBernoulli",
         "data": "Arrays", "num_labelled": 6, "binarise": False, "on_white": first["on_white"], "num_samples": 20,
+        "has_new_classes": False,
     }  # fmt: skip
     assert (second["name"], second["prior"], second["binarise"]) == ("second", "ClassConditional", True)
 

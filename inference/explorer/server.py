@@ -8,6 +8,8 @@ The endpoints are::
     GET  /api/runs/0/map                                    points of the latent map
     GET  /api/runs/0/decode?u=0.5&v=-1                      decoded images at a point of the map
     GET  /api/runs/0/samples?class=3&number=20&seed=1       samples of a class
+    GET  /api/runs/0/new_classes                            images of the classes that nobody has labelled
+    POST /api/runs/0/names      {"class": "new 2", "name": "boots"}    a name for such a class
 
 of a run on images, and of a run on vectors::
 
@@ -54,6 +56,7 @@ from torch import Tensor
 from ssvae.inference.evaluation.diagnostics import K_LIMIT
 from ssvae.inference.explorer.answers import Answer, Posterior, in_words
 from ssvae.inference.explorer.explorer import Explorer, distinct_names
+from ssvae.inference.explorer.new_classes import name_class, new_classes
 from ssvae.inference.explorer.plane import STEPS
 from ssvae.inference.explorer.requests import body, choice, integer, label_of, number, strokes_of, values_of
 from ssvae.inference.explorer.rows import RowAnswer
@@ -89,9 +92,9 @@ def create_app(explorers: Sequence[Explorer | VectorExplorer], *, loopback: bool
     Args:
         explorers: The runs.
         loopback: Whether it is served to this machine only. Requests to other host names are then refused, as a
-            protection against DNS rebinding.
+            protection against DNS rebinding. Otherwise classes cannot be named: nobody else may change a run folder.
     """
-    endpoints = _Endpoints(explorers)
+    endpoints = _Endpoints(explorers, may_name=loopback)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -108,6 +111,8 @@ def create_app(explorers: Sequence[Explorer | VectorExplorer], *, loopback: bool
             Route("/api/runs/{run}/map", endpoints.map),
             Route("/api/runs/{run}/decode", endpoints.decode),
             Route("/api/runs/{run}/samples", endpoints.samples),
+            Route("/api/runs/{run}/new_classes", endpoints.new_classes),
+            Route("/api/runs/{run}/names", endpoints.names, methods=["POST"]),
             Route("/api/runs/{run}/row", endpoints.row, methods=["POST"]),
             Route("/api/runs/{run}/rows", endpoints.rows),
             Route("/api/runs/{run}/plane", endpoints.plane),
@@ -147,8 +152,9 @@ class _Endpoints:
     Pyro's handlers and torch's random state are global, so that models must not run in several threads.
     """
 
-    def __init__(self, explorers: Sequence[Explorer | VectorExplorer]) -> None:
+    def __init__(self, explorers: Sequence[Explorer | VectorExplorer], *, may_name: bool) -> None:
         self.explorers = explorers
+        self.may_name = may_name
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explorer")
 
     async def runs(self, request: Request) -> Response:
@@ -158,6 +164,7 @@ class _Endpoints:
             {
                 "class_names": first.run.class_names,
                 "colours": COLOURS,
+                "may_name": self.may_name,
                 **_observations(first),
                 "runs": [_description(*pair) for pair in zip(names, self.explorers, strict=True)],
             }
@@ -253,6 +260,22 @@ class _Endpoints:
 
         return JSONResponse(await self._work(undo))
 
+    async def new_classes(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        found = await self._work(lambda: new_classes(explorer.run))
+        classes = [
+            {"name": each.name, "share": each.share, "images": [picture(image) for image in each.images]}
+            for each in found
+        ]
+        return JSONResponse({"classes": classes})
+
+    async def names(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        if not self.may_name:
+            raise HTTPException(403, "names: expected a page that is served to this machine only; got one for others.")
+        content = await body(request)
+        return JSONResponse({"class_names": await self._work(lambda: name_class(explorer.run, content))})
+
     def _explorer(self, request: Request) -> Explorer:
         explorer = self._any_explorer(request)
         if not isinstance(explorer, Explorer):
@@ -309,6 +332,7 @@ def _description(name: str, explorer: Explorer | VectorExplorer) -> dict[str, An
         "likelihood": type(run.model.likelihood).__name__,
         "data": run.data.name,
         "num_labelled": run.data.num_labelled,
+        "has_new_classes": run.data.has_new_classes,
         "num_samples": explorer.num_samples,
     }
     if isinstance(explorer, Explorer):

@@ -88,11 +88,11 @@ def _trained_by_hand(name, model, data, num_steps):
 
 
 @contextmanager
-def serving(runs):
+def serving(runs, **options):
     """Serve runs as `ssvae explore` does, from a thread; yields the address and the explorers."""
     explorers = [explorer_of(run, num_samples=20) for run in runs]
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(explorers), log_level="warning", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(create_app(explorers, **options), log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -3,6 +3,7 @@
 import { ask } from "./server.js";
 import { start as startDrawing } from "./draw.js";
 import { start as startLatent } from "./latent.js";
+import { start as startNewClasses } from "./new_classes.js";
 import { start as startPlane } from "./plane.js";
 import { start as startRow } from "./row.js";
 import { start as startSamples } from "./samples.js";
@@ -48,7 +49,8 @@ function listen() {
 try {
   const world = await ask("/api/runs");
   document.title = `${world.runs.map((run) => run.name).join(" and ")}: ssvae explore`;
-  const views = VIEWS[world.view];
+  const views = { ...VIEWS[world.view] };
+  if (world.view === "images" && world.runs.some((run) => run.has_new_classes)) views.discovered = startNewClasses;
   tabs = Object.keys(views).map((name) => document.getElementById(`${name}-tab`));
   for (const tab of tabs) tab.hidden = false;
   for (const [name, start] of Object.entries(views)) opened[name] = start(world);
