@@ -20,6 +20,12 @@ from ssvae.inference.study.work import RUNS, is_done
 
 SUPERVISED, CONSISTENCY = "supervised", "consistency alone"
 _PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
+_OF_DISCOVERY = ("known", "new", "among_known", "nmi")
+_NEW_CLASSES = (
+    " Classes without labels are assigned to the model's new classes by the test images (Hungarian assignment). known "
+    "and new: accuracy (%) on the classes with and without labels; put among known: percentage of the images of classes "
+    "without labels; NMI: normalised mutual information of predicted and true classes."
+)
 _ALL = 10**9
 """Stands for all labels when numbers of labels are sorted."""
 
@@ -45,6 +51,10 @@ class Result:
         seconds: Wall time of training.
         hardware: The machine.
         commit: The git commit of the code, or its hash outside of a checkout.
+        known: Accuracy on the classes with labels in percent; None if all classes have labels.
+        new: Accuracy by assignment on the classes without labels in percent; None likewise.
+        among_known: Percentage of the images of these classes that are put among the known ones; None likewise.
+        nmi: Normalised mutual information of predicted and true classes; None likewise.
     """
 
     data: str
@@ -63,6 +73,10 @@ class Result:
     seconds: float
     hardware: str
     commit: str
+    known: float | None = None
+    new: float | None = None
+    among_known: float | None = None
+    nmi: float | None = None
 
     @property
     def order(self) -> int:
@@ -99,7 +113,17 @@ def _result(cell: Cell, folder: Path) -> Result:
         seconds=evaluation["seconds"]["model"],
         hardware=origin["hardware"],
         commit=origin["commit"] or origin["code"],
+        **_discovery(evaluation.get("discovery")),
     )
+
+
+def _discovery(found: Mapping[str, float | None] | None) -> dict[str, float | None]:
+    """Return what an evaluation says of classes without labels, shares in percent."""
+    if found is None:
+        return {}
+    shares = {"known": "known_accuracy", "new": "new_accuracy", "among_known": "share_among_known"}
+    percentages = {name: None if (share := found[key]) is None else 100 * share for name, key in shares.items()}
+    return percentages | {"nmi": found["nmi"]}
 
 
 def write(plan: Plan, folder: Path) -> str | None:
@@ -147,6 +171,7 @@ def from_csv(text: str) -> list[Result]:
             seconds=float(row["seconds"]),
             hardware=row["hardware"],
             commit=row["commit"],
+            **{name: _number(row.get(name, "")) for name in _OF_DISCOVERY},
         )
         for row in csv.DictReader(io.StringIO(text))
     ]
@@ -159,11 +184,17 @@ def _number(text: str) -> float | None:
 def table(results: Sequence[Result]) -> str:
     """Return a Markdown table of means ± standard deviations over seeds, followed by explanations."""
     has_reliability = any(result.effective_samples is not None for result in results)
+    has_new_classes = any(result.nmi is not None for result in results)
     lines = [
-        "| data | labels | model | accuracy | supervised | consistency | ECE | log p(x) |"
+        "| data | labels | model | accuracy |"
+        + " known | new | put among known | NMI |" * has_new_classes
+        + " supervised | consistency | ECE | log p(x) |"
         + f" ESS | k̂ > {K_LIMIT} |" * has_reliability
         + " error | steps | s | seeds |",
-        "|---|---|---|---|---|---|---|---|" + "---|---|" * has_reliability + "---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|"
+        + "---|---|---|---|" * has_new_classes
+        + "---|---|" * has_reliability
+        + "---|---|---|---|",
     ]
     for (data, labels, model), seeds in _by_setting(results).items():
         effective_samples = _format_value([result.effective_samples for result in seeds], 0, spread=False)
@@ -171,7 +202,9 @@ def table(results: Sequence[Result]) -> str:
         lines.append(
             f"| {data} | {'all' if labels is None else labels} | {model} "
             f"| {_format_value([result.accuracy for result in seeds], 2)} "
-            f"| {_format_value([result.supervised for result in seeds], 2)} "
+            + _new_classes(seeds)
+            * has_new_classes
+            + f"| {_format_value([result.supervised for result in seeds], 2)} "
             f"| {_format_value([result.consistency for result in seeds], 2)} "
             f"| {_format_value([result.ece for result in seeds], 1)} "
             f"| {_format_value([result.log_likelihood for result in seeds], 1)} "
@@ -190,7 +223,8 @@ def table(results: Sequence[Result]) -> str:
         "Test images, after the last epoch; mean ± standard deviation over seeds, each with other labels and initial "
         "weights. Accuracy and expected calibration error (ECE) in %, of q(y|x) on images that are not binarised; "
         "supervised and consistency: accuracies of the baselines. log p(x) in nats; error: mean squared error of the "
-        f"reconstruction per pixel in [0, 1]; s: seconds of training.{reliability * has_reliability} "
+        f"reconstruction per pixel in [0, 1]; s: seconds of training.{reliability * has_reliability}"
+        f"{_NEW_CLASSES * has_new_classes} "
         f"{'; '.join(hardware)}. Commit {', '.join(commits)}.",
     ]
     unreliable_models = sorted(
@@ -202,6 +236,15 @@ def table(results: Sequence[Result]) -> str:
             f"Warning: log p(x) of {', '.join(unreliable_models)} is unreliable: see the column k̂ > {K_LIMIT}.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _new_classes(seeds: Sequence[Result]) -> str:
+    """Return the cells of a row that are about classes without labels."""
+    values = {
+        name: _format_value([getattr(result, name) for result in seeds], 3 if name == "nmi" else 1)
+        for name in _OF_DISCOVERY
+    }
+    return "".join(f"| {value} " for value in values.values())
 
 
 def _by_setting(results: Sequence[Result]) -> dict[tuple[str, int | None, str], list[Result]]:
