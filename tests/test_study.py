@@ -221,6 +221,20 @@ def _result(seed=0, accuracy=90.0, labels=100, model="M2", **changes):
     )
 
 
+def test_classes_without_labels_have_columns_of_their_own():
+    found = [
+        _result(seed, labels=25, known=90.0 + seed, new=70.0 + 2 * seed, among_known=10.0, nmi=0.8 + 0.01 * seed)
+        for seed in range(3)
+    ]
+    assert results.from_csv(results.to_csv(found)) == found
+    heading, _, row, *_, explanation = results.table(found).splitlines()
+    assert "| accuracy | known | new | put among known | NMI | supervised |" in heading
+    assert "| 90.00 ± 0.00 | 91.0 ± 1.0 | 72.0 ± 2.0 | 10.0 ± 0.0 | 0.810 ± 0.010 | 80.00 ± 0.00 |" in row
+    assert "(Hungarian assignment). known and new: accuracy (%)" in explanation
+    assert heading.count("|") == row.count("|")
+    assert "known" not in results.table([_result()])
+
+
 def test_the_csv_holds_every_number_and_can_be_read_again(study, tmp_path):
     plan, fit, folder = read_plan(study()), Fits(), tmp_path / "study"
     run_study(plan, folder, fit)
