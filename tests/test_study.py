@@ -230,7 +230,7 @@ def test_classes_without_labels_have_columns_of_their_own():
     heading, _, row, *_, explanation = results.table(found).splitlines()
     assert "| accuracy | known | new | put among known | NMI | supervised |" in heading
     assert "| 90.00 ± 0.00 | 91.0 ± 1.0 | 72.0 ± 2.0 | 10.0 ± 0.0 | 0.810 ± 0.010 | 80.00 ± 0.00 |" in row
-    assert "(Hungarian assignment). known and new: accuracy (%)" in explanation
+    assert "(Hungarian assignment). known, new: accuracy (%)" in explanation
     assert heading.count("|") == row.count("|")
     assert "known" not in results.table([_result()])
 

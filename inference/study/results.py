@@ -22,8 +22,8 @@ SUPERVISED, CONSISTENCY = "supervised", "consistency alone"
 _PUBLISHED_MARKERS = ("x", "+", "1", "2", "3", "4")
 _OF_DISCOVERY = ("known", "new", "among_known", "nmi")
 _NEW_CLASSES = (
-    " Classes without labels are assigned to the model's new classes by the test images (Hungarian assignment). known "
-    "and new: accuracy (%) on the classes with and without labels; put among known: percentage of the images of classes "
+    " Classes without labels are assigned to the model's new classes by the test images (Hungarian assignment). known, "
+    "new: accuracy (%) on the classes with and without labels; put among known: percentage of the images of classes "
     "without labels; NMI: normalised mutual information of predicted and true classes."
 )
 _ALL = 10**9
