@@ -46,7 +46,8 @@ class SmallNORB(DrawnLabels):
         tree: Main classes with their classes, ``{"alive": ["animal", "human"], …}``, or the path of a YAML file of
             them; accuracy is then also reported for main classes. None for no main classes.
         num_coarse_labels: The number of further training images that keep their main class only.
-        hidden_classes: The numbers of classes of which no training image keeps its label; see `DrawnLabels`.
+        hidden_classes: The numbers of classes of which no training image keeps its label; a model has to
+            discover them.
 
     Raises:
         FileNotFoundError: If a file is missing.

@@ -121,7 +121,7 @@ class Evaluation:
         seen_by_posterior: The pixels for all that uses the likelihood images: "binarised once" if the data are
             binarised, else as ``seen_by_classifier``.
         probabilities: q(y|x) of the test images, (test images, classes); after the assignment of ``discovery``, see
-            `Discovery.reorder`.
+            `ssvae.inference.evaluation.discovery.Discovery.reorder`.
         labels: True classes of the test images, (test images,).
         posterior_labels: True classes of the likelihood images, (likelihood images,).
         posterior_probabilities: p(y|x), (likelihood images, classes), or None.

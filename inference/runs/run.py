@@ -31,7 +31,7 @@ class Run:
         discoveries: How each baseline tells the classes without labels apart, by name; empty if all have labels.
         baselines: The calibration of each baseline on the same test images, by name.
         baseline_probabilities: q(y|x) of each baseline, (test images, classes), by name; if some classes have no label,
-            in the order of `Discovery.reorder`.
+            in the order of `ssvae.inference.evaluation.discovery.Discovery.reorder`.
         main_class_baselines: The calibration of each baseline on main classes, by name; empty without main classes.
         comparisons: The comparison of the model with each baseline on the same test images, by name; if some classes
             have no label, on the test images of the others.

@@ -225,8 +225,8 @@ def name_classes(folder: str, names: Mapping[str, str]) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: If there is no such run, or it has not saved an epoch yet.
-        ValueError: If a class or a name is not possible; nothing is written then. See
-            `ssvae.inference.runs.class_names.rename`.
+        ValueError: If a class is not one that nobody has labelled, or a name is empty, not printable, or another
+            class's; nothing is written then.
     """
     run = load(folder, with_data=False)
     saved = read_checkpoint(run.folder / "checkpoints" / "last.ckpt")
