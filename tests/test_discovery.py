@@ -10,6 +10,7 @@ from ssvae.inference.applications.features import clustering_accuracy
 from ssvae.inference.evaluation import evaluate
 from ssvae.inference.evaluation.discovery import discover
 from ssvae.inference.figures.discovery import most_probable, new_classes
+from ssvae.inference.objective.alignment import Alignment
 from ssvae.inference.runs.discovery_report import discovery_sentence, discovery_table
 from ssvae.inference.runs.problems import problems
 from ssvae.inference.runs.run import Run
@@ -166,3 +167,12 @@ def test_most_probable_images_come_first():
     assert canvas[0, ::3].tolist() == pytest.approx([0, 1, 2 / 3, 1])  # images 0, 3, 2, and white where none is left
     with pytest.raises(ValueError, match="num_known_classes: expected less than 2; got 2"):
         new_classes(images, probabilities, ["a", "b"], 2)
+
+
+def test_alignment_does_not_let_a_class_without_labels_die():
+    model = tiny.m2()
+    alignment = Alignment(model)
+    log_q = torch.tensor([[0.6, 0.4 - 1e-6, 1e-6]]).log()
+    for _ in range(1500):
+        aligned = alignment(log_q, model).softmax(-1)
+    torch.testing.assert_close(aligned, torch.full((1, 3), 1 / 3), atol=1e-3, rtol=0)

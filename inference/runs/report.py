@@ -72,7 +72,7 @@ def summary(run: "Run") -> str:
             f"{', aligned with p(y)' * consistency.aligned}{teacher}"
         )
     use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
-    lines.append(f"validation: {len(data.validation_labels)} labels, for {use}")
+    lines.append(f"validation: {len(data.known_validation()[1])} labels, for {use}")
     lines.append(f"run folder: {run.folder}")
     return "\n".join(lines)
 
