@@ -1,17 +1,22 @@
 """The explorer's view of classes that nobody has labelled: their images, and names for them."""
 
 import json
+import os
+import shutil
 import urllib.error
 import urllib.request
 
 import pytest
 import torch
+from playwright.sync_api import expect, sync_playwright
 
 from ssvae.data import Arrays
 from ssvae.inference import fit, load
 from ssvae.inference.explorer.new_classes import name_class, new_classes
 from ssvae.inference.predict import predict_probabilities
 from tests.support import exploring, tiny
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def _data():
@@ -74,3 +79,38 @@ def test_a_class_is_named_by_the_page(tmp_path, without_pictures):
         assert status == 403
         assert sentence.startswith("names: expected a page that is served to this machine only")
     assert load(str(run.folder), with_data=False).class_names == ("0", "1", "boots")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (its path may be in $CHROMIUM)")
+def test_the_view_of_new_classes(tmp_path, without_pictures):
+    run = fit(tiny.m2(), _data(), tiny.recipe(max_epochs=1), folder=str(tmp_path / "run"), baselines=False)
+    with exploring.serving([run]) as (server, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(f"{server}/#/discovered")
+        heading = page.locator("#discovered h3")
+        expect(heading).to_contain_text("new 1: ")
+        expect(page.locator("#discovered .grid img")).to_have_count(len(new_classes(run)[0].images))
+        page.get_by_label("a name for new 1").fill(" ")
+        page.get_by_role("button", name="Name it").click()
+        expect(page.locator("#discovered form p")).to_have_text("names: expected printable text after '='; got ' '.")
+        page.get_by_label("a name for new 1").fill("boots")
+        page.get_by_role("button", name="Name it").click()
+        expect(heading).to_contain_text("boots: ")
+        page.get_by_role("tab", name="Samples").click()
+        expect(page.locator("#sample-classes")).to_contain_text("boots")
+        browser.close()
+    assert load(str(run.folder), with_data=False).class_names == ("0", "1", "boots")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (its path may be in $CHROMIUM)")
+def test_a_run_without_new_classes_has_no_such_view():
+    with exploring.serving([exploring.untrained()]) as (server, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(f"{server}/#/discovered")
+        expect(page.locator("#draw .panel")).to_have_count(1)
+        expect(page.locator("#discovered-tab")).to_be_hidden()
+        browser.close()
