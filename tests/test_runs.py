@@ -229,7 +229,7 @@ def test_the_best_epoch_can_be_loaded(finished):
 
 
 @pytest.mark.parametrize("num_labels", [0, 6])
-def test_without_labels_classes_go_by_number_and_the_report_says_so(tmp_path, monkeypatch, num_labels):
+def test_without_labels_all_classes_are_new_and_the_report_says_so(tmp_path, monkeypatch, num_labels):
     names, class_samples = [], figures.class_samples
 
     def drawn(model, num_samples, class_names):
@@ -240,8 +240,8 @@ def test_without_labels_classes_go_by_number_and_the_report_says_so(tmp_path, mo
     data = tiny.arrays(num_labels=num_labels, class_names=["shirt", "boot", "bag"])
     fit(tiny.m2(), data, tiny.recipe(max_epochs=1, batch_size=9), folder=str(tmp_path / "run"), baselines=False)
     report = (tmp_path / "run" / "report.md").read_text()
-    assert ("No training image has a label" in report) == (num_labels == 0)
-    assert names == [None if num_labels == 0 else ("shirt", "boot", "bag")]
+    assert ("No class has a label: " in report) == (num_labels == 0)
+    assert names == [("new 1", "new 2", "new 3") if num_labels == 0 else ("shirt", "boot", "bag")]
 
 
 def test_without_test_images_there_is_no_result(tmp_path, capsys):
