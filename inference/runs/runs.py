@@ -205,9 +205,9 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     if with_data:
         with _made_by_this_version(target, saved):
             run.data = _build_data(config, target)
-            run.data.class_names = run.class_names
             run.recipe = _build_recipe(config, target)
         check_sizes(model, run.data)
+        run.data.class_names = run.class_names  # with the names that a user has given to new classes
     return run
 
 
