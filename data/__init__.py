@@ -16,6 +16,7 @@ from ssvae.data.batches import Batches
 from ssvae.data.digits import Digits
 from ssvae.data.domain_adaptation import DomainAdaptation
 from ssvae.data.folder import ImageFolder
+from ssvae.data.hiding import hide
 from ssvae.data.hierarchy import Hierarchy
 from ssvae.data.images import ImageData
 from ssvae.data.linear_gaussian import LinearGaussianStory
@@ -53,4 +54,5 @@ __all__ = [
     "Table",
     "VectorData",
     "Vectors",
+    "hide",
 ]

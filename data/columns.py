@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
     Attributes:
         kind: "real", "count", "binary" or "categorical".
-        values: float64 (N,); codes from 0 if the column is binary or categorical.
+        values: float64 (N,); codes from 0 if the column is binary or categorical; NaN where a cell is missing.
         categories: The names of the codes; empty if the column is real or a count.
     """
 
@@ -42,19 +42,22 @@ def read_column(name: str, cells: Sequence[str], kind: str | None) -> Column:
 
     Args:
         name: The name of the column, for error messages.
-        cells: The cells, none of them missing.
+        cells: The cells; empty ones, and words for a missing value as pandas reads it, are missing.
         kind: The kind; None to recognise it.
 
     Raises:
-        ValueError: If the cells are not of the kind, or it is not clear what they are.
+        ValueError: If the cells are not of the kind, it is not clear what they are, or all are missing.
     """
+    cells = _without_words_for_missing(cells)
+    if not any(cells):
+        raise ValueError(f"file: expected an entry in column {name!r}; got none: leave it out by ignore=[{name!r}].")
     if kind is None:
         kind = _recognise(name, cells)
     if kind in ("real", "count"):
         return Column(kind, _numbers(name, cells, kind), ())
     written = whole_numbers(cells)
     texts = [written.get(cell, cell) for cell in cells]
-    categories = sorted(set(texts), key=lambda text: (float(text) if is_number(text) else np.inf, text))
+    categories = sorted(set(texts) - {""}, key=lambda text: (float(text) if is_number(text) else np.inf, text))
     check_distinct(categories, f"file, column {name!r}")
     expected = "two categories" if kind == "binary" else "two categories or more"
     if len(categories) < 2 or (kind == "binary" and len(categories) > 2):
@@ -62,8 +65,7 @@ def read_column(name: str, cells: Sequence[str], kind: str | None) -> Column:
             f"file: expected {expected} in column {name!r}; got {_some(categories)}"
             + (f": write ignore=[{name!r}]." if len(categories) == 1 else ".")
         )
-    codes = {category: code for code, category in enumerate(categories)}
-    return Column(kind, np.array([codes[text] for text in texts], dtype=np.float64), tuple(categories))
+    return Column(kind, _codes(texts, categories), tuple(categories))
 
 
 def encode_column(name: str, cells: Sequence[str], like: Column) -> npt.NDArray[np.float64]:
@@ -71,29 +73,35 @@ def encode_column(name: str, cells: Sequence[str], like: Column) -> npt.NDArray[
 
     Args:
         name: The name of the column, for error messages.
-        cells: The cells, none of them missing.
+        cells: The cells; some may be missing.
         like: The column, whose kind and codes they have.
 
     Raises:
         ValueError: If a cell is not of the kind, or its category is none of the column's.
     """
+    cells = _without_words_for_missing(cells)
     if like.kind in ("real", "count"):
         return _numbers(name, cells, like.kind)
     written = whole_numbers(cells)
-    codes = {category: code for code, category in enumerate(like.categories)}
     texts = [written.get(cell, cell) for cell in cells]
-    unknown = next((number for number, text in enumerate(texts) if text not in codes), None)
+    unknown = next((number for number, text in enumerate(texts) if text and text not in like.categories), None)
     if unknown is not None:
         raise ValueError(
             f"file: expected {', '.join(map(repr, like.categories))} in column {name!r}, as in the table of the "
             f"training; got {cells[unknown]!r} in row {unknown + 1}."
         )
-    return np.array([codes[text] for text in texts], dtype=np.float64)
+    return _codes(texts, like.categories)
 
 
-def missing_cells(cells: Sequence[str]) -> int:
-    """Return the number of cells that are empty, or have a word for a missing value, as pandas reads it."""
-    return sum(map(is_missing, cells))
+def _without_words_for_missing(cells: Sequence[str]) -> list[str]:
+    """Return the cells, with "" for each that is missing."""
+    return ["" if is_missing(cell) else cell for cell in cells]
+
+
+def _codes(texts: Sequence[str], categories: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return the place of each text among the categories, NaN for ""."""
+    codes = {"": np.nan} | {category: float(code) for code, category in enumerate(categories)}
+    return np.array([codes[text] for text in texts])
 
 
 def counts_the_rows(cells: Sequence[str]) -> bool:
@@ -102,7 +110,8 @@ def counts_the_rows(cells: Sequence[str]) -> bool:
 
 
 def _recognise(name: str, cells: Sequence[str]) -> str:
-    different = sorted(set(cells))
+    seen = [cell for cell in cells if cell]
+    different = sorted(set(seen))
     numbers = [cell for cell in different if is_number(cell)]
     # Codes, such as 01067: their first digit would be lost.
     if len(numbers) == len(different) and not any(map(_LEADING_ZERO.fullmatch, numbers)):
@@ -111,8 +120,8 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
             return "binary"
         is_whole = all(re.fullmatch(r"\+?\d+", cell) for cell in numbers)
         return "count" if is_whole and min(values) < _SMALLEST_COUNT else "real"
-    if numbers and 2 * sum(map(is_number, cells)) > len(cells) > sum(map(is_number, cells)):
-        row = next(number for number, cell in enumerate(cells) if not is_number(cell))
+    if numbers and 2 * sum(map(is_number, seen)) > len(seen) > sum(map(is_number, seen)):
+        row = next(number for number, cell in enumerate(cells) if cell and not is_number(cell))
         raise ValueError(
             f"file: expected numbers in column {name!r}, as most of its cells are; got {cells[row]!r} in row "
             f"{row + 1}: mend it, or write kinds={{{name!r}: 'categorical'}}."
@@ -132,15 +141,16 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
 
 
 def _numbers(name: str, cells: Sequence[str], kind: str) -> npt.NDArray[np.float64]:
-    wrong = next((number for number, cell in enumerate(cells) if not is_number(cell)), None)
+    wrong = next((number for number, cell in enumerate(cells) if cell and not is_number(cell)), None)
     if wrong is not None:
         raise ValueError(
             f"file: expected numbers in column {name!r}, whose kind is {kind!r}; got {cells[wrong]!r} in row "
             f"{wrong + 1}."
         )
-    values = np.array([float(cell) for cell in cells])
-    if kind == "count" and ((values < 0) | (values != np.rint(values))).any():
-        wrong = int(((values < 0) | (values != np.rint(values))).argmax())
+    values = np.array([float(cell) if cell else np.nan for cell in cells])
+    no_count = (values < 0) | (np.isfinite(values) & (values != np.rint(values)))
+    if kind == "count" and no_count.any():
+        wrong = int(no_count.argmax())
         raise ValueError(
             f"file: expected whole numbers of 0 or more in column {name!r}, whose kind is 'count'; got "
             f"{cells[wrong]!r} in row {wrong + 1}."

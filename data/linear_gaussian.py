@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
+from torch.distributions import MultivariateNormal, Normal
 
 from ssvae.data.drawn_points import DrawnPoints, Points, check_scale
 from ssvae.data.labels import check_count
@@ -21,7 +21,8 @@ class LinearGaussian:
         p(x | y) = N(x; b_y, W Wᵀ + s² I)
         p(z | x, y) = N(z; V Wᵀ (x - b_y) / s², V),    V = (I + Wᵀ W / s²)⁻¹
 
-    Everything is computed in float64.
+    NaN in x means that an entry was not seen. Its row of W is left out, and what is returned is p(x_seen | y),
+    p(y | x_seen) and p(z | x_seen, y), the marginals over what was not seen. Everything is computed in float64.
 
     Args:
         probabilities: p(y), (K,), positive, with sum 1.
@@ -40,10 +41,10 @@ class LinearGaussian:
         self.noise = noise
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x), in nats.
+        """Return log p(x_seen), in nats.
 
         Args:
-            x: Rows (…, features).
+            x: Rows (…, features), NaN where an entry was not seen.
 
         Returns:
             (…), float64.
@@ -51,10 +52,10 @@ class LinearGaussian:
         return self.log_joint(x).logsumexp(-1)
 
     def log_joint(self, x: Tensor) -> Tensor:
-        """Return log p(x, y) for each class, in nats.
+        """Return log p(x_seen, y) for each class, in nats.
 
         Args:
-            x: Rows (…, features).
+            x: Rows (…, features), NaN where an entry was not seen.
 
         Returns:
             (…, K), float64.
@@ -65,17 +66,36 @@ class LinearGaussian:
         num_features, _ = self.weight.shape
         if x.shape[-1:] != (num_features,):
             raise ValueError(f"x: expected shape (…, {num_features}); got {tuple(x.shape)}.")
-        # p(x | y)
-        p_x = LowRankMultivariateNormal(
-            self.bias, self.weight.expand(len(self.bias), -1, -1), torch.full_like(self.bias, self.noise**2)
-        )  # (K,) of (features,)
-        return p_x.log_prob(x.double().unsqueeze(-2)) + self.probabilities.log()
+        x = x.double().unsqueeze(-2)  # (…, 1, features)
+        posterior = self.posterior(x, torch.arange(len(self.bias)))
+        # log p(x_seen | y) = log p(x_seen | y, z) + log p(z) - log p(z | x_seen, y), whatever z is.
+        z = posterior.mean  # (…, K, latent)
+        missing = x.isnan()
+        entries = Normal(z @ self.weight.T + self.bias, self.noise).log_prob(x.masked_fill(missing, 0))
+        log_p_x = entries.masked_fill(missing, 0).sum(-1)
+        log_p_z = Normal(0, 1).log_prob(z).sum(-1)
+        return self.probabilities.log() + log_p_x + log_p_z - posterior.log_prob(z)
+
+    def impute(self, x: Tensor) -> Tensor:
+        """Return x with E[x_missing | x_seen] in place of missing entries.
+
+            E[x_missing | x_seen] = Σ_y p(y | x_seen) ( b_y + W E[z | x_seen, y] )_missing
+
+        Args:
+            x: Rows (…, features), NaN where an entry was not seen.
+
+        Returns:
+            (…, features), float64.
+        """
+        z = self.posterior(x.unsqueeze(-2), torch.arange(len(self.bias))).mean  # (…, K, latent)
+        mean = self.class_probabilities(x).unsqueeze(-2) @ (z @ self.weight.T + self.bias)  # (…, 1, features)
+        return torch.where(x.isnan(), mean.squeeze(-2), x.double())
 
     def class_probabilities(self, x: Tensor) -> Tensor:
         """Return p(y|x), with which no classifier has a higher expected accuracy or log-likelihood.
 
         Args:
-            x: Rows (…, features).
+            x: Rows (…, features), NaN where an entry was not seen.
 
         Returns:
             (…, K), float64.
@@ -83,20 +103,24 @@ class LinearGaussian:
         return self.log_joint(x).softmax(-1)
 
     def posterior(self, x: Tensor, y: Tensor) -> MultivariateNormal:
-        """Return p(z | x, y).
+        """Return p(z | x_seen, y).
 
         Args:
-            x: Rows (…, features).
-            y: Classes, int64 (…).
+            x: Rows (…, features), NaN where an entry was not seen.
+            y: Classes, int64, which broadcast with (…).
 
         Returns:
             A normal distribution with batch shape (…) over z, (latent,), float64.
         """
         _, latent_dim = self.weight.shape
         identity = torch.eye(latent_dim, dtype=torch.float64)
-        precision = identity + self.weight.T @ self.weight / self.noise**2  # V⁻¹, (latent, latent)
-        scaled = (x.double() - self.bias[y]) @ self.weight / self.noise**2  # Wᵀ (x - b_y) / s², (…, latent)
-        mean = torch.linalg.solve(precision, scaled.unsqueeze(-1)).squeeze(-1)
+        difference = x.double() - self.bias[y]  # (…, features)
+        missing = difference.isnan()
+        # W, with rows of zeros for the entries that were not seen
+        weight = self.weight.expand(*missing.shape, -1).masked_fill(missing.unsqueeze(-1), 0)
+        precision = identity + weight.mT @ weight / self.noise**2  # V⁻¹, (…, latent, latent)
+        scaled = difference.masked_fill(missing, 0).unsqueeze(-2) @ weight / self.noise**2  # (…, 1, latent)
+        mean = torch.linalg.solve(precision, scaled.mT).squeeze(-1)
         return MultivariateNormal(mean, precision_matrix=precision)
 
 

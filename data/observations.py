@@ -13,10 +13,10 @@ from ssvae.data.hierarchy import Hierarchy
 class Data:
     """A data set: observations of any shape, and the labels that are known.
 
-    Observations are stored as they are, uint8 for images and float32 for vectors, ``(N, *event_shape)``. ``preprocess``
-    converts them to what a model gets. Unlabelled training observations have the label -1, as in
-    ``sklearn.semi_supervised``; their classes are not stored in this object. Validation and test observations are
-    labelled; either set may be empty.
+    Observations are stored as they are, uint8 for images and float32 for vectors, ``(N, *event_shape)``. NaN is a
+    missing entry. ``preprocess`` converts them to what a model gets. Unlabelled training observations have the label
+    -1, as in ``sklearn.semi_supervised``; their classes are not stored in this object. Validation and test observations
+    are labelled; either set may be empty.
 
     Args:
         name: The name in printed lines.
@@ -133,13 +133,10 @@ class Data:
         return tuple(self.train_x.shape[1:])
 
     @property
-    def log_volume(self) -> float:
-        """What log p(x) in the data's own units has more than log p(preprocess(x)), in nats.
-
-        It is the log-determinant of the Jacobian of ``preprocess``: minus the sum of the logarithms of the scales of
-        standardised vectors, and 0 for images, whose log p(x) is stated for pixels in [0, 1].
-        """
-        return 0.0
+    def has_missing(self) -> bool:
+        """Whether an entry of some observation is missing, which is NaN."""
+        parts = (self.train_x, self.validation_x, self.test_x)
+        return self.train_x.is_floating_point() and any(bool(part.isnan().any()) for part in parts)
 
     @property
     def num_classes(self) -> int:
@@ -234,6 +231,21 @@ class Data:
             Floats of the same shape, in torch's default floating-point type, on the same device.
         """
         return x.to(torch.get_default_dtype())
+
+    def log_volume(self, x: Tensor) -> Tensor:
+        """Return what log p(x) in the data's own units has more than log p(preprocess(x)), in nats.
+
+        It is the log-determinant of the Jacobian of ``preprocess``: minus the sum of the logarithms of the scales of
+        standardised vectors, and 0 for images, whose log p(x) is stated for pixels in [0, 1]. Missing entries have no
+        scale.
+
+        Args:
+            x: Observations, preprocessed or not, ``(N, *event_shape)``.
+
+        Returns:
+            (N,).
+        """
+        return torch.zeros(len(x), device=x.device)
 
     def observe(self, preprocessed: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return preprocessed observations as a model gets them in a step: unchanged, unless the data set is random.

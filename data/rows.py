@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.data.observations import describe
 from ssvae.data.pixels import Array
 from ssvae.data.standardisation import Standardisation
-from ssvae.data.vector_data import check_finite
+from ssvae.data.vector_data import check_not_infinite
 
 Numbers = npt.NDArray[np.float64]
 
@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     """Rows of numbers.
 
     Attributes:
-        x: float32 (N, features), in memory of its own.
+        x: float32 (N, features), NaN where an entry is missing, in memory of its own.
         names: The names of the features, of a DataFrame; None if there are none.
     """
 
@@ -41,8 +41,8 @@ def read_rows(argument: str, rows: Array, like: Rows | None = None) -> Rows:
 
     Raises:
         TypeError: If they are not numbers.
-        ValueError: If they are not (N, features), or have missing, infinite or too large numbers, or numbers that
-            float32 does not tell apart.
+        ValueError: If they are not (N, features), have infinite or too large numbers, or numbers that float32 does not
+            tell apart, or the training rows have a feature without an entry.
     """
     names = _names(argument, rows)
     values = _as_float64(argument, rows, names)
@@ -61,25 +61,25 @@ def read_rows(argument: str, rows: Array, like: Rows | None = None) -> Rows:
 
 
 def narrow(argument: str, values: Numbers, names: Sequence[str] | None, *, check_rounding: bool = True) -> Tensor:
-    """Return finite numbers as float32, in memory of their own.
+    """Return numbers as float32, in memory of their own; NaN is a missing entry.
 
     Args:
         argument: Their name in error messages.
         values: float64 (N, features).
         names: The names of the features, for error messages; None for x0, x1, …
-        check_rounding: Whether to refuse numbers that float32 does not tell apart.
+        check_rounding: Whether to refuse numbers that float32 does not tell apart, and features without an entry.
 
     Raises:
-        ValueError: If a number is missing, infinite or too large for float32, or most of a feature's variation would
-            be rounded away.
+        ValueError: If a number is infinite or too large for float32, a feature has no entry, or most of its variation
+            would be rounded away.
     """
-    check_finite(argument, torch.from_numpy(values))
+    check_not_infinite(argument, torch.from_numpy(values))
     with np.errstate(over="ignore"):
         x = torch.from_numpy(values.astype(np.float32))
-    if not x.isfinite().all():
-        raise ValueError(f"{argument}: expected numbers below 3.4e38; got {np.abs(values).max():.3g}.")
+    if x.isinf().any():
+        raise ValueError(f"{argument}: expected numbers below 3.4e38; got {np.nanmax(np.abs(values)):.3g}.")
     if check_rounding and len(values):
-        _check_rounding(argument, values, x, names)
+        _check_columns(argument, values, x, names)
     return x
 
 
@@ -101,9 +101,8 @@ def _as_float64(argument: str, rows: Any, names: Sequence[str] | None) -> Number
         return np.stack(columns, axis=1) if columns else np.empty((len(rows), 0))
     if hasattr(rows, "toarray"):
         raise TypeError(f"{argument}: expected a dense array; got a sparse one: write {argument}.toarray().")
-    if isinstance(rows, np.ma.MaskedArray) and np.ma.is_masked(rows):
-        number = int(np.ma.getmaskarray(rows).any(tuple(range(1, rows.ndim))).sum())
-        raise ValueError(f"{argument}: expected no missing entries; got masked ones in {number} rows.")
+    if isinstance(rows, np.ma.MaskedArray) and rows.dtype.kind in "buif":
+        return np.ma.filled(rows.astype(np.float64), np.nan)  # type: ignore[no-any-return, no-untyped-call]
     if isinstance(rows, Tensor):
         # numpy has no bfloat16.
         rows = rows.detach().to_dense().cpu().resolve_neg()
@@ -141,15 +140,21 @@ def _numeric(argument: str, values: npt.NDArray[Any], given: object) -> Numbers:
     return values.astype(np.float64)
 
 
-def _check_rounding(argument: str, values: Numbers, x: Tensor, names: Sequence[str] | None) -> None:
-    """Refuse features, such as times in seconds since 1970, most of whose variation float32 would round away."""
+def _check_columns(argument: str, values: Numbers, x: Tensor, names: Sequence[str] | None) -> None:
+    """Refuse features without an entry, and those most of whose variation float32 would round away, such as times."""
+    empty = np.isnan(values).all(axis=0)
+    if empty.any():
+        number = int(empty.argmax())
+        name = f"x{number}" if names is None else names[number]
+        raise ValueError(f"{argument}: expected an entry of each feature; got none of {name!r}: leave it out.")
     scale = np.array(Standardisation.robust(torch.from_numpy(values)).scale)
-    error = np.median(np.abs(values - x.double().numpy()), axis=0)
-    wrong = (error > _MOST_ROUNDING * scale) & (np.ptp(values, axis=0) > 0)
+    error = np.nanmedian(np.abs(values - x.double().numpy()), axis=0)
+    lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    wrong = (error > _MOST_ROUNDING * scale) & (highest > lowest)
     if wrong.any():
         number = int(wrong.argmax())
         name = f"x{number}" if names is None else names[number]
         raise ValueError(
             f"{argument}: expected numbers that float32 tells apart; got feature {name!r} with values from "
-            f"{values[:, number].min():.12g} to {values[:, number].max():.12g}: subtract the smallest."
+            f"{lowest[number]:.12g} to {highest[number]:.12g}: subtract the smallest."
         )

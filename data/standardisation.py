@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,18 +32,15 @@ class Standardisation:
         """Return the map that gives rows a median of 0 and, if they are normally distributed, a variance of 1.
 
         The centre is the median. The scale is the interquartile range / 1.349, which a few rows far away do not change.
-        It is the standard deviation if half of the rows or more have the same value, and 1 if all have.
+        It is the standard deviation if half of the rows or more have the same value, and 1 if all have. Missing entries
+        are left out.
 
         Args:
-            rows: Training rows (N, features), N ≥ 1.
+            rows: Training rows (N, features), with a number in each feature; NaN where an entry is missing.
         """
-        values = rows.double().numpy()
-        lower, centre, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        scale = (upper - lower) / _NORMAL_QUARTILES
-        scale = np.where(scale > 0, scale, values.std(0))
-        # By the range: the standard deviation of equal numbers is not 0 if their mean is rounded.
-        scale = np.where(np.ptp(values, axis=0) > 0, scale, 1.0)
-        return cls(tuple(centre.tolist()), tuple(scale.tolist()))
+        columns = rows.double().numpy().T
+        centres, scales = zip(*(_robust(column[~np.isnan(column)]) for column in columns), strict=True)
+        return cls(centres, scales)
 
     def only(self, chosen: Sequence[bool]) -> Self:
         """Return the map that changes only some features: all others have the centre 0 and the scale 1.
@@ -55,13 +53,17 @@ class Standardisation:
             tuple(scale if is_chosen else 1.0 for scale, is_chosen in zip(self.scale, chosen, strict=True)),
         )
 
-    @property
-    def log_volume(self) -> float:
-        """What log p(x) has more than log p((x - centre) / scale): -Σ log scale, in nats."""
-        return -float(np.log(self.scale).sum())
-
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return centre and scale (features,), of torch's default floating-point type, on the device of a tensor."""
         dtype = torch.get_default_dtype()
         centre, scale = (torch.tensor(values, dtype=dtype, device=like.device) for values in (self.centre, self.scale))
         return centre, scale
+
+
+def _robust(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return centre and scale of the numbers of a feature."""
+    lower, centre, upper = np.quantile(values, [0.25, 0.5, 0.75])
+    # By the range: the standard deviation of equal numbers is not 0 if their mean is rounded.
+    if np.ptp(values) == 0:
+        return float(centre), 1.0
+    return float(centre), float((upper - lower) / _NORMAL_QUARTILES or values.std())

@@ -1,5 +1,7 @@
 """Tables from CSV and Parquet files."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from ssvae.data.cells import Cells, read_cells
-from ssvae.data.class_names import class_of, whole_numbers
-from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, missing_cells, read_column
+from ssvae.data.class_names import class_of, is_missing, whole_numbers
+from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, read_column
 from ssvae.data.labels import check_count, check_fractions, draw_labels, split
 from ssvae.data.new_classes import number_known_classes
 from ssvae.data.rows import narrow
@@ -26,8 +28,9 @@ class Table(VectorData):
     * real: other numbers; standardised by the training rows, see `VectorData`, as no other kind is;
     * categorical: other texts, at most 50 different ones, and numbers with leading zeros, such as postcodes.
 
-    Categories are stored as codes 0, 1, … in alphabetical order; ``feature_categories`` has their names. Rows with an
-    empty label, or a word for a missing value, are unlabelled. What may mean something else than it seems to is refused
+    Categories are stored as codes 0, 1, … in alphabetical order; ``feature_categories`` has their names. A cell that is
+    empty, or a word that pandas reads as a missing value, such as NA, is a missing entry of a feature, NaN. Rows with
+    such a label are unlabelled. What may mean something else than it seems to is refused
     with a sentence that says what to write.
 
     Args:
@@ -50,8 +53,8 @@ class Table(VectorData):
         FileNotFoundError: If ``file`` does not exist.
         ImportError: If it is a Parquet file and pyarrow is not installed.
         TypeError: If a number is not an integer, or ``ignore`` is a string.
-        ValueError: If the file is no table, a column is not what it seems to be, an entry is missing, or there are
-            fewer labels than asked for.
+        ValueError: If the file is no table, a column is not what it seems to be or has no entry, or there are fewer
+            labels than asked for.
 
     Attributes:
         feature_kinds: The kind of each feature.
@@ -132,29 +135,65 @@ class Table(VectorData):
             file: A table with a column for each of ``feature_names``; others are left out.
 
         Returns:
-            Rows, float32 (N, features), with the codes of this table's categories.
+            Rows, float32 (N, features), with the codes of this table's categories, NaN where an entry is missing.
 
         Raises:
             FileNotFoundError: If ``file`` does not exist.
-            ValueError: If a column or an entry is missing, or a category is new.
+            ValueError: If a column is missing, or a category is new.
         """
         cells = read_cells(Path(file))
         absent = [name for name in self.feature_names if name not in cells.columns]
         if absent:
             raise ValueError(f"file: expected the columns of the table of the training; got no {absent[0]!r}.")
         features = {name: cells.columns[name] for name in self.feature_names}
-        _check_complete(features)
         values = [
             encode_column(name, column, Column(kind, np.empty(0), self.feature_categories.get(name, ())))
             for (name, column), kind in zip(features.items(), self.feature_kinds, strict=True)
         ]
         return narrow("file", np.stack(values, 1), self.feature_names, check_rounding=False)
 
+    def fill(self, file: str, x: Tensor) -> str:
+        """Return another file as CSV, with its missing entries of features filled in.
+
+        Args:
+            file: A table as for ``read``. Its other columns, and all cells that are not missing, stay as they are.
+            x: Rows (N, features) without missing entries, in the units of the table. A binary or categorical entry is
+                written as the category whose code is nearest, a count as the nearest whole number.
+
+        Returns:
+            The table with commas between cells.
+
+        Raises:
+            FileNotFoundError, ValueError: As in ``read``.
+            ValueError: If there is not a row for each of the file.
+        """
+        cells = read_cells(Path(file))
+        if len(x) != cells.num_rows:
+            raise ValueError(f"x: expected {cells.num_rows} rows, as the file has; got {len(x)}.")
+        columns = dict(cells.columns)
+        for name, kind, values in zip(self.feature_names, self.feature_kinds, x.T.tolist(), strict=True):
+            written = (_written(value, kind, self.feature_categories.get(name, ())) for value in values)
+            columns[name] = [
+                new if is_missing(cell) else cell for cell, new in zip(columns[name], written, strict=True)
+            ]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        return text.getvalue()
+
     def summary(self) -> str:
         """Return the summary of `Data.summary`, with the number of features of each kind."""
         first, *warnings = super().summary().splitlines()
         counts = [f"{self.feature_kinds.count(kind)} {kind}" for kind in KINDS if kind in self.feature_kinds]
         return "\n".join([f"{first} ({', '.join(counts)})", *warnings])
+
+
+def _written(value: float, kind: str, categories: Sequence[str]) -> str:
+    """Return the cell of a feature's value."""
+    if categories:
+        return categories[min(max(round(value), 0), len(categories) - 1)]
+    return str(max(round(value), 0)) if kind == "count" else f"{value:.6g}"
 
 
 def _feature_cells(cells: Cells, label: str, ignore: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[str]]:
@@ -180,18 +219,7 @@ def _feature_cells(cells: Cells, label: str, ignore: Sequence[str], kinds: Mappi
                 f"file: expected features; got column {name!r}, which counts the rows: leave it out by "
                 f"ignore=[{name!r}]."
             )
-    _check_complete(features)
     return features
-
-
-def _check_complete(features: Mapping[str, Sequence[str]]) -> None:
-    missing = {name: number for name, column in features.items() if (number := missing_cells(column))}
-    if missing:
-        named = ", ".join(f"{name!r} ({number} row{'s' * (number > 1)})" for name, number in missing.items())
-        raise ValueError(
-            f"file: expected no missing entries; got some in the column{'s' * (len(missing) > 1)} {named}: leave out "
-            "these rows, or the columns by ignore=[…]."
-        )
 
 
 def _classes(label: str, cells: Sequence[str], *, needs_labels: bool) -> list[str | None]:

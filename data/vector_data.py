@@ -13,7 +13,8 @@ from ssvae.data.standardisation import Standardisation
 class VectorData(Data):
     """A data set of rows of numbers, and the labels that are known.
 
-    Rows are stored as they are. ``preprocess`` standardises them by the training rows, unlabelled ones included:
+    Rows are stored as they are, with NaN for a missing entry. ``preprocess`` standardises them by the training rows,
+    unlabelled ones included:
 
         (x - centre) / scale,    centre = median,    scale = interquartile range / 1.349
 
@@ -22,7 +23,7 @@ class VectorData(Data):
 
     Args:
         name: The name in printed lines.
-        train_x: Training rows, float32 (N, features), finite.
+        train_x: Training rows, float32 (N, features): finite, or NaN where an entry is missing.
         train_labels: Classes, int64 (N,), -1 for unlabelled rows. Either all are -1, or every class of
             ``class_names`` has a label.
         class_names: The names of the classes that have labels.
@@ -38,7 +39,8 @@ class VectorData(Data):
 
     Raises:
         TypeError: If rows are not float32 or labels not int64 tensors.
-        ValueError: If shapes, sizes or label values do not fit together, or a number is not finite.
+        ValueError: If shapes, sizes or label values do not fit together, a number is infinite, or a feature has no
+            entry in the training rows.
     """
 
     item: ClassVar[str] = "row"
@@ -78,6 +80,11 @@ class VectorData(Data):
         _check_feature_names(feature_names, num_features)
         self.feature_names = tuple(feature_names)
         self.feature_kinds = ("real",) * num_features if feature_kinds is None else tuple(feature_kinds)
+        empty = [name for name, column in zip(feature_names, train_x.T, strict=True) if column.isnan().all()]
+        if empty:
+            raise ValueError(
+                f"train_x: expected an entry of each feature in some training row; got none of {empty[0]!r}."
+            )
         self.standardise = standardise
         is_standardised = [standardise and kind == "real" for kind in self.feature_kinds]
         self.standardisation = Standardisation.robust(train_x).only(is_standardised)
@@ -94,10 +101,10 @@ class VectorData(Data):
         """The scale of each feature, float64 (features,); ones if rows are not standardised."""
         return torch.tensor(self.standardisation.scale, dtype=torch.float64)
 
-    @property
-    def log_volume(self) -> float:
-        """-Σ log scale: what log p(x) has more than log p(preprocess(x)), in nats."""
-        return self.standardisation.log_volume
+    def log_volume(self, x: Tensor) -> Tensor:
+        """Return what log p(x_seen) has more than log p(preprocess(x)_seen): -Σ_{seen} log scale; see `Data`."""
+        log_scale = self.scale.log().to(x)
+        return -(log_scale * ~x.isnan()).sum(-1)
 
     def preprocess(self, x: Tensor) -> Tensor:
         """Standardise rows.
@@ -140,11 +147,12 @@ class VectorData(Data):
     def num_categories(self, feature: int) -> int:
         """Return the number of categories of a feature whose numbers are codes from 0."""
         parts = (self.train_x, self.validation_x, self.test_x)
-        return 1 + max(int(part[:, feature].max()) for part in parts if len(part))
+        return 1 + max(int(part[:, feature].nan_to_num(0).max()) for part in parts if len(part))
 
     def _size(self) -> str:
         (number,) = self.event_shape
-        return f"{number} feature{'s' * (number > 1)}"
+        missing = f", {self.train_x.isnan().double().mean():.1%} of the training entries missing" * self.has_missing
+        return f"{number} feature{'s' * (number > 1)}{missing}"
 
     @classmethod
     def _check_x(cls, argument: str, x: Tensor) -> None:
@@ -152,22 +160,21 @@ class VectorData(Data):
             raise TypeError(f"{argument}: expected a float32 tensor; got {describe(x)}.")
         if x.dim() != 2 or x.shape[1] == 0:
             raise ValueError(f"{argument}: expected shape (N, features); got {tuple(x.shape)}.")
-        check_finite(argument, x)
+        check_not_infinite(argument, x)
 
 
-def check_finite(argument: str, x: Tensor) -> None:
-    """Refuse rows with NaN or infinity.
+def check_not_infinite(argument: str, x: Tensor) -> None:
+    """Refuse rows with infinity; NaN is a missing entry.
 
     Args:
         argument: The name of the rows in the error message.
         x: Rows (N, features).
 
     Raises:
-        ValueError: If a number is not finite.
+        ValueError: If a number is infinite.
     """
-    for name, expected, wrong in (("NaN", "no missing entries", x.isnan()), ("inf", "finite numbers", x.isinf())):
-        if number := int(wrong.any(-1).sum()):
-            raise ValueError(f"{argument}: expected {expected}; got {name} in {number} row{'s' * (number > 1)}.")
+    if number := int(x.isinf().any(-1).sum()):
+        raise ValueError(f"{argument}: expected finite numbers; got inf in {number} row{'s' * (number > 1)}.")
 
 
 def _check_feature_names(feature_names: Sequence[str], num_features: int) -> None:

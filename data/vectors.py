@@ -16,7 +16,8 @@ from ssvae.data.vector_data import VectorData
 class Vectors(VectorData):
     """Rows of numbers and their labels from numpy arrays, tensors, lists or pandas DataFrames.
 
-    Rows are (N, features): real numbers, counts or booleans, all finite. They are stored as float32 and standardised by
+    Rows are (N, features): real numbers, counts or booleans; NaN, None and masked entries are missing, infinity is
+    refused. They are stored as float32 and standardised by
     the training rows, see `VectorData`. Labels are numbers or names of classes; -1, NaN or None for unlabelled rows.
     Columns of words are refused: write them as numbers. Ambiguous input is refused with a sentence that says what to
     write.

@@ -9,6 +9,7 @@ from ssvae.lazy import attributes
 
 if TYPE_CHECKING:
     from ssvae.inference import contracts, figures
+    from ssvae.inference.applications.imputation import impute
     from ssvae.inference.estimator import SemiSupervisedClassifier
     from ssvae.inference.evaluation.evaluation import evaluate
     from ssvae.inference.objective.objective import Consistency, Objective
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate",
     "figures",
     "fit",
+    "impute",
     "load",
     "resume",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "TrainerOptions": "training.recipe",
     "evaluate": "evaluation.evaluation",
     "fit": "runs.runs",
+    "impute": "applications.imputation",
     "load": "runs.runs",
     "resume": "runs.runs",
 }

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +13,17 @@ import torch
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
+from ssvae.models.importance import impute, weighted_samples
 from ssvae.models.likelihoods import ContinuousBernoulli, Gaussian, Likelihood
-from ssvae.models.networks import MLP, Architecture, EventShape
+from ssvae.models.networks import MLP, Architecture, EventShape, WithMask
 from ssvae.models.posteriors import DiagonalNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior
 
 _PROGRAMS = ("model", "guide")
 _ANSWERS = ("classify", "encode", "reconstruct", "analogies")
+
+# Over samples, classes, images and pixels: 16 MiB in float32.
+_NUMBERS_AT_ONCE = 2**22
 
 # torch 2.6 has no `is_exporting`. Only exports are compiled there: the compiled training step needs a later torch.
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -28,7 +33,9 @@ class SemiSupervisedModel(nn.Module, ABC):
     """A generative model of x, classes y and latent variables z: two Pyro programs, and what follows from them.
 
     x is an image (channels, height, width) or a vector (features,) of reals, counts or categories: its shape is the
-    ``event_shape``, and the likelihood says which numbers it has. The documentation says "image" for either.
+    ``event_shape``, and the likelihood says which numbers it has. With the likelihood
+    `~ssvae.models.likelihoods.MissingEntries` an entry may be NaN, which means that it was not seen. The documentation
+    says "image" for either.
 
     To write a model:
 
@@ -99,7 +106,8 @@ class SemiSupervisedModel(nn.Module, ABC):
             prior: p(z) or p(z | y).
             posterior: The family of q(z | ·). Default: a Gaussian with a diagonal covariance.
             likelihood: p(x | ·). Default: continuous Bernoulli for pixels in [0, 1], Gaussian for vectors.
-            networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units.
+            networks: The architecture of encoder and decoder. Default: an MLP of 500 softplus units. Its encoders take
+                a mask too (`~ssvae.models.networks.WithMask`) if the likelihood admits missing entries.
             class_prior: p(y); None if the generative model has no class.
 
         Raises:
@@ -119,7 +127,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         self.posterior = posterior if posterior is not None else DiagonalNormal()
         self.likelihood = likelihood if likelihood is not None else _default_likelihood(event_shape)
         self.likelihood.set_event_shape(event_shape)
-        self.networks = networks if networks is not None else MLP()
+        self.networks = self._seeing(networks if networks is not None else MLP())
         if class_prior is not None:
             self.class_prior = class_prior
 
@@ -130,6 +138,15 @@ class SemiSupervisedModel(nn.Module, ABC):
             method = getattr(cls, name)
             if not hasattr(method, "_is_checked") and not getattr(method, "__isabstractmethod__", False):
                 setattr(cls, name, _checked(name, method))
+
+    def _seeing(self, architecture: Architecture) -> Architecture:
+        """Return an architecture of this model's networks of x: with a mask if the likelihood admits missing entries.
+
+        A model that takes an architecture beside ``networks``, such as that of a classifier, stores what this returns.
+        """
+        if self.likelihood.admits_missing and not isinstance(architecture, WithMask):
+            return WithMask(architecture)
+        return architecture
 
     @property
     def decoder_shape(self) -> EventShape:
@@ -270,6 +287,56 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         y = y.expand(num_samples, *y.shape)  # (samples, batch)
         return self.p_x(self._draw(y), y).mean
+
+    def impute(self, x: Tensor, num_samples: int = 100) -> Tensor:
+        """Return x with E[x_missing | x_seen] in place of its missing entries, by importance sampling with the guide.
+
+        `ssvae.models.importance.impute` has the formula. Of an entry that is a category it is the most probable one.
+        `ssvae.impute` also fits the proposal to each x, and returns draws and effective sample sizes.
+
+        Args:
+            x: Images or vectors, ``(batch, *event_shape)``, NaN where an entry was not seen.
+            num_samples: S, the number of samples of z, for each class if the model has one.
+
+        Returns:
+            ``(batch, *event_shape)``; what was seen is unchanged.
+
+        Raises:
+            ValueError: If the likelihood does not admit missing entries, the guide has no density, or num_samples is
+                not positive.
+        """
+        self._check_imputes(num_samples)
+        self._check_batch(x)
+        y = self._all_classes(x)
+        copies = num_samples * (1 if y is None else len(y)) * math.prod(self.event_shape)
+        with torch.no_grad():
+            filled = [
+                impute(weighted_samples(self.model, self.guide, rows, y, num_samples), self.likelihood, rows).mean
+                for rows in x.split(max(1, _NUMBERS_AT_ONCE // copies))
+            ]
+        return torch.cat(filled)
+
+    def _check_imputes(self, num_samples: int) -> None:
+        """Refuse to fill in missing entries if the model cannot, or without samples.
+
+        Raises:
+            ValueError: If it is so.
+        """
+        if not self.likelihood.admits_missing:
+            raise ValueError(
+                f"model: expected the likelihood MissingEntries, which admits missing entries; got {self.likelihood}."
+            )
+        if not self.bounds_evidence:
+            raise ValueError(
+                f"model: expected one whose guide has a density, for importance weights; got {type(self).__name__}, "
+                "which has none."
+            )
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1; got {num_samples}.")
+
+    def _all_classes(self, x: Tensor) -> Tensor | None:
+        """Return all classes, (classes, 1), on the device of x; None if the programs have no class."""
+        return torch.arange(self.num_classes, device=x.device).unsqueeze(-1) if self.has_label_site else None
 
     def _style(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean of q(z | x, y), for images and classes that broadcast with them.

@@ -88,7 +88,7 @@ class DistilledM1(Staged, M1):
             networks=networks,
             feature_classifier=feature_classifier if feature_classifier is not None else LabelSpreading(balanced=True),
         )
-        self.classifier = classifier if classifier is not None else self.networks
+        self.classifier = self._seeing(classifier) if classifier is not None else self.networks
         self.feature_dim = feature_dim
         self.fitted_at = tuple(fitted_at)
 

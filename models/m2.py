@@ -77,7 +77,7 @@ class M2(SemiSupervisedModel):
             networks=networks,
             class_prior=class_prior if class_prior is not None else ClassPrior(num_classes),
         )
-        self.classifier = classifier if classifier is not None else self.networks
+        self.classifier = self._seeing(classifier) if classifier is not None else self.networks
 
         self.y_encoder = self._make_y_encoder()
         self.z_encoder = self._make_z_encoder(self.posterior.num_parameters(self.prior.latent_dim))

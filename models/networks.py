@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,16 @@ from torch.nn.grad import conv2d_weight
 
 from ssvae.models.part import Part
 
-__all__ = ["MLP", "Architecture", "Convolutional", "EventShape", "ImageShape", "Network", "require_image"]
+__all__ = [
+    "MLP",
+    "Architecture",
+    "Convolutional",
+    "EventShape",
+    "ImageShape",
+    "Network",
+    "WithMask",
+    "require_image",
+]
 
 EventShape = tuple[int, ...]
 """The shape of one x: (channels, height, width) of an image, or (features,) of a vector."""
@@ -103,7 +112,12 @@ class Architecture(Part, ABC):
     To write one: inherit, and make encoders and decoders that accept any leading dimensions of z and y. Under
     enumeration z is (classes, batch, latent) and y is (classes, 1). Flatten them before layers that take exactly one
     batch dimension. An architecture for images alone refuses vectors by `require_image`.
+
+    Attributes:
+        takes_mask: Whether its encoders take a mask beside x, which doubles the features or channels; see `WithMask`.
     """
+
+    takes_mask: ClassVar[bool] = True
 
     @abstractmethod
     def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
@@ -551,6 +565,66 @@ class Convolutional(Architecture):
             convolutions.extend([final] if size == larger[0] else self._block(final, channels))
             previous = channels
         return _ConvolutionalDecoder(perceptron, seed_shape, _channels_last(convolutions))
+
+
+class _MaskedEncoder(Network):
+    """An encoder of x, 0 where it is NaN, and of the mask of what was seen."""
+
+    def __init__(self, encoder: Network, event_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.event_dim = event_dim
+
+    def compute(self, inputs: Tensor, y: Tensor | None, beside: Tensor | None) -> Tensor:
+        missing = inputs.isnan()
+        seen = (~missing).to(inputs)
+        return self.encoder(torch.cat([inputs.masked_fill(missing, 0), seen], dim=-self.event_dim), y, beside)
+
+
+@dataclass(frozen=True, repr=False)
+class WithMask(Architecture):
+    """Networks of another architecture, whose encoders take x with missing entries (NaN) as zeros, and a mask.
+
+    An encoder gets the features or channels of x, with 0 for each entry that was not seen, and as many of the mask: 1
+    for each entry that was seen, 0 for the others (Nazábal et al. 2020, arXiv 1807.03653). Decoders are unchanged. A
+    model whose likelihood is `~ssvae.models.likelihoods.MissingEntries` wraps its networks by itself.
+
+    Example:
+        >>> import torch
+        >>> from ssvae.models.networks import MLP, WithMask
+        >>> encoder = WithMask(MLP(hidden=(16,))).encoder((3,), num_outputs=2)
+        >>> encoder(torch.tensor([[0.5, torch.nan, -1.0]])).isfinite().all().item()
+        True
+
+    Attributes:
+        networks: The architecture of encoders with twice the features or channels, of decoders and of dense networks.
+
+    Raises:
+        ValueError: If the encoders of the architecture take no mask.
+    """
+
+    networks: Architecture
+
+    def __post_init__(self) -> None:
+        if not self.networks.takes_mask:
+            raise ValueError(
+                "networks: expected an architecture whose encoders take a mask of missing entries beside x; got "
+                f"{self.networks}, which takes images alone."
+            )
+
+    def encoder(self, event_shape: EventShape, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """See `Architecture.encoder`."""
+        first, *others = event_shape
+        encoder = self.networks.encoder((2 * first, *others), num_outputs, num_classes, num_beside)
+        return _MaskedEncoder(encoder, len(event_shape))
+
+    def dense(self, num_inputs: int, num_outputs: int, num_classes: int = 0, num_beside: int = 0) -> Network:
+        """See `Architecture.dense`."""
+        return self.networks.dense(num_inputs, num_outputs, num_classes, num_beside)
+
+    def decoder(self, num_inputs: int, event_shape: EventShape, num_classes: int = 0) -> Network:
+        """See `Architecture.decoder`."""
+        return self.networks.decoder(num_inputs, event_shape, num_classes)
 
 
 def _channels_last(convolutions: nn.Sequential) -> nn.Sequential:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,8 @@ class Torchvision(Architecture):
             classifier, the images have neither 1 nor 3 channels, or the model needs it for another density than q(y |
             x).
     """
+
+    takes_mask: ClassVar[bool] = False
 
     name: str = "resnet18"
     weights: str | None = None

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         evaluate,
         figures,
         fit,
+        impute,
         load,
         resume,
     )
@@ -136,6 +137,7 @@ __all__ = [
     "feature_classifiers",
     "figures",
     "fit",
+    "impute",
     "inference",
     "likelihoods",
     "load",
@@ -199,6 +201,7 @@ _HOMES = {
     "feature_classifiers": "models",
     "figures": "inference",
     "fit": "inference",
+    "impute": "inference",
     "likelihoods": "models",
     "load": "inference",
     "networks": "models",

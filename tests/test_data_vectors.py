@@ -22,10 +22,6 @@ def build(x=X, y=Y, **changes):
     return Vectors(x, y, **{"test_x": TEST_X, "test_y": TEST_Y, **changes})
 
 
-def masked(x):
-    return np.ma.masked_greater(x, 5)
-
-
 # What is kept
 
 
@@ -159,21 +155,33 @@ def test_mostly_equal_numbers_are_scaled_by_their_standard_deviation_and_equal_o
 def test_log_volume_is_the_logarithm_of_the_jacobian_determinant():
     data = build()
     jacobian = torch.autograd.functional.jacobian(data.preprocess, data.train_x[0].double())
-    assert data.log_volume == pytest.approx(float(torch.linalg.slogdet(jacobian.double())[1]), abs=1e-6)
-    assert data.log_volume == pytest.approx(-math.fsum(math.log(scale) for scale in data.scale.tolist()), rel=1e-12)
+    log_volume = data.log_volume(data.train_x[:1].double()).item()
+    assert log_volume == pytest.approx(float(torch.linalg.slogdet(jacobian.double())[1]), abs=1e-6)
+    assert log_volume == pytest.approx(-math.fsum(math.log(scale) for scale in data.scale.tolist()), rel=1e-12)
+
+
+def test_log_volume_has_the_scales_of_the_entries_that_were_seen():
+    data = build()
+    x = data.train_x[:3].double()
+    x[0, 1] = x[1] = torch.nan
+    scale = data.scale.tolist()
+    expected = [-math.log(scale[0]) - math.log(scale[2]), 0.0, -sum(map(math.log, scale))]
+    torch.testing.assert_close(data.log_volume(x), torch.tensor(expected), rtol=1e-12, atol=0)
 
 
 def test_log_volume_makes_a_density_of_the_raw_units():
     data = Vectors(X[:, 1:2], Y)
     grid = torch.linspace(-4000, 0, 20_001, dtype=torch.float64).unsqueeze(-1)
-    log_p = torch.distributions.Normal(0.3, 0.9).log_prob(data.preprocess(grid).double()).squeeze(-1) + data.log_volume
+    log_p = torch.distributions.Normal(0.3, 0.9).log_prob(data.preprocess(grid).double()).squeeze(-1) + data.log_volume(
+        grid
+    )
     assert float(torch.trapezoid(log_p.exp(), grid.squeeze(-1))) == pytest.approx(1, abs=1e-6)
 
 
 def test_standardisation_can_be_switched_off():
     data = build(standardise=False)
     assert torch.equal(data.preprocess(data.train_x), data.train_x.to(torch.get_default_dtype()))
-    assert data.log_volume == 0
+    assert not data.log_volume(data.train_x).any()
     assert (data.centre.tolist(), data.scale.tolist()) == ([0, 0, 0], [1, 1, 1])
 
 
@@ -196,7 +204,42 @@ def test_standardisation_is_plain_numbers():
     kept = {"centre": list(data.standardisation.centre), "scale": list(data.standardisation.scale)}
     again = Standardisation(**{name: tuple(values) for name, values in kept.items()})
     assert again == data.standardisation
-    assert again.log_volume == data.log_volume
+
+
+# Missing entries
+
+
+MISSING = {
+    "NaN": lambda: with_value(np.nan, 3),
+    "pandas": lambda: pd.DataFrame(with_value(np.nan, 3)).astype("Float64"),
+    "None": lambda: [[None if value != value else value for value in row] for row in with_value(np.nan, 3).tolist()],
+    "masked": lambda: np.ma.masked_invalid(with_value(np.nan, 3)),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_missing_entries_are_nan_and_do_not_change_the_scale_of_the_others(name):
+    data, complete = build(MISSING[name]()), build()
+    given = torch.from_numpy(with_value(np.nan, 3).astype(np.float32))
+    assert data.has_missing
+    assert not complete.has_missing
+    assert torch.equal(data.train_x.isnan(), given.isnan())
+    assert torch.equal(data.train_x.nan_to_num(), given.nan_to_num())
+    column = 1
+    expected = np.median(np.delete(X[:, column], [3, 4, 5]).astype(np.float32))
+    assert data.centre[column].item() == pytest.approx(expected, rel=1e-6)
+    others = [number for number in range(X.shape[1]) if number != column]
+    assert torch.equal(data.scale[others], complete.scale[others])
+    assert torch.equal(data.preprocess(data.train_x).isnan(), given.isnan())
+    assert torch.equal(data.restore(data.preprocess(data.train_x)).isnan(), given.isnan())
+    assert "missing" in data.summary()
+    assert "missing" not in complete.summary()
+
+
+def test_missing_entries_of_test_rows_count():
+    test_x = TEST_X.copy()
+    test_x[0, 0] = np.nan
+    assert build(test_x=test_x).has_missing
 
 
 # Bad input
@@ -209,25 +252,13 @@ def with_value(value, rows=1):
 
 
 ERRORS = {
-    "missing": (
-        lambda: build(with_value(np.nan, 3)),
+    "a feature without an entry": (
+        lambda: build([[1.0, None, 2.0]] * 30),
         ValueError,
-        r"^x: expected no missing entries; got NaN in 3 rows\.$",
+        r"^x: expected an entry of each feature; got none of 'x1': leave it out\.$",
     ),
-    "missing in a table": (
-        lambda: build(pd.DataFrame(with_value(np.nan)).astype("Float64")),
-        ValueError,
-        "x: expected no missing entries; got NaN in 1 row",
-    ),
-    "None": (lambda: build([[1.0, None, 2.0]] * 30), ValueError, "x: expected no missing entries; got NaN in 30 rows"),
-    "masked": (lambda: build(masked(X)), ValueError, "x: expected no missing entries; got masked ones in"),
     "infinite": (lambda: build(with_value(np.inf)), ValueError, "x: expected finite numbers; got inf in 1 row"),
     "too large": (lambda: build(with_value(1e39)), ValueError, "x: expected numbers below 3.4e38; got 1e.39"),
-    "missing in the test": (
-        lambda: build(test_x=TEST_X * np.nan),
-        ValueError,
-        "test_x: expected no missing entries; got NaN in 6 rows",
-    ),
     "one dimension": (
         lambda: build(X[:, 0]),
         ValueError,
@@ -334,5 +365,7 @@ def test_preprocess_refuses_other_rows():
 def test_the_base_class_refuses_what_is_not_float32():
     with pytest.raises(TypeError, match="train_x: expected a float32 tensor; got float64"):
         VectorData("Example", torch.from_numpy(X), torch.from_numpy(Y), class_names=["a", "b", "c"])
-    with pytest.raises(ValueError, match="train_x: expected no missing entries; got NaN in 30 rows"):
+    with pytest.raises(
+        ValueError, match="train_x: expected an entry of each feature in some training row; got none of"
+    ):
         VectorData("Example", torch.from_numpy(X).float() * torch.nan, torch.from_numpy(Y), class_names=["a", "b", "c"])

@@ -527,9 +527,9 @@ def test_a_model_that_cannot_be_is_refused_in_words(name):
         mistake()
 
 
-def test_a_reader_meets_a_dozen_methods_of_a_model_at_most():
+def test_a_reader_meets_thirteen_methods_of_a_model_at_most():
     own = [name for name, thing in vars(SemiSupervisedModel).items() if callable(thing) and not name.startswith("_")]
-    assert len(own) <= 12
+    assert len(own) <= 13
 
 
 def test_the_interface_cannot_be_instantiated():

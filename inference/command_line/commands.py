@@ -15,6 +15,7 @@ from typing import get_origin
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor
 
 from ssvae.data import Data, ImageData, Table, VectorData
 from ssvae.data.labels import check_count
@@ -45,6 +46,7 @@ from ssvae.inference.training.recipe_choice import (
     batch_size_for,
     for_colours,
     for_features,
+    for_missing,
     is_in_colour,
     recipe_files,
 )
@@ -79,6 +81,7 @@ def run_command(command: str, arguments: list[str]) -> int:
         "evaluate": evaluate,
         "generate": generate,
         "classify": classify,
+        "impute": impute,
         "export": export,
         "name": name,
         "explore": explore,
@@ -186,6 +189,8 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
             data.binarise, model_description = False, changed
     if isinstance(data, VectorData) and not own_likelihood:
         model_description = for_features(model_description, data) or model_description
+    if data.has_missing or description["hidden_fraction"]:
+        model_description = for_missing(model_description, data)
     model = build({**model_description, "init_args": sizes | model_description.get("init_args", {})})
     if all(description[limit] is None for limit in LIMITS):
         description["max_epochs"] = DEFAULT_EPOCHS
@@ -372,8 +377,49 @@ def _classify_rows(run: runs.Run, files: Sequence[str]) -> None:
     if len(files) > 1:
         raise UsageError(f"images: expected one table; got {len(files)} files.")
     rows = run.data.read(files[0])
+    _check_admits(run, rows)
     probabilities = class_probabilities(run.model, run.data.preprocess(rows)).tolist()
     _write_probabilities("row", range(1, len(rows) + 1), probabilities, run.class_names)
+
+
+def _check_admits(run: runs.Run, rows: Tensor) -> None:
+    """Refuse a table with missing entries if the run's model admits none."""
+    incomplete = rows.isnan().any(-1)
+    if incomplete.any() and not run.model.likelihood.admits_missing:
+        raise ValueError(
+            "file: expected no missing entries, as the table of the training had none; got some in row "
+            f"{int(incomplete.int().argmax()) + 1}: train with --model.likelihood MissingEntries."
+        )
+
+
+def impute(arguments: list[str]) -> None:
+    """`ssvae impute`: a copy of a table in which missing entries are filled in."""
+    from ssvae.inference.applications.imputation import impute_table
+    from ssvae.inference.storage.files import write_atomically
+
+    parser = run_parser(
+        "impute",
+        "Write a copy of a table in which the missing entries of features are filled in: means of numbers, rounded if "
+        "they are counts, and most probable categories, given all entries of the row that were seen.",
+    )
+    parser.add_argument("file", help="the table, with the features of the run's Table")
+    parser.add_argument("--output", type=str | None, help="the new CSV file; null for NAME_imputed.csv beside NAME.csv")
+    parser.add_argument("--num_samples", type=int, default=200, help="number of importance samples for each class")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for the samples")
+    options = parse(parser, arguments)
+    table = Path(options.file)
+    output = Path(options.output) if options.output else table.with_name(f"{table.stem}_imputed.csv")
+    if output.exists():
+        raise FileExistsError(
+            f"output: expected a name that is not taken; got {output}, which exists and is never overwritten."
+        )
+    run = runs.load(options.run, checkpoint=options.checkpoint)
+    if not isinstance(run.data, Table):
+        raise ValueError(f"run: expected one on a Table; got one on {type(run.data).__name__}.")
+    imputed = impute_table(run.model, run.data, str(table), num_samples=options.num_samples, seed=options.seed)
+    write_atomically(output, imputed.csv)
+    print(output)
+    print(imputed.summary, file=sys.stderr)
 
 
 def _write_probabilities(

@@ -16,6 +16,7 @@ Commands:
   evaluate  print accuracy, calibration and log-likelihood of a run on the test images
   generate  draw class samples, analogies, reconstructions and the latent space of a run
   classify  print the class probabilities of image files, as CSV
+  impute    fill in the missing entries of a table
   export    write the classifier of a run to a file for other programs (ONNX, torch.export)
   name      name classes that nobody has labelled: ssvae name runs/NAME "new 2=boots"
   features  score the latent means of a run: linear probe, nearest neighbours, k-means
@@ -34,6 +35,7 @@ Examples:
   ssvae evaluate runs/NAME
   ssvae generate runs/NAME
   ssvae classify runs/NAME a.png b.png folder/
+  ssvae impute runs/NAME table.csv
   ssvae export runs/NAME classifier.onnx
   ssvae study studies/mnist.yaml
   ssvae explore runs/NAME runs/OTHER
@@ -44,6 +46,7 @@ COMMANDS = (
     "evaluate",
     "generate",
     "classify",
+    "impute",
     "export",
     "name",
     "features",
@@ -65,6 +68,7 @@ _OTHER_NAMES = {
     "sample": "generate",
     "plot": "generate",
     "cluster": "features",
+    "fill": "impute",
     "onnx": "export",
     "serve": "explore",
     "compare": "explore",

@@ -25,9 +25,9 @@ from ssvae.inference.contracts.rules import (
 from ssvae.inference.evaluation.evaluation import importance_sampling
 from ssvae.inference.objective.objective import Objective, Observations, Sizes
 from ssvae.inference.predict import seeded
-from ssvae.inference.trace_sites import latent_sites, sample_sites
 from ssvae.models import SemiSupervisedModel
 from ssvae.models.stages import Refits, Staged
+from ssvae.models.trace_sites import latent_sites, sample_sites
 
 _PLATE = "images"
 

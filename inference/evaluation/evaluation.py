@@ -101,7 +101,8 @@ class Evaluation:
             None as for ``posterior``.
         log_likelihood: Mean of the estimated log p(x) in nats per image, a lower bound in expectation. The logarithm of
             a probability if the likelihood is discrete, of a density otherwise: on [0, 1] for pixels, in the data's own
-            units for vectors. None if the model's ELBO does not bound log p(x).
+            units for vectors. Of the entries that were seen, if some are missing. None if the model's ELBO does not
+            bound log p(x).
         log_likelihood_error: Its standard error over images; NaN for a single image, None as for ``log_likelihood``.
         effective_samples: Median over images of the effective sample size of the weights v_s = Σ_y w_sy, in
             [1, num_samples]; None as for ``log_likelihood``.
@@ -251,7 +252,8 @@ def evaluate(
         images = data.test_x.cpu()[chosen]
         estimate, probabilities_beside, terms = _observe(model, data, images, num_samples, generator, progress_bar)
     # log p(x) in the data's own units
-    terms = _shifted(terms, data.log_volume)
+    log_volume = data.log_volume(images).double()
+    terms = _shifted(terms, log_volume.mean().item())
     seen = _seen(data)
     evaluation = Evaluation(
         discovery=discovery,
@@ -280,8 +282,8 @@ def evaluate(
     )
     if estimate is None:
         return evaluation
-    log_evidence = estimate.log_evidence
-    log_likelihood = log_evidence.mean().item() + data.log_volume
+    log_evidence = estimate.log_evidence + log_volume
+    log_likelihood = log_evidence.mean().item()
     known_tail = num_samples >= FEWEST_SAMPLES
     evaluation = replace(
         evaluation,
@@ -499,13 +501,18 @@ def _elbo_terms(model: SemiSupervisedModel, x: Tensor) -> dict[str, float]:
 
 
 def _reconstruction_error(model: SemiSupervisedModel, data: Data) -> float:
-    """Return the mean of (x - x̂)² over test images, pixels and channels, where x̂ = E[ x | z ] at the latent mean."""
-    total = 0.0
+    """Return the mean of (x - x̂)² over test images, pixels and channels, where x̂ = E[ x | z ] at the latent mean.
+
+    Entries that were not seen are left out; NaN if none was seen.
+    """
+    total, number = 0.0, 0
     with evaluating(model):
         for chunk in torch.split(data.test_x, images_per_chunk(model)):
             x = data.preprocess(chunk).to(device_of(model))
-            total += (x - model.reconstruct(x)).square().double().sum().item()
-    return total / data.test_x.numel()
+            errors = (x - model.reconstruct(x)).square().double()
+            total += errors.nansum().item()
+            number += int((~errors.isnan()).sum())
+    return total / number if number else math.nan
 
 
 def _check_num_samples(num_samples: int) -> None:

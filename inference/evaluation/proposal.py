@@ -16,18 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
 from pyro.distributions import TransformedDistribution
 from pyro.distributions.transforms import AffineTransform
-from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ssvae.inference.trace_sites import latent_sites, sample_sites
 from ssvae.models import SemiSupervisedModel
+from ssvae.models.importance import weighted_samples
 
 SAMPLES = 2
 """K, the number of samples for each class in a step of the fit."""
@@ -105,17 +102,7 @@ def weigh(
     Returns:
         (samples, …, batch), in nats.
     """
-    samples = pyro.plate("samples", num_samples, dim=_sample_dim(y))
-    # Keeps the model's parameters out of Pyro's param store.
-    with pyro.settings.context(module_local_params=True):
-        with samples, proposal:
-            drawn = guide = poutine.trace(model.guide).get_trace(x, y)
-        if density is not None:
-            with samples, density:
-                guide = poutine.trace(poutine.replay(model.guide, drawn)).get_trace(x, y)
-        with samples:
-            joint = poutine.trace(poutine.replay(model.model, drawn)).get_trace(x, y)
-        return _log_prob(joint, list(sample_sites(joint))) - _log_prob(guide, list(latent_sites(guide)))
+    return weighted_samples(model.model, model.guide, x, y, num_samples, proposal, density).log_weights
 
 
 def fit_proposal(model: SemiSupervisedModel, x: Tensor, y: Tensor | None) -> Proposal:
@@ -186,8 +173,3 @@ def _constant(model: SemiSupervisedModel) -> Iterator[None]:
 
 def _sample_dim(y: Tensor | None) -> int:
     return -2 if y is None else -1 - y.dim()
-
-
-def _log_prob(trace: Trace, names: list[str]) -> Tensor:
-    trace.compute_log_prob(lambda name, site: name in names)
-    return sum((trace.nodes[name]["log_prob"] for name in names), torch.zeros(()))

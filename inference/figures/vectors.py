@@ -165,6 +165,7 @@ def marginals(model: SemiSupervisedModel, data: VectorData, num_samples: int = 1
     for number, (name, ax) in enumerate(zip(names, panels.flat, strict=False)):
         whiten(ax)
         x = data.train_x[:, number]
+        x = x[~x.isnan()]
         low, high = torch.quantile(x.double(), torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
         bins = torch.linspace(low, high if high > low else low + 1, 25).tolist()
         ax.hist(x.tolist(), bins, density=True, color="0.8", label="data")
@@ -242,7 +243,7 @@ def _check_plane(data: VectorData) -> None:
 
 def _limits(data: VectorData) -> tuple[Tensor, Tensor]:
     """Return the lower left and the upper right corner of what is drawn, (2,) each; a few far points stay outside."""
-    low, high = torch.quantile(data.train_x.double(), torch.tensor([0.002, 0.998], dtype=torch.float64), dim=0)
+    low, high = torch.nanquantile(data.train_x.double(), torch.tensor([0.002, 0.998], dtype=torch.float64), dim=0)
     margin = _MARGIN * (high - low).clamp(min=1e-6)
     return low - margin, high + margin
 

@@ -42,8 +42,8 @@ from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ssvae.inference.trace_sites import sample_sites
 from ssvae.models import SemiSupervisedModel
+from ssvae.models.trace_sites import sample_sites
 
 
 class Bound:

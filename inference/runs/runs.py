@@ -297,7 +297,12 @@ def check_sizes(model: SemiSupervisedModel, data: Data) -> None:
 
 
 def check_likelihood(model: SemiSupervisedModel, data: Data) -> None:
-    """Raise ValueError unless the likelihood has a density for the pixels of the training images."""
+    """Raise ValueError unless the likelihood has a density for the pixels of the training images, missing ones too."""
+    if data.has_missing and not model.likelihood.admits_missing:
+        raise ValueError(
+            f"likelihood: expected one that admits missing entries, as {data.name} has some; got {model.likelihood}: "
+            f"write likelihoods.MissingEntries({model.likelihood})."
+        )
     with torch.random.fork_rng(devices=[]):
         model.likelihood.check(data.observe(data.preprocess(data.train_x[:_CHECKED_IMAGES])))
 

@@ -55,6 +55,11 @@ def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, fold
     compares = objective.consistency is not None and data.num_unlabelled > 0
     if not (objective.generative or classifies or compares):
         raise ValueError("data: expected labelled images as the generative terms are off; got none.")
+    if recipe.hidden_fraction and not model.likelihood.admits_missing:
+        raise ValueError(
+            "hidden_fraction: expected 0 for a likelihood that admits no missing entries; got "
+            f"{recipe.hidden_fraction}: write likelihoods.MissingEntries({model.likelihood})."
+        )
     if objective.importance_samples > 1 and not model.bounds_evidence:
         raise ValueError(
             f"objective.importance_samples: expected 1 for {type(model).__name__}, whose guide has no density for "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssvae.data import Batches, Data
 from ssvae.data.batches import Batch
+from ssvae.data.hiding import hide
 from ssvae.data.read_ahead import ReadAhead
 from ssvae.data.time_left import TimeLeft
 from ssvae.inference._lightning import lightning
@@ -114,8 +115,10 @@ class Training(lightning.LightningModule):
         labels, size_per_class = self.data.train_labels[order], -(-size // self.model.num_classes)
         labelled = [order[labels == k][:size_per_class] for k in range(self.model.num_classes)]
         index = torch.cat([*labelled, order[labels < 0][:size]])
+        x = self.data.preprocess(self.data.train_x[index])
         for model in self.models:
-            model.prior.start_from(self.data.preprocess(self.data.train_x[index]), self.data.train_labels[index])
+            # With 0 for a missing entry, as encoders see it: pseudo-inputs have no missing entries.
+            model.prior.start_from(x.masked_fill(x.isnan(), 0), self.data.train_labels[index])
 
     def train_dataloader(self) -> Batches | ReadAhead:
         """Return the batches of indices of an epoch, for this process."""
@@ -162,7 +165,7 @@ class Training(lightning.LightningModule):
 
         Cutout applies to -log q(y|x) only, since in L(x, y) the model would have to generate the cut-out square.
         """
-        observe, augment = self.data.observe, self.recipe.augmentation
+        observe, augment = self._observe, self.recipe.augmentation
         labelled = self._pixels(batch.labelled)
         unlabelled = self._pixels(batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0])
         transformed = cut = None
@@ -181,6 +184,11 @@ class Training(lightning.LightningModule):
         return Observations(
             observe(labelled), y, observe(unlabelled), transformed, partial, self._candidates[batch.partial], cut
         )
+
+    def _observe(self, pixels: Tensor) -> Tensor:
+        """Return pixels as the data set is observed, with a share of them hidden as the recipe requires."""
+        observed = self.data.observe(pixels)
+        return hide(observed, self.recipe.hidden_fraction) if self.recipe.hidden_fraction else observed
 
     def _pixels(self, index: Tensor) -> Tensor:
         """Return pixels of training images, on the model's device."""

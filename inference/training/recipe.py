@@ -94,12 +94,14 @@ class Recipe:
         early_stopping: Stop after this number of epochs without a rise of the validation accuracy; for a model that is
             trained in stages, in the last stage. None to never stop early.
         seed: Random seed for batches, binarisation, augmentation and latent samples.
+        hidden_fraction: The share of the entries of x that each step hides at random, anew for each x, so that a model
+            trained on complete images can fill in missing pixels. Its likelihood is `MissingEntries`. 0 hides none.
         trainer: Device, precision, gradient clipping.
 
     Raises:
         TypeError: If a number is not of its type.
-        ValueError: If a number is not positive, training has no limit, a constant learning rate has cycles, or
-            consistency has no augmentation.
+        ValueError: If a number is not positive, the hidden fraction is not in [0, 1), training has no limit, a constant
+            learning rate has cycles, or consistency has no augmentation.
 
     Example:
         >>> from ssvae.inference import Consistency, Objective, Recipe
@@ -124,6 +126,7 @@ class Recipe:
     cycles: int = 1
     early_stopping: int | None = None
     seed: int = 0
+    hidden_fraction: float = 0.0
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
 
     def epochs(self, batches: Batches) -> int:
@@ -140,6 +143,8 @@ class Recipe:
                 object.__setattr__(self, name, _positive(name, value, int))
         object.__setattr__(self, "learning_rate", _positive("learning_rate", self.learning_rate, float))
         check_count("seed", self.seed)
+        if not 0 <= self.hidden_fraction < 1:
+            raise ValueError(f"hidden_fraction: expected a number in [0, 1); got {self.hidden_fraction}.")
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("max_epochs: expected a number of epochs, or max_steps a number of steps; got neither.")
         if self.cycles > 1 and not self.one_cycle:

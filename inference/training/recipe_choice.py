@@ -27,6 +27,7 @@ LIMITS = ("max_epochs", "max_steps")
 DEFAULT_EPOCHS = 50
 """Passes over the unlabelled images, if neither a recipe nor an option limits training."""
 
+_MISSING = "ssvae.models.likelihoods.MissingEntries"
 _DIGITS_SECTION = "digits"
 _EXPECTED_BERNOULLI = "ssvae.models.likelihoods.ExpectedBernoulli"
 _FOR_COLOURS = "ssvae.models.likelihoods.ContinuousBernoulli"
@@ -46,6 +47,7 @@ class RecipeOptions(TypedDict, total=False):
     cycles: int
     early_stopping: int | None
     seed: int
+    hidden_fraction: float
     trainer: TrainerOptions
 
 
@@ -218,6 +220,25 @@ def for_features(model: Description, data: VectorData) -> Description | None:
             columns.append([number])
     mixed = {"class_path": "ssvae.models.likelihoods.Mixed", "init_args": {"likelihoods": parts, "columns": columns}}
     return {**model, "init_args": {**model.get("init_args", {}), "likelihood": mixed}}
+
+
+def for_missing(model: Description, data: Data) -> Description:
+    """Return a model's description with a likelihood that admits missing entries, if it does not yet.
+
+    Args:
+        model: The model's description.
+        data: The data set.
+
+    Returns:
+        The description with `MissingEntries` around the likelihood.
+    """
+    arguments = model.get("init_args", {})
+    default = _FOR_COLOURS if isinstance(data, ImageData) else _LIKELIHOODS["real"]["class_path"]
+    likelihood = arguments.get("likelihood") or {"class_path": default}
+    if likelihood["class_path"] == _MISSING:
+        return model
+    missing = {"class_path": _MISSING, "init_args": {"likelihood": likelihood}}
+    return {**model, "init_args": {**arguments, "likelihood": missing}}
 
 
 def _merged(recipe: Description, changes: Description) -> Description:

@@ -8,6 +8,7 @@ from ssvae.models.likelihoods.counts import CountLikelihood
 from ssvae.models.likelihoods.discretized_logistic import DiscretizedLogistic
 from ssvae.models.likelihoods.expected_bernoulli import ExpectedBernoulli
 from ssvae.models.likelihoods.gaussian import Gaussian
+from ssvae.models.likelihoods.missing_entries import MissingEntries
 from ssvae.models.likelihoods.mixed import Mixed
 from ssvae.models.likelihoods.multinomial import Multinomial
 from ssvae.models.likelihoods.negative_binomial import NegativeBinomial
@@ -25,6 +26,7 @@ __all__ = [
     "ExpectedBernoulli",
     "Gaussian",
     "Likelihood",
+    "MissingEntries",
     "Mixed",
     "Multinomial",
     "NegativeBinomial",

@@ -79,12 +79,14 @@ class Likelihood(Part, nn.Module, ABC):
         is_discrete: Whether log p(x) is the logarithm of a probability instead of a density. Bits per dimension of a
             density on [0, 1] are corrected for the width of a grey level.
         has_independent_entries: Whether log p(x) is a sum over the entries of x.
+        admits_missing: Whether entries of x may be NaN, which means that they were not seen: that of `MissingEntries`.
         event_shape: The shape of x, which the model sets; None before.
     """
 
     parameters_per_entry: int = 1
     is_discrete: bool = False
     has_independent_entries: bool = True
+    admits_missing: bool = False
     event_shape: tuple[int, ...] | None = None
 
     @classmethod
@@ -135,6 +137,19 @@ class Likelihood(Part, nn.Module, ABC):
         Returns:
             A distribution with the event_shape of x.
         """
+
+    def mixture_mean(self, p_x: TorchDistribution, weights: Tensor) -> Tensor:
+        """Return the mean of a mixture Σ_k w_k p_k(x), which is Σ_k w_k E_k[x]; of categories the most probable one.
+
+        Args:
+            p_x: The components p_k, as ``forward`` returns them; their batch_shape broadcasts with the weights.
+            weights: w_k (..., batch), with sum 1 over all dimensions but the last.
+
+        Returns:
+            ``(batch, *event_shape)``.
+        """
+        by_component = weights[(..., *[None] * len(p_x.event_shape))] * p_x.mean
+        return by_component.sum(tuple(range(weights.dim() - 1)))
 
     def check(self, x: Tensor) -> None:
         """Refuse x without a density, before training. Default: what ``check_input`` refuses.

@@ -56,6 +56,12 @@ class Categorical(Likelihood):
         logits = parameters.unflatten(-self.event_dim, (self.num_categories, -1)).movedim(-self.event_dim - 1, -1)
         return dist.Independent(_Categorical(logits=logits), self.event_dim)
 
+    def mixture_mean(self, p_x: TorchDistribution, weights: Tensor) -> Tensor:
+        """Return the most probable category of a mixture in place of its mean; see `Likelihood.mixture_mean`."""
+        by_component = weights[(..., *[None] * (len(p_x.event_shape) + 1))] * p_x.base_dist.probs
+        probabilities = by_component.sum(tuple(range(weights.dim() - 1)))  # (batch, *event_shape, K)
+        return probabilities.argmax(-1).to(probabilities)
+
     def check_input(self, x: Tensor) -> None:
         """Refuse numbers that are no category; see `Likelihood.check_input`."""
         # Written so that NaN is refused too.

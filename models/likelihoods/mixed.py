@@ -40,16 +40,16 @@ class _Columns(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         columns = value.index_select(-1, self.positions).split([part.batch_shape[-1] for part in self.parts], dim=-1)
-        return self._in_order([part.log_prob(x) for part, x in zip(self.parts, columns, strict=True)])
+        return self.in_order([part.log_prob(x) for part, x in zip(self.parts, columns, strict=True)])
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: ANN401, B008
-        return self._in_order([part.sample(sample_shape) for part in self.parts])
+        return self.in_order([part.sample(sample_shape) for part in self.parts])
 
     @property
     def mean(self) -> Tensor:
-        return self._in_order([part.mean for part in self.parts])
+        return self.in_order([part.mean for part in self.parts])
 
-    def _in_order(self, values: list[Tensor]) -> Tensor:
+    def in_order(self, values: list[Tensor]) -> Tensor:
         return torch.cat(values, dim=-1).index_select(-1, self.places)
 
 
@@ -99,6 +99,7 @@ class Mixed(Likelihood):
             part.set_event_shape((len(part_columns),))
         self.parts = nn.ModuleList(likelihoods)
         self.is_discrete = all(part.is_discrete for part in likelihoods)
+        self.admits_missing = any(part.admits_missing for part in likelihoods)
         self.event_shape = (len(positions),)
         # Buffers, since a GPU would have to wait for indices from the processor.
         self.register_buffer("positions", positions, persistent=False)
@@ -118,6 +119,12 @@ class Mixed(Likelihood):
         pieces = zip(self.likelihoods, parameters.split(self._sizes(), dim=-1), strict=True)
         parts = [likelihood(piece).base_dist for likelihood, piece in pieces]
         return dist.Independent(_Columns(parts, self.positions, self.places), 1)
+
+    def mixture_mean(self, p_x: TorchDistribution, weights: Tensor) -> Tensor:
+        """Return the mean of each column, or its most probable category; see `Likelihood.mixture_mean`."""
+        columns: _Columns = p_x.base_dist
+        pairs = zip(self.likelihoods, columns.parts, strict=True)
+        return columns.in_order([each.mixture_mean(dist.Independent(part, 1), weights) for each, part in pairs])
 
     def check(self, x: Tensor) -> None:
         """Refuse what a column's likelihood refuses; see `Likelihood.check`."""
