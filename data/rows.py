@@ -102,7 +102,7 @@ def _as_float64(argument: str, rows: Any, names: Sequence[str] | None) -> Number
     if hasattr(rows, "toarray"):
         raise TypeError(f"{argument}: expected a dense array; got a sparse one: write {argument}.toarray().")
     if isinstance(rows, np.ma.MaskedArray) and rows.dtype.kind in "buif":
-        return np.ma.filled(rows.astype(np.float64), np.nan)  # type: ignore[no-any-return, no-untyped-call]
+        return np.ma.filled(rows.astype(np.float64), np.nan)
     if isinstance(rows, Tensor):
         # numpy has no bfloat16.
         rows = rows.detach().to_dense().cpu().resolve_neg()

@@ -365,7 +365,5 @@ def test_preprocess_refuses_other_rows():
 def test_the_base_class_refuses_what_is_not_float32():
     with pytest.raises(TypeError, match="train_x: expected a float32 tensor; got float64"):
         VectorData("Example", torch.from_numpy(X), torch.from_numpy(Y), class_names=["a", "b", "c"])
-    with pytest.raises(
-        ValueError, match="train_x: expected an entry of each feature in some training row; got none of"
-    ):
+    with pytest.raises(ValueError, match="train_x: expected an entry of each feature in some training row"):
         VectorData("Example", torch.from_numpy(X).float() * torch.nan, torch.from_numpy(Y), class_names=["a", "b", "c"])
