@@ -367,6 +367,7 @@ GOOD_PIXELS = {
     "Poisson": torch.tensor([0.0, 1.0, 70_000.0]),
     "NegativeBinomial": torch.tensor([0.0, 1.0, 70_000.0]),
     "Multinomial": torch.tensor([0.0, 1.0, 70_000.0]),
+    "MissingEntries": torch.tensor([0.0, torch.nan, 1.0, -300.0]),
     "Categorical": torch.arange(3.0),
 }
 
