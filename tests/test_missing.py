@@ -674,7 +674,10 @@ def test_a_table_with_gaps_trains_classifies_and_is_filled_in(tmp_path, capsys, 
     torch.set_default_dtype(torch.float32)
     lines = _table(tmp_path / "animals.csv")
     words = "fit --data Table --data.file animals.csv --data.label species --data.ignore ['note'] --folder run"
-    assert main([*words.split(), "--max_steps=60", "--batch_size=20", "--baselines=false", "--trainer.progress_bar=false"]) == 0
+    assert (
+        main([*words.split(), "--max_steps=60", "--batch_size=20", "--baselines=false", "--trainer.progress_bar=false"])
+        == 0
+    )
     assert "entries missing" in capsys.readouterr().out
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "MissingEntries" in config
