@@ -67,7 +67,10 @@ def main(words: Sequence[str] | None = None) -> None:
             cells = [_cell([each[method] for each in measured]) for method in methods]
             print(f"| {name} | {fraction:.0%} | {' | '.join(cells)} |", flush=True)
     seconds = time.perf_counter() - started
-    print(f"\n{options.seeds} seeds, {LABELS_OF_A_CLASS} labels of each class; {seconds:.0f} s; {hardware()}")
+    steps = "the recipe's" if options.max_steps is None else options.max_steps
+    print(
+        f"\n{options.seeds} seeds, {steps} steps, {LABELS_OF_A_CLASS} labels of each class; {seconds:.0f} s; {hardware()}"
+    )
 
 
 def tables() -> dict[str, Table]:
@@ -151,9 +154,9 @@ def _model(data: Vectors, latent_dim: int, seed: int) -> tuple[SemiSupervisedMod
 
 def _cell(values: Sequence[tuple[float, float]]) -> str:
     errors, accuracies = zip(*values, strict=True)
-    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else float("nan")
+    spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
     error = "–" if np.isnan(errors[0]) else f"{statistics.mean(errors):.2f}"
-    return f"{error}, {100 * statistics.mean(accuracies):.1f} ± {100 * spread:.1f} %"
+    return f"{error}, {100 * statistics.mean(accuracies):.1f}{spread} %"
 
 
 if __name__ == "__main__":
