@@ -68,9 +68,8 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"| {name} | {fraction:.0%} | {' | '.join(cells)} |", flush=True)
     seconds = time.perf_counter() - started
     steps = "the recipe's" if options.max_steps is None else options.max_steps
-    print(
-        f"\n{options.seeds} seeds, {steps} steps, {LABELS_OF_A_CLASS} labels of each class; {seconds:.0f} s; {hardware()}"
-    )
+    settings = f"{options.seeds} seeds, {steps} steps, {LABELS_OF_A_CLASS} labels of each class"
+    print(f"\n{settings}; {seconds:.0f} s; {hardware()}")
 
 
 def tables() -> dict[str, Table]:

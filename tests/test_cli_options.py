@@ -298,6 +298,15 @@ def test_what_has_to_be_given_is_said():
     parts = {path: text for path, text in shown("--model.likelihood", "Mixed").items() if "likelihood." in path}
     assert set(parts) == {"--model.likelihood.likelihoods", "--model.likelihood.columns"}
     assert all(text.endswith("(required)") for text in parts.values())
+    inner = {"--model.likelihood": ("MissingEntries", "likelihood"), "--model.networks": ("WithMask", "networks")}
+    for path, (name, part) in inner.items():
+        assert shown(path, name)[f"{path}.{part}"].endswith("(required)")
+
+
+def test_the_likelihood_of_what_was_seen_is_named_within_that_of_missing_entries():
+    words = ["--model.likelihood=MissingEntries", "--model.likelihood.likelihood=Bernoulli"]
+    given = parse(fit_parser(), recipe_first(words)).model.init_args.likelihood
+    assert repr(build(given.as_dict())) == "MissingEntries(likelihood=Bernoulli())"
 
 
 def test_a_mixed_likelihood_is_given_by_its_parts():

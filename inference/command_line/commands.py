@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from inspect import Parameter
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import get_origin
 
@@ -277,10 +277,19 @@ def _placeholder(option: Option) -> str:
     """Return a value that a required option accepts."""
     annotation = option.parameter.annotation
     if option.part:
-        return "Digits"
+        kinds = CHOICES[option.path.rpartition(".")[2].removeprefix("--")]
+        return next(kind.__name__ for kind in kinds if not _has_required(kind))
     if get_origin(annotation) in (list, tuple, Sequence):
         return "[]"
     return "0" if annotation in (int, float) else "NAME"
+
+
+def _has_required(kind: type) -> bool:
+    # A part without a constructor of its own has that of nn.Module: *args and **kwargs.
+    optional = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return any(
+        each.default is Parameter.empty for each in signature(kind).parameters.values() if each.kind not in optional
+    )
 
 
 def _resume_parser() -> ArgumentParser:
