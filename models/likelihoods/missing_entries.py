@@ -74,7 +74,7 @@ class MissingEntries(Likelihood):
     seen, and not on its own value. What is sampled is complete.
 
     It is the one switch for missing entries: a model with this likelihood also gives its encoders a mask beside x
-    (`~ssvae.models.networks.WithMask`), in x a 0 for each missing entry, and has `impute`.
+    (`~ssvae.models.networks.WithMask`), in x a 0 for each missing entry. Its ``impute`` fills in what was not seen.
 
     Nazábal et al. 2020, "Handling incomplete heterogeneous data using VAEs", arXiv 1807.03653; Mattei and Frellsen
     2019, "MIWAE: deep generative modelling and imputation of incomplete data sets", arXiv 1812.02633.
