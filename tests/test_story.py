@@ -117,7 +117,8 @@ def test_every_combination_tells_its_parts(prior, likelihood, networks):
         "q(z | x, y)",
     ]
     assert story[model.prior.density].startswith(f"{type(model.prior).__name__}(latent_dim=2")
-    assert story["p(x | y, z)"].startswith(f"{likelihood}, shape {event_shape}; decoder {networks}(")
+    told = f"WithMask(networks={networks}" if likelihood.admits_missing else f"{networks}("
+    assert story["p(x | y, z)"].startswith(f"{likelihood}, shape {event_shape}; decoder {told}")
     # What is printed after each name is what the optimiser would be given of it, and together they are all.
     total, parts = re.fullmatch(r"  parameters   ([\d,]+) \((.*)\)", repr(model).split("\n")[-1]).groups()
     numbers = {name: int(number.replace(",", "")) for name, number in (part.split() for part in parts.split(", "))}

@@ -96,19 +96,10 @@ def check_row(model: SemiSupervisedModel, data: VectorData, values: Sequence[flo
         if value is not None:
             _check_value(column, value)
     row = torch.tensor([[math.nan if value is None else value for value in values]], dtype=torch.float32)
-    if None in values and not takes_missing(model):
+    if None in values and not model.likelihood.admits_missing:
         name = columns[list(values).index(None)].name
         raise ValueError(f"{name}: expected a value, since this model takes no missing entries; got an empty field.")
     return row
-
-
-def takes_missing(model: SemiSupervisedModel) -> bool:
-    """Return whether a model takes rows with missing entries: whether its likelihood lets NaN pass."""
-    try:
-        model.likelihood.check_input(torch.full((1, *model.event_shape), math.nan))
-    except ValueError:
-        return False
-    return True
 
 
 def answer_row(model: SemiSupervisedModel, data: VectorData, row: Tensor, *, num_samples: int = 50) -> RowAnswer:
@@ -134,7 +125,7 @@ def answer_row(model: SemiSupervisedModel, data: VectorData, row: Tensor, *, num
         # far away, all but one of which are 0: their k̂ is NaN, which counts as unreliable.
         with pyro.validation_enabled(False), np.errstate(divide="ignore", invalid="ignore"), seeded(0):
             posterior = estimate_posterior(model, x, num_samples)
-        posterior = replace(posterior, log_evidence=posterior.log_evidence + data.log_volume)
+        posterior = replace(posterior, log_evidence=posterior.log_evidence + data.log_volume(row).item())
     y = torch.arange(model.num_classes, device=device_of(model)).unsqueeze(-1)  # (classes, 1)
     with evaluating(model):
         q_z = model.q_z(x.to(y.device), y)

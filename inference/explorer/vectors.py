@@ -15,7 +15,6 @@ from ssvae.inference.explorer.rows import (
     check_row,
     columns_of,
     sample_rows,
-    takes_missing,
 )
 from ssvae.inference.runs.run import Run
 
@@ -50,7 +49,7 @@ class VectorExplorer(ExploredRun):
     @cached_property
     def takes_missing(self) -> bool:
         """Whether a field of the form may be empty."""
-        return takes_missing(self.run.model)
+        return self.run.model.likelihood.admits_missing
 
     @property
     def limits(self) -> list[tuple[float, float]]:
