@@ -143,7 +143,7 @@ def test_a_row_far_away_has_finite_numbers_in_single_precision(tmp_path):
 
 
 def test_an_empty_field_is_missing_where_the_model_takes_that(rows, monkeypatch):
-    monkeypatch.setattr(rows.model.likelihood, "check_input", lambda x: None)
+    monkeypatch.setattr(rows.model.likelihood, "admits_missing", True)
     assert check_row(rows.model, rows.data, [4000.0, None, 0, 1])[0].isnan().tolist() == [False, True, False, False]
 
 

@@ -332,11 +332,14 @@ def _description(name: str, explorer: Explorer | VectorExplorer) -> dict[str, An
         "likelihood": type(run.model.likelihood).__name__,
         "data": run.data.name,
         "num_labelled": run.data.num_labelled,
-        "has_new_classes": run.data.has_new_classes,
         "num_samples": explorer.num_samples,
     }
     if isinstance(explorer, Explorer):
-        return description | {"binarise": run.image_data.binarise, "on_white": explorer.style.on_white}
+        return description | {
+            "binarise": run.image_data.binarise,
+            "on_white": explorer.style.on_white,
+            "has_new_classes": run.data.has_new_classes,
+        }
     return description | {"has_density": run.model.bounds_evidence, "is_discrete": run.model.likelihood.is_discrete}
 
 
