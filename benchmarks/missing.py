@@ -55,6 +55,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3, help="number of splits, labels and hidden entries")
     parser.add_argument("--max_steps", type=int, default=None, help="steps of training; default: those of the recipe")
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs="+",
+        default=list(FRACTIONS),
+        help="shares of hidden entries; 0 for complete rows",
+    )
     parser.add_argument("--latent_dims", type=int, nargs="+", default=[1, 5], help="dimensions of z of M2")
     options = parser.parse_args(words)
     started = time.perf_counter()
@@ -62,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> None:
     heading = " | ".join(f"{name}: error, accuracy" for name in methods)
     print(f"| table | hidden | {heading} |\n|---|---|{'---|' * len(methods)}")
     for name, table in tables().items():
-        for fraction in FRACTIONS:
+        for fraction in options.fractions:
             measured = [measure(table, fraction, seed, options) for seed in range(options.seeds)]
             cells = [_cell([each[method] for each in measured]) for method in methods]
             print(f"| {name} | {fraction:.0%} | {' | '.join(cells)} |", flush=True)
@@ -103,7 +110,7 @@ def measure(table: Table, fraction: float, seed: int, options: argparse.Namespac
     num_labels = LABELS_OF_A_CLASS * len(np.unique(y))
 
     def error(filled: Rows) -> float:
-        return float(np.sqrt(np.square(filled - test_x)[hidden].mean()))
+        return float(np.sqrt(np.square(filled - test_x)[hidden].mean())) if hidden.any() else float("nan")
 
     def fitted(
         rows: Rows, test_rows: Rows, latent_dim: int, *, generative: bool
@@ -121,8 +128,10 @@ def measure(table: Table, fraction: float, seed: int, options: argparse.Namespac
     measured: dict[str, tuple[float, float]] = {}
     for dim in options.latent_dims:
         model, data, accuracy = fitted(seen_x, seen_test_x, dim, generative=True)
-        torch.manual_seed(seed)
-        filled = data.restore(impute(model, data.preprocess(data.test_x), SAMPLES).mean)
+        filled = data.test_x
+        if data.has_missing:
+            torch.manual_seed(seed)
+            filled = data.restore(impute(model, data.preprocess(filled), SAMPLES).mean)
         measured[f"M2, z of {dim}"] = error(filled.double().numpy()), accuracy
     measured["mask alone"] = float("nan"), fitted(seen_x, seen_test_x, 1, generative=False)[2]
     for name, make in IMPUTERS.items():
