@@ -40,7 +40,7 @@ from ssvae.models import SemiSupervisedModel
 Rows = npt.NDArray[np.float64]
 Table = tuple[Rows, npt.NDArray[np.int64]]
 
-FRACTIONS = (0.1, 0.3, 0.5)
+FRACTIONS = (0.0, 0.1, 0.3, 0.5)
 LABELS_OF_A_CLASS = 10
 SAMPLES = 100
 IMPUTERS: dict[str, Callable[[int], Any]] = {
@@ -62,10 +62,9 @@ def main(words: Sequence[str] | None = None) -> None:
         default=list(FRACTIONS),
         help="shares of hidden entries; 0 for complete rows",
     )
-    parser.add_argument("--latent_dims", type=int, nargs="+", default=[1, 5], help="dimensions of z of M2")
     options = parser.parse_args(words)
     started = time.perf_counter()
-    methods = [*(f"M2, z of {dim}" for dim in options.latent_dims), "mask alone", *IMPUTERS]
+    methods = ["M2", "mask alone", *IMPUTERS]
     heading = " | ".join(f"{name}: error, accuracy" for name in methods)
     print(f"| table | hidden | {heading} |\n|---|---|{'---|' * len(methods)}")
     for name, table in tables().items():
@@ -112,11 +111,9 @@ def measure(table: Table, fraction: float, seed: int, options: argparse.Namespac
     def error(filled: Rows) -> float:
         return float(np.sqrt(np.square(filled - test_x)[hidden].mean())) if hidden.any() else float("nan")
 
-    def fitted(
-        rows: Rows, test_rows: Rows, latent_dim: int, *, generative: bool
-    ) -> tuple[SemiSupervisedModel, Vectors, float]:
+    def fitted(rows: Rows, test_rows: Rows, *, generative: bool) -> tuple[SemiSupervisedModel, Vectors, float]:
         data = Vectors(rows, y, test_x=test_rows, test_y=test_y, num_labels=num_labels, seed=seed)
-        model, recipe = _model(data, latent_dim, seed)
+        model, recipe = _model(data, seed)
         if options.max_steps is not None:
             recipe = replace(recipe, max_steps=options.max_steps)
         if not generative:
@@ -125,30 +122,29 @@ def measure(table: Table, fraction: float, seed: int, options: argparse.Namespac
         predicted = predict_probabilities(model, data, data.test_x).argmax(-1)
         return model, data, (predicted == data.test_y).double().mean().item()
 
-    measured: dict[str, tuple[float, float]] = {}
-    for dim in options.latent_dims:
-        model, data, accuracy = fitted(seen_x, seen_test_x, dim, generative=True)
-        filled = data.test_x
-        if data.has_missing:
-            torch.manual_seed(seed)
-            filled = data.restore(impute(model, data.preprocess(filled), SAMPLES).mean)
-        measured[f"M2, z of {dim}"] = error(filled.double().numpy()), accuracy
-    measured["mask alone"] = float("nan"), fitted(seen_x, seen_test_x, 1, generative=False)[2]
+    model, data, accuracy = fitted(seen_x, seen_test_x, generative=True)
+    filled = data.test_x
+    if data.has_missing:
+        torch.manual_seed(seed)
+        filled = data.restore(impute(model, data.preprocess(filled), SAMPLES).mean)
+    measured = {
+        "M2": (error(filled.double().numpy()), accuracy),
+        "mask alone": (float("nan"), fitted(seen_x, seen_test_x, generative=False)[2]),
+    }
     for name, make in IMPUTERS.items():
         imputer = make(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # IterativeImputer has not always converged after its ten rounds
             rows, test_rows = imputer.fit_transform(seen_x), imputer.transform(seen_test_x)
-        measured[name] = error(test_rows), fitted(rows, test_rows, 1, generative=False)[2]
+        measured[name] = error(test_rows), fitted(rows, test_rows, generative=False)[2]
     return measured
 
 
-def _model(data: Vectors, latent_dim: int, seed: int) -> tuple[SemiSupervisedModel, Recipe]:
-    """Return the model and the recipe `table`, with a scale of each feature and z of the given dimension."""
+def _model(data: Vectors, seed: int) -> tuple[SemiSupervisedModel, Recipe]:
+    """Return the model and the recipe `table`, with a scale of each feature."""
     settings = read_recipe("table", "Vectors")
     description = settings.pop("model")
     description["init_args"]["likelihood"]["init_args"] = {"per_feature": True}
-    description["init_args"]["prior"]["init_args"]["latent_dim"] = latent_dim
     if data.has_missing:
         description = for_missing(description, data)
     sizes = {"event_shape": data.event_shape, "num_classes": data.num_classes}

@@ -277,7 +277,10 @@ def test_classify_takes_a_table_of_new_rows(animals, tmp_path, capsys):
             "mass,eggs,sex,island\n1.5,2,f,z\n",
             "expected 'a', 'b', 'c' in column 'island', as in the .* got 'z' in",
         ),
-        ("mass,eggs,sex,island\n,2,f,a\n", "expected no missing entries; got some in the column 'mass'"),
+        (
+            "mass,eggs,sex,island\n,2,f,a\n",
+            "expected no missing entries, as the table of the training had none; got some in row 1",
+        ),
         ("mass,eggs,sex,island\n1.5,-2,f,a\n", "expected whole numbers of 0 or more in column 'eggs'"),
     ],
 )
