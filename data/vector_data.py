@@ -34,6 +34,7 @@ class VectorData(Data):
         feature_names: The names of the features, all different. Default: x0, x1, …
         feature_kinds: The kind of each feature, "real", "count", "binary" or "categorical". Default: all real.
         standardise: Whether ``preprocess`` standardises real features; all others stay as they are.
+        train_weights: The weight of each training row in the objective's sums, float64 (N,), or None; see `Data`.
         num_new_classes: The number of further classes, of which no training row has a label; see `Data`.
         hidden_class_names: The names of the classes of validation and test rows without a label in training.
 
@@ -59,6 +60,7 @@ class VectorData(Data):
         feature_names: Sequence[str] | None = None,
         feature_kinds: Sequence[str] | None = None,
         standardise: bool = True,
+        train_weights: Tensor | None = None,
         num_new_classes: int = 0,
         hidden_class_names: Sequence[str] = (),
     ) -> None:
@@ -71,6 +73,7 @@ class VectorData(Data):
             validation_labels=validation_labels,
             test_x=test_x,
             test_labels=test_labels,
+            train_weights=train_weights,
             num_new_classes=num_new_classes,
             hidden_class_names=hidden_class_names,
         )

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,30 +18,38 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
-from ssvae.data import Augmentation, ImageData
+from ssvae.data import Augmentation, ImageData, VectorData
 from ssvae.data.classes import known_classes
+from ssvae.data.rows import narrow
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.objective.schedules import KLWeight
 from ssvae.inference.predict import class_probabilities, device_of, evaluating, seeded
 from ssvae.inference.runs.runs import check_likelihood, check_sizes
+from ssvae.inference.storage.description import Description, build, build_fields
 from ssvae.inference.training.checks import check_trainable
 from ssvae.inference.training.history import Row
 from ssvae.inference.training.recipe import Recipe, TrainerOptions
+from ssvae.inference.training.recipe_choice import for_features, for_missing, read_recipe
 from ssvae.inference.training.training import train
 from ssvae.models import M2, SemiSupervisedModel
-from ssvae.models.likelihoods import Likelihood
-from ssvae.models.networks import Architecture, EventShape, ImageShape
+from ssvae.models.likelihoods import Likelihood, Mixed
+from ssvae.models.networks import Architecture, ImageShape
 from ssvae.models.posteriors import Posterior
 from ssvae.models.priors import ClassPrior, Prior
 from ssvae.models.stages import Refits
 
 Matrix = npt.NDArray[np.float64]
 
-_FEW_LABELS = Objective(alpha=100.0, kl_weight=KLWeight(start=5.0, end=1.0, until=0.75))
+_FOR_IMAGES: dict[str, Any] = {
+    "objective": Objective(alpha=100.0, kl_weight=KLWeight(start=5.0, end=1.0, until=0.75)),
+    "batch_size": 100,
+    "learning_rate": 2e-3,
+}
+_IMPUTER = "sklearn.impute.SimpleImputer fills in missing values"
 _LEVELS = 255
 _ROOM = 3.0
 _NARROW = 1 / 16
-_IMAGES_AT_ONCE = 1000
+_ROWS_AT_ONCE = 1000
 _KINDS: dict[str, type] = {
     "prior": Prior,
     "posterior": Posterior,
@@ -64,15 +72,29 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     strings, mark unlabelled rows by one of these in an array of ``dtype=object``, or by "unlabelled", "unlabeled" or ""
     in an array of strings. Strings such as "nan" and "-1" are ambiguous and refused.
 
-    A row of X is a flattened image, in the order (channels, height, width). Models need pixels in [0, 1]. ``fit``
-    stores the range of its rows, and every method rescales X by this range::
+    A row of X is a vector of numbers, or a flattened image if ``image_shape`` is given. ``fit`` stores the centre and
+    the scale of its rows, unlabelled ones included, and every method gives the model::
 
-        x = clip((X - data_min_) / data_range_, 0, 1), rounded to a multiple of 1/255
+        x = (X - center_) / scale_
 
-    If ``image_shape`` is given, all pixels share one range; otherwise each column has its own. X is not rescaled if it
-    is within [0, 1], except for columns whose range is shorter than 1/16. With twenty rows or more the range excludes
-    outliers: values whose distance from the interval between the 5 % and 95 % quantiles is more than three times the
-    length of the interval. (Tukey 1977 uses quartiles, but here many pixels are 0 in most rows.)
+    - Of vectors, real columns are standardised by the median and the interquartile range / 1.349, see
+      `ssvae.data.VectorData`: they are neither rounded nor confined to an interval, and a few outliers do not change
+      the other rows. All other columns stay as they are.
+    - Images, in the order (channels, height, width), share one range of all pixels without outliers, into which they
+      are clipped, and x is rounded to a multiple of 1/255. The range is [0, 1] if X is within it, unless it is shorter
+      than 1/16. With twenty pixels or more, values are outliers if their distance from the interval between the 5 % and
+      95 % quantiles is more than three times the length of the interval. (Tukey 1977 uses quartiles, but here many
+      pixels are 0 in most rows.)
+
+    The kinds of a DataFrame's columns follow from their types: floats and negative integers are real; integers of at
+    least 0 counts; booleans binary; pandas' categories categorical, which need not be numbers. Convert integers that
+    count nothing, such as years, to floats. All columns of an array are real. Unless ``likelihood`` is given, real
+    columns are Gaussian, counts negative binomial, binary columns Bernoulli, categories categorical. A given likelihood
+    says which columns are standardised: those for which it has a density, and no probability.
+
+    NaN in vectors means not seen. If the rows of ``fit`` have some, the likelihood is `MissingEntries` of the one above
+    (a given likelihood must be one), all methods take NaN, and the model sees a mask beside x. A model fitted to
+    complete rows refuses NaN, as do images.
 
     ``fit`` prints nothing, writes no files, and restores global random states, except NumPy's if ``random_state`` is
     None. It trains copies of the prior and the other modules, and clones share nothing.
@@ -88,26 +110,29 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     Args:
         model: The model's class, or a function that returns a model, such as a `functools.partial`. It is called with
-            event_shape, num_classes, and those of the next six arguments that are not None.
+            event_shape, num_classes, and those of the next six arguments that are not None. For vectors, M2 itself
+            has the likelihood and networks of the recipe ``table`` if these are None, and a standard normal prior of
+            half as many dimensions as features, at least 1 and at most 10.
         prior: p(z) or p(z | y). ``random_state`` does not affect initial values that its constructor has drawn.
         posterior: The family of q(z | ·).
-        likelihood: p(x | ·).
+        likelihood: p(x | ·); None for the model's own of images, and for that of the kinds of columns of vectors.
         networks: The architecture of q(z | x, y) and p(x | y, z).
         classifier: The architecture of q(y | x).
         class_prior: p(y).
-        image_shape: Channels (1 or 3), height and width of a row; None for rows that are not images, which become
-            (1, 1, n_features) and cannot be augmented.
+        image_shape: Channels (1 or 3), height and width of a row; None for vectors, which cannot be augmented or
+            binarised.
         binarise: Whether each pixel is drawn from a Bernoulli distribution, anew in every batch, as a Bernoulli
             likelihood needs.
-        objective: The objective J and its options; None for ``Objective(alpha=100, kl_weight=KLWeight(5, 1, 0.75))``,
-            as in the recipe ``few_labels_generative``, for few labels.
+        objective: The objective J and its options; None for that of the recipe ``table``, or ``plane`` for two
+            features, and for images ``Objective(alpha=100, kl_weight=KLWeight(5, 1, 0.75))``, as in the recipe
+            ``few_labels_generative``.
         augmentation: Random shifts, rotations and scalings of labelled images and of x' for consistency; or None.
         max_epochs: The largest number of passes over the unlabelled rows; None if only max_steps limits training.
         max_steps: The largest number of optimiser steps, rounded up to whole epochs; None if only max_epochs limits
             training.
-        batch_size: The number of unlabelled rows in a step; all, if there are fewer.
+        batch_size: The number of unlabelled rows in a step; all, if there are fewer. None for 200, and for 100 images.
         labelled_batch_size: The number of labelled rows in a step; all, if there are fewer. None for all, at most 100.
-        learning_rate: The learning rate of Adam; with one_cycle, the highest one.
+        learning_rate: The learning rate of Adam; with one_cycle, the highest one. None for 0.003, and for images 0.002.
         one_cycle: Whether the learning rate rises and falls over training instead of staying constant.
         cycles: The number of such cycles, for a model that is trained in stages.
         trainer: Device, precision, gradient clipping; None for `TrainerOptions` without a progress bar.
@@ -117,11 +142,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     Attributes:
         classes_: The classes, (n_classes,), sorted.
         model_: The trained `SemiSupervisedModel`; its class k is ``classes_[k]``.
-        history_: A row for each logged epoch, with the terms of J in nats per image.
+        history_: A row for each logged epoch, with the terms of J in nats per row, of x.
         transduction_: The class of every training row, (n_samples,): the label if there is one, otherwise the most
             probable class.
-        data_min_: The least value of each feature without outliers, (n_features,); 0 if X is not rescaled.
-        data_range_: The length of the range of each feature, (n_features,); 1 if X is not rescaled.
+        center_: The centre of each feature, (n_features,); 0 if X is not rescaled.
+        scale_: The scale of each feature, (n_features,); 1 if X is not rescaled.
+        feature_kinds_: The kind of each feature of vectors: "real", "count", "binary" or "categorical".
+        categories_: The categories of each categorical column by its position; their places are the numbers of x.
         n_features_in_: The number of features.
         feature_names_in_: The names of the features, if X has names that are strings.
     """
@@ -142,9 +169,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         augmentation: Augmentation | None = None,
         max_epochs: int | None = None,
         max_steps: int | None = 1000,
-        batch_size: int = 100,
+        batch_size: int | None = None,
         labelled_batch_size: int | None = None,
-        learning_rate: float = 2e-3,
+        learning_rate: float | None = None,
         one_cycle: bool = True,
         cycles: int = 1,
         trainer: TrainerOptions | None = None,
@@ -194,14 +221,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
         Raises:
             TypeError: If X is sparse, classes are of several types, or a parameter is of the wrong type.
-            ValueError: If X has NaN or infinite values or strings, y has fewer than two classes, a weight is negative,
-                weights differ but the model is refitted to all labelled rows at once (`ssvae.models.stages.Refits`),
-                or a parameter is invalid.
+            ValueError: If X has infinite values or strings, or NaN that the likelihood does not admit, y has fewer than
+                two classes, a weight is negative, weights differ but the model is refitted to all labelled rows at once
+                (`ssvae.models.stages.Refits`), or a parameter is invalid.
             FloatingPointError: If the loss is no longer finite.
         """
         self._check_parameters()
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's error for a missing y
+        kinds, self.categories_ = _kinds(X)
         all_rows = self._rows(X, reset=True)
         values, known = _read_classes(y)
         check_consistent_length(all_rows, values)
@@ -213,22 +241,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         classes, codes = np.unique(labels[is_labelled], return_inverse=True)
         if len(classes) < 2:
             raise ValueError(_one_class(classes, values))
-        image_shape = self._image_shape(rows.shape[1])
-        lowest, extent = self._range_of(rows)
         all_codes = np.full(len(rows), -1)
         all_codes[is_labelled] = codes
-        data = ImageData(
-            "X",
-            _as_bytes(rows, lowest, extent, image_shape),
-            torch.from_numpy(all_codes),
-            class_names=[str(each) for each in classes],
-            binarise=self.binarise,
-            train_weights=weights,
-        )
+        data = self._data(rows, all_codes, [str(each) for each in classes], weights, kinds)
         seed = self._seed()
         recipe = self._recipe(data, seed)
         with seeded(seed):
-            model = self._new_model(image_shape, len(classes))
+            model = self._new_model(data, len(classes))
         if weights is not None and isinstance(model, Refits):
             raise ValueError(
                 f"sample_weight: expected equal weights (or 0) for {type(model).__name__}, which is fitted to all "
@@ -236,11 +255,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             )
         check_sizes(model, data)
         check_likelihood(model, data)
+        self._refuse_missing(all_rows, model)  # rows of weight 0 too
         check_trainable(model, data, recipe, folder=None)
         self.history_: list[Row] = train(model, data, recipe, folder=None)
         self.model_ = model
         self.classes_ = classes
-        self.data_min_, self.data_range_ = lowest, extent
         self.transduction_ = classes[class_probabilities(self._in_float64(), self._scaled(all_rows)).numpy().argmax(1)]
         self.transduction_[known] = values[known]
         return self
@@ -252,14 +271,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     def predict_proba(self, X: npt.ArrayLike) -> Matrix:
         """Return q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), in the order of ``classes_``."""
-        pixels = self._pixels(X)
-        return class_probabilities(self._in_float64(), pixels).numpy()
+        x = self._inputs(X)
+        return class_probabilities(self._in_float64(), x).numpy()
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Matrix:
         """Return log q(y | x) for rows (n_samples, n_features): (n_samples, n_classes), ordered as ``classes_``."""
-        pixels, model = self._pixels(X), self._in_float64()
+        x, model = self._inputs(X), self._in_float64()
         with evaluating(model):
-            chunks = torch.split(pixels, _IMAGES_AT_ONCE)
+            chunks = torch.split(x, _ROWS_AT_ONCE)
             logits = [model.classify(chunk.to(device_of(model))).logits.cpu() for chunk in chunks]
         return torch.cat(logits).log_softmax(-1).numpy()
 
@@ -290,7 +309,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
 
     def transform(self, X: npt.ArrayLike) -> Matrix:
         """Return the mean of q(z | x, y) at the most probable y, (n_samples, latent_dim), for rows X."""
-        return self._encode(self._pixels(X))
+        return self._encode(self._inputs(X))
 
     def sample(self, n_samples: int = 1, y: npt.ArrayLike | None = None) -> Any:  # noqa: ANN401
         """Return generated rows: the mean of p(x | y, z), with z drawn from the prior, in the units of X.
@@ -319,9 +338,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
                 codes = _draw_classes(self.model_, n_samples)
             else:
                 codes = torch.from_numpy(np.repeat(self._codes(y), n_samples))
-            chunks = torch.split(codes.to(device_of(self.model_)), _IMAGES_AT_ONCE)
-            images = torch.cat([self.model_.sample(chunk)[0].cpu() for chunk in chunks])
-        rows = images.flatten(start_dim=1).double().numpy() * self.data_range_ + self.data_min_
+            chunks = torch.split(codes.to(device_of(self.model_)), _ROWS_AT_ONCE)
+            drawn = torch.cat([self.model_.sample(chunk)[0].cpu() for chunk in chunks])
+        rows = drawn.flatten(start_dim=1).double().numpy() * self.scale_ + self.center_
         return (rows, self.classes_[codes.numpy()]) if y is None else rows
 
     @property
@@ -337,18 +356,44 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         if not callable(self.model):
             raise TypeError(f"model: expected a model's class or a function that returns a model; got {self.model!r}.")
         for name in _WHOLE_NUMBERS:
-            if getattr(self, name) is not None or name == "batch_size":
+            if getattr(self, name) is not None:
                 _check_whole_number(name, getattr(self, name))
-        if not isinstance(self.learning_rate, Real):
+        if not isinstance(self.learning_rate, Real | None):
             raise TypeError(f"learning_rate: expected a number; got {self.learning_rate!r}.")
 
-    def _image_shape(self, num_features: int) -> ImageShape:
+    def _data(
+        self,
+        rows: Matrix,
+        labels: npt.NDArray[np.int64],
+        class_names: list[str],
+        weights: Tensor | None,
+        kinds: list[str] | None,
+    ) -> ImageData | VectorData:
+        """Return the training data, and store the centre and scale of the rows."""
+        options: dict[str, Any] = {"class_names": class_names, "train_weights": weights}
+        shape, number = self._checked_image_shape(rows.shape[1]), rows.shape[1]
+        if shape is not None:
+            lowest, extent = _range_of(rows)
+            self.center_, self.scale_ = np.full(number, lowest), np.full(number, extent)
+            x = self._as_bytes(rows).view(-1, *shape)
+            return ImageData("X", x, torch.from_numpy(labels), binarise=self.binarise, **options)
+        if self.likelihood is not None:
+            kinds = _kinds_of(self.likelihood, number)
+        self.feature_kinds_ = tuple(kinds or ["real"] * number)
+        names = list(getattr(self, "feature_names_in_", [])) or None
+        x = narrow("X", rows, names)
+        data = VectorData("X", x, torch.from_numpy(labels), feature_kinds=self.feature_kinds_, **options)
+        self.center_, self.scale_ = data.centre.numpy(), data.scale.numpy()
+        return data
+
+    def _checked_image_shape(self, num_features: int) -> ImageShape | None:
         if self.image_shape is None:
-            if self.augmentation is not None:
-                raise ValueError(
-                    "image_shape: expected (channels, height, width), as augmentation needs images; got None."
-                )
-            return (1, 1, num_features)
+            for name, is_given in {"augmentation": self.augmentation is not None, "binarise": self.binarise}.items():
+                if is_given:
+                    raise ValueError(
+                        f"image_shape: expected (channels, height, width), as {name} needs images; got None."
+                    )
+            return None
         shape = tuple(self.image_shape) if isinstance(self.image_shape, tuple | list) else ()
         if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1 or math.prod(shape) != num_features:
             raise ValueError(
@@ -357,44 +402,50 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
             )
         return shape
 
-    def _range_of(self, X: Matrix) -> tuple[Matrix, Matrix]:
-        """Return the least value and the length of the range of each feature."""
-        columns = X.T if self.image_shape is None else X.reshape(1, -1)
-        lowest, highest = np.array([_reach(column) for column in columns]).T
-        extent = np.where(highest > lowest, highest - lowest, 1.0)  # a constant feature becomes 0
-        if lowest.min() >= 0 and highest.max() <= 1:
-            is_wide = extent >= _NARROW
-            lowest, extent = np.where(is_wide, 0.0, lowest), np.where(is_wide, 1.0, extent)
-        return np.broadcast_to(lowest, X.shape[1]).copy(), np.broadcast_to(extent, X.shape[1]).copy()
-
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _recipe(self, data: ImageData, seed: int) -> Recipe:
+    def _recipe(self, data: ImageData | VectorData, seed: int) -> Recipe:
         """Return the recipe of training, with batches no larger than the data."""
         labelled_batch_size = self.labelled_batch_size
         if labelled_batch_size is not None:
             labelled_batch_size = min(labelled_batch_size, data.num_labelled)
+        defaults = _FOR_IMAGES
+        if isinstance(data, VectorData):
+            settings = _settings_for_vectors(data.event_shape[0])
+            defaults = build_fields(Recipe, {name: settings[name] for name in _FOR_IMAGES})
+        objective, batch_size, learning_rate = (
+            defaults[name] if getattr(self, name) is None else getattr(self, name)
+            for name in ("objective", "batch_size", "learning_rate")
+        )
         # Grid searches often use NumPy's numbers, which Lightning does not accept.
         return Recipe(
-            objective=self.objective if self.objective is not None else _FEW_LABELS,
+            objective=objective,
             augmentation=self.augmentation,
             max_epochs=_plain(self.max_epochs),
             max_steps=_plain(self.max_steps),
-            batch_size=int(min(self.batch_size, data.num_unlabelled or self.batch_size)),
+            batch_size=int(min(batch_size, data.num_unlabelled or batch_size)),
             labelled_batch_size=_plain(labelled_batch_size),
-            learning_rate=float(self.learning_rate),
+            learning_rate=float(learning_rate),
             one_cycle=self.one_cycle,
             cycles=int(self.cycles),
             seed=seed,
             trainer=self.trainer if self.trainer is not None else TrainerOptions(progress_bar=False),
         )
 
-    def _new_model(self, image_shape: ImageShape, num_classes: int) -> SemiSupervisedModel:
+    def _new_model(self, data: ImageData | VectorData, num_classes: int) -> SemiSupervisedModel:
         """Return an untrained model with copies of the given parts."""
         given = {name: getattr(self, name) for name in _PARTS if getattr(self, name) is not None}
         make, parts = copy.deepcopy((self.model, given))
-        model = make(event_shape=image_shape, num_classes=num_classes, **parts)
+        if isinstance(data, VectorData):
+            described = _settings_for_vectors(data.event_shape[0])["model"] if self.model is M2 else {}
+            described = for_features(described, data) or described
+            if data.has_missing:
+                described = for_missing(described, data)
+            defaults = described.get("init_args", {})
+            chosen = {**getattr(self.model, "keywords", {}), **parts}  # those of a partial function too
+            parts |= {name: build(defaults[name]) for name in defaults if name not in chosen}
+        model = make(event_shape=data.event_shape, num_classes=num_classes, **parts)
         if not isinstance(model, SemiSupervisedModel):
             raise TypeError(f"model: expected a function that returns a SemiSupervisedModel; got a {type(model)}.")
         return model
@@ -402,32 +453,56 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     def _rows(self, X: npt.ArrayLike, *, reset: bool = False) -> Matrix:
         """Return X as finite numbers, (n_samples, n_features)."""
         try:
-            rows: Matrix = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=reset)
+            coded = _coded(X, self.categories_)
+            rows: Matrix = validate_data(self, coded, dtype=np.float64, ensure_all_finite=False, reset=reset)
         except ValueError as error:
             if "could not convert string" not in str(error):
                 raise
             raise ValueError(
-                f"X: expected numbers; got {_first_word(X)} (sklearn.preprocessing.OneHotEncoder converts text to "
-                "numbers)."
+                f"X: expected numbers; got {_first_word(X)} (write X.astype({{column: 'category'}}) for a column "
+                "of a DataFrame; sklearn.preprocessing.OneHotEncoder converts text to numbers)."
             ) from error
-        wrong = ~np.isfinite(rows)
+        self._refuse(rows, np.isinf(rows), "finite numbers", "infinity", "leave such rows out")
+        if self.image_shape is not None:
+            self._refuse(rows, np.isnan(rows), "finite numbers, as for every image", "NaN", _IMPUTER)
+        return rows
+
+    def _refuse_missing(self, rows: Matrix, model: SemiSupervisedModel) -> None:
+        if not model.likelihood.admits_missing:
+            advice = f"fit to rows with NaN, or likelihood=MissingEntries({model.likelihood}), admits it; {_IMPUTER}"
+            self._refuse(rows, np.isnan(rows), "no NaN, as rows of training had none", "NaN", advice)
+
+    def _refuse(self, rows: Matrix, wrong: npt.NDArray[np.bool_], expected: str, what: str, advice: str) -> None:
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             name = self.feature_names_in_[column] if hasattr(self, "feature_names_in_") else int(column)
-            what = "NaN" if np.isnan(rows[row, column]) else "infinity"
             raise ValueError(
-                f"X: expected finite numbers; got {what} in row {row} of column {name!r}, and "
-                f"{int(wrong.any(1).sum())} such rows in all (sklearn.impute.SimpleImputer fills in missing values)."
+                f"X: expected {expected}; got {what} in row {row} of column {name!r}, and {int(wrong.any(1).sum())} "
+                f"such rows in all ({advice})."
             )
-        return rows
 
-    def _pixels(self, X: npt.ArrayLike) -> Tensor:
-        """Return rows as images with pixels in [0, 1], (n_samples, *image_shape), float64."""
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401
+        """Return scikit-learn's tags: NaN is allowed in vectors."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.image_shape is None
+        return tags
+
+    def _inputs(self, X: npt.ArrayLike) -> Tensor:
+        """Return rows as the model gets them, (n_samples, *event_shape), float64."""
         check_is_fitted(self)
-        return self._scaled(self._rows(X))
+        rows = self._rows(X)
+        self._refuse_missing(rows, self.model_)
+        return self._scaled(rows)
 
     def _scaled(self, rows: Matrix) -> Tensor:
-        return _as_bytes(rows, self.data_min_, self.data_range_, self.model_.event_shape).double() / _LEVELS
+        if len(self.model_.event_shape) == 3:
+            return self._as_bytes(rows).view(-1, *self.model_.event_shape).double() / _LEVELS
+        return torch.from_numpy((rows - self.center_) / self.scale_)
+
+    def _as_bytes(self, rows: Matrix) -> Tensor:
+        """Return rows as 8-bit pixels, (n_samples, n_features)."""
+        unit = ((rows - self.center_) / self.scale_).clip(0, 1)
+        return torch.from_numpy(np.rint(unit * _LEVELS).astype(np.uint8))
 
     def _in_float64(self) -> SemiSupervisedModel:
         """Return a copy of the model in float64, whose predictions do not depend on the other rows of a batch.
@@ -436,10 +511,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         """
         return copy.deepcopy(self.model_).double()
 
-    def _encode(self, pixels: Tensor) -> Matrix:
+    def _encode(self, x: Tensor) -> Matrix:
         model = self._in_float64()
         with evaluating(model):
-            chunks = torch.split(pixels, _IMAGES_AT_ONCE)
+            chunks = torch.split(x, _ROWS_AT_ONCE)
             return torch.cat([model.encode(chunk.to(device_of(model))).cpu() for chunk in chunks]).numpy()
 
     def _codes(self, y: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -499,6 +574,71 @@ def _first_word(X: npt.ArrayLike) -> str:
     return f"{word!r} in column {names[column]!r}"
 
 
+def _settings_for_vectors(num_features: int) -> Description:
+    """Return the recipe ``plane`` for two features, and ``table`` for any other number."""
+    return read_recipe("plane" if num_features == 2 else "table", "Vectors")
+
+
+def _kinds(X: Any) -> tuple[list[str] | None, dict[int, list[Any]]]:  # noqa: ANN401
+    """Return the kinds of a DataFrame's columns by their types, None of anything else, and categories by column."""
+    if not _is_frame(X):
+        return None, {}
+    kinds, categories = [], {}
+    for number in range(X.shape[1]):
+        column = X.iloc[:, number]
+        letter = getattr(column.dtype, "kind", "O")
+        if hasattr(column.dtype, "categories"):
+            categories[number] = column.cat.remove_unused_categories().cat.categories.tolist()
+            kinds.append("categorical" if len(categories[number]) > 1 else "real")
+        elif letter in "iu" and not (column < 0).any():
+            kinds.append("count")
+        else:
+            kinds.append("binary" if letter == "b" else "real")
+    return kinds, categories
+
+
+def _kinds_of(likelihood: Likelihood, number: int) -> list[str]:
+    """Return the kinds of features that a likelihood is for: "real" if it has a density, otherwise "count"."""
+    kinds = ["count" if likelihood.is_discrete else "real"] * number
+    if isinstance(likelihood, Mixed):
+        for part, columns in zip(likelihood.likelihoods, likelihood.columns, strict=True):
+            for column in columns:
+                if column < number:  # a wrong number of columns is refused where the model is made
+                    kinds[column] = "count" if part.is_discrete else "real"
+    return kinds
+
+
+def _coded(X: Any, categories: Mapping[int, list[Any]]) -> Any:  # noqa: ANN401
+    """Return a DataFrame with the place of each category in place of the category, NaN if there is none."""
+    if not _is_frame(X) or X.shape[1] <= max(categories, default=-1):
+        return X
+    coded = X.copy(deep=False)
+    for number, known in categories.items():
+        column = X.iloc[:, number]
+        unknown = column[column.notna() & ~column.isin(known)]
+        if len(unknown):
+            raise ValueError(
+                f"X: expected {', '.join(map(repr, known))} in column {X.columns[number]!r}, as in fit; got "
+                f"{unknown.tolist()[0]!r}."
+            )
+        places = {category: place for place, category in enumerate(known)}
+        coded.isetitem(number, np.array([places.get(each, np.nan) for each in column.tolist()], dtype=np.float64))
+    return coded
+
+
+def _is_frame(X: object) -> bool:
+    """Return whether X is a DataFrame of pandas."""
+    return hasattr(X, "dtypes") and hasattr(X, "iloc") and hasattr(X, "columns")
+
+
+def _range_of(X: Matrix) -> tuple[float, float]:
+    """Return the least pixel and the length of the range of all pixels."""
+    lowest, highest = _reach(X.ravel())
+    extent = highest - lowest if highest > lowest else 1.0  # constant images become 0
+    is_unit = lowest >= 0 and highest <= 1 and extent >= _NARROW
+    return (0.0, 1.0) if is_unit else (lowest, extent)
+
+
 def _reach(values: Matrix) -> tuple[float, float]:
     """Return the minimum and maximum of values (n,) without outliers."""
     ordered = np.sort(values)
@@ -513,12 +653,6 @@ def _reach(values: Matrix) -> tuple[float, float]:
     return inside[0], inside[-1]
 
 
-def _as_bytes(X: Matrix, lowest: Matrix, extent: Matrix, image_shape: EventShape) -> Tensor:
-    """Return rows as 8-bit images, (n_samples, *image_shape)."""
-    unit = ((X - lowest) / extent).clip(0, 1)
-    return torch.from_numpy(np.rint(unit * _LEVELS).astype(np.uint8)).view(-1, *image_shape)
-
-
 def _draw_classes(model: SemiSupervisedModel, number: int) -> Tensor:
     """Draw classes from p(y), (number,), on the CPU; from the uniform distribution if the model has no class."""
     if not model.has_label_site:
@@ -526,9 +660,9 @@ def _draw_classes(model: SemiSupervisedModel, number: int) -> Tensor:
     blank = torch.zeros(1, *model.event_shape, device=device_of(model))
     drawn = []
     with pyro.settings.context(module_local_params=True):  # nothing enters Pyro's store
-        for start in range(0, number, _IMAGES_AT_ONCE):
-            images = blank.expand(min(_IMAGES_AT_ONCE, number - start), -1, -1, -1)
-            nodes: dict[str, Any] = poutine.trace(model.model).get_trace(images).nodes
+        for start in range(0, number, _ROWS_AT_ONCE):
+            rows = blank.expand(min(_ROWS_AT_ONCE, number - start), *model.event_shape)
+            nodes: dict[str, Any] = poutine.trace(model.model).get_trace(rows).nodes
             drawn.append(nodes["y"]["value"].cpu())
     return torch.cat(drawn)
 

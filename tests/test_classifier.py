@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -23,13 +24,15 @@ from sklearn.utils.estimator_checks import check_classifiers_classes, parametriz
 from support.tiny import assert_same_tensors
 from torch import nn
 
-from ssvae.data import Augmentation, ImageData
+from ssvae.data import Augmentation, ImageData, VectorData
 from ssvae.inference import Consistency, KLWeight, Objective, Recipe, SemiSupervisedClassifier, TrainerOptions
 from ssvae.inference.estimator import _reach
+from ssvae.inference.storage.description import build, build_fields
 from ssvae.inference.training import train
 from ssvae.inference.training.module import Training
+from ssvae.inference.training.recipe_choice import read_recipe
 from ssvae.models import M1, M2
-from ssvae.models.likelihoods import Bernoulli, DiscretizedLogistic
+from ssvae.models.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, MissingEntries
 from ssvae.models.networks import MLP
 from ssvae.models.posteriors import FullRankNormal
 from ssvae.models.priors import ClassPrior, GaussianMixture, StandardNormal, VampPrior
@@ -244,8 +247,8 @@ def test_a_weight_is_the_row_so_many_times(monkeypatch):
             for epoch in range(20):
                 batches.set_epoch(epoch)
                 found += [getattr(batch, kind) for batch in batches]
-            means.append(training.data.train_images[torch.cat(found)].double().mean(0))
-        torch.testing.assert_close(*means, rtol=0, atol=3.0)  # of 255; without the weights 20 are exceeded
+            means.append(training.data.train_x[torch.cat(found)].double().mean(0))
+        torch.testing.assert_close(*means, rtol=0, atol=0.2)  # of 16; without the weights 1.2 is exceeded
 
 
 def test_labels_of_little_weight_have_little_say():
@@ -268,26 +271,124 @@ def test_batches_are_cut_to_the_rows_there_are():
     assert [row["step"] for row in estimator.history_] == list(range(1, 10))
 
 
-# The range of X
+# Centre and scale of X
 
 
-def test_every_column_has_its_range_where_rows_are_not_images():
-    rows = np.column_stack([np.linspace(-3, 5, 30), np.linspace(1000, 3000, 30), np.full(30, 7.0)])
-    estimator = quick().fit(rows, np.arange(30) % 2)
-    assert estimator.data_min_.tolist() == [-3, 1000, 7]
-    assert estimator.data_range_.tolist() == [8, 2000, 1]
-    assert estimator.model_.event_shape == (1, 1, 3)
+def test_vectors_are_standardised_and_neither_rounded_nor_confined():
+    rows = np.column_stack([np.linspace(-3, 5, 101), np.linspace(1000, 3000, 101), np.full(101, 7.0)])
+    estimator = quick().fit(rows, np.arange(101) % 2)
+    assert estimator.center_ == pytest.approx([1, 2000, 7])
+    assert estimator.scale_ == pytest.approx([4 / 1.349, 1000 / 1.349, 1])
+    assert estimator.feature_kinds_ == ("real",) * 3
+    model = copy.deepcopy(estimator.model_).double()
+    assert model.event_shape == (3,)
+    raw = np.array([[1.23456, -40_000.0, 9.0], [500.0, 2000.001, 7.0]])
+    x = torch.tensor([[0.23456 * 1.349 / 4, -42 * 1.349, 2.0], [499 * 1.349 / 4, 0.001 * 1.349 / 1000, 0.0]])
+    with torch.no_grad():
+        expected = model.classify(x.double()).probs
+    assert estimator.predict_proba(raw) == pytest.approx(expected.numpy(), rel=1e-4)
+    sampled = estimator.sample(5, y=1)
+    torch.manual_seed(int(check_random_state(0).randint(2**31 - 1)))
+    with torch.no_grad():
+        drawn = estimator.model_.sample(torch.ones(5, dtype=torch.long))[0]
+    assert np.allclose(sampled, drawn.double().numpy() * estimator.scale_ + estimator.center_)
+
+
+@pytest.mark.parametrize(("number", "recipe"), [(9, "table"), (2, "plane")])
+def test_the_defaults_for_vectors_are_those_of_a_recipe(number, recipe):
+    rows = X[:, 20 : 20 + number]
+    found = SemiSupervisedClassifier(max_steps=2, random_state=3).fit(rows, Y)
+    settings = read_recipe(recipe, "Vectors")
+    seed = int(check_random_state(3).randint(2**31 - 1))
+    data = VectorData("X", torch.from_numpy(rows).float(), torch.from_numpy(Y), class_names=["0", "1", "2"])
+    torch.manual_seed(seed)
+    parts = {name: build(each) for name, each in settings["model"]["init_args"].items()}
+    model = M2((number,), 3, **parts)
+    options = build_fields(Recipe, {name: settings[name] for name in ("objective", "learning_rate", "one_cycle")})
+    recipe = Recipe(**options, max_steps=2, batch_size=90, seed=seed, trainer=TrainerOptions(progress_bar=False))
+    train(model, data, recipe, None)
+    assert_same_tensors(found.model_.state_dict(), model.state_dict())
+
+
+def kinds_frame(number=60):
+    random = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "length": random.normal(size=number),
+            "visits": random.poisson(3, number),
+            "smokes": random.random(number) < 0.5,
+            "colour": pd.Categorical(random.choice(["red", "blue", "green"], number)),
+            "change": random.integers(-3, 3, number),
+        }
+    )
+
+
+def test_the_likelihood_follows_from_the_types_of_a_frames_columns():
+    frame = kinds_frame()
+    estimator = quick(max_steps=2).fit(frame, np.arange(60) % 2)
+    assert estimator.feature_kinds_ == ("real", "count", "binary", "categorical", "real")
+    assert estimator.categories_ == {3: ["blue", "green", "red"]}
+    likelihood = estimator.model_.likelihood
+    found = {
+        type(part).__name__: columns for part, columns in zip(likelihood.likelihoods, likelihood.columns, strict=True)
+    }
+    expected = {"Gaussian": [0, 4], "NegativeBinomial": [1], "Bernoulli": [2], "Categorical": [3]}
+    assert {name: list(columns) for name, columns in found.items()} == expected
+    assert estimator.center_[1:4].tolist() == [0, 0, 0]
+    assert estimator.scale_[1:4].tolist() == [1, 1, 1]
+    # Words of any type are the categories of fit, whose places an array gives.
+    words = frame.assign(colour=frame["colour"].astype(object))
+    coded = frame.assign(colour=frame["colour"].cat.codes).astype(float).to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # scikit-learn's: no names of features
+        assert np.array_equal(estimator.predict_proba(coded), estimator.predict_proba(frame))
+    assert np.array_equal(estimator.predict_proba(words), estimator.predict_proba(frame))
+    with pytest.raises(
+        ValueError, match="X: expected 'blue', 'green', 'red' in column 'colour', as in fit; got 'pink'"
+    ):
+        estimator.predict(words.assign(colour="pink"))
+    given = quick(max_steps=2, likelihood=Gaussian()).fit(frame, np.arange(60) % 2)
+    assert given.feature_kinds_ == ("real",) * 5
+    assert isinstance(given.model_.likelihood, Gaussian)
+
+
+def test_missing_entries_are_left_out_of_what_the_model_sees():
+    rows = X[:, 20:30].copy()
+    rows[::4, 2] = np.nan
+    rows[1::5, 7] = np.nan
+    estimator = quick().fit(rows, Y)
+    assert isinstance(estimator.model_.likelihood, MissingEntries)
+    assert estimator.center_ == pytest.approx(np.nanmedian(rows, axis=0))
+    x = torch.from_numpy((rows - estimator.center_) / estimator.scale_)
+    with torch.no_grad():
+        expected = copy.deepcopy(estimator.model_).double().classify(x).probs.numpy()
+    assert np.allclose(estimator.predict_proba(rows), expected, rtol=0, atol=1e-12)
+    assert np.isfinite(estimator.transform(rows)).all()
+    # A missing entry is not its centre: the mask differs.
+    centred = np.where(np.isnan(rows), estimator.center_, rows)
+    assert not np.allclose(estimator.predict_proba(centred), expected, rtol=0, atol=1e-6)
+    frame = kinds_frame().astype({"visits": "Int64"})
+    frame.loc[::3, "visits"] = pd.NA
+    frame.loc[1::3, "colour"] = None
+    mixed = quick(max_steps=2).fit(frame, np.arange(60) % 2)
+    assert mixed.feature_kinds_ == ("real", "count", "binary", "categorical", "real")
+    assert np.isfinite(mixed.predict_proba(frame)).all()
+    partly = quick(max_steps=1, likelihood=MissingEntries(Gaussian())).fit(X[:, 20:30], Y)
+    assert np.isfinite(partly.predict_proba(rows)).all()
 
 
 def test_all_pixels_of_images_have_one_range(fitted):
-    assert fitted.data_min_.tolist() == [0] * 64
-    assert fitted.data_range_.tolist() == [16] * 64
+    assert fitted.center_.tolist() == [0] * 64
+    assert fitted.scale_.tolist() == [16] * 64
 
 
-def test_what_lies_in_the_unit_interval_is_taken_as_it_is():
-    estimator = quick().fit(X / 32, Y)
-    assert estimator.data_min_.tolist() == [0] * 64
-    assert estimator.data_range_.tolist() == [1] * 64
+def test_pixels_in_the_unit_interval_are_taken_as_they_are():
+    estimator = quick(image_shape=(1, 8, 8)).fit(X / 32, Y)
+    assert estimator.center_.tolist() == [0] * 64
+    assert estimator.scale_.tolist() == [1] * 64
+    estimator = quick(image_shape=(1, 8, 8)).fit(X / 1000 + 0.5, Y)  # which 8 bits would blur
+    assert estimator.center_.tolist() == [0.5] * 64
+    assert estimator.scale_ == pytest.approx(np.full(64, 0.016))
 
 
 def test_outliers_have_no_say_in_the_range():
@@ -317,8 +418,7 @@ def test_one_wrong_row_changes_nothing_for_the_others(seed):
     wrong[100] *= 1000
     options = {"max_steps": 30, "learning_rate": 0.03, "random_state": seed}
     clean, dirty = quick(**options).fit(rows, y), quick(**options).fit(wrong, y)
-    assert (dirty.data_range_ <= np.ptp(rows, axis=0)).all()
-    assert (np.ptp(wrong, axis=0) > 10 * dirty.data_range_).all()
+    assert dirty.scale_ == pytest.approx(clean.scale_, rel=0.05)
     accuracy = clean.score(test_rows, test_classes)
     assert accuracy > 0.86
     assert dirty.score(test_rows, test_classes) == pytest.approx(accuracy, abs=0.03)
@@ -327,16 +427,9 @@ def test_one_wrong_row_changes_nothing_for_the_others(seed):
 def test_one_wrong_image_changes_nothing_for_the_others(fitted):
     wrong = np.vstack([X, X[:1] * 1000])
     estimator = quick(image_shape=(1, 8, 8), max_steps=1).fit(wrong, np.append(Y, -1))
-    assert estimator.data_range_.tolist() == fitted.data_range_.tolist() == [16] * 64
+    assert estimator.scale_.tolist() == fitted.scale_.tolist() == [16] * 64
     estimator = quick(image_shape=(1, 8, 8), max_steps=1).fit(wrong / 16, np.append(Y, -1))
-    assert (estimator.data_min_.max(), estimator.data_range_.min(), estimator.data_range_.max()) == (0, 1, 1)
-
-
-def test_features_that_the_unit_interval_would_blur_are_spread_over_it():
-    rows = np.column_stack([np.linspace(0, 1, 40), np.linspace(0.02, 0.03, 40), np.linspace(0, 0.0625, 40)])
-    estimator = quick(max_steps=1).fit(rows, np.arange(40) % 2)
-    assert estimator.data_min_.tolist() == [0, 0.02, 0]
-    assert estimator.data_range_ == pytest.approx([1, 0.01, 1])
+    assert (estimator.center_.max(), estimator.scale_.min(), estimator.scale_.max()) == (0, 1, 1)
 
 
 def test_what_lies_outside_the_range_is_clipped(fitted):
@@ -416,7 +509,7 @@ def test_in_a_pipeline_and_cross_validation():
     assert scores.shape == (3,)
     assert scores.min() >= 0.8
     pipeline.fit(X, Y)
-    names = [f"semisupervisedclassifier{k}" for k in range(50)]
+    names = [f"semisupervisedclassifier{k}" for k in range(10)]
     assert pipeline.get_feature_names_out().tolist() == names
 
 
@@ -493,9 +586,9 @@ def test_the_posterior_is_that_of_the_model_that_is_trained():
 
 def test_likelihoods_that_are_particular_about_pixels():
     black_and_white = (X > 8).astype(float)
-    assert quick(likelihood=Bernoulli(), max_steps=1).fit(black_and_white, Y).data_range_.max() == 1
-    assert quick(likelihood=Bernoulli(), binarise=True, max_steps=1).fit(X, Y).history_
-    assert quick(likelihood=DiscretizedLogistic(), max_steps=1).fit(X, Y).history_
+    assert quick(likelihood=Bernoulli(), max_steps=1).fit(black_and_white, Y).scale_.max() == 1
+    assert quick(likelihood=Bernoulli(), binarise=True, image_shape=(1, 8, 8), max_steps=1).fit(X, Y).history_
+    assert quick(likelihood=DiscretizedLogistic(), image_shape=(1, 8, 8), max_steps=1).fit(X, Y).history_
 
 
 # Sentences
@@ -532,10 +625,25 @@ SENTENCES = {
         ValueError,
         "X: expected numbers; got 'red' in column 'colour'",
     ),
-    "NaN in X": (
-        lambda: quick().fit(pd.DataFrame({"size": [1.0, 2], "age": [3, np.nan]}), [0, 1]),
+    "NaN in images": (
+        lambda: quick(image_shape=(1, 1, 2)).fit(pd.DataFrame({"size": [1.0, 2], "age": [3, np.nan]}), [0, 1]),
         ValueError,
-        "X: expected finite numbers; got NaN in row 1 of column 'age', and 1 such rows in all",
+        "X: expected finite numbers, as for every image; got NaN in row 1 of column 'age', and 1 such rows in all",
+    ),
+    "NaN for a likelihood of complete rows": (
+        lambda: quick(likelihood=Gaussian()).fit([[1, 2], [np.nan, 3], [2, 2]], [0, 1, 1]),
+        ValueError,
+        "likelihood: expected one that admits missing entries",
+    ),
+    "NaN in a row of no weight": (
+        lambda: quick().fit([[1, 2], [2, 3], [np.nan, 2]], [0, 1, 1], [1, 1, 0]),
+        ValueError,
+        "X: expected no NaN, as rows of training had none; got NaN in row 2 of column 0",
+    ),
+    "NaN after complete rows": (
+        lambda: quick(max_steps=1).fit([[1, 2], [2, 3]], [0, 1]).predict([[1, np.nan]]),
+        ValueError,
+        "X: expected no NaN, as rows of training had none; got NaN in row 0 of column 1",
     ),
     "infinity in X": (
         lambda: quick().fit([[1, 2], [np.inf, 3]], [0, 1]),
@@ -568,11 +676,20 @@ SENTENCES = {
         ValueError,
         "augmentation: expected one",
     ),
-    "grey pixels": (lambda: quick(likelihood=Bernoulli()).fit(X, Y), ValueError, "binarise=True"),
+    "grey pixels": (
+        lambda: quick(likelihood=Bernoulli(), image_shape=(1, 8, 8)).fit(X, Y),
+        ValueError,
+        "binarise=True",
+    ),
+    "binarised vectors": (
+        lambda: quick(binarise=True).fit(X, Y),
+        ValueError,
+        "image_shape: expected .*, as binarise needs images; got None",
+    ),
     "no limit": (lambda: quick(max_steps=None).fit(X, Y), ValueError, "max_epochs: expected a number of epochs"),
     "half a step": (lambda: quick(max_steps=2.5).fit(X, Y), TypeError, "max_steps: expected an integer; got 2.5"),
     "no batch": (lambda: quick(batch_size=0).fit(X, Y), ValueError, "batch_size: expected a positive number; got 0"),
-    "no batch size": (lambda: quick(batch_size=None).fit(X, Y), TypeError, "batch_size: expected an integer; got None"),
+    "half a row": (lambda: quick(batch_size=0.5).fit(X, Y), TypeError, "batch_size: expected an integer; got 0.5"),
     "a rate in words": (lambda: quick(learning_rate="a").fit(X, Y), TypeError, "learning_rate: expected a number"),
     "a class for an object": (
         lambda: quick(prior=StandardNormal).fit(X, Y),
@@ -584,7 +701,7 @@ SENTENCES = {
     "another size": (
         lambda: quick(model=lambda event_shape, num_classes, networks: M2((1, 4, 4), 3)).fit(X, Y),
         ValueError,
-        r"model: expected one for images of \(1, 1, 64\)",
+        r"model: expected one .*64",
     ),
 }
 
