@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Table,
         VectorData,
         Vectors,
+        hide,
     )
     from ssvae.inference import (
         Consistency,
@@ -137,6 +138,7 @@ __all__ = [
     "feature_classifiers",
     "figures",
     "fit",
+    "hide",
     "impute",
     "inference",
     "likelihoods",
@@ -201,6 +203,7 @@ _HOMES = {
     "feature_classifiers": "models",
     "figures": "inference",
     "fit": "inference",
+    "hide": "data",
     "impute": "inference",
     "likelihoods": "models",
     "load": "inference",

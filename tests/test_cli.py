@@ -288,7 +288,11 @@ def test_a_part_of_a_part_may_be_null(configured, words):
     ],
 )
 def test_every_choice_can_be_named(configured, kind, model):
-    needed = {"Categorical": ["--model.likelihood.num_categories=3"]}
+    needed = {
+        "Categorical": ["--model.likelihood.num_categories=3"],
+        "MissingEntries": ["--model.likelihood.likelihood", "Bernoulli"],
+        "WithMask": [f"--model.{kind}.networks", "MLP"],
+    }
     for choice in CHOICES[kind]:
         if choice is Mixed:
             continue  # its parts are lists, which the columns of a Table or a --config file give
