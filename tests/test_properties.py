@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -195,6 +196,17 @@ def assert_right(model, data, found):
     assert probabilities.shape == (len(x), data.num_classes)
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(len(x)), rtol=0, atol=1e-12)
     torch.testing.assert_close(one_by_one, probabilities, rtol=1e-9, atol=1e-12)
+    assert (found.discovery is not None) == (not data.has_labels)
+    if not data.has_labels:
+        # Without labels the numbers of classes mean nothing: they are those with which most images are right.
+        order = list(found.discovery.assigned)
+        assert sorted(order) == list(range(data.num_classes))
+        rights = [
+            (probabilities[:, list(each)].argmax(-1) == data.test_labels).sum().item()
+            for each in permutations(range(data.num_classes))
+        ]
+        probabilities = probabilities[:, order]
+        assert (probabilities.argmax(-1) == data.test_labels).sum().item() == max(rights)
     torch.testing.assert_close(found.probabilities, probabilities, rtol=1e-9, atol=1e-12)
     right = [int(row.argmax()) == y for row, y in zip(probabilities, data.test_labels.tolist(), strict=True)]
     assert found.classifier.accuracy == pytest.approx(sum(right) / len(right), abs=1e-12)
