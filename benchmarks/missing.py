@@ -11,13 +11,11 @@ breast cancer::
 """
 
 import argparse
-import importlib.util
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.model_selection import train_test_split
 
+from benchmarks.penguins import penguins
 from ssvae.data import Vectors
 from ssvae.inference import Objective, Recipe, TrainerOptions, impute
 from ssvae.inference.predict import predict_probabilities
@@ -81,15 +80,10 @@ def main(words: Sequence[str] | None = None) -> None:
 def tables() -> dict[str, Table]:
     """Return complete tables and their classes, by name."""
     found = {}
-    if spec := importlib.util.find_spec("palmerpenguins"):
-        import pandas as pd
-
-        assert spec.origin is not None
-        frame = pd.read_csv(Path(spec.origin).parent / "data" / "penguins.csv")
-        columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
-        frame = frame.dropna(subset=columns)
-        classes = frame["species"].astype("category").cat.codes
-        found["penguins"] = frame[columns].to_numpy(np.float64), classes.to_numpy(np.int64)
+    if (with_gaps := penguins()) is not None:
+        x, y = with_gaps
+        is_complete = ~np.isnan(x).any(-1)
+        found["penguins"] = x[is_complete], y[is_complete]
     for name, load in {"wine": load_wine, "breast cancer": load_breast_cancer}.items():
         x, y = load(return_X_y=True)
         found[name] = x, y.astype(np.int64)

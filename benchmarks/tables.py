@@ -12,12 +12,10 @@ the mean::
 """
 
 import argparse
-import importlib.util
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
+from benchmarks.penguins import penguins
 from ssvae.data import Moons, VectorData, Vectors
 from ssvae.inference import SemiSupervisedClassifier
 from ssvae.inference.runs.report import hardware
@@ -94,14 +93,8 @@ def tables() -> dict[str, Callable[[int, int], VectorData]]:
     }
     for name, load in {"wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}.items():
         found[name] = lambda labels, seed, load=load: draw(*load(return_X_y=True), labels, seed)  # type: ignore[misc]
-    if spec := importlib.util.find_spec("palmerpenguins"):
-        import pandas as pd
-
-        assert spec.origin is not None
-        frame = pd.read_csv(Path(spec.origin).parent / "data" / "penguins.csv")
-        columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
-        x, y = frame[columns].to_numpy(np.float64), frame["species"].astype("category").cat.codes.to_numpy(np.int64)
-        found["penguins"] = lambda labels, seed: draw(x, y, labels, seed)
+    if (measured := penguins()) is not None:
+        found["penguins"] = lambda labels, seed: draw(*measured, labels, seed)
     return found
 
 

@@ -44,7 +44,7 @@ class DomainAdaptation(ImageData):
             )
         if source.num_labelled == 0:
             raise ValueError("source: expected labelled images; got none.")
-        if source.num_known_classes < source.num_classes:
+        if source.has_new_classes:
             raise ValueError(
                 f"source: expected a label of every class; got {source.num_classes - source.num_known_classes} classes "
                 "without one."

@@ -10,9 +10,6 @@ from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from ssvae.data.images import ImageData
 from ssvae.data.labels import check_count, draw_labels, split
 
-HiddenClasses = Sequence[int]
-"""The numbers of classes of which no training image keeps its label."""
-
 
 class Parts(NamedTuple):
     """Images, uint8 (N, C, H, W), and their classes, int64 (N,): for training and validation, and for testing."""
@@ -65,7 +62,7 @@ class DrawnLabels(ImageData):
         binarise: bool,
         tree: Tree | None,
         num_coarse_labels: int,
-        hidden_classes: HiddenClasses,
+        hidden_classes: Sequence[int],
     ) -> None:
         check_count("num_labels", num_labels or 0)
         check_count("num_validation", num_validation)
@@ -106,7 +103,7 @@ class DrawnLabels(ImageData):
         self.hidden_classes = tuple(hidden)
 
 
-def _check_hidden(hidden_classes: HiddenClasses, class_names: Sequence[str]) -> list[int]:
+def _check_hidden(hidden_classes: Sequence[int], class_names: Sequence[str]) -> list[int]:
     """Return the hidden classes in ascending order."""
     if isinstance(hidden_classes, str) or not all(
         isinstance(label, int) and not isinstance(label, bool) for label in hidden_classes

@@ -201,10 +201,8 @@ class _Endpoints:
 
     async def samples(self, request: Request) -> Response:
         explorer = self._explorer(request)
-        y = integer(request, "class", 0, explorer.run.model.num_classes - 1)
-        num_images = integer(request, "number", 1, MOST_SAMPLES)
-        seed = integer(request, "seed", 0, _LARGEST_SEED)
-        images = await self._work(lambda: explorer.sample(y, num_images, seed))
+        wanted = _wanted_samples(request, explorer, MOST_SAMPLES)
+        images = await self._work(lambda: explorer.sample(*wanted))
         return JSONResponse({"images": [picture(image) for image in images]})
 
     async def row(self, request: Request) -> Response:
@@ -214,10 +212,8 @@ class _Endpoints:
 
     async def rows(self, request: Request) -> Response:
         explorer = self._vector_explorer(request)
-        y = integer(request, "class", 0, explorer.run.model.num_classes - 1)
-        num_rows = integer(request, "number", 1, MOST_ROWS)
-        seed = integer(request, "seed", 0, _LARGEST_SEED)
-        rows = await self._work(lambda: explorer.sample(y, num_rows, seed))
+        wanted = _wanted_samples(request, explorer, MOST_ROWS)
+        rows = await self._work(lambda: explorer.sample(*wanted))
         return JSONResponse({"rows": _rounded(rows)})
 
     async def plane(self, request: Request) -> Response:
@@ -341,6 +337,12 @@ def _description(name: str, explorer: Explorer | VectorExplorer) -> dict[str, An
             "has_new_classes": run.data.has_new_classes,
         }
     return description | {"has_density": run.model.bounds_evidence, "is_discrete": run.model.likelihood.is_discrete}
+
+
+def _wanted_samples(request: Request, explorer: Explorer | VectorExplorer, most: int) -> tuple[int, int, int]:
+    """Return the class, the number and the seed of the samples that a request asks for."""
+    y = integer(request, "class", 0, explorer.run.model.num_classes - 1)
+    return y, integer(request, "number", 1, most), integer(request, "seed", 0, _LARGEST_SEED)
 
 
 def _state(explorer: VectorExplorer) -> dict[str, Any]:
