@@ -83,6 +83,7 @@ nitpick_ignore_regex = [("py:.*", rf"({'|'.join(_UNLINKED)})(\..*)?")]
 
 html_theme = "sphinx_book_theme"
 html_title = f"ssvae {release}"
+html_favicon = "../inference/explorer/page/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_copy_source = False

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 # A laptop's cores are few and the tensors here are small: threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +30,8 @@ def _every_test():
     with pyro.validation_enabled():
         yield
     torch.set_default_dtype(dtype)
+    figures = sys.modules["matplotlib.pyplot"].get_fignums() if "matplotlib.pyplot" in sys.modules else []
+    assert figures == [], "a test left a figure open"
     assert len(pyro.get_param_store()) == 0, "a test left parameters in Pyro's global store"
     assert signal.getsignal(signal.SIGTERM) is on_terminate, "a test left its own answer to SIGTERM"
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 from safetensors import safe_open
+from support import tiny
 
 from ssvae.data import Arrays
 from ssvae.inference import fit, load, resume
 from ssvae.inference.command_line.main import main
 from ssvae.inference.runs import name_classes
 from ssvae.inference.runs.class_names import named, rename
-from tests.support import tiny
 
 IN_TRAINING = ("a", "b", "new 1", "new 2", "new 3")
 

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from matplotlib import pyplot
+from support import tiny
 
 from ssvae.inference import Objective
 from ssvae.inference.applications.features import clustering_accuracy
@@ -15,7 +17,6 @@ from ssvae.inference.runs.discovery_report import discovery_sentence, discovery_
 from ssvae.inference.runs.problems import problems
 from ssvae.inference.runs.run import Run
 from ssvae.inference.training import train
-from tests.support import tiny
 
 
 def _one_hot(predicted, num_classes):
@@ -165,6 +166,7 @@ def test_most_probable_images_come_first():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["new 1"]
     canvas = axes.images[0].get_array()
     assert canvas[0, ::3].tolist() == pytest.approx([0, 1, 2 / 3, 1])  # images 0, 3, 2, and white where none is left
+    pyplot.close(axes.figure)
     with pytest.raises(ValueError, match="num_known_classes: expected less than 2; got 2"):
         new_classes(images, probabilities, ["a", "b"], 2)
 

@@ -9,12 +9,12 @@ import urllib.request
 import pytest
 import torch
 from playwright.sync_api import expect, sync_playwright
+from support import exploring, tiny
 
 from ssvae.data import Arrays
 from ssvae.inference import fit, load
 from ssvae.inference.explorer.new_classes import name_class, new_classes
 from ssvae.inference.predict import predict_probabilities
-from tests.support import exploring, tiny
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import tiny
 
 from ssvae.data import Arrays, Digits, DomainAdaptation, ImageFolder, Table, Vectors
 from ssvae.inference import fit
@@ -11,7 +12,6 @@ from ssvae.inference.storage.description import build, describe
 from ssvae.models import M1
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
-from tests.support import tiny
 
 
 def _tensors(value):

@@ -4,6 +4,7 @@ import io
 import sys
 
 import pytest
+from support import tiny
 
 from ssvae.data.time_left import TimeLeft, in_words, progress
 from ssvae.inference import TrainerOptions
@@ -12,7 +13,6 @@ from ssvae.models import M2
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
 from ssvae.models.stages import Staged
-from tests.support import tiny
 
 
 class Clock:

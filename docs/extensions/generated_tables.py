@@ -14,7 +14,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -171,8 +171,7 @@ class Recipes(Generated):
         rows = []
         for name, path in recipe_files().items():
             text = path.read_text(encoding="utf-8")
-            recipe = yaml.safe_load(text)
-            model = recipe.get("model", {}).get("class_path", "").rpartition(".")[2]
+            model = _model_of_recipe(name)
             rows.append((f"{{ref}}`{name} <recipe-{name}>`", model, _escaped(_comment(text)), f"`--recipe {name}`"))
         return markdown_table(("recipe", "model", "what it is", "option"), rows)
 
@@ -185,10 +184,9 @@ class RecipeFile(Generated):
         shown = []
         for name, path in recipe_files().items():
             text = path.read_text(encoding="utf-8")
-            model = yaml.safe_load(text).get("model", {}).get("class_path", "").rpartition(".")[2]
             if argument == "all":
                 shown.append(f"(recipe-{name})=\n## {name}\n\n```yaml\n{text.strip()}\n```")
-            elif argument == model:
+            elif argument == _model_of_recipe(name):
                 shown.append(f"- {{ref}}`{name} <recipe-{name}>`: {_escaped(_comment(text))}")
         return "\n".join(shown) if argument != "all" else "\n\n".join(shown)
 
@@ -275,12 +273,8 @@ class Measured(Generated):
         shown = []
         for path in sorted((Path(self.env.srcdir).parent / "studies").glob("*.csv")):
             self.env.note_dependency(path)
-            models = yaml.safe_load(path.with_suffix(".yaml").read_text(encoding="utf-8"))["models"]
-            rows = [
-                result
-                for result in from_csv(path.read_text(encoding="utf-8"))
-                if _model_of(models[result.model]) == argument
-            ]
+            results = from_csv(path.read_text(encoding="utf-8"))
+            rows = [result for result in results if _models_of_study(path)[result.model] == argument]
             if rows:
                 shown.append(f"    {_command_of(path)}\n\n{table(rows)}")
         return "\n\n".join([*shown, "{doc}`/results/index` has the other models beside it."])
@@ -293,15 +287,21 @@ def _command_of(results: Path) -> str:
     return found[0]
 
 
-def _model_of(options: Mapping[str, Any]) -> str:
-    """Return the name of the model that options of a study stand for."""
-    return str(options["model"]) if "model" in options else _model_of_recipe(options["recipe"])
+@cache  # asked for on the page of every model
+def _models_of_study(results: Path) -> dict[str, str]:
+    """Return the name of the model for each row of a study."""
+    options = yaml.safe_load(results.with_suffix(".yaml").read_text(encoding="utf-8"))["models"]
+    return {
+        row: str(each["model"]) if "model" in each else _model_of_recipe(each["recipe"])
+        for row, each in options.items()
+    }
 
 
-@cache  # asked for every row of every study, on the page of every model
+@cache  # asked for on the page of every model
 def _model_of_recipe(name: str) -> str:
+    """Return the name of a recipe's model; "" for a recipe that leaves it open."""
     recipe = yaml.safe_load(recipe_files()[name].read_text(encoding="utf-8"))
-    return str(recipe["model"]["class_path"]).rpartition(".")[2]
+    return str(recipe.get("model", {}).get("class_path", "")).rpartition(".")[2]
 
 
 def _write_missing_pages(app: Sphinx, config: object) -> None:
