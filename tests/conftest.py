@@ -37,6 +37,12 @@ def _every_test():
 
 
 @pytest.fixture
+def quick_proposals(monkeypatch):
+    """The proposals of importance sampling are fitted in few steps: log p(x) is less certain, and not wrong."""
+    monkeypatch.setattr("ssvae.inference.evaluation.proposal._STEPS", 3)
+
+
+@pytest.fixture
 def without_pictures(monkeypatch):
     """A report has no pictures, which take longer than all the rest of a small run."""
     monkeypatch.setattr("ssvae.inference.runs.report.save_pictures", lambda run, folder, **options: [])

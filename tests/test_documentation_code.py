@@ -44,6 +44,7 @@ def test_the_examples_of_docstrings_run(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page}-{number}" for number, (page, _) in enumerate(BLOCKS)])
+@pytest.mark.usefixtures("quick_proposals")
 def test_python_in_the_pages_runs(page, block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, str(page), "exec"), {})

@@ -245,6 +245,7 @@ def test_every_model_that_is_offered_is_here_and_in_the_benchmark():
     assert {type(model) for model in family().values()} == kinds
 
 
+@pytest.mark.usefixtures("quick_proposals")
 @pytest.mark.slow
 def test_it_keeps_the_contract(model):
     rules = check_model(model)
@@ -253,6 +254,7 @@ def test_it_keeps_the_contract(model):
 
 
 @pytest.mark.parametrize("name", {type(make()): name for name, make in MODELS.items()}.values())
+@pytest.mark.usefixtures("quick_proposals")
 def test_every_kind_of_model_keeps_the_contract_in_single_precision(name):
     torch.set_default_dtype(torch.float32)
     check_model(MODELS[name]())

@@ -163,6 +163,7 @@ def test_the_models_whose_guides_have_a_density_take_a_posterior():
     "kind", [kind for kind in POSTERIORS if kind is not DiagonalNormal], ids=lambda kind: kind.__name__
 )
 @pytest.mark.parametrize("taker", TAKERS, ids=lambda kind: kind.__name__)
+@pytest.mark.usefixtures("quick_proposals")
 @pytest.mark.slow
 def test_every_model_keeps_its_contract_with_every_posterior(taker, kind):
     check_model(_small(taker, kind.example()))
