@@ -38,11 +38,16 @@ class Imputation(NamedTuple):
             ``(batch, *event_shape)``.
         draws: x with draws from p(x_missing | x_seen) in their place, ``(draws, batch, *event_shape)``.
         effective_samples: The effective sample size 1 / Σ_s v_s² of the normalised weights v_s = Σ_y w_sy, (batch,).
+        draw_means: x with E[x_missing | y, z] in their place, or the most probable category, for the y and z of each
+            draw: a draw without the noise of p(x | y, z), ``(draws, batch, *event_shape)``.
+        draw_classes: The class y of each draw, (draws, batch); None if the model has no class.
     """
 
     mean: Tensor
     draws: Tensor
     effective_samples: Tensor
+    draw_means: Tensor
+    draw_classes: Tensor | None
 
 
 def weighted_samples(
@@ -112,24 +117,45 @@ def impute(samples: WeightedSamples, likelihood: Likelihood, x: Tensor, num_draw
     """
     log_weights = samples.log_weights  # (samples, batch), or (samples, classes, batch)
     weights = log_weights.flatten(end_dim=-2).softmax(0).view(log_weights.shape)
-    filled = [likelihood.mixture_mean(samples.p_x, weights)]
-    if num_draws:
-        filled += _resampled(samples.p_x.expand(weights.shape), weights, num_draws)
-    mean, *draws = (torch.where(x.isnan(), each, x) for each in filled)
     v = weights.flatten(1, -2).sum(1) if weights.dim() > 2 else weights  # (samples, batch)
-    return Imputation(mean, torch.stack(draws) if draws else x.new_empty(0, *x.shape), 1 / v.square().sum(0))
+
+    def filled(values: list[Tensor]) -> Tensor:
+        return torch.stack([torch.where(x.isnan(), each, x) for each in values]) if values else x.new_empty(0, *x.shape)
+
+    chosen = _resample(weights, num_draws)
+    (mean,) = filled([likelihood.mixture_mean(samples.p_x, weights)])
+    return Imputation(
+        mean,
+        draws=filled(_draws(samples.p_x.expand(weights.shape), chosen)),
+        effective_samples=1 / v.square().sum(0),
+        draw_means=filled([likelihood.mixture_mean(samples.p_x, each) for each in _one_hot(chosen, weights)]),
+        draw_classes=chosen % weights.shape[1] if weights.dim() > 2 else None,
+    )
 
 
-def _resampled(p_x: TorchDistribution, weights: Tensor, number: int) -> list[Tensor]:
-    """Return draws from p(x | y, z) of samples that are drawn by their weights, ``(batch, *event_shape)`` each."""
+def _resample(weights: Tensor, number: int) -> Tensor:
+    """Return samples that are drawn by their weights, as positions among samples · classes, (number, batch)."""
+    by_image = weights.flatten(end_dim=-2).T
+    if not number:
+        return torch.empty(0, len(by_image), dtype=torch.int64, device=weights.device)
+    return torch.multinomial(by_image, number, replacement=True).T
+
+
+def _draws(p_x: TorchDistribution, chosen: Tensor) -> list[Tensor]:
+    """Return a draw from p(x | y, z) for each row of samples that were chosen, ``(batch, *event_shape)`` each."""
     event_dim = len(p_x.event_shape)
-    chosen = torch.multinomial(weights.flatten(end_dim=-2).T, number, replacement=True).T  # (draws, batch)
     draws = []
     for index in chosen:
         # Anew for each draw: two draws of the same z differ.
         x = p_x.sample().flatten(end_dim=-event_dim - 2)  # (samples · classes, batch, *event_shape)
         draws.append(x[index, torch.arange(x.shape[1], device=x.device)])
     return draws
+
+
+def _one_hot(chosen: Tensor, weights: Tensor) -> list[Tensor]:
+    """Return weights of 1 for the chosen sample and 0 for all others, of the shape of the weights, for each row."""
+    numbers = torch.arange(weights[..., 0].numel(), device=chosen.device).unsqueeze(-1)  # (samples · classes, 1)
+    return [(numbers == index).to(weights).view(weights.shape) for index in chosen]
 
 
 def _log_prob(trace: Trace, names: list[str]) -> Tensor:

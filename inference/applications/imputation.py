@@ -10,7 +10,7 @@ from ssvae.data.time_left import progress
 from ssvae.inference.evaluation.proposal import fit_proposal
 from ssvae.inference.predict import device_of, evaluating, images_per_chunk, seeded
 from ssvae.models import SemiSupervisedModel
-from ssvae.models.importance import Imputation, weighted_samples
+from ssvae.models.importance import Imputation, WeightedSamples, weighted_samples
 from ssvae.models.importance import impute as impute_by
 
 _COPIES_AT_ONCE = 16
@@ -46,7 +46,7 @@ def impute(
         progress_bar: Whether to show a progress bar.
 
     Returns:
-        Mean, draws and the effective sample size of each x, on the CPU. What was seen is unchanged.
+        Mean, draws with their classes, and the effective sample size of each x, on the CPU. What was seen is unchanged.
 
     Raises:
         ValueError: If the likelihood does not admit missing entries, the guide has no density, a number of samples or
@@ -65,17 +65,37 @@ def impute(
     if num_draws < 0:
         raise ValueError(f"num_draws: expected at least 0; got {num_draws}.")
     copies = num_samples * (model.num_classes if model.has_label_site else 1)
-    parts = []
+    parts: list[Imputation] = []
     with progress("imputation", len(x), "rows", is_shown=progress_bar) as advance:
         for rows in x.to(device_of(model)).split(images_per_chunk(model, copies=max(1, copies // _COPIES_AT_ONCE))):
-            y = model._all_classes(rows)
             with evaluating(model):
-                proposal = fit_proposal(model, rows, y)
-                samples = weighted_samples(model.model, model.guide, rows, y, num_samples, proposal)
+                samples = fitted_samples(model, rows, num_samples)
                 parts.append(impute_by(samples, model.likelihood, rows, num_draws))
             advance(len(rows))
-    means, draws, effective_samples = zip(*parts, strict=True)
-    return Imputation(torch.cat(means).cpu(), torch.cat(draws, 1).cpu(), torch.cat(effective_samples).cpu())
+    classes = [part.draw_classes for part in parts if part.draw_classes is not None]
+    return Imputation(
+        mean=torch.cat([part.mean for part in parts]).cpu(),
+        draws=torch.cat([part.draws for part in parts], 1).cpu(),
+        effective_samples=torch.cat([part.effective_samples for part in parts]).cpu(),
+        draw_means=torch.cat([part.draw_means for part in parts], 1).cpu(),
+        draw_classes=torch.cat(classes, 1).cpu() if classes else None,
+    )
+
+
+def fitted_samples(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> WeightedSamples:
+    """Draw z of every class from the guide, shifted and scaled for each x, and return the importance weights.
+
+    Args:
+        model: The model, in evaluation mode.
+        x: Images or vectors, ``(batch, *event_shape)``, on the model's device, NaN where an entry was not seen.
+        num_samples: S, the number of samples of z, for each class if the model has one.
+
+    Returns:
+        The weights, and p(x | y, z) of each sample.
+    """
+    y = model._all_classes(x)
+    proposal = fit_proposal(model, x, y)
+    return weighted_samples(model.model, model.guide, x, y, num_samples, proposal)
 
 
 def impute_table(
