@@ -133,7 +133,14 @@ class MissingEntries(Likelihood):
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return p(x | ·), whose log_prob leaves out the entries that are NaN."""
-        p_x = self.likelihood(parameters)
+        return self.of_seen(self.likelihood(parameters))
+
+    def of_seen(self, p_x: Any) -> TorchDistribution:  # noqa: ANN401
+        """Return a distribution p(x | ·) of complete x as one whose log_prob leaves out the entries that are NaN.
+
+        Args:
+            p_x: What the likelihood of complete x returns, of any batch_shape.
+        """
         return Independent(_SeenEntries(p_x.base_dist), p_x.reinterpreted_batch_ndims)
 
     def mixture_mean(self, p_x: TorchDistribution, weights: Tensor) -> Tensor:
