@@ -142,7 +142,10 @@ export function classBars(name) {
       element.classList.toggle("best", best);
       q.style.width = percent(qShare);
       qValue.textContent = `${(qShare * 100).toFixed(1)} %`;
-      if (!interval) return;
+      if (!interval) {
+        whisker.hidden = true;
+        return;
+      }
       const [pShare, low, high] = interval;
       p.style.width = percent(pShare);
       whisker.hidden = high - low < 0.005;
