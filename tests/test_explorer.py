@@ -31,6 +31,7 @@ from ssvae.inference.evaluation import importance_sampling, log_weights
 from ssvae.inference.evaluation.diagnostics import pareto_k
 from ssvae.inference.explorer import serving
 from ssvae.inference.explorer.answers import answer, estimate_posterior, in_words
+from ssvae.inference.explorer.completions import caution
 from ssvae.inference.explorer.drawing import DrawingStyle
 from ssvae.inference.explorer.explorer import Explorer, check_comparable, distinct_names
 from ssvae.inference.explorer.latent import decode_point, latent_map, sample_class
@@ -483,7 +484,7 @@ def test_the_server_says_what_there_is_to_explore(server):
     assert first == {
         "name": "first", "model": "M2", "prior": "StandardNormal", "likelihood": "ContinuousBernoulli",
         "data": "Arrays", "num_labelled": 6, "binarise": False, "on_white": first["on_white"], "num_samples": 20,
-        "has_new_classes": False,
+        "has_new_classes": False, "obstacle": None, "caution": caution(server[1][0].run),
     }  # fmt: skip
     assert (second["name"], second["prior"], second["binarise"]) == ("second", "ClassConditional", True)
 
@@ -510,6 +511,36 @@ def test_an_image_is_answered(server):
         found = ask(server, f"/api/runs/1/image?invert={str(invert).lower()}", content)
         assert found["probabilities"] == server[1][1].answer_upload(content, invert=invert).probabilities.tolist()
         assert torch.equal(pixels(found["image"]), read_upload(content, (1, 8, 8), invert=invert)[0])
+
+
+def test_an_incomplete_image_is_completed(server):
+    explorer, missing = server[1][1], torch.zeros(8, 8, dtype=torch.bool)
+    missing[0, 0] = missing[1, 2:6] = True
+    path = "missing=803c000000000000"
+    expected = explorer.complete_drawing(SEVEN, missing)
+    content = json.dumps({"strokes": SEVEN}).encode()
+    found = ask(server, f"/api/runs/1/drawing?{path}", content, kind="application/json")
+    assert found["probabilities"] == expected.probabilities.tolist()
+    assert found["posterior"]["probabilities"] == expected.posterior.probabilities.tolist()
+    assert found["words"] == in_words(expected.probabilities, ["0", "1", "2"])
+    assert found["classes"] == expected.classes.tolist()
+    assert found["effective_samples"] == expected.effective_samples
+    assert torch.equal(pixels(found["original"]), explorer.style.render(SEVEN)[0])
+    assert all(map(torch.equal, map(pixels, found["completions"]), map(levels, expected.completions)))
+    assert torch.equal(pixels(found["mean"]), levels(expected.mean))
+    # Missing pixels are transparent.
+    seen = pixels(found["observed"])
+    assert torch.equal(seen[..., 1], 255 * (~missing).to(torch.uint8))
+    assert torch.equal(seen[..., 0], levels(expected.observed.nan_to_num(0)))
+    content = encoded(noise(16, 16))
+    found = ask(server, f"/api/runs/1/image?invert=true&{path}", content)
+    expected = explorer.complete_upload(content, missing, invert=True)
+    assert found["posterior"]["log_evidence"] == expected.posterior.log_evidence
+
+
+def test_examples_are_served(server):
+    found = ask(server, "/api/runs/1/example?number=4")
+    assert torch.equal(pixels(found["image"]), levels(server[1][1].example(4)))
 
 
 def test_the_map_is_served_and_decoded(server):
@@ -539,6 +570,9 @@ def test_colour_is_served_in_colour():
         drawn = pixels(draw(served, SEVEN)["image"])
         assert drawn.shape == (8, 8, 3)
         assert torch.equal(drawn[..., 0], drawn[..., 2])
+        incomplete = pixels(ask(served, "/api/runs/0/image?invert=false&missing=ff00000000000001", content)["image"])
+        assert torch.equal(incomplete[1:, :7, :3], torch.from_numpy(noise(8, 8))[1:, :7])
+        assert torch.equal((incomplete[..., 3] == 0).nonzero(), torch.tensor([[0, x] for x in range(8)] + [[7, 7]]))
 
 
 def test_the_page_is_served_and_keeps_to_itself(server):
@@ -562,6 +596,7 @@ def test_nothing_else_is_served(server, path):
 STROKES = 'strokes: expected {"strokes": [[[x, y], …], …]} in JSON; got another text.'
 COORDINATES = "strokes: expected coordinates from 0 to 1; got others."
 NUMBER = "number: expected an integer from 1 to 100; got "
+MISSING = "missing: expected 16 hexadecimal digits, a bit for each of 8×8 pixels; got "
 BAD_REQUESTS = [
     ("/api/runs/2/map", None, 404, "run: expected one of 0, 1; got '2'."),
     ("/api/runs/0/samples?class=3&number=5&seed=0", None, 400, "class: expected an integer from 0 to 2; got '3'."),
@@ -579,6 +614,15 @@ BAD_REQUESTS = [
     ("/api/runs/0/image?invert=false", b"", 400, "file: expected a PNG or JPEG image; got an empty file."),
     ("/api/runs/0/image?invert=false", b"text", 400, "file: expected a PNG or JPEG image; got a file that is neither."),
     ("/api/runs/0/image?invert=false", bytes(MOST_BYTES + 1), 413, "file: expected at most 5 MB; got more."),
+    ("/api/runs/0/example?number=-1", None, 400, "number: expected an integer from 0 to 2147483647; got '-1'."),
+    ("/api/runs/0/drawing?missing=ff", b"", 400, MISSING + "'ff'."),
+    ("/api/runs/0/drawing?missing=", b"", 400, MISSING + "''."),
+    ("/api/runs/0/drawing?missing=0x00000000000001", b"", 400, MISSING + "'0x00000000000001'."),
+    ("/api/runs/0/image?invert=true&missing=" + 17 * "0", b"", 400, MISSING + f"'{17 * '0'}'."),
+    ("/api/runs/0/image?invert=true&missing=" + 16 * "0", b"", 400,
+     "missing: expected at least one missing pixel; got none."),
+    ("/api/runs/0/image?invert=true&missing=" + 16 * "1", b"", 400,
+     "file: expected a PNG or JPEG image; got an empty file."),
     ("/api/runs/0/drawing", b"", 400, STROKES),
     ("/api/runs/0/drawing", b"[1]", 400, STROKES),
     ("/api/runs/0/drawing", b'{"strokes": 5}', 400, STROKES),

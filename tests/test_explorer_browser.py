@@ -1,10 +1,12 @@
 """The explorer's page in a real browser: draws, drops files, walks the map, samples; drags labels; fills in a row."""
 
+import base64
 import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pytest
@@ -221,6 +223,76 @@ def test_bad_files_get_a_sentence_and_are_forgotten(page, tmp_path):
     stroke(page, SEVEN)
     settled(page)
     expect(complaint).to_be_empty()
+
+
+def is_hatched(page, x, y):
+    """Whether the paper has a colour at a point, given as shares of its side: an image on it is grey."""
+    data = page.locator("#paper").evaluate(
+        "(paper, [x, y]) => [...paper.getContext('2d').getImageData(560 * x, 560 * y, 1, 1).data]", [x, y]
+    )
+    return data[0] != data[1]
+
+
+@pytest.mark.usefixtures("quick_proposals")
+def test_what_is_wiped_is_completed(page, served):
+    page.foreseen.append("willReadFrequently")  # this test reads the paper
+    panels, explorers = page.locator("#draw .panel").all(), served[1]
+    asked = []
+    page.on("request", lambda request: asked.append(parse_qs(urlparse(request.url).query)))
+    expect(page.locator("#wipe-tool")).to_be_disabled()
+    page.locator("#example").click()
+    expect(panels[0].locator(".answer")).not_to_have_text("Nothing drawn yet")
+    settled(page)
+    content = base64.b64decode(picture(explorers[0].example(0)).split(",")[1])
+    for panel, explorer in zip(panels, explorers, strict=True):
+        assert_says(panel, explorer.answer_upload(content), explorer.run.class_names)
+    before = read(panels[0])
+    page.get_by_text("Wipe", exact=True).click()
+    page.get_by_role("button", name="Left half").click()
+    settled(page)
+    missing = torch.zeros(8, 8, dtype=torch.bool)
+    missing[:, :4] = True
+    for panel, explorer in zip(panels, explorers, strict=True):
+        found = explorer.complete_upload(content, missing)
+        words, rows = read(panel)
+        assert words == in_words(found.posterior.probabilities, explorer.run.class_names)
+        expected = torch.stack([found.probabilities, found.posterior.probabilities]) * 100
+        assert torch.tensor(rows).double().sub(expected).abs().max() <= 0.0501
+        images = panel.locator(".completions img").all()
+        assert [source(each) for each in images] == [picture(image) for image in found.completions]
+        assert panel.locator(".completions figcaption").all_inner_texts() == [str(int(y)) for y in found.classes]
+        size = f"Effective sample size {found.effective_samples:.1f} of 20."
+        low = " This is low: few samples carry the weight, so that completions repeat and probabilities are rough."
+        expect(panel.locator(".size")).to_have_text(size + low * (found.effective_samples < 8))
+        assert source(panel.locator(".mean")) == picture(found.mean)
+        expect(panel.locator(".caution")).to_contain_text("This run was trained on complete images")
+        expect(panel.locator(".analogies")).to_be_hidden()
+    assert is_hatched(page, 0.3, 0.5)
+    assert not is_hatched(page, 0.7, 0.5)
+    # By hand: the corner on the right.
+    stroke(page, [(0.94, 0.06), (0.94, 0.2)])
+    settled(page)
+    missing[:2, 7] = True
+    digits = "".join(f"{int(''.join(str(int(bit)) for bit in row), 2):02x}" for row in missing)
+    assert asked[-1]["missing"] == [digits]
+    assert is_hatched(page, 0.94, 0.1)
+    page.locator("#undo").click()
+    settled(page)
+    assert asked[-1]["missing"] == [8 * "f0"]
+    page.get_by_role("button", name="Nothing").click()
+    settled(page)
+    assert "missing" not in asked[-1]
+    assert read(panels[0]) == before
+    expect(panels[0].locator(".analogies")).to_be_visible()
+    # Drawing brings back what was wiped.
+    page.get_by_role("button", name="Bottom half").click()
+    settled(page)
+    assert asked[-1]["missing"] == ["00000000ffffffff"]
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_text("Draw", exact=True).last.click()
+    settled(page)
+    assert read(panels[0]) == before
 
 
 def test_the_mouse_walks_the_map(page, served):

@@ -8,6 +8,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ssvae.data import ImageData
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, effective_samples, pareto_k
 from ssvae.inference.evaluation.evaluation import log_weights
 from ssvae.inference.predict import class_probabilities, device_of, evaluating, seeded
@@ -90,10 +91,8 @@ def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
     Raises:
         ValueError: If num_samples is less than 2.
     """
-    assert run.data is not None
     model = run.model
-    pixels = run.data.preprocess(image).unsqueeze(0)
-    observed = (pixels > 0.5).to(pixels) if run.data.binarise else pixels
+    pixels, observed = pixels_of(run.image_data, image)
     x = pixels.to(device_of(model))
     # Pyro's validation would double the time; pixels in [0, 1] are valid.
     with pyro.validation_enabled(False), seeded(0):
@@ -109,6 +108,20 @@ def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:
         reconstruction=reconstruction,
         analogies=analogies,
     )
+
+
+def pixels_of(data: ImageData, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pixels of an image for q(y|x), and for p(x|y, z): those are cut at 0.5 if the data are binarised.
+
+    Args:
+        data: The data set.
+        image: uint8 (channels, height, width).
+
+    Returns:
+        Both (1, channels, height, width), in [0, 1].
+    """
+    pixels = data.preprocess(image).unsqueeze(0)
+    return pixels, (pixels > 0.5).to(pixels) if data.binarise else pixels
 
 
 def estimate_posterior(model: SemiSupervisedModel, x: Tensor, num_samples: int) -> Posterior:
@@ -146,7 +159,19 @@ def estimate_posterior(model: SemiSupervisedModel, x: Tensor, num_samples: int) 
     x = x.to(device_of(model))
     y = torch.arange(model.num_classes, device=x.device).unsqueeze(-1)  # (classes, 1)
     chunks = [min(_SAMPLES_AT_ONCE, num_samples - done) for done in range(0, num_samples, _SAMPLES_AT_ONCE)]
-    log_w = torch.cat([log_weights(model, x, y, size).squeeze(-1).cpu().double() for size in chunks])
+    log_w = torch.cat([log_weights(model, x, y, size).squeeze(-1) for size in chunks])
+    return posterior_of(log_w, class_probabilities(model, x)[0])
+
+
+def posterior_of(log_w: Tensor, classifier: Tensor) -> Posterior:
+    """Return p(y|x) and log p(x) of importance weights; see `estimate_posterior`.
+
+    Args:
+        log_w: log p(x, y, z) - log q(z|x, y), (samples, classes), in nats, of at least two samples.
+        classifier: q(y|x) of the same pixels, (classes,).
+    """
+    log_w = log_w.cpu().double()
+    num_samples = len(log_w)
     log_joint = log_w.logsumexp(0) - math.log(num_samples)  # (classes,)
     # Jackknife estimates of log p(x, y), each without one sample: (samples, classes).
     kept = ~torch.eye(num_samples, dtype=torch.bool)
@@ -166,7 +191,7 @@ def estimate_posterior(model: SemiSupervisedModel, x: Tensor, num_samples: int) 
         log_evidence_error=_jackknife_error(jackknife.logsumexp(-1)).item(),
         effective_samples=effective_samples(log_v).item(),
         pareto_k=pareto_k(log_v).item() if num_samples >= FEWEST_SAMPLES else None,
-        classifier=class_probabilities(model, x)[0],
+        classifier=classifier,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssvae.data import ImageData
 from ssvae.inference.predict import device_of, evaluating, latent_means, seeded
 from ssvae.inference.principal_plane import PrincipalPlane, principal_plane
 from ssvae.inference.runs.run import Run
@@ -37,21 +38,34 @@ def latent_map(run: Run) -> LatentMap:
         ValueError: If there are fewer than two images.
     """
     model, data = run.model, run.image_data
+    images, labels, part = shown_part(data)
+    if len(images) < 2:
+        raise ValueError(f"run: expected at least two images to map; got {len(images)}.")
+    chosen = in_random_order(len(images))[:MAPPED_IMAGES]
+    z = latent_means(model, data.preprocess(images[chosen]))
+    # The number of a true class without labels says nothing about the model's new classes.
+    known = labels[chosen].masked_fill(labels[chosen] >= data.num_known_classes, -1)
+    return LatentMap(principal_plane(z), known, part)
+
+
+def shown_part(data: ImageData) -> tuple[Tensor, Tensor, str]:
+    """Return the images of the part of a data set that is shown, their labels, and the part's name.
+
+    These are test images; without test images validation images, and without these training images.
+    """
     parts = {
         "test": (data.test_images, data.test_labels),
         "validation": (data.validation_images, data.validation_labels),
         "training": (data.train_images, data.train_labels),
     }
     part = next((name for name, (images, _) in parts.items() if len(images)), "training")
-    images, labels = parts[part]
-    if len(images) < 2:
-        raise ValueError(f"run: expected at least two images to map; got {len(images)}.")
+    return (*parts[part], part)
+
+
+def in_random_order(number: int) -> Tensor:
+    """Return the positions of so many images in a random order, the same one as in a run's report."""
     with seeded(0):
-        chosen = torch.randperm(len(images))[:MAPPED_IMAGES]
-    z = latent_means(model, data.preprocess(images[chosen]))
-    # The number of a true class without labels says nothing about the model's new classes.
-    known = labels[chosen].masked_fill(labels[chosen] >= data.num_known_classes, -1)
-    return LatentMap(principal_plane(z), known, part)
+        return torch.randperm(number)
 
 
 def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:

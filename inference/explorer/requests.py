@@ -2,10 +2,13 @@
 
 import json
 import math
+import string
 from typing import Any, TypeVar
 
+import torch
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from torch import Tensor
 
 from ssvae.inference.explorer.drawing import Stroke
 from ssvae.inference.explorer.uploads import MOST_BYTES
@@ -47,6 +50,24 @@ def strokes_of(content: bytes) -> list[Stroke]:
     if not all(0 <= coordinate <= 1 for point in points for coordinate in point):
         raise HTTPException(400, "strokes: expected coordinates from 0 to 1; got others.")
     return [[(float(x), float(y)) for x, y in stroke] for stroke in strokes if stroke]
+
+
+def missing_of(request: Request, height: int, width: int) -> Tensor | None:
+    """Return which pixels are missing, bool (height, width): a bit for each pixel, row by row, in hexadecimal digits.
+
+    Bits beyond the last pixel fill up the last digit. None if the query has no ``missing``.
+    """
+    text = request.query_params.get("missing")
+    if text is None:
+        return None
+    digits = -(-height * width // 4)
+    if len(text) != digits or not set(text) <= set(string.hexdigits):
+        expected = f"{digits} hexadecimal digits, a bit for each of {height}×{width} pixels"
+        raise HTTPException(400, f"missing: expected {expected}; got {text[:100]!r}.")
+    bits = f"{int(text, 16):0{4 * digits}b}"[: height * width]
+    if "1" not in bits:
+        raise HTTPException(400, "missing: expected at least one missing pixel; got none.")
+    return torch.tensor([bit == "1" for bit in bits]).view(height, width)
 
 
 def values_of(content: bytes) -> list[float | None]:

@@ -5,6 +5,8 @@ The endpoints are::
     GET  /api/runs                                          the runs
     POST /api/runs/0/drawing    {"strokes": [[[x, y], …]]}  predictions for a drawing
     POST /api/runs/0/image?invert=false    bytes of a file  predictions for an image
+    POST …?missing=0f0f… or …&missing=0f0f…                 the same without some pixels: a bit for each, row by row
+    GET  /api/runs/0/example?number=3                       an image of the data set
     GET  /api/runs/0/map                                    points of the latent map
     GET  /api/runs/0/decode?u=0.5&v=-1                      decoded images at a point of the map
     GET  /api/runs/0/samples?class=3&number=20&seed=1       samples of a class
@@ -55,10 +57,20 @@ from torch import Tensor
 
 from ssvae.inference.evaluation.diagnostics import K_LIMIT
 from ssvae.inference.explorer.answers import Answer, Posterior, in_words
+from ssvae.inference.explorer.completions import Completions, caution, obstacle
 from ssvae.inference.explorer.explorer import Explorer, distinct_names
 from ssvae.inference.explorer.new_classes import name_class, new_classes
 from ssvae.inference.explorer.plane import STEPS
-from ssvae.inference.explorer.requests import body, choice, integer, label_of, number, strokes_of, values_of
+from ssvae.inference.explorer.requests import (
+    body,
+    choice,
+    integer,
+    label_of,
+    missing_of,
+    number,
+    strokes_of,
+    values_of,
+)
 from ssvae.inference.explorer.rows import RowAnswer
 from ssvae.inference.explorer.uploads import MOST_BYTES
 from ssvae.inference.explorer.vectors import VectorExplorer
@@ -108,6 +120,7 @@ def create_app(explorers: Sequence[Explorer | VectorExplorer], *, loopback: bool
             Route("/api/runs", endpoints.runs),
             Route("/api/runs/{run}/drawing", endpoints.drawing, methods=["POST"]),
             Route("/api/runs/{run}/image", endpoints.image, methods=["POST"]),
+            Route("/api/runs/{run}/example", endpoints.example),
             Route("/api/runs/{run}/map", endpoints.map),
             Route("/api/runs/{run}/decode", endpoints.decode),
             Route("/api/runs/{run}/samples", endpoints.samples),
@@ -172,14 +185,33 @@ class _Endpoints:
 
     async def drawing(self, request: Request) -> Response:
         explorer = self._explorer(request)
+        missing = _missing(request, explorer)
         strokes = strokes_of(await body(request))
-        return JSONResponse(await self._work(lambda: _answer(explorer, explorer.answer_drawing(strokes))))
+
+        def task() -> dict[str, Any]:
+            if missing is None:
+                return _answer(explorer, explorer.answer_drawing(strokes))
+            return _completed(explorer, explorer.complete_drawing(strokes, missing))
+
+        return JSONResponse(await self._work(task))
 
     async def image(self, request: Request) -> Response:
         explorer = self._explorer(request)
         invert = choice(request, "invert", {"true": True, "false": False})
+        missing = _missing(request, explorer)
         content = await body(request)
-        return JSONResponse(await self._work(lambda: _answer(explorer, explorer.answer_upload(content, invert=invert))))
+
+        def task() -> dict[str, Any]:
+            if missing is None:
+                return _answer(explorer, explorer.answer_upload(content, invert=invert))
+            return _completed(explorer, explorer.complete_upload(content, missing, invert=invert))
+
+        return JSONResponse(await self._work(task))
+
+    async def example(self, request: Request) -> Response:
+        explorer = self._explorer(request)
+        chosen = integer(request, "number", 0, _LARGEST_SEED)
+        return JSONResponse({"image": picture(await self._work(lambda: explorer.example(chosen)))})
 
     async def map(self, request: Request) -> Response:
         explorer = self._explorer(request)
@@ -335,8 +367,16 @@ def _description(name: str, explorer: Explorer | VectorExplorer) -> dict[str, An
             "binarise": run.image_data.binarise,
             "on_white": explorer.style.on_white,
             "has_new_classes": run.data.has_new_classes,
+            "obstacle": obstacle(run.model),
+            "caution": caution(run),
         }
     return description | {"has_density": run.model.bounds_evidence, "is_discrete": run.model.likelihood.is_discrete}
+
+
+def _missing(request: Request, explorer: Explorer) -> Tensor | None:
+    """Return which pixels a request takes away, bool (height, width); None if it takes none away."""
+    _, height, width = image_shape(explorer.run.model)
+    return missing_of(request, height, width)
 
 
 def _wanted_samples(request: Request, explorer: Explorer | VectorExplorer, most: int) -> tuple[int, int, int]:
@@ -393,6 +433,24 @@ def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
     }
 
 
+def _completed(explorer: Explorer, completions: Completions) -> dict[str, Any]:
+    names = explorer.run.class_names
+    classes = completions.classes
+    return {
+        "words": in_words(completions.probabilities, names),
+        "probabilities": completions.probabilities.tolist(),
+        "entropy": torch.special.entr(completions.probabilities).sum().item(),
+        "posterior": None if completions.posterior is None else _posterior(explorer, completions.posterior),
+        "original": picture(completions.original),
+        "image": picture(completions.image),
+        "observed": picture(completions.observed),
+        "mean": picture(completions.mean),
+        "completions": [picture(image) for image in completions.completions],
+        "classes": None if classes is None else classes.tolist(),
+        "effective_samples": completions.effective_samples,
+    }
+
+
 def _posterior(explorer: Explorer | VectorExplorer, posterior: Posterior) -> dict[str, Any]:
     return {
         "words": in_words(posterior.probabilities, explorer.run.class_names),
@@ -408,10 +466,17 @@ def _posterior(explorer: Explorer | VectorExplorer, posterior: Posterior) -> dic
 
 
 def picture(image: Tensor) -> str:
-    """Return an image (channels, height, width) as a PNG in a data URI; pixels are clipped to [0, 1]."""
+    """Return an image (channels, height, width) as a PNG in a data URI, transparent where it is NaN.
+
+    Pixels are clipped to [0, 1].
+    """
     if len(image) == 2:
         image = torch.cat(image.split(1), dim=-1)  # (1, height, 2 · width): a stereo pair
-    levels = np.rint(image.double().clamp(0, 1).numpy() * 255).astype(np.uint8)
+    missing = image.isnan().any(0, keepdim=True)
+    image = image.nan_to_num(0).clamp(0, 1)
+    if missing.any():
+        image = torch.cat([image, (~missing).to(image)])
+    levels = np.rint(image.double().numpy() * 255).astype(np.uint8)
     content = io.BytesIO()
     Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).save(content, "PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")

@@ -1,13 +1,19 @@
-// The view "Draw": classifies a drawing or an image file by each run, while the user draws.
+// The view "Draw": classifies a drawing or an image file by each run, while the user draws, and completes it where the
+// user wipes pixels away.
 
 import { ask, latest } from "./server.js";
-import { classBars, panel, strip } from "./elements.js";
+import { classBars, panel, picture, say, strip } from "./elements.js";
+import { Wipe } from "./wipe.js";
 
 const PEN = 1 / 15; // of the canvas's side
+const INTERVALS =
+  "Intervals are two standard errors of the log-odds to each side. They show the uncertainty due to sampling.";
 const paper = document.getElementById("paper");
 const context = paper.getContext("2d");
 const complaint = document.getElementById("complaint");
 const invert = document.getElementById("invert");
+const tools = { draw: document.getElementById("draw-tool"), wipe: document.getElementById("wipe-tool") };
+const halves = document.getElementById("halves");
 
 let strokes = [];
 let stroke = null; // the one that is being drawn
@@ -15,6 +21,11 @@ let upload = null; // the file that was dropped or chosen instead
 let changes = 0;
 let panels = [];
 let mostBytes = Infinity;
+let wipe = null; // the missing pixels
+let wiping = false; // whether the mouse wipes; only then are there missing pixels
+let wipedFrom = null; // the point from which it wipes
+let original = null; // the image that is wiped, as the model sees it
+let examples = 0;
 
 export function start(world) {
   const [channels, height, width] = world.image_shape;
@@ -23,6 +34,13 @@ export function start(world) {
     `A drawing is scaled, centred and smoothed like the training images (${height}×${width} pixels` +
     `${channels === 3 ? ", in colour; drawings are grey" : ""}). An image (PNG or JPEG, up to ` +
     `${world.most_bytes / 1e6} MB) is only resized, as by ssvae classify.`;
+  document.getElementById("example").hidden = channels === 2; // a file has no stereo pair
+  wipe = new Wipe(world.image_shape, paper);
+  const able = world.runs.some((run) => !run.obstacle);
+  document.getElementById("tools").hidden = !able;
+  document.getElementById("wipe-note").textContent = able
+    ? "Wipe takes pixels away: they are missing, neither dark nor bright, and each run draws what they could have been."
+    : [...new Set(world.runs.map(cannot))].join(" ");
   panels = world.runs.map((run, number) => new AnswerPanel(world, run, number));
   document.querySelector("#draw .panels").append(...panels.map((each) => each.element));
   paper.parentElement.classList.toggle("white", world.runs[0].on_white);
@@ -55,10 +73,17 @@ class AnswerPanel {
     }
     const began = performance.now();
     const of = `/api/runs/${this.number}`;
+    const missing = wiping && wipe.some ? `missing=${wipe.digits}` : null;
+    if (missing && this.run.obstacle) {
+      this.clear();
+      this.find(".answer").textContent = "No completions";
+      this.find(".second").textContent = cannot(this.run);
+      return;
+    }
     try {
       const answer = upload
-        ? await ask(`${of}/image?invert=${invert.checked}`, body("application/octet-stream", upload))
-        : await ask(`${of}/drawing`, body("application/json", JSON.stringify({ strokes })));
+        ? await ask(`${of}/image?invert=${invert.checked}${missing ? `&${missing}` : ""}`, body("application/octet-stream", upload))
+        : await ask(`${of}/drawing${missing ? `?${missing}` : ""}`, body("application/json", JSON.stringify({ strokes })));
       if (!strokes.length && !upload) return; // cleared meanwhile: the next update shows that
       this.show(answer, performance.now() - began);
       this.element.dataset.change = change;
@@ -69,6 +94,7 @@ class AnswerPanel {
 
   clear() {
     this.element.classList.add("waiting");
+    this.element.classList.remove("wiped");
     this.element.dataset.change = "";
     this.find(".answer").textContent = "Nothing drawn yet";
     this.find(".second").textContent = "\u00a0";
@@ -77,32 +103,90 @@ class AnswerPanel {
 
   show(answer, milliseconds) {
     const { posterior } = answer;
-    const best = answer.probabilities.indexOf(Math.max(...answer.probabilities));
+    const wiped = answer.completions !== undefined;
+    // Of an incomplete image the generative model has the word.
+    const shares = wiped && posterior ? posterior.probabilities : answer.probabilities;
+    const best = shares.indexOf(Math.max(...shares));
     this.element.classList.remove("waiting");
+    this.element.classList.toggle("wiped", wiped);
     this.element.dataset.milliseconds = milliseconds;
-    this.find(".answer").textContent = answer.words;
-    this.find(".second").textContent =
-      `entropy ${answer.entropy.toFixed(2)} of at most ${Math.log(this.rows.length).toFixed(2)} nats` +
-      (posterior ? `; p(y|x): ${posterior.words}` : "") +
-      (posterior && this.run.binarise ? `; q(y|x) of the binarised image: ${posterior.classifier_words}` : "");
+    this.find(".answer").textContent = wiped && posterior ? posterior.words : answer.words;
     for (const [y, each] of this.rows.entries()) {
       const interval = posterior && [posterior.probabilities[y], posterior.low[y], posterior.high[y]];
       each.show(answer.probabilities[y], interval, y === best);
     }
-    const name = this.world.class_names[best];
     set(this.find(".image"), answer.image, "the input of the classifier");
     set(this.find(".observed img"), answer.observed, "the binarised image, x of p(x|y, z)");
+    if (this === panels.find((each) => !each.run.obstacle)) remember(answer.original ?? answer.image);
+    if (wiped) this.showCompletions(answer);
+    else this.showWhole(answer, best);
+  }
+
+  showWhole(answer, best) {
+    const { posterior } = answer;
+    this.find(".second").textContent =
+      `entropy ${answer.entropy.toFixed(2)} of at most ${Math.log(this.rows.length).toFixed(2)} nats` +
+      (posterior ? `; p(y|x): ${posterior.words}` : "") +
+      (posterior && this.run.binarise ? `; q(y|x) of the binarised image: ${posterior.classifier_words}` : "");
+    const name = this.world.class_names[best];
     set(this.find(".reconstruction"), answer.reconstruction, `its reconstruction as class ${name}`);
     this.showAnalogies(answer.analogies, best, (each) => `the same style as class ${each}`);
     this.find(".evidence").textContent = !posterior
       ? `${this.run.model} does not define p(y|x): only q(y|x) of the classifier is available.`
-      : `log p(x) = ${posterior.log_evidence.toFixed(1)} ± ${posterior.log_evidence_error.toFixed(1)} nats ` +
-      `(effective sample size ${posterior.effective_samples.toFixed(1)}` +
-      `${posterior.reliable === false ? "; k\u0302 is above 0.7: unreliable, usually too low" : ""}). ` +
+      : `log p(x) = ${nats(posterior)} (effective sample size ${posterior.effective_samples.toFixed(1)}` +
+      `${unreliable(posterior)}). ` +
       `p(x) and p(y|x) are estimated with ${this.run.num_samples} importance samples for each class` +
-      `${this.run.binarise ? ", for x binarised at 0.5" : ""}. ` +
-      "Intervals are two standard errors of the log-odds to each side. They show the uncertainty due to sampling.";
+      `${this.run.binarise ? ", for x binarised at 0.5" : ""}. ` + INTERVALS;
   }
+
+  showCompletions(answer) {
+    const { posterior, classes, completions } = answer;
+    const size = answer.effective_samples;
+    say(this.find(".second"), posterior
+      ? `p(y|x_seen), by importance sampling; q(y|x_seen) of the classifier: ${answer.words}`
+      : "q(y|x_seen), the classifier");
+    set(this.find(".mean"), answer.mean, "the mean of all completions");
+    say(this.find(".drawn"), `${completions.length} completions drawn from p(x_missing|x_seen)` +
+      `${classes ? ", each with its class" : ""}`);
+    this.find(".completions").replaceChildren(...completions.map((source, number) => {
+      const name = classes ? this.world.class_names[classes[number]] : "";
+      return picture(source, classes ? `a completion of class ${name}` : "a completion", name);
+    }));
+    say(this.find(".size"), `Effective sample size ${size.toFixed(1)} of ${this.run.num_samples}.` +
+      (size < completions.length
+        ? " This is low: few samples carry the weight, so that completions repeat and probabilities are rough."
+        : ""));
+    say(this.find(".evidence"), (posterior
+      ? `log p(x_seen) = ${nats(posterior)}${unreliable(posterior)}. ` +
+      `p(x_seen) and p(y|x_seen) are estimated with ${this.run.num_samples} importance samples for each class` +
+      `${this.run.binarise ? ", for pixels binarised at 0.5" : ""}. ${INTERVALS} `
+      : `${this.run.model} does not define p(y|x): only q(y|x) of the classifier is available. `) +
+      `A completion has the pixels that were seen, and the mean of ${classes ? "p(x|y, z)" : "p(x|z)"} in place of the ` +
+      "others.");
+    say(this.find(".caution"), this.run.caution ?? "");
+  }
+}
+
+function cannot(run) {
+  return `${run.model} cannot complete images: ${run.obstacle}.`;
+}
+
+function nats(posterior) {
+  const log_p = posterior.log_evidence.toFixed(1).replace(/^-0.0$/, "0.0");
+  return `${log_p} ± ${posterior.log_evidence_error.toFixed(1)} nats`;
+}
+
+function unreliable(posterior) {
+  return posterior.reliable === false ? "; k\u0302 is above 0.7: unreliable, usually too low" : "";
+}
+
+// Keeps the image that is wiped, and shows it on the paper.
+async function remember(source) {
+  const image = new Image();
+  image.src = source;
+  await image.decode();
+  original = image;
+  if (wiping) redraw();
 }
 
 function body(type, content) {
@@ -125,16 +209,32 @@ function refuse(sentence) {
 function changed(forgive = true) {
   if (forgive) complaint.textContent = "";
   changes += 1;
+  const empty = !strokes.length && !upload;
+  if (empty) choose("draw");
   redraw();
-  document.getElementById("paper-hint").hidden = strokes.length > 0 || upload !== null;
-  document.getElementById("undo").disabled = !strokes.length;
-  document.getElementById("clear").disabled = !strokes.length && !upload;
+  document.getElementById("paper-hint").hidden = !empty;
+  document.getElementById("undo").disabled = wiping ? !wipe.history.length : !strokes.length;
+  document.getElementById("clear").disabled = empty;
+  tools.wipe.disabled = empty;
   for (const each of panels) each.refresh(changes);
+}
+
+// Drawing brings missing pixels back: a drawing is scaled and centred anew with each stroke, and they would move in it.
+function choose(tool) {
+  wiping = tool === "wipe";
+  tools[tool].checked = true;
+  halves.hidden = !wiping;
+  paper.classList.toggle("wiping", wiping);
+  wipe.clear();
 }
 
 function redraw() {
   const side = paper.width;
   context.clearRect(0, 0, side, side);
+  if (wiping) {
+    if (original) wipe.draw(original);
+    return;
+  }
   if (upload) {
     drawUpload(upload);
     return;
@@ -152,7 +252,7 @@ function redraw() {
 // Shows the central square of the image, if the browser can decode it. Errors are reported by the server.
 async function drawUpload(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap || file !== upload) return;
+  if (!bitmap || file !== upload || wiping) return;
   const side = Math.min(bitmap.width, bitmap.height);
   context.imageSmoothingEnabled = side > paper.width;
   context.filter = invert.checked ? "invert(1)" : "none";
@@ -173,22 +273,47 @@ function listen() {
     if (event.button !== 0) return;
     event.preventDefault();
     paper.setPointerCapture(event.pointerId);
+    if (wiping) {
+      wipe.keep();
+      wipeTo(at(event));
+      return;
+    }
     upload = null;
     stroke = [at(event)];
     strokes.push(stroke);
     changed();
   });
   paper.addEventListener("pointermove", (event) => {
-    if (!stroke) return;
+    if (!stroke && !wipedFrom) return;
     // Fast movements give several points between two frames.
     const events = event.getCoalescedEvents?.() ?? [];
-    stroke.push(...(events.length ? events : [event]).map(at));
+    const points = (events.length ? events : [event]).map(at);
+    if (wipedFrom) {
+      wipeTo(...points);
+      return;
+    }
+    stroke.push(...points);
     changed();
   });
-  for (const end of ["pointerup", "pointercancel"]) paper.addEventListener(end, () => { stroke = null; });
+  for (const end of ["pointerup", "pointercancel"]) paper.addEventListener(end, () => { stroke = wipedFrom = null; });
+  for (const [name, each] of Object.entries(tools)) each.addEventListener("change", () => { choose(name); changed(); });
+  halves.addEventListener("click", (event) => {
+    if (!event.target.value) return;
+    wipe.half(event.target.value);
+    changed();
+  });
 
-  document.getElementById("undo").addEventListener("click", () => { strokes.pop(); changed(); });
-  document.getElementById("clear").addEventListener("click", () => { strokes = []; upload = null; changed(); });
+  document.getElementById("undo").addEventListener("click", () => {
+    if (wiping) wipe.undo();
+    else strokes.pop();
+    changed();
+  });
+  document.getElementById("clear").addEventListener("click", () => {
+    strokes = [];
+    upload = original = null;
+    changed();
+  });
+  document.getElementById("example").addEventListener("click", takeExample);
   document.getElementById("file").addEventListener("change", (event) => {
     take(event.target.files[0]);
     event.target.value = ""; // so that the same file can be chosen again
@@ -204,6 +329,27 @@ function listen() {
     if (event.dataTransfer.files.length) location.hash = "/draw";
     take(event.dataTransfer.files[0]);
   });
+}
+
+function wipeTo(...points) {
+  for (const point of points) {
+    wipe.line(wipedFrom ?? point, point);
+    wipedFrom = point;
+  }
+  changed();
+}
+
+// Takes the next image of the first run's data, as a file.
+async function takeExample() {
+  try {
+    const { image } = await ask(`/api/runs/0/example?number=${examples}`);
+    examples += 1;
+    const bytes = Uint8Array.from(atob(image.split(",")[1]), (character) => character.charCodeAt(0));
+    invert.checked = false;
+    take(new Blob([bytes], { type: "image/png" }));
+  } catch (error) {
+    complaint.textContent = error.message;
+  }
 }
 
 function take(file) {

@@ -27,6 +27,17 @@ export function picture(source, name, caption = "") {
   return figure;
 }
 
+// Sets a text in which x_seen and x_missing are x with an index.
+export function say(element, text) {
+  const parts = text.split(/x_(seen|missing)/);
+  element.replaceChildren(...parts.flatMap((part, place) => {
+    if (place % 2 === 0) return [part];
+    const index = document.createElement("sub");
+    index.textContent = part;
+    return ["x", index];
+  }));
+}
+
 // A strip with one picture for each class. Pictures are replaced in place, so that they do not flicker.
 export function strip(element, classNames) {
   element.classList.toggle("ten", classNames.length === 10);
