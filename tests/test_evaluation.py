@@ -554,6 +554,7 @@ def test_the_terms_of_j_are_shown_with_the_signs_by_which_they_add_up():
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.usefixtures("quick_proposals")
 @pytest.mark.slow
 def test_every_model_can_be_evaluated(name):
     model = MODELS[name]()

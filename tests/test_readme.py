@@ -19,7 +19,7 @@ LINKS = re.findall(r"\]\(([^)]+)\)", README)
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[-2][:40])
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.usefixtures("without_pictures", "quick_proposals")
 def test_python_in_the_readme_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)
