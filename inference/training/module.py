@@ -55,7 +55,7 @@ class Training(lightning.LightningModule):
         print_lines: bool,
         num_processes: int = 1,
         *,
-        every_epoch: bool = False,
+        has_callbacks: bool = False,
         task: str = "training",
         prints_time: bool = False,
     ) -> None:
@@ -76,8 +76,9 @@ class Training(lightning.LightningModule):
         # The remainder, less than a hundredth, is not trained, since it would not be saved.
         every = max(1, epochs // 100)
         self.epochs = epochs - epochs % every
+        self.has_callbacks = has_callbacks
         # Callbacks such as Lightning's EarlyStopping expect their metrics after every epoch.
-        self.every = 1 if every_epoch else every
+        self.every = 1 if has_callbacks else every
         self.checkpoints = None if folder is None else folder / "checkpoints"
         self.needs_unlabelled = objective.generative or objective.consistency is not None
         aligned = objective.consistency is not None and objective.consistency.aligned
@@ -283,14 +284,20 @@ class Training(lightning.LightningModule):
             return
         self.refit()
         self.history.append(self._row())
-        shown = ("loss", "validation_accuracy")
-        row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
-        self.log_dict({name: row.pop(name) for name in shown if name in row}, prog_bar=True)
-        self.log_dict(row)
+        # Lightning takes half a millisecond for each value, together as long as a step on a small table.
+        if self.trainer.loggers or self.trainer.progress_bar_callback is not None or self.has_callbacks:
+            self._log_values()
         if self.trainer.is_global_zero:
             self._log_row()
             self._warn_of_decline()
         self._stop_early()
+
+    def _log_values(self) -> None:
+        """Give the values of the last row to Lightning, for loggers, the progress bar and callbacks."""
+        shown = ("loss", "validation_accuracy")
+        row = {name: value for name, value in self.history[-1].items() if name not in ("epoch", "step")}
+        self.log_dict({name: row.pop(name) for name in shown if name in row}, prog_bar=True)
+        self.log_dict(row)
 
     def refit(self) -> None:
         """Refit parts of the models to the labelled training images and some unlabelled ones, not binarised."""

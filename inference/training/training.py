@@ -79,7 +79,7 @@ def train(
         folder,
         lines,
         num_processes,
-        every_epoch=bool(callbacks),
+        has_callbacks=bool(callbacks),
         task=task or "training",
         prints_time=task is not None and not (bar or own_bar or is_notebook()),
     )
