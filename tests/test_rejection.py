@@ -280,7 +280,8 @@ def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path
 def test_every_attack_is_measured_at_every_strength():
     data, model = tiny.arrays(num_validation=60), tiny.m2().double()
     rule = fit_rejection(model, data, quantile=0.9)
-    x, y = data.preprocess(data.test_images[:9]), data.test_labels[:9]
+    chosen = torch.randperm(12, generator=torch.Generator().manual_seed(2))[:9]  # sets may be sorted by class
+    x, y = data.preprocess(data.test_images[chosen]), data.test_labels[chosen]
     options = {"num_steps": 4, "seed": 2}
     results = list(run_attacks(model, data, rule, epsilons=[0.0, 0.1], num_images=9, **options))
     by_hand = attacks(model, rule, x, y, **options)
@@ -318,9 +319,10 @@ def test_images_of_another_set_are_rejected_where_their_score_is_positive():
     data, other = tiny.arrays(num_validation=60), tiny.arrays(seed=3)
     model = tiny.m2().double()
     rule = fit_rejection(model, data, quantile=0.5)
-    found = reject_other(model, data, rule, other, num_images=7)
+    found = reject_other(model, data, rule, other, num_images=7, seed=2)
+    chosen = torch.randperm(12, generator=torch.Generator().manual_seed(2))[:7]
     own, scores = (
-        rule.score(anomaly_scores(model, data.preprocess(images[:7])))
+        rule.score(anomaly_scores(model, data.preprocess(images[chosen])))
         for images in (data.test_images, other.test_images)
     )
     assert found.num_images == 7

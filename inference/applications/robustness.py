@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ssvae.data import ImageData
 from ssvae.data.domain_adaptation import like
@@ -102,12 +104,12 @@ def run_attacks(
 
     Args:
         model: The model under attack.
-        data: The data set, whose first test images are attacked.
+        data: The data set, of whose test images a random subset is attacked.
         rejection: The rejection rule, from `ssvae.inference.applications.rejection.fit_rejection`.
         epsilons: The strengths ε, the largest changes of a pixel, in [0, 1].
         num_images: The number of test images to attack, at most.
         num_steps: The number of steps of projected gradient descent.
-        seed: The random seed for the starting points.
+        seed: The random seed for the subset and the starting points.
 
     Returns:
         An iterator over the results; each attack is computed when its result is requested.
@@ -120,7 +122,8 @@ def run_attacks(
     check_attackable(model)
     if data.has_labels and data.has_new_classes:
         raise ValueError(f"data: expected a label of every class; got {data.name}, some of whose classes have none.")
-    x, y = data.preprocess(data.test_images[:num_images]), data.test_labels[:num_images]
+    chosen = _some_test_images(data, num_images, seed)
+    x, y = data.preprocess(data.test_images[chosen]), data.test_labels[chosen]
     by_name = attacks(model, rejection, x, y, num_steps=num_steps, seed=seed)
     return (
         AttackResult(
@@ -134,7 +137,13 @@ def run_attacks(
 
 
 def reject_other(
-    model: SemiSupervisedModel, data: ImageData, rejection: Rejection, other: ImageData, *, num_images: int = 500
+    model: SemiSupervisedModel,
+    data: ImageData,
+    rejection: Rejection,
+    other: ImageData,
+    *,
+    num_images: int = 500,
+    seed: int = 0,
 ) -> OutOfDistributionResult:
     """Measure how many test images of another data set are rejected.
 
@@ -143,12 +152,19 @@ def reject_other(
         data: The data set that it was trained on.
         rejection: The rejection rule, from `ssvae.inference.applications.rejection.fit_rejection`.
         other: The other data set. Its images are converted to the model's size and number of channels.
-        num_images: The number of test images of each data set, at most.
+        num_images: The number of test images of each data set, at most: random subsets.
+        seed: The random seed for the subsets.
 
     Returns:
         The rejected fraction, and the AUROC against test images of ``data``.
     """
-    x = data.preprocess(data.test_images[:num_images])
-    anomalous = data.preprocess(like(other.test_images[:num_images], image_shape(model)))
+    x = data.preprocess(data.test_images[_some_test_images(data, num_images, seed)])
+    chosen = _some_test_images(other, num_images, seed)
+    anomalous = data.preprocess(like(other.test_images[chosen], image_shape(model)))
     ordinary_scores, scores = (rejection.score(anomaly_scores(model, images)) for images in (x, anomalous))
     return OutOfDistributionResult(len(anomalous), (scores > 0).double().mean().item(), auroc(ordinary_scores, scores))
+
+
+def _some_test_images(data: ImageData, number: int, seed: int) -> Tensor:
+    """Return the positions of test images in a random order, at most so many; sets may be sorted by class."""
+    return torch.randperm(len(data.test_images), generator=torch.Generator().manual_seed(seed))[:number]

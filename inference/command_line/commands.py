@@ -598,12 +598,12 @@ def attack(arguments: list[str]) -> None:
         default=(0.0, 0.05, 0.1, 0.2, 0.3),
         help="largest changes of a pixel, in [0, 1]",
     )
-    parser.add_argument("--num_images", type=int, default=500, help="number of test images to attack, at most")
+    parser.add_argument("--num_images", type=int, default=500, help="number of test images to attack, a random subset")
     parser.add_argument("--num_steps", type=int, default=40, help="number of steps of projected gradient descent")
     parser.add_argument(
         "--quantile", type=float, default=0.99, help="fraction of the validation images that passes a threshold"
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed for the starting points of attacks")
+    parser.add_argument("--seed", type=int, default=0, help="random seed for subset and starting points")
     parser.add_subclass_arguments(
         ImageData, "other", required=False, help="another data set, of which the rejected fraction is printed"
     )
@@ -620,7 +620,9 @@ def attack(arguments: list[str]) -> None:
         save_picture(result.draw(), run.folder / "figures" / f"attack_{result.attack.lower()}.png")
     if options.other is not None:
         other = build(options.other.as_dict())
-        rejection = robustness.reject_other(run.model, data, rule, other, num_images=options.num_images)
+        rejection = robustness.reject_other(
+            run.model, data, rule, other, num_images=options.num_images, seed=options.seed
+        )
         print(
             f"\n{other.name}: {rejection.rejected:.1%} of {rejection.num_images} test images rejected, "
             f"AUROC {rejection.auroc:.3f}"
