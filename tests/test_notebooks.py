@@ -140,6 +140,8 @@ def test_its_links_lead_to_pages(path):
         ("01", 0.5 * math.log(0.12)),
         ("02", 100 - math.log(1 + math.exp(-2))),
         ("04", math.log(2) + 1 / 8),
+        ("12", (0.63 * 0.8 + 0.06 * 0.6) / 0.69),
+        ("13", 25 / 4 * 0.9),
     ],
 )
 def test_a_check_tells_a_right_answer_from_others(number, right, capsys):
