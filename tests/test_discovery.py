@@ -62,6 +62,35 @@ def test_nmi_by_hand():
     assert found.nmi == pytest.approx(2 * (predicted + true - joint) / (predicted + true), abs=1e-12)
 
 
+def test_an_empty_new_class_is_assigned_to_no_true_class():
+    # Class 0 is known. Of the new classes 1 to 4, no image is put into 1 and 3.
+    labels = torch.tensor([0, 1, 1, 2, 3, 3])
+    probabilities = torch.tensor(
+        [
+            [0.6, 0.1, 0.1, 0.1, 0.1],
+            [0.1, 0.2, 0.5, 0.1, 0.1],
+            [0.1, 0.1, 0.6, 0.1, 0.1],
+            [0.4, 0.3, 0.1, 0.1, 0.1],
+            [0.1, 0.1, 0.1, 0.3, 0.4],
+            [0.1, 0.1, 0.6, 0.1, 0.1],
+        ],
+        dtype=torch.float64,
+    )
+    found = discover(probabilities, labels, 1, 4)
+    assert (found.assigned, found.empty, found.accuracy) == ((2, None, 4), (1, 3), 4 / 6)
+    assert found.to_dict()["empty"] == [1, 3]
+    # The true class that is left over keeps the probability of an empty class, but not its name.
+    assert torch.equal(found.reorder(probabilities), probabilities[:, [0, 2, 1, 4, 3]])
+    names = found.names(["a", "new 1", "new 2", "new 3", "new 4"], list("abcd"))
+    assert names == ["a", "b (new 2)", "c", "d (new 4)", "new 3"]
+
+
+def test_a_classifier_of_known_classes_alone_leaves_all_new_ones_empty():
+    found = discover(_one_hot([0, 1, 0, 1], 5), torch.tensor([0, 1, 2, 4]), 2, 5)
+    assert (found.assigned, found.empty, found.share_among_known) == ((None, None, None), (2, 3, 4), 1.0)
+    assert found.names(["a", "b", "new 1", "new 2", "new 3"], list("abcde")) == list("abcde")
+
+
 @pytest.mark.parametrize(("num_classes", "num_true"), [(3, 5), (5, 3)])
 def test_another_number_of_classes_than_there_are(num_classes, num_true):
     labels = torch.arange(num_true).repeat(3)
@@ -106,7 +135,12 @@ def test_sentence_and_table_have_the_numbers():
         "33.3% are put among the known classes; of all test images, 66.7% are right."
     )
     row = discovery_table({"M2": found}, "image").splitlines()[2]
-    assert row == f"| M2 | 66.67% | 66.67% | 66.67% | 33.33% | {found.nmi:.3f} |"
+    assert row == f"| M2 | 66.67% | 66.67% | 66.67% | 33.33% | {found.nmi:.3f} | 0 |"
+    found = discover(_one_hot([0, 0], 4), torch.tensor([0, 1]), 1, 2)
+    assert discovery_table({"M2": found}, "image").splitlines()[2].endswith("| 3 |")
+    # Test images of the known classes alone do not say which new classes are empty.
+    found = discover(_one_hot([0, 0], 4), torch.tensor([0, 0]), 1, 1)
+    assert discovery_table({"M2": found}, "image").splitlines()[2] == "| M2 | 100.00% | 100.00% |  |  | 1.000 |  |"
 
 
 def _hidden(**options):
@@ -166,6 +200,10 @@ def test_most_probable_images_come_first():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["new 1"]
     canvas = axes.images[0].get_array()
     assert canvas[0, ::3].tolist() == pytest.approx([0, 1, 2 / 3, 1])  # images 0, 3, 2, and white where none is left
+    pyplot.close(axes.figure)
+    with_an_empty_one = torch.nn.functional.pad(probabilities, (0, 1))
+    axes = new_classes(images, with_an_empty_one, ["a", "new 1", "new 2"], 1)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["new 1", "new 2 (empty)"]
     pyplot.close(axes.figure)
     with pytest.raises(ValueError, match="num_known_classes: expected less than 2; got 2"):
         new_classes(images, probabilities, ["a", "b"], 2)

@@ -41,6 +41,18 @@ def test_images_of_new_classes():
     assert new_classes(exploring.untrained()) == []
 
 
+def _put_all_or_none_into_the_new_class(model, logit):
+    with torch.no_grad():
+        list(model.y_encoder.parameters())[-1][2] = logit
+
+
+def test_an_empty_new_class_has_no_image():
+    run = exploring.untrained(data=_data())
+    _put_all_or_none_into_the_new_class(run.model, -1e3)
+    (found,) = new_classes(run)
+    assert (found.name, found.share, found.images.shape) == ("new 1", 0, (0, 1, 8, 8))
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"class": 3, "name": "x"}', b'{"class": "new 1"}', b"[" * 100_000])
 def test_names_that_are_no_names(content):
     with pytest.raises(ValueError, match=r'names: expected {"class": "new 2", "name": "boots"} in JSON'):
@@ -85,12 +97,17 @@ def test_a_class_is_named_by_the_page(tmp_path, without_pictures):
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (its path may be in $CHROMIUM)")
 def test_the_view_of_new_classes(tmp_path, without_pictures):
     run = fit(tiny.m2(), _data(), tiny.recipe(max_epochs=1), folder=str(tmp_path / "run"), baselines=False)
+    _put_all_or_none_into_the_new_class(run.model, -1e3)
     with exploring.serving([run]) as (server, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         page.goto(f"{server}/#/discovered")
         heading = page.locator("#discovered h3")
-        expect(heading).to_contain_text("new 1: ")
+        expect(heading).to_have_text("new 1 is empty: 0.0 % of the unlabelled images")
+        expect(page.locator("#discovered form")).to_have_count(0)  # nothing shows which name it should have
+        _put_all_or_none_into_the_new_class(run.model, 1e3)
+        page.reload()
+        expect(heading).to_have_text("new 1: 100.0 % of the unlabelled images")
         expect(page.locator("#discovered .grid img")).to_have_count(len(new_classes(run)[0].images))
         page.get_by_label("a name for new 1").fill(" ")
         page.get_by_role("button", name="Name it").click()

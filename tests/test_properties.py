@@ -199,7 +199,8 @@ def assert_right(model, data, found):
     assert (found.discovery is not None) == (not data.has_labels)
     if not data.has_labels:
         # Without labels the numbers of classes mean nothing: they are those with which most images are right.
-        order = list(found.discovery.assigned)
+        empty = iter(found.discovery.empty)
+        order = [next(empty) if y is None else y for y in found.discovery.assigned]
         assert sorted(order) == list(range(data.num_classes))
         rights = [
             (probabilities[:, list(each)].argmax(-1) == data.test_labels).sum().item()

@@ -25,7 +25,8 @@ class Discovery:
         share_among_known   = share of images of the other classes that are put into a known class
         nmi                 = 2 I(ŷ; y) / ( H(ŷ) + H(y) ) over all images
 
-    The assignment is found on the same images, so that even random new classes have an accuracy above 0.
+    The assignment is found on the same images, so that even random new classes have an accuracy above 0. A new class
+    into which none of these images is put is empty: it is assigned to no true class, since nothing says to which.
 
     Sources: Xie, Girshick and Farhadi 2016 (arXiv 1511.06335) for the accuracy by assignment; Willetts et al. 2019
     (arXiv 1901.08560) for classes of which some have no label.
@@ -38,6 +39,7 @@ class Discovery:
         accuracy: Accuracy on all images, in [0, 1].
         nmi: Normalised mutual information of predicted and true classes, in [0, 1].
         assigned: The model's class for each true class without a label; None for one that is left over.
+        empty: The model's new classes that hold none of the images, in ascending order.
     """
 
     num_known_classes: int
@@ -47,10 +49,11 @@ class Discovery:
     accuracy: float
     nmi: float
     assigned: tuple[int | None, ...]
+    empty: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, for JSON."""
-        return {**asdict(self), "assigned": list(self.assigned)}
+        return {**asdict(self), "assigned": list(self.assigned), "empty": list(self.empty)}
 
     def class_of(self, true_class: int) -> int | None:
         """Return the model's class for a true class; None if there is none."""
@@ -64,16 +67,18 @@ class Discovery:
             probabilities: q(y|x), (N, classes), in the order of the model's classes.
 
         Returns:
-            (N, true classes + new classes that are assigned to none). A true class that no class is assigned to has
-            probability 0.
+            (N, true classes + new classes that are left over). A true class that no class is assigned to has the
+            probability of an empty class, as long as there are some, and then 0.
         """
-        classes = [self.class_of(true_class) for true_class in range(self.num_known_classes + len(self.assigned))]
-        rest = [y for y in range(probabilities.shape[-1]) if y not in classes]
-        columns = torch.tensor([-1 if y is None else y for y in (*classes, *rest)])
+        classes = self._columns(probabilities.shape[-1])
+        columns = torch.tensor([-1 if y is None else y for y in classes])
         return probabilities[:, columns].masked_fill(columns < 0, 0.0)
 
     def names(self, class_names: Sequence[str], true_class_names: Sequence[str]) -> list[str]:
-        """Return names for the columns of ``reorder``: "5 (new 2)" for a true class 5 that "new 2" is assigned to.
+        """Return names for the columns of ``reorder``.
+
+        A true class 5 to which "new 2" is assigned is "5 (new 2)", or "5" if no class is. A new class that is left over
+        is "new 3".
 
         Args:
             class_names: The names of the model's classes.
@@ -83,8 +88,15 @@ class Discovery:
         for true_class, y in enumerate(self.assigned, start=self.num_known_classes):
             if y is not None and class_names[y] != named[true_class]:
                 named[true_class] = f"{named[true_class]} ({class_names[y]})"
-        rest = range(self.num_known_classes, len(class_names))
-        return named + [class_names[y] for y in rest if y not in self.assigned]
+        return named + [class_names[y] for y in self._columns(len(class_names))[len(named) :] if y is not None]
+
+    def _columns(self, num_classes: int) -> list[int | None]:
+        """Return the model's class of each column of ``reorder``; None for a column of zeros."""
+        empty = iter(self.empty)
+        true_classes = range(self.num_known_classes + len(self.assigned))
+        # Without the probability of an empty class, the negative log-likelihood would not be finite.
+        classes = [y if (y := self.class_of(each)) is not None else next(empty, None) for each in true_classes]
+        return [*classes, *(y for y in range(num_classes) if y not in classes)]
 
 
 def discover(probabilities: Tensor, labels: Tensor, num_known_classes: int, num_true_classes: int) -> Discovery:
@@ -121,10 +133,12 @@ def discover(probabilities: Tensor, labels: Tensor, num_known_classes: int, num_
     is_known = labels < num_known_classes
     counts = torch.bincount(labels * num_classes + predicted, minlength=num_true_classes * num_classes)
     counts = counts.view(num_true_classes, num_classes)
+    held = counts.sum(0)  # (classes,)
+    empty = [y for y in range(num_known_classes, num_classes) if not held[y]]
     hidden, new = linear_sum_assignment(counts[num_known_classes:, num_known_classes:].numpy(), maximize=True)
     assigned: list[int | None] = [None] * (num_true_classes - num_known_classes)
-    for true_class, y in zip(hidden.tolist(), new.tolist(), strict=True):
-        assigned[true_class] = num_known_classes + y
+    for true_class, y in zip(hidden.tolist(), (new + num_known_classes).tolist(), strict=True):
+        assigned[true_class] = None if y in empty else y
     right_class = torch.tensor([*range(num_known_classes), *(-1 if y is None else y for y in assigned)])
     is_right = predicted == right_class[labels]
     return Discovery(
@@ -135,6 +149,7 @@ def discover(probabilities: Tensor, labels: Tensor, num_known_classes: int, num_
         accuracy=is_right.double().mean().item(),
         nmi=float(normalized_mutual_info_score(labels.numpy(), predicted.numpy())),
         assigned=tuple(assigned),
+        empty=tuple(empty),
     )
 
 

@@ -23,7 +23,8 @@ class NewClass:
     Attributes:
         name: Its name.
         share: The share of the unlabelled images that are put into it, in [0, 1].
-        images: The most probable of them, (at most 30, channels, height, width), pixels in [0, 1].
+        images: The most probable of them, (at most 30, channels, height, width), pixels in [0, 1]; none if the class is
+            empty.
     """
 
     name: str

@@ -45,7 +45,8 @@ def new_classes(
         ax: Axes to draw into; None for a new pyplot figure.
 
     Returns:
-        The axes. A row is white after the last image that is put into its class.
+        The axes. A row is white after the last image that is put into its class. A class that none is put into has
+        "(empty)" after its name.
 
     Raises:
         ValueError: If all classes have labels.
@@ -57,4 +58,6 @@ def new_classes(
     for row, y in enumerate(range(num_known_classes, len(class_names))):
         chosen = images[most_probable(probabilities, y, num_images)]
         tiles[row, : len(chosen)] = chosen
+        if not len(chosen):
+            names[row] += " (empty)"
     return lay_out(tiles, rows=names, labels=("most probable images", "class y"), ax=ax)

@@ -18,7 +18,8 @@ _NUM_IMAGES = 1000
 
 ASSIGNMENT = (
     "The classes without labels have no names in the model: each is assigned to a true class by the test images, so "
-    "that as many as possible are right (Hungarian assignment)."
+    "that as many as possible are right (Hungarian assignment). One that holds none of them is empty and is assigned "
+    "to none."
 )
 
 
@@ -30,8 +31,9 @@ def discovery_table(discoveries: "dict[str, Discovery]", item: str) -> str:
         item: The word for an observation.
     """
     rows = [
-        f"| test {item}s | all | classes with labels | classes without labels | of these put among the known | NMI |",
-        "|---|---|---|---|---|---|",
+        f"| test {item}s | all | classes with labels | classes without labels | of these put among the known | NMI "
+        "| empty new classes |",
+        "|---|---|---|---|---|---|---|",
         *(_row(name, discovery) for name, discovery in discoveries.items()),
     ]
     return "\n".join([*rows, "", ASSIGNMENT])
@@ -45,7 +47,9 @@ def _row(name: str, discovery: Discovery) -> str:
         discovery.share_among_known,
     )
     cells = " | ".join("" if share is None else f"{share:.2%}" for share in shares)
-    return f"| {name} | {cells} | {discovery.nmi:.3f} |"
+    # Where no test observation is of a class without labels, new classes are empty as they should be.
+    empty = "" if discovery.new_accuracy is None else len(discovery.empty)
+    return f"| {name} | {cells} | {discovery.nmi:.3f} | {empty} |"
 
 
 def discovery_sentence(discovery: Discovery, item: str) -> str:

@@ -28,12 +28,14 @@ async function draw(each, run, world) {
 function shown(found, run, world) {
   const section = document.createElement("div");
   const heading = document.createElement("h3");
-  heading.textContent = `${found.name}: ${(100 * found.share).toFixed(1)} % of the unlabelled images`;
+  const isEmpty = !found.images.length;
+  const share = `${(100 * found.share).toFixed(1)} % of the unlabelled images`;
+  heading.textContent = isEmpty ? `${found.name} is empty: ${share}` : `${found.name}: ${share}`;
   const images = document.createElement("div");
   images.className = "grid";
   images.append(...found.images.map((image) => picture(image, `an image of ${found.name}`)));
   section.append(heading, images);
-  if (world.may_name) section.append(naming(found, run));
+  if (world.may_name && !isEmpty) section.append(naming(found, run));
   return section;
 }
 
