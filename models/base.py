@@ -51,7 +51,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     3. Write ``classify``, ``q_z`` and ``p_x``; ``encode``, ``reconstruct`` and ``sample`` follow from them. A model
        with latent variables beside the prior's z also writes ``_style`` and ``_draw``. List the densities in ``story``;
        ``repr`` shows them.
-    4. Set the four boolean attributes below if the model differs from M2 in them. Add further terms of the loss in
+    4. Set the five boolean attributes below if the model differs from M2 in them. Add further terms of the loss in
        ``penalties``. Models that are trained in stages, or that learn something from all training images without
        gradients, also inherit from the classes in ``ssvae.models.stages``.
     5. Check the contract with `ssvae.inference.contracts.check_model`; it runs in a notebook too. To contribute the
@@ -72,6 +72,8 @@ class SemiSupervisedModel(nn.Module, ABC):
             bound treats labelled images like unlabelled ones, and only -log q(y|x) uses their class.
         sums_over_class: Whether y is summed over if it is not given.
         learns_classifier: Whether q(y | x) has parameters that -log q(y|x) trains.
+        discovers_classes: Whether unlabelled images can teach q(y | x) a class that has no label. They cannot if a
+            classifier that is fitted to labels is q(y | x), or makes its targets.
         bounds_evidence: Whether the ELBO is a lower bound of log p(x). It is not if the guide has no density.
     """
 
@@ -85,6 +87,7 @@ class SemiSupervisedModel(nn.Module, ABC):
     has_label_site: bool = True
     sums_over_class: bool = True
     learns_classifier: bool = True
+    discovers_classes: bool = True
     bounds_evidence: bool = True
 
     def __init__(

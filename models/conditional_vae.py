@@ -80,6 +80,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
     sums_over_class = False
     learns_classifier = False
+    discovers_classes = False
 
     noise: Tensor
 

@@ -58,6 +58,8 @@ class DistilledM2(Staged, Refits, M2):
             one or more increasing shares in [0, 1).
     """
 
+    discovers_classes = False
+
     num_fits: Tensor
 
     def __init__(

@@ -65,6 +65,7 @@ class M1(Refits, SemiSupervisedModel):
     has_label_site = False
     sums_over_class = False
     learns_classifier = False
+    discovers_classes = False
 
     def __init__(
         self,

@@ -152,6 +152,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
     has_label_site = False
     sums_over_class = False
     learns_classifier = False
+    discovers_classes = False
     bounds_evidence = False
 
     prior: Codebook

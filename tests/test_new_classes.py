@@ -6,12 +6,13 @@ import torch
 from PIL import Image
 from support import tiny
 
+from ssvae import models
 from ssvae.data import Arrays, Digits, DomainAdaptation, ImageFolder, Table, Vectors
 from ssvae.inference import fit
+from ssvae.inference.command_line.choices import offered
 from ssvae.inference.storage.description import build, describe
-from ssvae.models import M1
+from ssvae.inference.training.checks import check_trainable
 from ssvae.models.networks import MLP
-from ssvae.models.priors import StandardNormal
 
 
 def _tensors(value):
@@ -189,10 +190,17 @@ def test_unlabelled_images_alone(tmp_path, folder):
         ImageFolder(str(tmp_path))
 
 
-def test_a_classifier_that_is_fitted_to_labels_has_no_new_classes(tmp_path):
+@pytest.mark.parametrize("kind", offered(models, models.SemiSupervisedModel))
+def test_a_model_whose_classes_are_those_of_the_labels_is_refused(kind, tmp_path):
     data = tiny.arrays()
     hidden = Arrays(data.images, data.labels, test_images=data.images, test_labels=data.labels * 0, num_new_classes=1)
-    model = M1((1, 8, 8), 4, prior=StandardNormal(3), networks=MLP((7,)))
-    with pytest.raises(ValueError, match=r"model: expected one that learns .* got M1, whose classifier is fitted"):
+    model = kind((1, 8, 8), 4, networks=MLP((7,)))
+    name = kind.__name__
+    if name not in ("M1", "ConditionalVAE", "SOMVAE", "DistilledM1", "DistilledM2"):
+        check_trainable(model, hidden, tiny.recipe(), None)
+        return
+    with pytest.raises(ValueError, match=rf"model: expected one that learns .* got {name}, whose classes are those of"):
         fit(model, hidden, tiny.recipe(), folder=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+    # Without any label no classifier is fitted: the model is one of x alone.
+    check_trainable(kind((1, 8, 8), 3, networks=MLP((7,))), tiny.arrays(num_labels=0), tiny.recipe(), None)

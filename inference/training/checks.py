@@ -15,7 +15,6 @@ from ssvae.inference.training.module import batches_of
 from ssvae.inference.training.recipe import Recipe
 from ssvae.inference.training.trainer import make_trainer
 from ssvae.models import SemiSupervisedModel
-from ssvae.models.stages import Staged
 
 _COMPILES_FROM = "2.13"
 """The oldest version of torch whose compiled steps agree with eager ones in the tests. Those of 2.6 and 2.11 do not."""
@@ -45,10 +44,10 @@ def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, fold
         _check_capturable(recipe.trainer.step, data, trainer)
     if recipe.early_stopping is not None and not len(data.known_validation()[0]):
         raise ValueError("early_stopping: expected validation images of classes that have labels; got none.")
-    if not model.learns_classifier and not isinstance(model, Staged) and data.has_labels and data.has_new_classes:
+    if not model.discovers_classes and data.has_labels and data.has_new_classes:
         raise ValueError(
             f"model: expected one that learns q(y|x) from unlabelled {data.item}s too, as some classes have no label; "
-            f"got {type(model).__name__}, whose classifier is fitted to labels."
+            f"got {type(model).__name__}, whose classes are those of the labels."
         )
     objective = recipe.objective
     classifies = objective.alpha > 0 and data.has_labels
