@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
-import torch
 from torch import Tensor
 
 from ssvae.data.hierarchy import Tree, draw_main_labels, read_hierarchy
 from ssvae.data.images import ImageData
 from ssvae.data.labels import check_count, draw_labels, split
+from ssvae.data.new_classes import check_hidden, renumber
 
 
 class Parts(NamedTuple):
@@ -67,14 +67,14 @@ class DrawnLabels(ImageData):
         check_count("num_labels", num_labels or 0)
         check_count("num_validation", num_validation)
         check_count("seed", seed)
-        hidden = _check_hidden(hidden_classes, class_names)
+        hidden = check_hidden(hidden_classes, class_names)
         if hidden and tree is not None:
             raise ValueError(f"hidden_classes: expected none beside a tree, which names all classes; got {hidden}.")
         hierarchy = None if tree is None else read_hierarchy(tree, class_names)
         images, labels, test_images, test_labels = read()
         train, validation = split(labels, num_validation, len(class_names), argument="num_validation")
         known = [label for label in range(len(class_names)) if label not in hidden]
-        labels, test_labels = _renumbered(labels, known + hidden), _renumbered(test_labels, known + hidden)
+        labels, test_labels = renumber(labels, known + hidden), renumber(test_labels, known + hidden)
         train_labels = labels[train].masked_fill(labels[train] >= len(known), -1)
         kept = draw_labels(train_labels, num_labels, len(known), balanced=balanced, seed=seed)
         super().__init__(
@@ -101,27 +101,3 @@ class DrawnLabels(ImageData):
         self.tree = tree
         self.num_coarse_labels = num_coarse_labels
         self.hidden_classes = tuple(hidden)
-
-
-def _check_hidden(hidden_classes: Sequence[int], class_names: Sequence[str]) -> list[int]:
-    """Return the hidden classes in ascending order."""
-    if isinstance(hidden_classes, str) or not all(
-        isinstance(label, int) and not isinstance(label, bool) for label in hidden_classes
-    ):
-        raise TypeError(f"hidden_classes: expected a list of the numbers of classes; got {hidden_classes!r}.")
-    for label in hidden_classes:
-        if not 0 <= label < len(class_names):
-            raise ValueError(f"hidden_classes: expected numbers from 0 to {len(class_names) - 1}; got {label}.")
-    hidden = sorted(set(hidden_classes))
-    if len(hidden) < len(hidden_classes):
-        raise ValueError(f"hidden_classes: expected each class once; got {list(hidden_classes)}.")
-    if len(hidden) == len(class_names):
-        raise ValueError(
-            "hidden_classes: expected at least one class to keep its labels (num_labels=0 hides all); got all classes."
-        )
-    return hidden
-
-
-def _renumbered(labels: Tensor, order: Sequence[int]) -> Tensor:
-    """Return the position of each label in an order of all classes."""
-    return torch.tensor(order).argsort()[labels]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssvae.data.labels import check_count, draw_labels
+from ssvae.data.new_classes import check_hidden, renumber
 from ssvae.data.vector_data import VectorData
 
 Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
@@ -31,11 +32,14 @@ class DrawnPoints(VectorData):
         num_test: The number of test points.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the points and of the choice of labelled points.
+        hidden_classes: The numbers of classes of which no training point keeps its label. Their points stay, and a
+            model has to discover them: it calls them "new 1", "new 2", …; only the evaluation knows their names.
         standardise: Whether ``preprocess`` standardises; otherwise a model gets points as they are.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
-        ValueError: If there are fewer points than labels or classes.
+        TypeError: If a number, a hidden class or the seed is not an integer.
+        ValueError: If there are fewer points than labels or classes, or the hidden classes are not different classes,
+            of which at least one other remains.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class DrawnPoints(VectorData):
         num_test: int,
         balanced: bool,
         seed: int,
+        hidden_classes: Sequence[int],
         standardise: bool = True,
     ) -> None:
         numbers = {"num_points": num_points, "num_validation": num_validation, "num_test": num_test}
@@ -59,24 +64,30 @@ class DrawnPoints(VectorData):
             raise ValueError(
                 f"num_points: expected at least one point for each of the {len(class_names)} classes; got {num_points}."
             )
+        hidden = check_hidden(hidden_classes, class_names)
+        known = [label for label in range(len(class_names)) if label not in hidden]
         # A RandomState, whose numbers are the same with every version of NumPy, unlike those of a Generator.
         generators = [
             np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed, spawn_key=(part,))))
             for part in range(3)
         ]
         (train_x, labels), (validation_x, validation_labels), (test_x, test_labels) = (
-            _tensors(*draw(number, generator)) for number, generator in zip(numbers.values(), generators, strict=True)
+            _tensors(*draw(number, generator), known + hidden)
+            for number, generator in zip(numbers.values(), generators, strict=True)
         )
+        labels = labels.masked_fill(labels >= len(known), -1)
         super().__init__(
             name,
             train_x,
-            draw_labels(labels, num_labels, len(class_names), balanced=balanced, seed=seed),
-            class_names=class_names,
+            draw_labels(labels, num_labels, len(known), balanced=balanced, seed=seed),
+            class_names=[class_names[label] for label in known],
             validation_x=validation_x,
             validation_labels=validation_labels,
             test_x=test_x,
             test_labels=test_labels,
             standardise=standardise,
+            num_new_classes=len(hidden),
+            hidden_class_names=[class_names[label] for label in hidden],
         )
         self.num_points = num_points
         self.num_labels = num_labels
@@ -84,6 +95,7 @@ class DrawnPoints(VectorData):
         self.num_test = num_test
         self.balanced = balanced
         self.seed = seed
+        self.hidden_classes = tuple(hidden)
 
 
 def check_scale(argument: str, value: float) -> None:
@@ -105,5 +117,8 @@ def class_counts(number: int, num_classes: int) -> list[int]:
     return [number // num_classes + (label < number % num_classes) for label in range(num_classes)]
 
 
-def _tensors(points: npt.NDArray[np.float64], classes: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(classes.astype(np.int64))
+def _tensors(
+    points: npt.NDArray[np.float64], classes: npt.NDArray[np.int64], order: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return points and the position of their class in an order of all classes."""
+    return torch.from_numpy(points.astype(np.float32)), renumber(torch.from_numpy(classes.astype(np.int64)), order)

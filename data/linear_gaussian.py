@@ -1,5 +1,7 @@
 """Data from a linear Gaussian M2, whose densities are known in closed form."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -156,14 +158,17 @@ class LinearGaussianStory(DrawnPoints):
         noise: The standard deviation s, positive.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the rows and of the choice of labelled rows.
+        hidden_classes: The numbers of classes of which no training row keeps its label; a model has to discover
+            them.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
+        TypeError: If a number, a hidden class or the seed is not an integer.
         ValueError: If there are fewer rows than labels or classes, fewer than two classes, no feature or latent
-            dimension, or the noise is not positive.
+            dimension, the noise is not positive, or the hidden classes are not some of the classes.
 
     Attributes:
-        exact: The distribution of the data, a `LinearGaussian`, in the units of x.
+        exact: The distribution of the data, a `LinearGaussian`, in the units of x; its classes are those of
+            ``true_class_names``.
     """
 
     def __init__(
@@ -179,6 +184,7 @@ class LinearGaussianStory(DrawnPoints):
         noise: float = 0.5,
         balanced: bool = True,
         seed: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         sizes = {"num_classes": num_classes, "num_features": num_features, "latent_dim": latent_dim}
         for argument, size in sizes.items():
@@ -209,10 +215,12 @@ class LinearGaussianStory(DrawnPoints):
             num_test=num_test,
             balanced=balanced,
             seed=seed,
+            hidden_classes=hidden_classes,
             standardise=False,
         )
         self.num_features = num_features
         self.latent_dim = latent_dim
         self.noise = noise
         uniform = torch.full((num_classes,), 1 / num_classes, dtype=torch.float64)
-        self.exact = LinearGaussian(uniform, torch.from_numpy(weight), torch.from_numpy(bias), noise)
+        order = [int(name) for name in self.true_class_names]
+        self.exact = LinearGaussian(uniform, torch.from_numpy(weight), torch.from_numpy(bias[order]), noise)

@@ -1,4 +1,4 @@
-"""Numbering of classes of which some have no label in training."""
+"""Numbering of classes of which some have no label in training, and hiding those of some classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -52,3 +52,41 @@ def number_known_classes(
     position = torch.tensor([*known, *hidden]).argsort()
     placed = {name: torch.where(each >= 0, position[each], each) for name, each in numbered.items()}
     return NumberedClasses(placed, [names[number] for number in known], [names[number] for number in hidden])
+
+
+def check_hidden(hidden_classes: Sequence[int], class_names: Sequence[str]) -> list[int]:
+    """Return the numbers of the classes whose labels are hidden, in ascending order.
+
+    Args:
+        hidden_classes: The numbers.
+        class_names: The names of all classes.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If they are not different classes of the data set, of which at least one other remains.
+    """
+    if isinstance(hidden_classes, str) or not all(
+        isinstance(label, int) and not isinstance(label, bool) for label in hidden_classes
+    ):
+        raise TypeError(f"hidden_classes: expected a list of the numbers of classes; got {hidden_classes!r}.")
+    for label in hidden_classes:
+        if not 0 <= label < len(class_names):
+            raise ValueError(f"hidden_classes: expected numbers from 0 to {len(class_names) - 1}; got {label}.")
+    hidden = sorted(set(hidden_classes))
+    if len(hidden) < len(hidden_classes):
+        raise ValueError(f"hidden_classes: expected each class once; got {list(hidden_classes)}.")
+    if len(hidden) == len(class_names):
+        raise ValueError(
+            "hidden_classes: expected at least one class to keep its labels (num_labels=0 hides all); got all classes."
+        )
+    return hidden
+
+
+def renumber(labels: Tensor, order: Sequence[int]) -> Tensor:
+    """Return the position of each label in an order of all classes.
+
+    Args:
+        labels: Classes (N,), none unknown.
+        order: All classes, each once.
+    """
+    return torch.tensor(order).argsort()[labels]

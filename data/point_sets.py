@@ -1,5 +1,7 @@
 """Sets of points in few dimensions, whose classes one can see."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,10 +29,13 @@ class Moons(DrawnPoints):
         noise: The standard deviation of the noise.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the points and of the choice of labelled points.
+        hidden_classes: The numbers of classes of which no training point keeps its label; a model has to discover
+            them.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
-        ValueError: If there are fewer points than labels or classes, or the noise is negative.
+        TypeError: If a number, a hidden class or the seed is not an integer.
+        ValueError: If there are fewer points than labels or classes, the noise is negative, or the hidden classes are
+            not some of the classes.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Moons(DrawnPoints):
         noise: float = 0.1,
         balanced: bool = True,
         seed: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_scale("noise", noise)
 
@@ -64,6 +70,7 @@ class Moons(DrawnPoints):
             num_test=num_test,
             balanced=balanced,
             seed=seed,
+            hidden_classes=hidden_classes,
         )
         self.noise = noise
 
@@ -81,10 +88,13 @@ class Circles(DrawnPoints):
         noise: The standard deviation of the noise.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the points and of the choice of labelled points.
+        hidden_classes: The numbers of classes of which no training point keeps its label; a model has to discover
+            them.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
-        ValueError: If there are fewer points than labels or classes, or the noise is negative.
+        TypeError: If a number, a hidden class or the seed is not an integer.
+        ValueError: If there are fewer points than labels or classes, the noise is negative, or the hidden classes are
+            not some of the classes.
     """
 
     def __init__(
@@ -97,6 +107,7 @@ class Circles(DrawnPoints):
         noise: float = 0.05,
         balanced: bool = True,
         seed: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_scale("noise", noise)
 
@@ -117,6 +128,7 @@ class Circles(DrawnPoints):
             num_test=num_test,
             balanced=balanced,
             seed=seed,
+            hidden_classes=hidden_classes,
         )
         self.noise = noise
 
@@ -137,10 +149,13 @@ class Pinwheel(DrawnPoints):
         noise: The standard deviation across an arm.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the points and of the choice of labelled points.
+        hidden_classes: The numbers of classes of which no training point keeps its label; a model has to discover
+            them.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
-        ValueError: If there are fewer points than labels or classes, fewer than two classes, or the noise is negative.
+        TypeError: If a number, a hidden class or the seed is not an integer.
+        ValueError: If there are fewer points than labels or classes, fewer than two classes, the noise is negative, or
+            the hidden classes are not some of the classes.
 
     References:
         Johnson et al. (2016), "Composing graphical models with neural networks for structured representations and fast
@@ -158,6 +173,7 @@ class Pinwheel(DrawnPoints):
         noise: float = 0.05,
         balanced: bool = True,
         seed: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_scale("noise", noise)
         _check_num_classes(num_classes)
@@ -180,6 +196,7 @@ class Pinwheel(DrawnPoints):
             num_test=num_test,
             balanced=balanced,
             seed=seed,
+            hidden_classes=hidden_classes,
         )
         self.noise = noise
 
@@ -201,11 +218,13 @@ class Clusters(DrawnPoints):
         noise: The standard deviation of a cluster in each coordinate.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share.
         seed: The random seed of the points and of the choice of labelled points.
+        hidden_classes: The numbers of classes of which no training point keeps its label; a model has to discover
+            them.
 
     Raises:
-        TypeError: If a number or the seed is not an integer.
+        TypeError: If a number, a hidden class or the seed is not an integer.
         ValueError: If there are fewer points than labels or classes, fewer clusters than classes, fewer than two
-            classes, no feature, or the noise is negative.
+            classes, no feature, the noise is negative, or the hidden classes are not some of the classes.
 
     Attributes:
         centres: The centres, float64 (clusters, features).
@@ -224,6 +243,7 @@ class Clusters(DrawnPoints):
         noise: float = 0.1,
         balanced: bool = True,
         seed: int = 0,
+        hidden_classes: Sequence[int] = (),
     ) -> None:
         check_scale("noise", noise)
         _check_num_classes(num_classes)
@@ -250,6 +270,7 @@ class Clusters(DrawnPoints):
             num_test=num_test,
             balanced=balanced,
             seed=seed,
+            hidden_classes=hidden_classes,
         )
         self.num_features = num_features
         self.num_clusters = num_clusters

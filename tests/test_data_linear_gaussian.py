@@ -104,6 +104,11 @@ def test_the_best_classifier_is_as_accurate_as_it_is_confident():
     # E[1(argmax = y)] = E[max p(y|x)]; standard error of their difference: sqrt(0.96 * 0.04 / N) = 0.0014.
     assert float(accuracy) == pytest.approx(float(probabilities.max(-1).values.mean()), abs=0.007)
     assert 0.9 < accuracy < 0.99
+    # Of hidden classes too: the story has the order of the true classes.
+    hidden = LinearGaussianStory(num_test=20_000, hidden_classes=[0])
+    assert hidden.true_class_names == ("1", "2", "0")
+    guesses = hidden.exact.class_probabilities(hidden.test_x).argmax(-1)
+    assert (guesses == hidden.test_labels).double().mean() == accuracy
 
 
 def test_the_mean_log_density_is_minus_the_entropy():

@@ -74,6 +74,23 @@ def test_the_classes_can_be_told_apart_by_all_labels(kind):
     assert neighbours.score(data.test_x.numpy(), data.test_labels.numpy()) > 0.97
 
 
+@pytest.mark.parametrize("kind", SETS)
+def test_hidden_classes_keep_their_points_and_lose_their_labels(kind):
+    data, whole = kind(num_labels=4, hidden_classes=[0]), kind(num_labels=None)
+    first, *others = whole.class_names
+    assert data.class_names == (*others, "new 1")
+    assert data.true_class_names == (*others, first)
+    assert (data.num_known_classes, data.num_classes, data.hidden_classes) == (len(others), len(others) + 1, (0,))
+    for part in ("train", "validation", "test"):
+        assert torch.equal(getattr(data, f"{part}_x"), getattr(whole, f"{part}_x"))
+    for part in ("validation", "test"):
+        names = [data.true_class_names[label] for label in getattr(data, f"{part}_labels")]
+        assert names == [whole.class_names[label] for label in getattr(whole, f"{part}_labels")]
+    kept = data.train_labels[data.labelled_index]
+    assert torch.bincount(kept).tolist() == [4 // len(others)] * len(others)
+    assert torch.equal(kept + 1, whole.train_labels[data.labelled_index])
+
+
 # Where the points lie
 
 
@@ -149,6 +166,7 @@ ERRORS = {
     "seed": (lambda: Moons(seed=-1), ValueError, "seed: expected 0 or more; got -1"),
     "one arm": (lambda: Pinwheel(num_classes=1), ValueError, "num_classes: expected at least 2; got 1"),
     "few clusters": (lambda: Clusters(num_clusters=2, num_classes=3), ValueError, "num_clusters: expected at least 3"),
+    "hidden": (lambda: Moons(hidden_classes=[2]), ValueError, "hidden_classes: expected numbers from 0 to 1; got 2"),
     "no features": (lambda: Clusters(num_features=0), ValueError, "num_features: expected at least 1; got 0"),
 }
 

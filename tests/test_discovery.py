@@ -7,6 +7,7 @@ import torch
 from matplotlib import pyplot
 from support import tiny
 
+from ssvae.data import Pinwheel
 from ssvae.inference import Objective
 from ssvae.inference.applications.features import clustering_accuracy
 from ssvae.inference.evaluation import evaluate
@@ -17,6 +18,9 @@ from ssvae.inference.runs.discovery_report import discovery_sentence, discovery_
 from ssvae.inference.runs.problems import problems
 from ssvae.inference.runs.run import Run
 from ssvae.inference.training import train
+from ssvae.models import M2
+from ssvae.models.networks import MLP
+from ssvae.models.priors import StandardNormal
 
 
 def _one_hot(predicted, num_classes):
@@ -189,6 +193,16 @@ def test_an_empty_new_class_is_a_problem(tmp_path):
     run = Run(tmp_path, model, data.class_names, data, recipe, history=[{"epoch": 1, "step": 1, "seconds": 0}])
     (sentence,) = [each for each in problems(run) if "'new 1'" in each]
     assert "is put into 'new 1': try --recipe discover" in sentence
+
+
+def test_an_empty_new_class_of_rows_is_a_problem(tmp_path):
+    data = Pinwheel(40, 4, num_validation=0, num_test=0, hidden_classes=[4])
+    model = M2((2,), 5, prior=StandardNormal(1), networks=MLP((3,)))
+    with torch.no_grad():
+        list(model.y_encoder.parameters())[-1].copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, -1e3]))
+    run = Run(tmp_path, model, data.class_names, data, tiny.recipe(), history=[{"epoch": 1, "step": 1, "seconds": 0}])
+    (sentence,) = [each for each in problems(run) if "'new 1'" in each]
+    assert sentence.startswith("No row among 36 unlabelled ones is put into 'new 1': try --recipe plane, or fewer new")
 
 
 def test_most_probable_images_come_first():

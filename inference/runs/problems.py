@@ -1,5 +1,6 @@
 """Signs that the unlabelled images did harm, each in a sentence with the likely cause and what to try."""
 
+from ssvae.data import ImageData
 from ssvae.inference.evaluation.drift import drift
 from ssvae.inference.predict import predict_probabilities
 from ssvae.inference.runs.run import Run
@@ -74,14 +75,15 @@ def _left_empty(run: Run) -> str:
     assert data is not None
     if not data.has_new_classes or not len(data.unlabelled_index):
         return ""
-    images = data.train_x[data.some_unlabelled(_NUM_IMAGES)]
-    counts = predict_probabilities(run.model, data, images).argmax(-1).bincount(minlength=data.num_classes)
+    chosen = data.train_x[data.some_unlabelled(_NUM_IMAGES)]
+    counts = predict_probabilities(run.model, data, chosen).argmax(-1).bincount(minlength=data.num_classes)
     empty = [run.class_names[y] for y in range(data.num_known_classes, data.num_classes) if not counts[y]]
     if not empty:
         return ""
+    recipe = "discover" if isinstance(data, ImageData) else "plane"
     return (
-        f"No image among {len(images):,} unlabelled ones is put into {', '.join(map(repr, empty))}: try --recipe "
-        "discover, or fewer new classes. docs/how-to/discover_classes.md has more."
+        f"No {data.item} among {len(chosen):,} unlabelled ones is put into {', '.join(map(repr, empty))}: try --recipe "
+        f"{recipe}, or fewer new classes. docs/how-to/discover_classes.md has more."
     )
 
 
