@@ -18,7 +18,8 @@ class Prior(Part, nn.Module, ABC):
 
     To write a prior:
 
-    1. Inherit from `Prior` in a file of its own. Take ``latent_dim`` and set it as an attribute.
+    1. Inherit from `Prior` in a file of its own. Take ``latent_dim``. Keep every constructor argument as an attribute
+       of the same name: run folders describe a prior by them.
     2. Return a distribution with ``event_shape == (latent_dim,)`` from ``forward``. A prior p(z) ignores y and has
        batch_shape (). A prior p(z | y) looks up its parameters by y, so that its batch_shape is y's shape: (batch,) for
        known classes, (classes, 1) for enumerated ones. Without y it returns the mixture over the classes,
