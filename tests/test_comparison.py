@@ -81,7 +81,7 @@ def test_the_sentence_says_better_beyond_chance(tmp_path):
     assert said(tmp_path, supervised=(80, 10, 1, 9)) == (
         "M2 is better than the labels alone (supervised) by 9.00 ± 3.21 points, beyond chance (paired difference ± "
         "standard error on 100 test images; McNemar's test at 5%, for these labels and this seed). "
-        "docs/explanation/when_the_generative_terms_pay.md explains why."
+        "docs/explanation/when_the_generative_terms_pay.md explains when the generative terms pay."
     )
 
 

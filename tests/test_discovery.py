@@ -7,8 +7,8 @@ import torch
 from matplotlib import pyplot
 from support import tiny
 
-from ssvae.data import Pinwheel
-from ssvae.inference import Objective
+from ssvae.data import Augmentation, Pinwheel
+from ssvae.inference import Consistency, Objective
 from ssvae.inference.applications.features import clustering_accuracy
 from ssvae.inference.evaluation import evaluate
 from ssvae.inference.evaluation.discovery import discover
@@ -193,6 +193,10 @@ def test_an_empty_new_class_is_a_problem(tmp_path):
     run = Run(tmp_path, model, data.class_names, data, recipe, history=[{"epoch": 1, "step": 1, "seconds": 0}])
     (sentence,) = [each for each in problems(run) if "'new 1'" in each]
     assert "is put into 'new 1': try --recipe discover" in sentence
+    run.recipe = tiny.recipe(
+        objective=Objective(consistency=Consistency(1.0, aligned=True)), augmentation=Augmentation()
+    )
+    assert any("is put into 'new 1': try more steps, or fewer new" in each for each in problems(run))
 
 
 def test_an_empty_new_class_of_rows_is_a_problem(tmp_path):

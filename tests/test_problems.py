@@ -144,7 +144,7 @@ def test_a_fall_of_the_validation_accuracy_is_told():
     run = trained(None, 80, 80, None, history(0.9, 0.2))
     run.data.validation_x = run.data.validation_x.repeat(5, 1, 1, 1)
     (sentence,) = problems(run)
-    assert sentence.startswith("The validation accuracy was 90.0% in epoch 1 and is 20.0% at the end, which is more")
+    assert sentence.startswith("The validation accuracy was 90.0% in epoch 1 and is 20.0% at the end, a fall beyond")
 
 
 def test_predicted_classes_that_are_not_those_of_the_labels_are_told(monkeypatch):

@@ -3,11 +3,9 @@
 from ssvae.data import ImageData
 from ssvae.inference.evaluation.drift import drift
 from ssvae.inference.predict import predict_probabilities
+from ssvae.inference.runs.report import HELP
 from ssvae.inference.runs.run import Run
 from ssvae.inference.training.decline import decline
-
-HELP = "docs/how-to/better_than_the_baseline.md"
-"""The page that says what to do about it."""
 
 _NUM_IMAGES = 1000
 """The number of unlabelled images whose predicted classes are looked at."""
@@ -80,10 +78,15 @@ def _left_empty(run: Run) -> str:
     empty = [run.class_names[y] for y in range(data.num_known_classes, data.num_classes) if not counts[y]]
     if not empty:
         return ""
-    recipe = "discover" if isinstance(data, ImageData) else "plane"
+    assert run.recipe is not None
+    consistency = run.recipe.objective.consistency
+    if consistency is not None and consistency.aligned:
+        advice = "more steps"  # it uses every class already, as the recipe discover does
+    else:
+        advice = f"--recipe {'discover' if isinstance(data, ImageData) else 'plane'}"
     return (
-        f"No {data.item} among {len(chosen):,} unlabelled ones is put into {', '.join(map(repr, empty))}: try --recipe "
-        f"{recipe}, or fewer new classes. docs/how-to/discover_classes.md has more."
+        f"No {data.item} among {len(chosen):,} unlabelled ones is put into {', '.join(map(repr, empty))}: try "
+        f"{advice}, or fewer new classes. docs/how-to/discover_classes.md has more."
     )
 
 
@@ -94,7 +97,7 @@ def _declined(run: Run) -> str:
         return ""
     return (
         f"The validation accuracy was {best['validation_accuracy']:.1%} in epoch {best['epoch']:g} and is "
-        f"{run.history[-1]['validation_accuracy']:.1%} at the end, which is more than chance. "
+        f"{run.history[-1]['validation_accuracy']:.1%} at the end, a fall beyond chance. "
         f"checkpoints/best.ckpt has the better epoch: try --early_stopping 5, or {_milder(run)}."
     )
 

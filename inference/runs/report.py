@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from ssvae.inference.runs.run import Run
 
 EXPLANATION = "docs/explanation/when_the_generative_terms_pay.md"
-"""The page that says why a model is better or worse than its baselines."""
+"""The page that says when a model is better than its baselines."""
+
+HELP = "docs/how-to/better_than_the_baseline.md"
+"""The page that says what to do where a baseline is better."""
 
 WARNED_FROM = 0.1
 """The report warns if a larger fraction of images has a k̂ above 0.7."""
@@ -140,8 +143,14 @@ def _compared(run: "Run", item: str, has_new_classes: bool) -> str:
     return (
         f"{type(run.model).__name__} is {', and '.join(differences)} (paired difference ± standard error on "
         f"{num_images:,} test {item}s{which}; McNemar's test at {SIGNIFICANCE:.0%}, for these labels and this seed). "
-        f"{EXPLANATION} explains why."
+        f"{_page(run)}"
     )
+
+
+def _page(run: "Run") -> str:
+    if any(each.difference < 0 for each in run.comparisons.values()):
+        return f"{HELP} says what to try."
+    return f"{EXPLANATION} explains when the generative terms pay."
 
 
 def _difference(other: str, comparison: Comparison) -> str:

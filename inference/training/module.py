@@ -380,10 +380,11 @@ class Training(lightning.LightningModule):
         *earlier, best = (decline(rows[: len(rows) - last], num_images) for last in reversed(range(_ROWS_OF_A_DECLINE)))
         if best is not None and all(earlier):
             self.has_warned = True
+            harm = f"The unlabelled {self.data.item}s may do harm. " if self.data.num_unlabelled else ""
             warnings.warn(
                 f"validation_accuracy: {self.history[-1]['validation_accuracy']:.1%} in {self.where}, after "
-                f"{best['validation_accuracy']:.1%} in epoch {best['epoch']:g}, which is more than chance. The "
-                "unlabelled images may do harm; the report will say what to try.",
+                f"{best['validation_accuracy']:.1%} in epoch {best['epoch']:g}, a fall beyond chance. "
+                f"{harm}The report will say what to try.",
                 stacklevel=2,
             )
 
