@@ -94,9 +94,11 @@ def test_the_sentence_says_within_chance(tmp_path):
 
 def test_the_sentence_says_worse_beyond_chance(tmp_path):
     # sqrt((9 - 100 · 0.09²) / 99 / 100) = 2.876 points
-    assert said(tmp_path, supervised=(80, 0, 9, 11)).startswith(
+    words = said(tmp_path, supervised=(80, 0, 9, 11))
+    assert words.startswith(
         "M2 is worse than the labels alone (supervised) by 9.00 ± 2.88 points, beyond chance (paired difference"
     )
+    assert words.endswith(" docs/how-to/better_than_the_baseline.md says what to try.")
 
 
 def test_the_sentence_names_each_baseline(tmp_path):
