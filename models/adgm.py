@@ -114,9 +114,9 @@ class ADGM(M2):
         latent_dim = self.prior.latent_dim
         return self.networks.encoder(self.event_shape, 2 * self.auxiliary_dim, self.num_classes, num_beside=latent_dim)
 
-    def story(self) -> list[tuple[str, str]]:
-        """The seven densities; see `SemiSupervisedModel.story`."""
-        *densities_of_model, _, _ = super().story()
+    def _story(self) -> list[tuple[str, str]]:
+        """The seven densities; see `SemiSupervisedModel._story`."""
+        *densities_of_model, _, _ = super()._story()
         auxiliary = f"Normal, {self.auxiliary_dim} dimensions"
         return [
             *densities_of_model,

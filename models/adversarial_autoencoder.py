@@ -122,8 +122,8 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         self.prior.requires_grad_(False)
         self.class_prior.requires_grad_(False)
 
-    def story(self) -> list[tuple[str, str]]:
-        """The densities and the codes; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The densities and the codes; see `SemiSupervisedModel._story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),

@@ -49,8 +49,8 @@ class SemiSupervisedModel(nn.Module, ABC):
        drawn at once. Do not read values, as ``.item()`` and ``if`` do: a GPU has to wait for them, and a captured CUDA
        graph reads them once only.
     3. Write ``classify``, ``q_z`` and ``p_x``; ``encode``, ``reconstruct`` and ``sample`` follow from them. A model
-       with latent variables beside the prior's z also writes ``_style`` and ``_draw``. List the densities in ``story``;
-       ``repr`` shows them.
+       with latent variables beside the prior's z also writes ``_style`` and ``_draw``. List the densities in
+       ``_story``; ``repr`` shows them.
     4. Set the five boolean attributes below if the model differs from M2 in them. Add further terms of the loss in
        ``penalties``. Models that are trained in stages, or that learn something from all training images without
        gradients, also inherit from the classes in ``ssvae.models.stages``.
@@ -205,10 +205,10 @@ class SemiSupervisedModel(nn.Module, ABC):
         """
         return copy.deepcopy(self)
 
-    def story(self) -> list[tuple[str, str]]:
+    def _story(self) -> list[tuple[str, str]]:
         """Return the densities of model and guide, each with a description, for ``repr``.
 
-        A model with other densities extends the list: ``[("p(y)", ...), *super().story()]``.
+        A model with other densities extends the list: ``[("p(y)", ...), *super()._story()]``.
 
         Returns:
             Pairs such as ``("p(z)", "StandardNormal(latent_dim=50)")``.
@@ -221,7 +221,7 @@ class SemiSupervisedModel(nn.Module, ABC):
         ]
 
     def __repr__(self) -> str:
-        lines = [*self.story(), ("parameters", self._count_parameters())]
+        lines = [*self._story(), ("parameters", self._count_parameters())]
         width = max(len(name) for name, _ in lines)
         head = f"{type(self).__name__}: {self._kind_of_x} {tuple(self.event_shape)}, {self.num_classes} classes"
         return "\n".join([head, *(f"  {name:<{width}}  {description}" for name, description in lines)])

@@ -116,8 +116,8 @@ class ConditionalVAE(SemiSupervisedModel):
         self.register_buffer("noise", torch.randn(num_samples, latent_dim))
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.z_encoder, self.posterior))
 
-    def story(self) -> list[tuple[str, str]]:
-        """The four densities, and the classification; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The four densities, and the classification; see `SemiSupervisedModel._story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),

@@ -78,9 +78,9 @@ class ConstantImputation(SemiSupervisedModel):
         """Return ι(x_seen)."""
         return torch.where(x.isnan(), self.constant.to(x), x)
 
-    def story(self) -> list[tuple[str, str]]:
-        """The densities of the trained model; see `SemiSupervisedModel.story`."""
-        return self.trained.story()
+    def _story(self) -> list[tuple[str, str]]:
+        """The densities of the trained model; see `SemiSupervisedModel._story`."""
+        return self.trained._story()
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:
         """p(x_seen | ·) and what stands before it; see `SemiSupervisedModel.model`."""

@@ -101,9 +101,9 @@ class DistilledM1(Staged, M1):
         self._learn(classifier=False)
         self.register_load_state_dict_post_hook(_learn_as_saved)  # type: ignore[no-untyped-call]
 
-    def story(self) -> list[tuple[str, str]]:
-        """M1's densities, c, and its student q(y | x); see `SemiSupervisedModel.story`."""
-        *densities, _ = super().story()
+    def _story(self) -> list[tuple[str, str]]:
+        """M1's densities, c, and its student q(y | x); see `SemiSupervisedModel._story`."""
+        *densities, _ = super()._story()
         return [
             *densities,
             ("c(y; ·)", repr(self.feature_classifier)),

@@ -103,9 +103,9 @@ class DistilledM2(Staged, Refits, M2):
     def _make_y_encoder(self) -> Network:
         return self.classifier.dense(self.feature_dim, self.num_classes)
 
-    def story(self) -> list[tuple[str, str]]:
-        """M2's densities, and c; see `SemiSupervisedModel.story`."""
-        densities = dict(super().story())
+    def _story(self) -> list[tuple[str, str]]:
+        """M2's densities, and c; see `SemiSupervisedModel._story`."""
+        densities = dict(super()._story())
         classes = f"Categorical, {self.num_classes} classes"
         densities["q(y | x)"] = f"{classes}; {self.feature_dim} features; {self.classifier}"
         return [*densities.items(), ("c(y; ·)", repr(self.feature_classifier))]

@@ -102,8 +102,8 @@ class GMVAE(SemiSupervisedModel):
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
-    def story(self) -> list[tuple[str, str]]:
-        """The five densities; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The five densities; see `SemiSupervisedModel._story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),

@@ -135,9 +135,9 @@ class LadderVAE(M2):
         """L, the number of stochastic layers."""
         return 1 + len(self.latent_dims)
 
-    def story(self) -> list[tuple[str, str]]:
-        """All densities; see `SemiSupervisedModel.story`."""
-        p_y, (_, top), (_, image), q_y, _ = super().story()
+    def _story(self) -> list[tuple[str, str]]:
+        """All densities; see `SemiSupervisedModel._story`."""
+        p_y, (_, top), (_, image), q_y, _ = super()._story()
         layers = list(enumerate(self.latent_dims, start=1))
         return [
             p_y,

@@ -94,8 +94,8 @@ class M1(Refits, SemiSupervisedModel):
         self.feature_bank = FeatureBank(self.feature_classifier, latent_dim, num_classes)
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
-    def story(self) -> list[tuple[str, str]]:
-        """The three densities, and the classifier; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The three densities, and the classifier; see `SemiSupervisedModel._story`."""
         return [
             ("p(z)", repr(self.prior)),
             ("p(x | z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),

@@ -131,8 +131,8 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         self._enter(_M1)
         self.register_load_state_dict_post_hook(_enter_saved_stage)  # type: ignore[no-untyped-call]
 
-    def story(self) -> list[tuple[str, str]]:
-        """The seven densities; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The seven densities; see `SemiSupervisedModel._story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density.replace("z", "z2"), repr(self.prior)),

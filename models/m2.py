@@ -95,8 +95,8 @@ class M2(SemiSupervisedModel):
     def _make_decoder(self) -> Network:
         return self.networks.decoder(self.prior.latent_dim, self.decoder_shape, self.num_classes)
 
-    def story(self) -> list[tuple[str, str]]:
-        """The five densities; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The five densities; see `SemiSupervisedModel._story`."""
         return [
             ("p(y)", repr(self.class_prior)),
             (self.prior.density, repr(self.prior)),

@@ -98,9 +98,9 @@ class SDGM(ADGM):
         num_inputs = self.prior.latent_dim + self.auxiliary_dim
         return self.networks.decoder(num_inputs, self.decoder_shape, self.num_classes)
 
-    def story(self) -> list[tuple[str, str]]:
-        """The seven densities; see `SemiSupervisedModel.story`."""
-        p_y, p_z, (_, image), (_, auxiliary), *densities_of_guide = super().story()
+    def _story(self) -> list[tuple[str, str]]:
+        """The seven densities; see `SemiSupervisedModel._story`."""
+        p_y, p_z, (_, image), (_, auxiliary), *densities_of_guide = super()._story()
         return [p_y, p_z, ("p(a | y, z)", auxiliary), ("p(x | a, y, z)", image), *densities_of_guide]
 
     def model(self, x: Tensor, y: Tensor | None = None) -> None:

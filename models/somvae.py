@@ -187,8 +187,8 @@ class SOMVAE(Refits, SemiSupervisedModel):
         self.encoder = self.networks.encoder(event_shape, latent_dim)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
 
-    def story(self) -> list[tuple[str, str]]:
-        """The densities; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The densities; see `SemiSupervisedModel._story`."""
         return [
             ("p(z)", f"one of {self.rows} × {self.columns} nodes, {self.latent_dim} dimensions"),
             ("p(x | z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),

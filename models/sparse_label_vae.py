@@ -94,8 +94,8 @@ class SparseLabelVAE(SemiSupervisedModel):
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 
-    def story(self) -> list[tuple[str, str]]:
-        """The four densities; see `SemiSupervisedModel.story`."""
+    def _story(self) -> list[tuple[str, str]]:
+        """The four densities; see `SemiSupervisedModel._story`."""
         return [
             (self.prior.density, repr(self.prior)),
             ("p(x | π(x), z)", f"{self.likelihood}, shape {tuple(self.event_shape)}; decoder {self.networks}"),

@@ -10,7 +10,7 @@ from test_models import BATCH, COLOUR, GREY, MODELS, NETWORKS
 from test_priors import LOOKS_AT_Y, PRIORS
 from torch import nn
 
-from ssvae.models import M2
+from ssvae.models import M2, SemiSupervisedModel
 from ssvae.models.likelihoods import DiscretizedLogistic, Gaussian
 from ssvae.models.networks import MLP, Architecture, Convolutional
 from ssvae.models.priors import (
@@ -108,7 +108,7 @@ def test_every_combination_tells_its_parts(prior, likelihood, networks):
     likelihood = LIKELIHOODS[likelihood]()
     event_shape = likelihood.event_shape or GREY
     model = M2(event_shape, 3, prior=PRIORS[prior](2), likelihood=likelihood, networks=NETWORKS[networks]())
-    story = dict(model.story())
+    story = dict(model._story())
     assert list(story) == [
         "p(y)",
         "p(z | y)" if prior in LOOKS_AT_Y else "p(z)",
@@ -131,7 +131,7 @@ def test_every_combination_tells_its_parts(prior, likelihood, networks):
 def test_the_story_has_a_density_for_every_site(name):
     model = MODELS[name]()
     x = (torch.rand(BATCH, *model.event_shape) > 0.5).to(torch.get_default_dtype())
-    densities = [density for density, _ in model.story()]
+    densities = [density for density, _ in model._story()]
     for program, letter in ((model.model, "p"), (model.guide, "q")):
         traces = [poutine.trace(program).get_trace(x, *given) for given in ((), (torch.zeros(BATCH).long(),))]
         names = {name for trace in traces for name in (*trace.stochastic_nodes, *trace.observation_nodes)} - {"images"}
@@ -161,8 +161,8 @@ class _Cluster(M2):
         super().__init__(GREY, 3, prior=_Means(torch.zeros(2, 2)), networks=MLP((5,)))
         self.temperature = nn.Parameter(torch.zeros(7))
 
-    def story(self):
-        return [("p(c)", "Categorical, 2 clusters"), *super().story()]
+    def _story(self):
+        return [("p(c)", "Categorical, 2 clusters"), *super()._story()]
 
 
 class _Means(StandardNormal):
@@ -184,7 +184,7 @@ def test_a_model_of_ones_own_adds_its_densities():
 
 def test_a_model_that_tells_no_story_has_that_of_the_interface():
     class Silent(M2):
-        story = M2.__base__.story
+        _story = M2.__base__._story
 
     assert repr(Silent(GREY, 3, prior=GaussianMixture(2), networks=MLP((5,)))).split("\n")[:5] == [
         "Silent: images (1, 8, 8), 3 classes",
@@ -224,3 +224,11 @@ class _Linear(Architecture):
 )
 def test_a_part_is_told_in_a_line(part, told):
     assert repr(part) == told
+
+
+def test_a_reader_of_the_base_class_meets_a_dozen_methods():
+    public = {name for name, value in vars(SemiSupervisedModel).items() if callable(value) and not name.startswith("_")}
+    assert public == {
+        "model", "guide", "classify", "q_z", "p_x", "encode", "reconstruct", "sample", "analogies", "impute",
+        "penalties", "baseline",
+    }  # fmt: skip

@@ -227,7 +227,7 @@ class Symbols(Generated):
     def text(self, argument: str) -> str:
         """Return the table."""
         model = _model_of(argument)
-        defaults = dict(model.story())
+        defaults = dict(model._story())
         methods: dict[str, list[str]] = {density: [] for density in defaults}
         for name, (owner, density) in methods_of(type(model)).items():
             link = f"{{py:obj}}`{name} <{public_name(owner)}.{name}>`"
