@@ -48,29 +48,38 @@ class Posterior:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The predictions of a run for one image. Images are (channels, height, width), pixels in [0, 1].
+class Predictions:
+    """The class probabilities of a run for one image. Images are (channels, height, width), pixels in [0, 1].
 
     Attributes:
         image: The input of q(y|x) and q(z|x, y).
         observed: The pixels x of p(x|y, z): thresholded at 0.5 if the run's data are binarised, else the same.
         probabilities: q(y|x), (classes,), float64.
         posterior: p(y|x); None if the model has no class, or its ELBO does not bound log p(x).
-        reconstruction: The mean of p(x|y, z) for the most probable class y and the mean z of q(z|x, y).
-        analogies: The means of p(x|y, z) for the same z and every class y, (classes, channels, height, width).
     """
 
     image: Tensor
     observed: Tensor
     probabilities: Tensor
     posterior: Posterior | None
-    reconstruction: Tensor
-    analogies: Tensor
 
     @property
     def entropy(self) -> float:
         """H(q(y|x)) = -Σ_y q log q, in nats."""
         return torch.special.entr(self.probabilities).sum().item()
+
+
+@dataclass(frozen=True)
+class Answer(Predictions):
+    """The predictions of a run for one image, and what its style looks like.
+
+    Attributes:
+        reconstruction: The mean of p(x|y, z) for the most probable class y and the mean z of q(z|x, y).
+        analogies: The means of p(x|y, z) for the same z and every class y, (classes, channels, height, width).
+    """
+
+    reconstruction: Tensor
+    analogies: Tensor
 
 
 def answer(run: Run, image: Tensor, *, num_samples: int = 50) -> Answer:

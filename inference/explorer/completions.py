@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssvae.data import ImageData
 from ssvae.inference.applications.imputation import fitted_samples
-from ssvae.inference.explorer.answers import Posterior, check_num_samples, pixels_of, posterior_of
+from ssvae.inference.explorer.answers import Predictions, check_num_samples, pixels_of, posterior_of
 from ssvae.inference.explorer.latent import in_random_order
 from ssvae.inference.predict import class_probabilities, device_of, evaluating, seeded
 from ssvae.inference.runs.run import Run
@@ -24,16 +24,14 @@ _AVERAGED_IMAGES = 2000
 
 
 @dataclass(frozen=True)
-class Completions:
-    """The predictions of a run for an image with missing pixels. Images are (channels, height, width), in [0, 1].
+class Completions(Predictions):
+    """The predictions of a run for an image with missing pixels, which are NaN in ``image`` and ``observed``.
+
+    ``probabilities`` is q(y|x_seen): the mean of q(y|x) over the completions, if the classifier was trained on complete
+    images and takes no missing pixels. ``posterior`` is p(y|x_seen) and log p(x_seen).
 
     Attributes:
         original: The image before pixels were taken away.
-        image: x_seen: NaN where a pixel is missing.
-        observed: x_seen of p(x_seen|y, z): seen pixels are thresholded at 0.5 if the run's data are binarised.
-        probabilities: q(y|x_seen), (classes,), float64; the mean of q(y|x) over the completions, if the classifier was
-            trained on complete images and takes no missing pixels.
-        posterior: p(y|x_seen) and log p(x_seen); None if the model has no class.
         mean: E[x_missing|x_seen] in place of missing pixels.
         completions: E[x_missing|y, z] in place of missing pixels, for y and z drawn from p(y, z|x_seen),
             (number, channels, height, width).
@@ -42,10 +40,6 @@ class Completions:
     """
 
     original: Tensor
-    image: Tensor
-    observed: Tensor
-    probabilities: Tensor
-    posterior: Posterior | None
     mean: Tensor
     completions: Tensor
     classes: Tensor | None

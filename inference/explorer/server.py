@@ -56,7 +56,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
 from ssvae.inference.evaluation.diagnostics import K_LIMIT
-from ssvae.inference.explorer.answers import Answer, Posterior, in_words
+from ssvae.inference.explorer.answers import Answer, Posterior, Predictions, in_words
 from ssvae.inference.explorer.completions import Completions, caution, obstacle
 from ssvae.inference.explorer.explorer import Explorer, distinct_names
 from ssvae.inference.explorer.new_classes import name_class, new_classes
@@ -421,33 +421,31 @@ def _rounded(values: Tensor) -> Any:  # noqa: ANN401
 
 
 def _answer(explorer: Explorer, answer: Answer) -> dict[str, Any]:
-    return {
-        "words": in_words(answer.probabilities, explorer.run.class_names),
-        "probabilities": answer.probabilities.tolist(),
-        "entropy": answer.entropy,
-        "posterior": None if answer.posterior is None else _posterior(explorer, answer.posterior),
-        "image": picture(answer.image),
-        "observed": picture(answer.observed),
+    return _predictions(explorer, answer) | {
         "reconstruction": picture(answer.reconstruction),
         "analogies": [picture(image) for image in answer.analogies],
     }
 
 
 def _completed(explorer: Explorer, completions: Completions) -> dict[str, Any]:
-    names = explorer.run.class_names
     classes = completions.classes
-    return {
-        "words": in_words(completions.probabilities, names),
-        "probabilities": completions.probabilities.tolist(),
-        "entropy": torch.special.entr(completions.probabilities).sum().item(),
-        "posterior": None if completions.posterior is None else _posterior(explorer, completions.posterior),
+    return _predictions(explorer, completions) | {
         "original": picture(completions.original),
-        "image": picture(completions.image),
-        "observed": picture(completions.observed),
         "mean": picture(completions.mean),
         "completions": [picture(image) for image in completions.completions],
         "classes": None if classes is None else classes.tolist(),
         "effective_samples": completions.effective_samples,
+    }
+
+
+def _predictions(explorer: Explorer, found: Predictions) -> dict[str, Any]:
+    return {
+        "words": in_words(found.probabilities, explorer.run.class_names),
+        "probabilities": found.probabilities.tolist(),
+        "entropy": found.entropy,
+        "posterior": None if found.posterior is None else _posterior(explorer, found.posterior),
+        "image": picture(found.image),
+        "observed": picture(found.observed),
     }
 
 
