@@ -13,9 +13,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ssvae
 
-REPOSITORY_URL = ""
-"""Where the repository can be cloned from, on GitHub; with it the notebooks have a button for Colab."""
-
 project = "ssvae"
 author = "the ssvae maintainers"
 project_copyright = "the ssvae maintainers, Apache License 2.0"
@@ -31,6 +28,7 @@ extensions = [
     "sphinx_design",
     "sphinx_exercise",
     "sphinxcontrib.bibtex",
+    "colab_links",
     "documented_names",
     "generated_tables",
     "graphical_models",
@@ -46,6 +44,10 @@ nb_execution_mode = "off"  # outputs are committed, and tests run every notebook
 nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "html_image"]
 myst_heading_anchors = 3
+
+# Read the Docs says where it cloned the repository from. Without an address on GitHub there are no links to Colab.
+colab_repository = os.environ.get("READTHEDOCS_GIT_CLONE_URL", "")
+colab_branch = os.environ.get("READTHEDOCS_GIT_IDENTIFIER", "main")
 
 # Docstrings
 
@@ -100,13 +102,6 @@ html_theme_options = {
     "navbar_persistent": [],
 }
 html_context = {"default_mode": "auto"}
-if REPOSITORY_URL:
-    html_theme_options |= {
-        "repository_url": REPOSITORY_URL,
-        "use_repository_button": True,
-        "path_to_docs": "docs",
-        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
-    }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -10,12 +10,14 @@ from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag
 
 import generated_tables as tables
 import graphical_models
 import pytest
 import yaml
+from colab_links import colab_address
 from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
@@ -40,6 +42,10 @@ def build(tmp_path_factory, worker_id):
     with FileLock(f"{folder}.lock"):
         if not (folder / "said").is_file():
             environment = {name: value for name, value in os.environ.items() if name != "READTHEDOCS"}
+            environment |= {
+                "READTHEDOCS_GIT_CLONE_URL": "https://github.com/owner/name.git",
+                "READTHEDOCS_GIT_IDENTIFIER": "release",
+            }
             command = [
                 sys.executable,
                 "-m",
@@ -198,6 +204,33 @@ def test_every_recipe_and_option_has_a_line(build):
         "--num_images",
     ):
         assert option in options
+
+
+def test_every_notebook_opens_in_colab_from_its_page_and_from_the_gallery(build, pages):
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    gallery = pages[build[0] / "tutorials" / "index.html"].links
+    for notebook in notebooks:
+        address = f"https://colab.research.google.com/github/owner/name/blob/release/notebooks/{notebook.name}"
+        page = build[0] / "tutorials" / "notebooks" / f"{notebook.stem}.html"
+        assert address in pages[page].links
+        assert address in gallery
+
+
+@pytest.mark.parametrize(
+    ("repository", "on_github"),
+    [
+        ("https://github.com/a/b", "a/b"),
+        ("https://github.com/a/b.c.git", "a/b.c"),
+        ("git@github.com:a/b.git", "a/b"),
+        ("https://gitlab.com/a/b.git", None),
+        ("https://example.org/github.com/a/b", None),
+        ("", None),
+    ],
+)
+def test_only_what_is_on_github_has_a_link_to_colab(repository, on_github):
+    config = SimpleNamespace(colab_repository=repository, colab_branch="main")
+    expected = on_github and f"https://colab.research.google.com/github/{on_github}/blob/main/notebooks/x.ipynb"
+    assert colab_address(config, "x") == expected
 
 
 def test_every_notebook_is_in_the_gallery():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from colab_links import colab_address
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -34,10 +35,12 @@ class Gallery(SphinxDirective):
             title = notebook.cells[0].source.partition("\n")[0].removeprefix("#").strip()
             (folder / f"{name}.png").write_bytes(pictures(notebook)[about["picture"]])
             needs = f"after {about['after']}" if about["after"] else "needs nothing before it"
+            address = colab_address(self.config, name)
+            colab = f" · [Colab]({address})" if address else ""
             cards.append(
                 f"::::{{grid-item-card}} {title}\n:link: /tutorials/notebooks/{name}\n:link-type: doc\n"
                 f":img-top: /generated/gallery/{name}.png\n:img-alt: a picture from this notebook\n\n"
-                f"{about['what']}\n\n:::{{card-footer}}\n{about['level']} · {about['time']} · {needs}\n:::\n::::"
+                f"{about['what']}\n\n:::{{card-footer}}\n{about['level']} · {about['time']} · {needs}{colab}\n:::\n::::"
             )
         grid = ":::::{grid} 1 2 2 3\n:gutter: 3\n:class-container: gallery\n\n" + "\n\n".join(cards) + "\n:::::"
         return self.parse_text_to_nodes(grid)
