@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         Arrays,
         Augmentation,
         Batches,
+        Circles,
+        Clusters,
         Data,
         Digits,
         DomainAdaptation,

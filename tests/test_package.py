@@ -1,5 +1,6 @@
 """The package: one name, whatever the folder one works in; a front door; a wheel with everything in it."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -41,6 +42,16 @@ def test_the_front_door_offers_what_the_rooms_offer():
         assert getattr(ssvae, name) is getattr(room, name)
     for name, room in ROOMS.items():
         assert getattr(ssvae, name) is room
+
+
+def test_type_checkers_see_every_name_that_is_loaded_when_it_is_asked_for():
+    seen = {}
+    for statement in ast.walk(ast.parse(Path(ssvae.__file__).read_text())):
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("ssvae."):
+            seen |= {alias.name: statement.module for alias in statement.names}
+    del seen["attributes"]
+    assert seen == {name: f"ssvae.{room}" for name, room in ssvae._HOMES.items()}
+    assert set(ssvae.__all__) == {*seen, *ssvae._ROOMS, "__version__"}
 
 
 def test_everyday_names_are_offered():
