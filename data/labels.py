@@ -58,7 +58,8 @@ def draw_labels(
         share = num_labels // num_classes
         if num_labels % num_classes:
             raise ValueError(
-                f"{argument}: expected a multiple of the {num_classes} classes as balanced=True; got {num_labels}."
+                f"{argument}: expected a multiple of the {num_classes} classes as balanced=True; got {num_labels}: "
+                f"write {share * num_classes}, {(share + 1) * num_classes} or balanced=False."
             )
         if min(available) < share:
             raise ValueError(

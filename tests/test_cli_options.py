@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shlex
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from ssvae.inference.command_line.main import COMMANDS, main
 from ssvae.inference.command_line.options import suggest
 from ssvae.inference.command_line.parsing import chosen_by, known_options, parse
 from ssvae.inference.command_line.recipes import recipe_first
+from ssvae.inference.command_line.spelling import spelled
 from ssvae.inference.nearest import hint, nearest
 from ssvae.inference.storage.description import build
 from ssvae.models.likelihoods import Gaussian
@@ -212,6 +214,63 @@ def test_a_run_without_its_option_is_recognised(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.yaml").write_text("{}")
     assert sentence("fit", "mine").endswith("Did you mean --resume mine?")
+
+
+# Arguments in the messages of Python
+
+
+def spelled_with(words, prefix, message):
+    """Return a message in the spelling of the command line, for the options of the chosen classes below a prefix."""
+    known = known_options(fit_parser(), chosen_by(words), others=False)
+    return spelled(message, [option for option in known if option.path.startswith(prefix)])
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("file: leave it out by ignore=['a b'].", "--data.file: leave it out by --data.ignore='[a b]'."),
+        ("file, column 'label': expected", "--data.file, column 'label': expected"),
+        ("file: got column 'num_labels'.", "--data.file: got column 'num_labels'."),
+        ("label: num_new_classes=3 looks for", "--data.label: --data.num_new_classes=3 looks for"),
+        ("num_labels: expected 0 as balanced=True.", "--data.num_labels: expected 0 as --data.balanced=true."),
+        ("file: write kinds={'a': 'categorical'}.", "--data.file: write --data.kinds='{a: categorical}'."),
+        ("file: no file num_labels/seed_1.csv.", "--data.file: no file num_labels/seed_1.csv."),
+        ("validation_fraction: expected validation_fraction + test_fraction below 1; got 0.5 + 0.5.",
+         "--data.validation_fraction: expected --data.validation_fraction + --data.test_fraction below 1; got 0.5 + "
+         "0.5."),
+        ("x: a label's seed, the class's file; class_names=['a'].",
+         "x: a label's seed, the class's file; class_names=['a']."),
+    ],
+)  # fmt: skip
+def test_arguments_in_a_message_are_spelled_as_options(message, expected):
+    assert spelled_with(["--data=Table"], "--data", message) == expected
+
+
+def test_of_options_of_one_name_the_outermost_is_meant_or_none():
+    words = ["--data=DomainAdaptation", "--data.source=Digits", "--data.target=Digits"]
+    assert spelled_with(words, "--data", "num_labels: expected 3.") == "num_labels: expected 3."
+    for prefix, expected in {"--": "--seed", "--data": "--data.seed"}.items():
+        assert spelled_with(["--data=Table"], prefix, "seed: expected 3.") == f"{expected}: expected 3."
+
+
+@pytest.mark.parametrize("names", [["year"], ["bill length", "2020"], ["it's", 'a "b"'], ["a]b", "x,y", "null", "é"]])
+def test_a_list_in_a_message_is_read_as_the_list_that_it_means(names):
+    words = ["--data=Table", "--data.file=x", "--data.label=y"]
+    message = spelled_with(words, "--data", f"file: leave it out by ignore={names!r}.")
+    typed = shlex.split(message.removeprefix("--data.file: leave it out by ").removesuffix("."))
+    assert parse(fit_parser(), [*words, *typed]).data.init_args.ignore == names
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--data.ignore", "year"], "expected a list such as '[NAME]'; got 'year'. Did you mean '[year]'?"),
+        (["--data.ignore", "a", "b"], "expected a list such as '[NAME]'; got 'a b'. Did you mean '[a,b]'?"),
+        (["--data.kinds", "year"], "expected a mapping such as '{NAME: VALUE}' or null; got 'year'."),
+    ],
+)
+def test_a_list_of_names_is_written_in_brackets(words, expected):
+    assert sentence("fit", "--data=Table", "--data.file=x", "--data.label=y", *words).endswith(expected)
 
 
 # The order of options

@@ -36,6 +36,7 @@ from ssvae.inference.command_line.parsing import (
     run_parser,
 )
 from ssvae.inference.command_line.recipes import recipe_first, recipe_name
+from ssvae.inference.command_line.spelling import as_typed
 from ssvae.inference.storage.description import build, build_fields
 from ssvae.inference.training.processes import is_first
 from ssvae.inference.training.recipe import Recipe, TrainerOptions
@@ -159,7 +160,9 @@ def fit(arguments: list[str]) -> None:
     else:
         words = recipe_first(arguments)
         check_config(given.get("--config", ""))
-        run = _fit_anew(parse(fit_parser(), words), given)
+        parser = fit_parser()
+        options = parse(parser, words)
+        run = _fit_anew(options, given, known_options(parser, chosen_by(words), others=False))
     if is_first():
         warned = [f"Warning: {sentence}" for sentence in run.problems]
         paragraphs = [
@@ -171,15 +174,23 @@ def fit(arguments: list[str]) -> None:
         print("\n" + "\n\n".join(filter(None, paragraphs)))
 
 
-def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
-    """Make the objects that the options name, and train a new run; ``given`` are the options that the user typed."""
+def _fit_anew(options: Namespace, given: Mapping[str, str], known: Sequence[Option]) -> runs.Run:
+    """Make the objects that the options name, and train a new run.
+
+    Args:
+        options: The values of the options.
+        given: The options that the user typed.
+        known: All options of the chosen classes, for error messages.
+    """
     if options.data is None:
         raise UsageError("--data: expected a data set, as an option or in the --config file; got none.")
     description = options.as_dict()
-    check_count("seed", options.seed)
+    with as_typed(known):
+        check_count("seed", options.seed)
     # The seed is set before the model is made, since it also determines the initial weights.
     torch.manual_seed(options.seed)
-    data = build(description["data"])
+    with as_typed([option for option in known if option.path.startswith("--data")]):
+        data = build(description["data"])
     sizes = {"event_shape": data.event_shape, "num_classes": data.num_classes}
     model_description = description["model"]
     own_likelihood = {"--config", "--data.binarise", "--model.likelihood"} & given.keys()
@@ -191,15 +202,18 @@ def _fit_anew(options: Namespace, given: Mapping[str, str]) -> runs.Run:
         model_description = for_features(model_description, data) or model_description
     if data.has_missing or description["hidden_fraction"]:
         model_description = for_missing(model_description, data)
-    model = build({**model_description, "init_args": sizes | model_description.get("init_args", {})})
+    with as_typed([option for option in known if option.path.startswith("--model")]):
+        model = build({**model_description, "init_args": sizes | model_description.get("init_args", {})})
     if all(description[limit] is None for limit in LIMITS):
         description["max_epochs"] = DEFAULT_EPOCHS
-    recipe = Recipe(**build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__}))
+    with as_typed(known):
+        recipe = Recipe(**build_fields(Recipe, {name: description[name] for name in Recipe.__dataclass_fields__}))
     if not {"--batch_size", "--config"} & given.keys():
         recipe = replace(recipe, batch_size=batch_size_for(data, recipe.batch_size))
     if is_first() and "--config" not in given:
         print(f"recipe: {recipe_name(given)}")
-    return runs.fit(model, data, recipe, folder=options.folder, baselines=options.baselines)
+    with as_typed(known):
+        return runs.fit(model, data, recipe, folder=options.folder, baselines=options.baselines)
 
 
 def fit_parser() -> ArgumentParser:

@@ -17,6 +17,8 @@ _TYPES = {
     "str": "text",
     "tuple": "a list such as [500,500]",
     "list": "a list such as [0.5,0.5]",
+    "collections.abc.Sequence": "a list such as '[NAME]'",
+    "collections.abc.Mapping": "a mapping such as '{NAME: VALUE}'",
     "NoneType": "null",
 }
 
@@ -180,7 +182,7 @@ def _bad_value(leaf: str, option: str, options: Sequence[Option], typed: Mapping
         name = f"{option}.{nested[1]}"
         return f"{name}: expected an option that --help lists; got an unknown one.{suggest(name, options)}"
     got = typed.get(option) or value[1]  # as typed: jsonargparse converts 1e3 to 1000.0
-    if _TYPES["tuple"] not in kinds:
+    if not {_TYPES["tuple"], _TYPES["collections.abc.Sequence"]} & {*kinds}:
         got = got.partition(" ")[0]  # only a list may consist of several words
     names = [name for _, literal in expected for name in re.findall(r"'([^']+)'", literal)]
     return (
@@ -198,6 +200,9 @@ def _meant(value: str, kinds: Iterable[str]) -> list[str]:
             if re.fullmatch(rf"[\[(]?\s*{number}([\s,;]+{number})*,?\s*[\])]?", value)
             else []
         )
+    if _TYPES["collections.abc.Sequence"] in kinds:
+        names = re.split(r"[\s,;]+", value.strip("[](), "))
+        return [f"'[{','.join(names)}]'"]
     if _TYPES["int"] in kinds:
         whole = re.sub(r"(?<=\d)[,_' ](?=\d{3}\b)", "", value)
         parsed = re.fullmatch(number, whole) and float(whole)
