@@ -238,6 +238,7 @@ def spelled_with(words, prefix, message):
         ("validation_fraction: expected validation_fraction + test_fraction below 1; got 0.5 + 0.5.",
          "--data.validation_fraction: expected --data.validation_fraction + --data.test_fraction below 1; got 0.5 + "
          "0.5."),
+        ("x: got Normal(seed=3), with seed=4.", "x: got Normal(seed=3), with --data.seed=4."),
         ("x: a label's seed, the class's file; class_names=['a'].",
          "x: a label's seed, the class's file; class_names=['a']."),
     ],

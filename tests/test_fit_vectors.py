@@ -221,6 +221,26 @@ def test_fit_takes_arrays_of_rows_and_its_recipe_is_that_of_a_table(capsys):
         load(str(run.folder))
 
 
+@pytest.mark.usefixtures("_there")
+def test_a_recipe_for_images_is_refused_for_vectors_before_a_folder_is_made(tmp_path):
+    data = Moons(num_points=20, num_test=5, num_labels=2)
+    with pytest.raises(ValueError, match=r"^augmentation: expected None for rows, .* recipes plane or table have none"):
+        fit(small(data), data, "few_labels")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_there")
+@pytest.mark.parametrize(
+    ("words", "recipe"), [(["--recipe=discover"], "discover"), (["--model=GMVAE"], "gmvae"), (["--model=ADGM"], "adgm")]
+)
+def test_the_recipes_for_vectors_are_named_where_another_is_chosen(capsys, words, recipe):
+    assert main(["fit", "--data=Moons", *words]) == 2
+    assert capsys.readouterr().err == (
+        f"ssvae fit: --recipe: expected plane or table for Moons, which has no images; got {recipe}, which is for "
+        "images.\n"
+    )
+
+
 def test_a_model_of_vectors_is_gaussian_unless_told_otherwise():
     assert isinstance(ssvae.M2((3,), 2).likelihood, likelihoods.Gaussian)
     assert isinstance(ssvae.M2((1, 8, 8), 2).likelihood, likelihoods.ContinuousBernoulli)

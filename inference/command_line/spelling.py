@@ -16,7 +16,7 @@ _TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _VALUE = rf"\[(?:{_TEXT}|[^\]'\"])*\]|\{{(?:{_TEXT}|[^}}'\"])*\}}|True|False|None|\.\.\.|-?\d+(?:\.\d+)?(?![\w×])"
 _TOKENS = re.compile(
     rf"(?P<leading>^[a-z_]+(?=[:,] ))"
-    rf"|(?P<text>(?<!\w)(?:{_TEXT}))"  # a name of the user's, not an option
+    rf"|(?P<text>(?<!\w)(?:{_TEXT})|\w+\([^()]*\))"  # a name of the user's, or a part of the model
     rf"|(?<![\w./-])(?P<assigned>[a-z]\w*)=(?P<value>{_VALUE})"
     # A name with an underscore is no word of English.
     rf"|(?<![\w./-])(?P<name>[a-z]+(?:_[a-z0-9]+)+)(?![\w/(]|\.\w)"

@@ -5,14 +5,16 @@ from typing import Any
 
 import torch
 
-from ssvae.data import Data
+from ssvae.data import Augmentation, Data, ImageData
 from ssvae.inference._lightning import CUDAAccelerator, MisconfigurationException, lightning, quiet
+from ssvae.inference.nearest import one_of
 from ssvae.inference.objective.bounds import factorises
 from ssvae.inference.predict import device_of
 from ssvae.inference.storage.checkpoints import METADATA
 from ssvae.inference.storage.description import describe, without_files
 from ssvae.inference.training.module import batches_of
 from ssvae.inference.training.recipe import Recipe
+from ssvae.inference.training.recipe_choice import VECTOR_RECIPES
 from ssvae.inference.training.trainer import make_trainer
 from ssvae.models import SemiSupervisedModel
 
@@ -30,9 +32,10 @@ def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, fold
         folder: The run folder; None for a new one.
 
     Raises:
-        ValueError: If a batch is larger than the data or cannot be shared among the processes, several processes have
-            no common folder, no term of the objective is left, early stopping has no validation images, the device or
-            strategy does not exist, a step cannot be captured, or the objective does not suit the model.
+        ValueError: If observations that have no pixels are to be augmented, a batch is larger than the data or
+            cannot be shared among the processes, several processes have no common folder, no term of the
+            objective is left, early stopping has no validation images, the device or strategy does not exist, a
+            step cannot be captured, or the objective does not suit the model.
     """
     try:
         with quiet():
@@ -42,6 +45,11 @@ def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, fold
     batches_of(data, recipe, trainer.world_size)
     if recipe.trainer.step != "eager":
         _check_capturable(recipe.trainer.step, data, trainer)
+    if type(recipe.augmentation) is Augmentation and not isinstance(data, ImageData):  # a subclass may suit other data
+        raise ValueError(
+            f"augmentation: expected None for {data.item}s, as it moves pixels; got {recipe.augmentation}. The recipes "
+            f"{one_of(VECTOR_RECIPES)} have none."
+        )
     if recipe.early_stopping is not None and not len(data.known_validation()[0]):
         raise ValueError("early_stopping: expected validation images of classes that have labels; got none.")
     if not model.discovers_classes and data.has_labels and data.has_new_classes:

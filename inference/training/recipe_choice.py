@@ -51,13 +51,16 @@ class RecipeOptions(TypedDict, total=False):
     trainer: TrainerOptions
 
 
+VECTOR_RECIPES = ("plane", "table")
+"""The recipes for vectors, of points in the plane and of rows of tables. All others are for images."""
+
 RECIPES_BY_DATA = {
     "Digits": "demo",
     "MNIST5k": "mnist5k",
     "ImageFolder": "photos",
     "SVHN": "photos",
-    **dict.fromkeys(("Moons", "Circles", "Pinwheel", "Clusters", "LinearGaussianStory"), "plane"),
-    **dict.fromkeys(("Table", "Vectors"), "table"),
+    **dict.fromkeys(("Moons", "Circles", "Pinwheel", "Clusters", "LinearGaussianStory"), VECTOR_RECIPES[0]),
+    **dict.fromkeys(("Table", "Vectors"), VECTOR_RECIPES[1]),
 }
 """The recipes of data sets with a recipe of their own."""
 
