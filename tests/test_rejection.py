@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from types import SimpleNamespace
 
 import pyro.distributions as dist
 import pytest
@@ -29,6 +30,7 @@ from ssvae.inference.applications.rejection import (
 )
 from ssvae.inference.applications.robustness import AttackResult, reject_other, run_attacks
 from ssvae.inference.command_line.commands import run_command
+from ssvae.inference.runs.report import hardware
 from ssvae.models import GMVAE, M2
 from ssvae.models.networks import MLP
 from ssvae.models.priors import SeparatedMeans, StandardNormal
@@ -258,13 +260,15 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order():
     assert auroc(ordinary, anomalous) == pytest.approx((1 + 0.5 + 3) / 6)
 
 
-def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path, capsys):
+def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
     model = M2((1, 8, 8), 10, prior=StandardNormal(2), networks=MLP((6,)))
     fit(model, Digits(20, num_validation=50, num_test=40), Recipe(max_steps=4), folder=str(folder), baselines=False)
     shutil.rmtree(folder / "figures")  # as while it is trained
     capsys.readouterr()
     words = [str(folder), "--epsilons", "[0, 0.2]", "--num_steps", "3", "--other", "Digits"]
+    clock = SimpleNamespace(perf_counter=iter([100.0, 137.4]).__next__)
+    monkeypatch.setattr("ssvae.inference.command_line.commands.time", clock)
     assert run_command("attack", words) == 0
     printed = capsys.readouterr().out
     rows = [line.split("|") for line in printed.splitlines() if line.startswith(("| FGSM", "| PGD", "| adaptive"))]
@@ -272,6 +276,7 @@ def test_the_command_prints_shares_that_sum_to_one_and_draws_the_curves(tmp_path
     for row in rows:
         assert sum(float(cell.strip().rstrip("%")) for cell in row[3:6]) == pytest.approx(100, abs=0.2)
     assert re.search(r"Digits: .* of 400 test images rejected, AUROC 0\.\d+", printed)
+    assert printed.endswith(f"figures\n37 s; {hardware()}\n")
     assert (folder / "figures" / "attack_fgsm.png").stat().st_size > 1000
     assert (folder / "figures" / "attack_pgd.png").exists()
     assert (folder / "figures" / "attack_adaptive.png").exists()

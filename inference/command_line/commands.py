@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -599,7 +600,7 @@ def attack(arguments: list[str]) -> None:
     from ssvae.inference.applications import robustness
     from ssvae.inference.applications.attacks import check_attackable
     from ssvae.inference.applications.rejection import fit_rejection
-    from ssvae.inference.runs.report import save_picture
+    from ssvae.inference.runs.report import hardware, save_picture
 
     parser = run_parser(
         "attack",
@@ -626,6 +627,7 @@ def attack(arguments: list[str]) -> None:
     run = runs.load(options.run, checkpoint=options.checkpoint)
     data = run.image_data
     check_attackable(run.model)
+    started = time.perf_counter()
     rule = fit_rejection(run.model, data, quantile=options.quantile)
     strength = {name: options[name] for name in ("epsilons", "num_images", "num_steps", "seed")}
     print(robustness.TABLE_HEADER)
@@ -641,7 +643,7 @@ def attack(arguments: list[str]) -> None:
             f"\n{other.name}: {rejection.rejected:.1%} of {rejection.num_images} test images rejected, "
             f"AUROC {rejection.auroc:.3f}"
         )
-    print(f"\nCurves: {run.folder / 'figures'}")
+    print(f"\nCurves: {run.folder / 'figures'}\n{time.perf_counter() - started:.0f} s; {hardware()}")
 
 
 def study(arguments: list[str]) -> None:
