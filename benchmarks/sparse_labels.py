@@ -21,6 +21,7 @@ import torch
 from ssvae.data import Arrays, Digits, ImageData
 from ssvae.inference.evaluation import evaluate
 from ssvae.inference.objective import Objective
+from ssvae.inference.runs.report import hardware
 from ssvae.inference.training import Recipe, TrainerOptions, train
 from ssvae.models import SparseLabelVAE
 from ssvae.models.networks import MLP
@@ -46,7 +47,7 @@ def main() -> None:
     kinds = ("all images", "labelled only", "classifier alone")
     print(f"{'':>6}  {kinds[0]:>16}  {kinds[1]:>16}  {kinds[2]:>16}  {kinds[0]:>16}  {kinds[1]:>16}")
     rows = [row(number, options.seeds, options.max_steps) for number in NUMBERS_OF_LABELS]
-    print(f"\n{time.perf_counter() - started:.0f} s")
+    print(f"\n{time.perf_counter() - started:.0f} s; {hardware()}")
     if options.figure:
         draw(rows, options.figure)
 
