@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.data.observations import describe
 from ssvae.data.pixels import Array
 from ssvae.data.standardisation import Standardisation
-from ssvae.data.vector_data import check_not_infinite
+from ssvae.data.vector_data import check_not_infinite, place
 
 Numbers = npt.NDArray[np.float64]
 
@@ -60,7 +60,9 @@ def read_rows(argument: str, rows: Array, like: Rows | None = None) -> Rows:
     return Rows(narrow(argument, values, names, check_rounding=like is None), names)
 
 
-def narrow(argument: str, values: Numbers, names: Sequence[str] | None, *, check_rounding: bool = True) -> Tensor:
+def narrow(
+    argument: str, values: Numbers, names: Sequence[str] | None, *, check_rounding: bool = True, first_row: int = 0
+) -> Tensor:
     """Return numbers as float32, in memory of their own; NaN is a missing entry.
 
     Args:
@@ -68,16 +70,20 @@ def narrow(argument: str, values: Numbers, names: Sequence[str] | None, *, check
         values: float64 (N, features).
         names: The names of the features, for error messages; None for x0, x1, …
         check_rounding: Whether to refuse numbers that float32 does not tell apart, and features without an entry.
+        first_row: The number of the first row in error messages: 0 in Python, 1 in files.
 
     Raises:
         ValueError: If a number is infinite or too large for float32, a feature has no entry, or most of its variation
             would be rounded away.
     """
-    check_not_infinite(argument, torch.from_numpy(values))
+    check_not_infinite(argument, torch.from_numpy(values), names, first_row=first_row)
     with np.errstate(over="ignore"):
         x = torch.from_numpy(values.astype(np.float32))
     if x.isinf().any():
-        raise ValueError(f"{argument}: expected numbers below 3.4e38; got {np.nanmax(np.abs(values)):.3g}.")
+        where = place(x.isinf(), names, first_row)
+        raise ValueError(
+            f"{argument}: expected numbers below 3.4e38; got {values[x.isinf().numpy()][0]:.3g} in {where}."
+        )
     if check_rounding and len(values):
         _check_columns(argument, values, x, names)
     return x

@@ -166,18 +166,36 @@ class VectorData(Data):
         check_not_infinite(argument, x)
 
 
-def check_not_infinite(argument: str, x: Tensor) -> None:
+def check_not_infinite(argument: str, x: Tensor, names: Sequence[str] | None = None, *, first_row: int = 0) -> None:
     """Refuse rows with infinity; NaN is a missing entry.
 
     Args:
         argument: The name of the rows in the error message.
         x: Rows (N, features).
+        names: The names of the features; None for x0, x1, …
+        first_row: The number of the first row in the error message: 0 in Python, 1 in files.
 
     Raises:
         ValueError: If a number is infinite.
     """
-    if number := int(x.isinf().any(-1).sum()):
-        raise ValueError(f"{argument}: expected finite numbers; got inf in {number} row{'s' * (number > 1)}.")
+    is_infinite = x.isinf()
+    if is_infinite.any():
+        where = place(is_infinite, names, first_row)
+        raise ValueError(f"{argument}: expected finite numbers; got {x[is_infinite][0]:g} in {where}.")
+
+
+def place(is_wrong: Tensor, names: Sequence[str] | None, first_row: int) -> str:
+    """Return the first place of wrong numbers in words: "row 3 of column 'mass', and in 2 rows in all".
+
+    Args:
+        is_wrong: Which numbers are wrong, bool (N, features), at least one.
+        names: The names of the features; None for x0, x1, …
+        first_row: The number of the first row.
+    """
+    row, column = is_wrong.nonzero()[0].tolist()
+    number = int(is_wrong.any(-1).sum())
+    name = f"x{column}" if names is None else names[column]
+    return f"row {row + first_row} of column {name!r}" + (f", and in {number} rows in all" if number > 1 else "")
 
 
 def _check_feature_names(feature_names: Sequence[str], num_features: int) -> None:
