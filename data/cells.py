@@ -1,6 +1,8 @@
 """Reading the cells of a table as text, from CSV and Parquet files."""
 
-import csv as comma_separated
+import codecs
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +28,8 @@ def read_cells(file: Path) -> Cells:
     """Read a table whose first row has the names of the columns.
 
     Args:
-        file: A Parquet file (.parquet, .pq), or a text file in UTF-8 with a comma, semicolon, tab or | between cells.
+        file: A Parquet file (.parquet, .pq), or a text file with a comma, semicolon, tab or | between cells, in UTF-8,
+            or in UTF-16 with a byte order mark.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -52,36 +55,50 @@ def read_cells(file: Path) -> Cells:
 
 
 def _text(file: Path) -> tuple[list[str], list[list[str]]]:
-    # Imported here to keep `import ssvae.data` fast.
-    import pandas as pd
-
+    text = _decoded(file)
+    first = next((line for line in text.splitlines() if line.strip(",;|\t ")), "")
+    widths = {sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in _DELIMITERS}
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=max(widths, key=lambda sign: widths[sign]), strict=True
+    )
+    rows: list[list[str]] = []
+    line = 1
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            first = next((line for line in lines if line.strip(",;|\t \r\n")), "")
-            widths = {sign: len(next(comma_separated.reader([first], delimiter=sign), [])) for sign in _DELIMITERS}
-        cells = pd.read_csv(
-            file,
-            sep=max(widths, key=lambda sign: widths[sign]),
-            header=None,
-            # As text: as a number 01 would become 1, and a column with gaps would become 1.0.
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            engine="python",
-        )
-    except pd.errors.EmptyDataError:
-        return [], []
-    except (UnicodeDecodeError, comma_separated.Error, pd.errors.ParserError) as error:
-        raise ValueError(f"file: expected a table in UTF-8 in {str(file)!r}; got: {error}.") from error
-    width = cells.shape[1]
-    # Only where a row is shorter than the first is a cell missing, and not text.
-    short = cells.isna().any(axis=1)
-    if short.any():
-        number = int(short.to_numpy().argmax())
-        came = int(cells.iloc[number].notna().sum())
-        raise ValueError(f"file: expected {width} cells in each row, as in the heading; got {came} in row {number}.")
-    names, *rows = [[str(cell).strip() for cell in row] for row in cells.to_numpy().tolist()]
-    return names, rows
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if len(cells) > 1 or any(cells):  # not a blank line
+                if rows and len(cells) != len(rows[0]):
+                    raise ValueError(
+                        f"file: expected {len(rows[0])} cells in each row, as in the heading; got {len(cells)} in line "
+                        f"{line} of {str(file)!r}."
+                    )
+                rows.append(cells)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        what = "quotation marks in pairs" if "unexpected end" in str(error) else "cells as in CSV"
+        raise ValueError(
+            f"file: expected {what}; got others in the row that begins in line {line} of {str(file)!r} ({error})."
+        ) from error
+    return (rows[0], rows[1:]) if rows else ([], [])
+
+
+def _decoded(file: Path) -> str:
+    """Return the text of a file in UTF-8.
+
+    Raises:
+        ValueError: If it is in another encoding.
+    """
+    content = file.read_bytes()
+    try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return content.decode("utf-16")  # as spreadsheets write "Unicode text"
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"file: expected a table in UTF-8 in {str(file)!r}; got another encoding, as line {line} shows: save it "
+            'anew as "CSV UTF-8".'
+        ) from error
 
 
 def _parquet(file: Path) -> tuple[list[str], list[list[str]]]:

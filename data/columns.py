@@ -13,6 +13,8 @@ KINDS = ("real", "count", "binary", "categorical")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _LEADING_ZERO = re.compile(r"0\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}([,.' \u00a0\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?")
+"""Numbers with a sign between groups of three digits: 1,250 or 1.250.000."""
 _MOST_CATEGORIES = 50
 _SMALLEST_COUNT = 10
 """Counts begin near 0; whole numbers that do not, such as years and weights in grams, are measurements."""
@@ -120,6 +122,8 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
             return "binary"
         is_whole = all(re.fullmatch(r"\+?\d+", cell) for cell in numbers)
         return "count" if is_whole and min(values) < _SMALLEST_COUNT else "real"
+    if len(numbers) < len(different) and all(_THOUSANDS.fullmatch(cell) or is_number(cell) for cell in different):
+        raise ValueError(_grouped(name, next(cell for cell in different if not is_number(cell))))
     if numbers and 2 * sum(map(is_number, seen)) > len(seen) > sum(map(is_number, seen)):
         row = next(number for number, cell in enumerate(cells) if cell and not is_number(cell))
         raise ValueError(
@@ -138,6 +142,16 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
             f"{len(different)} different texts, such as {different[0]!r}: leave it out by ignore=[{name!r}]."
         )
     return "binary" if len(different) == 2 else "categorical"
+
+
+def _grouped(name: str, cell: str) -> str:
+    """Return the message for a number with signs between its thousands."""
+    sign = _THOUSANDS.fullmatch(cell)[1]  # type: ignore[index]
+    decimal = f", {cell.replace(',', '.')} if the comma is a decimal one" if _DECIMAL_COMMA.fullmatch(cell) else ""
+    return (
+        f"file: expected numbers without signs between thousands in column {name!r}; got {cell!r}: write "
+        f"{cell.replace(sign, '')}{decimal}, or kinds={{{name!r}: 'categorical'}} if it is a name."
+    )
 
 
 def _numbers(name: str, cells: Sequence[str], kind: str) -> npt.NDArray[np.float64]:

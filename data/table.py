@@ -16,6 +16,9 @@ from ssvae.data.new_classes import number_known_classes
 from ssvae.data.rows import narrow
 from ssvae.data.vector_data import VectorData
 
+_MOST_LONE_CLASSES = 20
+"""More different labels than half of the labelled rows are classes only if they are at most so many."""
+
 
 class Table(VectorData):
     """A table of rows with a column of labels, from a CSV or Parquet file.
@@ -90,7 +93,7 @@ class Table(VectorData):
         labels = numbered["label"]
         columns = {name: read_column(name, column, (kinds or {}).get(name)) for name, column in features.items()}
         names = tuple(columns)
-        x = narrow("file", np.stack([column.values for column in columns.values()], 1), names)
+        x = narrow("file", np.stack([column.values for column in columns.values()], 1), names, first_row=1)
         num_known = int((labels >= 0).sum())
         kept, test = split(
             labels, round(test_fraction * num_known), len(class_names), argument="test_fraction", items="rows"
@@ -150,7 +153,7 @@ class Table(VectorData):
             encode_column(name, column, Column(kind, np.empty(0), self.feature_categories.get(name, ())))
             for (name, column), kind in zip(features.items(), self.feature_kinds, strict=True)
         ]
-        return narrow("file", np.stack(values, 1), self.feature_names, check_rounding=False)
+        return narrow("file", np.stack(values, 1), self.feature_names, check_rounding=False, first_row=1)
 
     def fill(self, file: str, x: Tensor) -> str:
         """Return another file as CSV, with its missing entries of features filled in.
@@ -230,7 +233,10 @@ def _classes(label: str, cells: Sequence[str], *, needs_labels: bool) -> list[st
     known = [name for name in names if name is not None]
     fraction = next((name for name in known if is_number(name) and float(name) % 1), None)
     if fraction is not None:
-        raise ValueError(f"label: expected a column of classes; got {fraction} in {label!r}, which is a number.")
+        raise ValueError(
+            f"label: expected a column of classes; got {fraction} in {label!r}, which is a number: name another "
+            "column, or write names for its ranges."
+        )
     if {cell.removesuffix(".0").removeprefix("+") for cell in cells} == {"-1", "1"}:
         raise ValueError(
             "label: expected two classes or more; got -1 and 1, of which -1 marks what is unlabelled; write 0 and 1 "
@@ -241,9 +247,11 @@ def _classes(label: str, cells: Sequence[str], *, needs_labels: bool) -> list[st
             f"label: expected a column with a label in some row; got {label!r}, which is empty: "
             "num_new_classes=3 looks for three classes that have no label, for example."
         )
-    if 2 * len(set(known)) > len(known):
+    # A few labels among many rows may be one of each class. A column with a label in most rows, or of many, may not.
+    if 2 * len(set(known)) > len(known) and (2 * len(known) > len(cells) or len(set(known)) > _MOST_LONE_CLASSES):
         raise ValueError(
-            f"label: expected classes of several rows each; got {len(set(known))} different ones in {len(known)} rows "
-            f"of {label!r}."
+            f"label: expected classes of several rows each; got {len(set(known))} different labels in {len(known)} "
+            f"labelled rows of {label!r}, as identifiers and measurements have: name the column of classes, or label "
+            "more rows of each class."
         )
     return names

@@ -155,6 +155,24 @@ def test_the_summary_counts_the_kinds(write):
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_what_spreadsheets_write_is_read(write, tmp_path, encoding, newline):
+    text = PENGUINS.to_csv(index=False, sep="\t").replace("\n", newline)
+    (tmp_path / "sheet.csv").write_bytes(text.encode(encoding))
+    data, expected = everything(str(tmp_path / "sheet.csv")), everything(write())
+    assert torch.equal(data.train_x, expected.train_x)
+    assert (data.feature_names, data.class_names) == (expected.feature_names, expected.class_names)
+
+
+def test_one_label_of_each_class_is_enough_among_many_rows(write):
+    labels = [*SPECIES[:4], *[None] * (ROWS - 4)]
+    assert everything(write(PENGUINS.assign(species=labels))).num_labelled == 4
+    names = [*(f"bird {number}" for number in range(21)), *[None] * (ROWS - 21)]
+    with pytest.raises(ValueError, match="got 21 different labels in 21 labelled rows"):
+        everything(write(PENGUINS.assign(species=names)))
+
+
 # Parquet
 
 
@@ -219,7 +237,14 @@ TABLES = {
         changed("bill_length_mm", 0, "inf"),
         "expected numbers in column 'bill_length_mm', .* got 'inf' in row 1",
     ),
-    "too large": (changed("bill_length_mm", 0, "1e40"), r"file: expected numbers below 3.4e38; got 1e\+40"),
+    "too large": (
+        changed("bill_length_mm", 5, "1e40"),
+        r"file: expected numbers below 3.4e38; got 1e\+40 in row 6 of column 'bill_length_mm'\.$",
+    ),
+    "infinite in float64": (
+        changed("bill_length_mm", 5, "-1e999"),
+        r"file: expected finite numbers; got -inf in row 6 of column 'bill_length_mm'\.$",
+    ),
     "many texts": (
         PENGUINS.assign(name=[f"bird {number:03}" for number in range(ROWS)]),
         r"file: expected numbers or at most 50 categories in column 'name'; got 120 different texts, such as "
@@ -251,11 +276,12 @@ TABLES = {
     ),
     "a number as label": (
         PENGUINS.assign(species=PENGUINS["bill_length_mm"]),
-        "label: expected a column of classes; got [0-9.]+ in 'species', which is a number",
+        "label: expected a column of classes; got [0-9.]+ in 'species', which is a number: name another column",
     ),
     "a name as label": (
         PENGUINS.assign(species=[f"bird {number}" for number in range(ROWS)]),
-        "label: expected classes of several rows each; got 120 different ones in 120 rows of 'species'",
+        "label: expected classes of several rows each; got 120 different labels in 120 labelled rows of 'species', as "
+        "identifiers and measurements have: name the column of classes, or label more rows of each class",
     ),
     "no labels": (PENGUINS.assign(species=None), "label: expected a column with a label in some row; got 'species'"),
     "-1 and 1": (
@@ -273,6 +299,7 @@ def test_tables_that_are_not_what_they_seem_are_refused(write, frame, match):
         Table(write(frame), "species")
 
 
+THOUSANDS = "mass,species\n" + "{0},x\n{1},y\n{2},x\n" * 4
 TEXTS = {
     "another separator": (
         "a b species\n1 2 x\n2 3 y\n",
@@ -281,11 +308,37 @@ TEXTS = {
     "no heading": ("5.1,3.5,x\n4.9,3.0,y\n", "file: expected a first row of column names; got '5.1', '3.5', 'x'"),
     "a short row": (
         "a,b,species\n1,2,x\n3,y\n",
-        "file: expected 3 cells in each row, as in the heading; got 2 in row 2",
+        "file: expected 3 cells in each row, as in the heading; got 2 in line 3 of '.*csv'",
     ),
-    "a long row": ("a,b,species\n1,2,x\n3,4,5,y\n", "file: expected a table in UTF-8 .* got: .*saw 4"),
+    "a long row": (
+        'a,b,species\n1,2,"x\nX"\n\n3,4,5,y\n',
+        "file: expected 3 cells in each row, as in the heading; got 4 in line 5 of '.*csv'",
+    ),
+    "a comma after each row": ("a,b,species\n1,2,x,\n3,4,y,\n", "expected 3 cells in each row, .* got 4 in line 2 of"),
+    "an open quotation mark": (
+        'a,b,species\n1,2,x\n3,"4,y\n5,6,x\n',
+        "file: expected quotation marks in pairs; got others in the row that begins in line 3 of '.*csv'",
+    ),
+    "a quotation mark in a cell": (
+        'a,b,species\n1,2,x\n3,"4"5,y\n',
+        "file: expected cells as in CSV; got others in the row that begins in line 3",
+    ),
     "no row": ("a,b,species\n", "file: expected a heading and rows below it; got none"),
     "empty": ("", "file: expected a heading and rows below it; got none"),
+    "blank": ("\n \n,,\n", "file: expected"),
+    "commas between thousands": (
+        THOUSANDS.format('"1,250"', '"12,500"', "950"),
+        "file: expected numbers without signs between thousands in column 'mass'; got '1,250': write 1250, 1.250 if "
+        "the comma is a decimal one, or kinds={'mass': 'categorical'} if it is a name",
+    ),
+    "points between thousands": (
+        THOUSANDS.format("2.500", "1.250.000", "950"),
+        "expected numbers without signs between thousands in column 'mass'; got '1.250.000': write 1250000, or kinds=",
+    ),
+    "spaces between thousands": (
+        THOUSANDS.format("2 500", "1 250 000.5", "950"),
+        "got '1 250 000.5': write 1250000.5, or",
+    ),
 }
 
 
@@ -351,5 +404,7 @@ def test_files_that_do_not_exist_or_are_not_text_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"file: expected a table; got .*none\.csv', which is not a file"):
         Table(str(tmp_path / "none.csv"), "species")
     (tmp_path / "latin.csv").write_bytes("a,species\n1,Ad\xe9lie\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"file: expected a table in UTF-8 in .*latin\.csv"):
+    with pytest.raises(
+        ValueError, match=r"file: expected a table in UTF-8 in .*latin\.csv'; got another .* line 2 shows"
+    ):
         Table(str(tmp_path / "latin.csv"), "species")
