@@ -22,7 +22,7 @@ from ssvae.data.image_files import (
 )
 from ssvae.data.images import ImageData
 from ssvae.data.label_table import Row, read_table
-from ssvae.data.labels import check_count, check_fractions, draw_labels, split
+from ssvae.data.labels import check_count, check_fractions, draw_labels, split, validation_share
 from ssvae.data.observations import check_num_new_classes
 
 # Folders that operating systems and file servers create.
@@ -58,7 +58,8 @@ class ImageFolder(ImageData):
     images are partially labelled: the candidate classes are those of the main class.
 
     Without test or validation images, they are drawn from the labelled images, in proportion to the classes, the same
-    ones for every ``seed``. The other labelled images are for training; ``num_labels`` of them keep their label.
+    ones for every ``seed``. No image is drawn for validation if fewer than 1,000 are labelled and ``num_labels`` hides
+    none of their labels. The other labelled images are for training; ``num_labels`` of them keep their label.
 
     Images are rotated as their EXIF data says. Transparent parts become white. The first frame of an animation is used.
     JPEG files much larger than ``size`` are decoded at a fraction of their size. 500 files or more are decoded once;
@@ -86,7 +87,8 @@ class ImageFolder(ImageData):
             less, and the summary names the sizes.
         channels: 1 for grey, 3 for RGB; None for 1 if all files are grey, otherwise 3.
         validation_fraction: The share of labelled images set apart for validation, at least 0 and below 1; ignored if
-            validation images are given.
+            validation images are given. None for 0 if there are fewer than 1,000 labelled images and ``num_labels`` is
+            None, otherwise for 0.1.
         test_fraction: The share of labelled images set apart for testing, at least 0 and below 1; ignored if test
             images are given.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share; of no effect if
@@ -108,6 +110,7 @@ class ImageFolder(ImageData):
 
     Attributes:
         bits: The number of bits that the values of 16-bit files use; None if there are no such files.
+        validation_fraction: The share as it was used, a number.
     """
 
     def __init__(
@@ -123,7 +126,7 @@ class ImageFolder(ImageData):
         bits: int | None = None,
         size: int | None = None,
         channels: int | None = None,
-        validation_fraction: float = 0.1,
+        validation_fraction: float | None = None,
         test_fraction: float = 0.2,
         balanced: bool = False,
         seed: int = 0,
@@ -173,6 +176,7 @@ class ImageFolder(ImageData):
         num_known = int((labels[pool] >= 0).sum())
         given = _indices(entries, "test"), _indices(entries, "validation")
         pool, test = _set_apart(labels, pool, given[0], test_fraction, num_known, num_classes, "test_fraction")
+        validation_fraction = validation_share(validation_fraction, num_known, num_labels)
         train, validation = _set_apart(
             labels, pool, given[1], validation_fraction, num_known, num_classes, "validation_fraction"
         )

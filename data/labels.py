@@ -7,6 +7,11 @@ from torch import Tensor
 # number is the arXiv identifier of Kingma et al. 2014.
 _SPLIT_SEED = 14065298
 
+_VALIDATION_SHARE = 0.1
+
+_MANY_LABELS = 1000
+"""From this number on a tenth is 100 observations, whose accuracy has a standard error of at most 5 %."""
+
 
 def draw_labels(
     labels: Tensor,
@@ -129,12 +134,35 @@ def check_count(argument: str, value: int) -> None:
         raise ValueError(f"{argument}: expected less than 2^63; got {value}.")
 
 
-def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+def validation_share(fraction: float | None, num_known: int, num_labels: int | None) -> float:
+    """Return the share of the labelled observations that is set apart for validation.
+
+    A user's few labels train the model. No choice is made by validation unless it is asked for, and an accuracy on
+    some ten observations says little.
+
+    Args:
+        fraction: The share; None for a tenth, or for none if all labels are kept and are fewer than 1,000.
+        num_known: The number of labelled observations, those of a given test set not counted.
+        num_labels: The number of labels that training keeps; None for all. Validation then takes from those that would
+            be hidden.
+    """
+    if fraction is not None:
+        return fraction
+    return 0.0 if num_labels is None and num_known < _MANY_LABELS else _VALIDATION_SHARE
+
+
+def check_fractions(validation_fraction: float | None, test_fraction: float) -> None:
     """Refuse shares of validation and test observations outside of [0, 1), and those that leave none for training.
+
+    Args:
+        validation_fraction: The share for validation; None for that of `validation_share`.
+        test_fraction: The share for testing.
 
     Raises:
         ValueError: If they are.
     """
+    if validation_fraction is None:
+        validation_fraction = _VALIDATION_SHARE
     fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
     for argument, fraction in fractions.items():
         if not 0 <= fraction < 1:

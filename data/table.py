@@ -11,7 +11,7 @@ from torch import Tensor
 from ssvae.data.cells import Cells, read_cells
 from ssvae.data.class_names import class_of, is_missing, whole_numbers
 from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, read_column
-from ssvae.data.labels import check_count, check_fractions, draw_labels, split
+from ssvae.data.labels import check_count, check_fractions, draw_labels, split, validation_share
 from ssvae.data.new_classes import number_known_classes
 from ssvae.data.rows import narrow
 from ssvae.data.vector_data import VectorData
@@ -43,7 +43,8 @@ class Table(VectorData):
         kinds: The kinds of columns that are not as recognised, ``{"year": "categorical"}``.
         ignore: The names of columns to leave out.
         num_labels: The number of training rows that keep their label; None for all that have one, 0 for none.
-        validation_fraction: The share of labelled rows set apart for validation, at least 0 and below 1.
+        validation_fraction: The share of labelled rows set apart for validation, at least 0 and below 1. None for 0 if
+            there are fewer than 1,000 labelled rows and ``num_labels`` is None, otherwise for 0.1.
         test_fraction: The share of labelled rows set apart for testing, at least 0 and below 1.
         balanced: Whether every class keeps equally many labels; otherwise each class keeps its share; of no effect if
             ``num_labels`` is None.
@@ -62,6 +63,7 @@ class Table(VectorData):
     Attributes:
         feature_kinds: The kind of each feature.
         feature_categories: The names of the codes of each binary or categorical feature, by the feature's name.
+        validation_fraction: The share as it was used, a number.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Table(VectorData):
         kinds: Mapping[str, str] | None = None,
         ignore: Sequence[str] = (),
         num_labels: int | None = None,
-        validation_fraction: float = 0.1,
+        validation_fraction: float | None = None,
         test_fraction: float = 0.2,
         balanced: bool = True,
         seed: int = 0,
@@ -95,6 +97,7 @@ class Table(VectorData):
         names = tuple(columns)
         x = narrow("file", np.stack([column.values for column in columns.values()], 1), names, first_row=1)
         num_known = int((labels >= 0).sum())
+        validation_fraction = validation_share(validation_fraction, num_known, num_labels)
         kept, test = split(
             labels, round(test_fraction * num_known), len(class_names), argument="test_fraction", items="rows"
         )

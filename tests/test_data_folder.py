@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import tiny
 
 from ssvae.data import ImageFolder
 from ssvae.data.image_files import find_images, read_image
+from ssvae.data.labels import validation_share
+from ssvae.inference.applications.rejection import fit_rejection
+from ssvae.inference.runs import with_all_labels
+from ssvae.inference.runs.report import summary
+from ssvae.inference.runs.run import Run
+from ssvae.inference.training.checks import check_trainable
 
 GENERATOR = np.random.default_rng(0)
 
@@ -45,15 +52,63 @@ def test_sizes_and_classes(root):
     data = ImageFolder(str(root))
     assert data.class_names == ("cat", "dog")
     assert data.image_shape == (1, 8, 9)
-    # Of 30 labelled images 6 are for testing and 3 for validation, two cats to a dog.
+    # Of 30 labelled images 6 are for testing, two cats to a dog, and no label is for validation.
     assert torch.bincount(data.test_labels).tolist() == [4, 2]
-    assert torch.bincount(data.validation_labels).tolist() == [2, 1]
-    assert torch.bincount(data.train_labels[data.labelled_index]).tolist() == [14, 7]
+    assert len(data.validation_labels) == 0
+    assert torch.bincount(data.train_labels[data.labelled_index]).tolist() == [16, 8]
     assert data.num_unlabelled == 5
+    asked = ImageFolder(str(root), validation_fraction=0.1)
+    assert torch.bincount(asked.validation_labels).tolist() == [2, 1]
+    assert torch.equal(asked.test_images, data.test_images)
+
+
+def test_all_labels_train_if_none_are_for_testing(root):
+    data = ImageFolder(str(root), test_fraction=0)
+    assert torch.bincount(data.train_labels[data.labelled_index]).tolist() == [20, 10]
+    assert (len(data.validation_images), len(data.test_images), data.num_unlabelled) == (0, 0, 5)
+    assert data.validation_fraction == 0
+    printed = summary(Run(root, tiny.m2(), data.class_names, data, tiny.recipe())).splitlines()
+    assert "35 training images (30 labelled, 5 unlabelled), 0 validation, 0 test" in printed[0]
+    assert "validation: no labels are set apart" in printed
+
+
+def test_labels_that_would_be_hidden_are_for_validation(root):
+    data = ImageFolder(str(root), 6)
+    assert torch.bincount(data.validation_labels).tolist() == [2, 1]
+    assert data.num_labelled == 6
+    assert data.validation_fraction == 0.1
+    # A run that reads the images again with all labels has the same parts.
+    every = with_all_labels(data)
+    assert torch.equal(every.validation_images, data.validation_images)
+    assert every.num_labelled == 21
+
+
+def test_what_needs_validation_images_says_how_to_set_some_apart(root):
+    data = ImageFolder(str(root), size=8)
+    model = tiny.m2()
+    sentence = r"got none: validation_fraction=0\.1 sets a tenth of the labels apart\.$"
+    with pytest.raises(ValueError, match="^early_stopping: .*" + sentence):
+        check_trainable(model, data, tiny.recipe(batch_size=5, labelled_batch_size=5, early_stopping=3), None)
+    with pytest.raises(ValueError, match=r"^data: .*; got none: train with validation_fraction=0\.1\.$"):
+        fit_rejection(model, data)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "num_known", "num_labels", "share"),
+    [
+        (None, 999, None, 0),
+        (None, 1000, None, 0.1),
+        (None, 30, 20, 0.1),
+        (0.25, 30, None, 0.25),
+        (0, 5000, None, 0),
+    ],
+)
+def test_the_share_for_validation(fraction, num_known, num_labels, share):
+    assert validation_share(fraction, num_known, num_labels) == share
 
 
 def test_every_image_is_in_one_part_with_the_label_of_its_folder(root):
-    data = ImageFolder(str(root))
+    data = ImageFolder(str(root), validation_fraction=0.1)
     found = {}
     for part in ("train", "validation", "test"):
         images, labels = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
@@ -113,7 +168,7 @@ def test_hidden_files_and_other_files_are_passed_over(root):
     (root / "cat" / "notes.txt").write_text("not an image")
     (root / "cat" / ".hidden.png").write_text("not an image")
     (root / ".thumbnails").mkdir()
-    assert len(ImageFolder(str(root)).train_images) == 26
+    assert len(ImageFolder(str(root)).train_images) == 29
 
 
 def test_classes_that_are_numbers_are_in_numerical_order(tmp_path):

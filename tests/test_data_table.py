@@ -100,6 +100,16 @@ def test_rows_without_a_label_are_unlabelled_and_stay_for_training(write):
     assert everything_known.train_labels[60:].tolist() == (np.arange(60, ROWS) % 3).tolist()
 
 
+def test_few_labels_are_not_for_validation(write):
+    data = Table(write(), "species")
+    assert (data.num_labelled, len(data.validation_x), len(data.test_x)) == (ROWS - 24, 0, 24)
+    every = Table(write(), "species", test_fraction=0)
+    assert (every.num_labelled, len(every.validation_x), len(every.test_x)) == (ROWS, 0, 0)
+    assert every.validation_fraction == 0
+    asked = Table(write(), "species", validation_fraction=0.1)
+    assert (asked.num_labelled, len(asked.validation_x), len(asked.test_x)) == (ROWS - 36, 12, 24)
+
+
 def test_validation_and_test_rows_are_the_same_for_every_seed(write):
     first, second = (Table(write(), "species", num_labels=6, seed=seed) for seed in (0, 1))
     assert (len(first.validation_x), len(first.test_x)) == (12, 24)

@@ -167,7 +167,8 @@ def fit_rejection(model: SemiSupervisedModel, data: ImageData, *, quantile: floa
     if not 0 < quantile < 1:
         raise ValueError(f"quantile: expected a number between 0 and 1; got {quantile}.")
     if not len(data.validation_images):
-        raise ValueError("data: expected validation images, by which the thresholds are set; got none.")
+        hint = ": train with validation_fraction=0.1" if hasattr(data, "validation_fraction") else ""
+        raise ValueError(f"data: expected validation images, by which the thresholds are set; got none{hint}.")
     scores = anomaly_scores(model, data.preprocess(data.validation_images))
 
     def threshold(values: Tensor) -> Threshold:

@@ -75,7 +75,8 @@ def summary(run: "Run") -> str:
             f"{', aligned with p(y)' * consistency.aligned}{teacher}"
         )
     use = "monitoring and early stopping" if recipe.early_stopping else "monitoring only"
-    lines.append(f"validation: {len(data.known_validation()[1])} labels, for {use}")
+    number = len(data.known_validation()[1])
+    lines.append(f"validation: {number} labels, for {use}" if number else "validation: no labels are set apart")
     lines.append(f"run folder: {run.folder}")
     return "\n".join(lines)
 

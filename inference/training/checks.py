@@ -51,7 +51,12 @@ def check_trainable(model: SemiSupervisedModel, data: Data, recipe: Recipe, fold
             f"{one_of(VECTOR_RECIPES)} have none."
         )
     if recipe.early_stopping is not None and not len(data.known_validation()[0]):
-        raise ValueError("early_stopping: expected validation images of classes that have labels; got none.")
+        hint = (
+            ": validation_fraction=0.1 sets a tenth of the labels apart" if hasattr(data, "validation_fraction") else ""
+        )
+        raise ValueError(
+            f"early_stopping: expected validation {data.item}s of classes that have labels; got none{hint}."
+        )
     if not model.discovers_classes and data.has_labels and data.has_new_classes:
         raise ValueError(
             f"model: expected one that learns q(y|x) from unlabelled {data.item}s too, as some classes have no label; "
