@@ -410,7 +410,7 @@ VALUES = [
     ),
     (["--max_steps"], "--max_steps: expected a value after it; got none"),
     (["--recipe"], "--recipe: expected one of .*; got ''"),
-    (["--data=ImageFolder"], "--data.root: expected a value; got none"),
+    (["--data=ImageFolder"], "--data.root: expected a value; got none. --data.root is the folder of images."),
     (["--max_steps=0"], "--max_steps: expected a positive number; got 0"),
     (["--objective.alpha=-1"], "--objective.alpha: expected a number of at least 0, in units of N; got -1.0"),
     (["--model.prior.latent_dim=0"], "--model.prior.latent_dim: expected an integer of at least 1; got 0"),
@@ -443,7 +443,7 @@ VALUES = [
         "--data.root: expected a folder of images; got 'file', which is a file",
     ),
     (["--resume"], "--resume: expected a value after it; got none"),
-    (["--resume=nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none"),
+    (["--resume=nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which does not exist"),
     (["--resume=nowhere", "--seed=3"], "--seed: expected no option beside --resume"),
     (["--config"], "--config: expected a value after it; got none"),
     (["--config=nowhere.yaml"], "--config: expected a file; got '.*nowhere.yaml', which is not a file"),
@@ -504,7 +504,7 @@ def test_a_mistake_in_a_configuration_gets_a_sentence(finished, capsys, tmp_path
     [
         (["evaluate"], "run: expected a value; got none"),
         (["classify", "run"], "images: expected a value; got none"),
-        (["evaluate", "nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none"),
+        (["evaluate", "nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which does not exist"),
         (["generate", "nowhere"], "run: expected a run folder"),
         (["classify", "nowhere", "a.png"], "run: expected a run folder"),
         (["evaluate", "run", "--num_sample=3"], "--num_sample: .* Did you mean --num_samples"),
@@ -521,6 +521,16 @@ def test_a_mistake_in_a_configuration_gets_a_sentence(finished, capsys, tmp_path
 @pytest.mark.usefixtures("run")
 def test_a_mistake_in_another_command_gets_a_sentence(words, sentence, capsys):
     assert re.search(sentence, refused(capsys, 2, *words))
+
+
+def test_a_run_whose_name_has_a_slip_is_suggested(run, capsys, tmp_path):
+    shutil.copytree(run, tmp_path / "runs" / "20261231-120000-p-M2")
+    expected = "run: expected a run folder with a config.yaml; got {}, which {}. Did you mean {}?"
+    assert refused(capsys, 2, "evaluate", "rum") == expected.format("rum", "does not exist", "run")
+    found = refused(capsys, 2, "evaluate", "20261231-12000-p-M2")
+    assert found == expected.format("20261231-12000-p-M2", "does not exist", "runs/20261231-120000-p-M2")
+    assert refused(capsys, 2, "evaluate", "run/config.yaml").endswith("got run/config.yaml, which is a file.")
+    assert "got runs, which has none." in refused(capsys, 2, "evaluate", "runs")
 
 
 def test_one_unreadable_image_stops_the_table(finished, pictures, capsys):

@@ -194,7 +194,11 @@ def test_a_command_of_another_name_is_suggested(typed, suggested, capsys):
         (["fit", "--max_steps", "1e3"], "got '1e3'"),
         (["fit", "--objective.kl_weight", "0.5"], "There are --objective.kl_weight.start, --objective.kl_weight.end, "),
         (["fit", "--augmentation", "none"], "as in --augmentation.NAME, or null; got 'none'"),
-        (["fit", "--data", "DomainAdaptation"], "--data.source, --data.target: expected a value; got none"),
+        (["fit", "--data", "DomainAdaptation"],
+         "--data.source, --data.target: expected a value; got none. --data.source is the data set of the labelled "
+         "images. --data.target is the data set of the unlabelled images."),
+        (["fit", "--data", "Table", "--data.file", "x"],
+         "--data.label: expected a value; got none. --data.label is the name of the column of labels."),
         (["fit", "--resume", "runs/x", "--seed", "3"], "--seed: expected no option beside --resume"),
         (["attack", "x", "--other.num_labels", "3"], "--other: expected a class, whose option --other.num_labels is"),
         (["attack", "x", "--epsilons", "0.1", "0.2"], "Did you mean [0.1,0.2]?"),

@@ -716,7 +716,7 @@ def test_the_command_serves_until_ctrl_c(folders):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which has none."),
+        (["nowhere"], "run: expected a run folder with a config.yaml; got nowhere, which does not exist."),
         ([], "run: expected a value; got none."),
         (["a", "b", "c"], "c: expected an option, which begins with --; got a word without one."),
         (["a", "--prt=5"], "--prt: expected an option that --help lists; got an unknown one. Did you mean --port?"),

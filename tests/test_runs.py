@@ -483,7 +483,7 @@ def test_a_damaged_configuration_is_refused(folder, config, sentence):
 
 def test_missing_files_are_named(folder):
     with pytest.raises(
-        FileNotFoundError, match=r"run: expected a run folder with a config.yaml; got .*nothing, which has none"
+        FileNotFoundError, match=r"run: expected a run folder with a config.yaml; got .*nothing, which does not exist"
     ):
         load(str(folder / "nothing"))
     with pytest.raises(FileNotFoundError, match=r"run: expected a run folder"):

@@ -57,7 +57,7 @@ def explain(message: str, options: Sequence[Option], choices: Choices, typed: Ma
     leaf = re.split(r"Parser key \"[\w.]+\":", message)[-1]
     return (
         _unknown_option(message, option, options, choices)
-        or _missing_option(message, option, typed)
+        or _missing_option(message, option, options, typed)
         or _bad_file(message)
         or _bad_class(leaf, option, options, choices)
         or _bad_value(leaf, option, options, typed)
@@ -111,18 +111,33 @@ def _instead_of(word: str, options: Sequence[Option], choices: Choices) -> str:
     return did_you_mean(_after_another(word, choices) or [f"--{name}" for name in (word,) if f"--{name}" in top_level])
 
 
-def _missing_option(message: str, option: str, typed: Mapping[str, str]) -> str:
+def _missing_option(message: str, option: str, options: Sequence[Option], typed: Mapping[str, str]) -> str:
     if match := re.search(r"argument (--[\w.]+): expected one argument", message):
         # jsonargparse names the outermost option only.
         empty = [name for name, value in typed.items() if name.startswith(match[1]) and value[:2] in ("", "--")]
         return f"{empty[0] if empty else match[1]}: expected a value after it; got none."
     if match := re.search(r"the following arguments are required: (.*)", message):
         names = [name if option == "--" else f"{option}.{name}" for name in match[1].split(", ")]
-        return f"{', '.join(names)}: expected a value; got none."
+        return f"{', '.join(names)}: expected a value; got none.{_meaning(names, options)}"
     if match := re.search(r"argument (--[\w.]+): invalid choice: '(.*)' \(choose from (.*)\)", message):
         names = re.findall(r"'?([\w-]+)'?", match[3])
         return f"{match[1]}: expected {one_of(names)}; got {match[2]!r}.{hint(match[2], names)}"
     return ""
+
+
+def _meaning(names: Sequence[str], options: Sequence[Option]) -> str:
+    """Return what options are, in the first sentence of the documentation of each; "" for those without one."""
+    from ssvae.inference.command_line.fit_help import documentation
+
+    chosen = {option.path: option for option in options if not option.needs}
+    described = {
+        name: documentation(chosen[name].owner).get(chosen[name].parameter.name, "") for name in names if name in chosen
+    }
+    return "".join(
+        f" {name} is {text[0].lower()}{text[1:].partition('. ')[0].rstrip('.')}."
+        for name, text in described.items()
+        if text
+    )
 
 
 def _bad_file(message: str) -> str:

@@ -57,7 +57,7 @@ def fit_help(
         path = option.path.rpartition(".")[0]
         if path not in groups:
             groups[path] = shown.add_argument_group(_title(path, option.owner))
-        sentences = [_documentation(option.owner).get(option.parameter.name, ""), *_offered(option, choices)]
+        sentences = [documentation(option.owner).get(option.parameter.name, ""), *_offered(option, choices)]
         text = " ".join([*filter(None, sentences), f"({_default(option, values)})"])
         groups[path].add_argument(option.path, metavar=_kind(option), help=_escaped(text))
     return shown
@@ -74,8 +74,8 @@ def _offered(option: Option, choices: Choices) -> list[str]:
 
 
 @cache
-def _documentation(owner: type) -> dict[str, str]:
-    """Return the description of each argument: from the class's docstring, or else from that of its constructor."""
+def documentation(owner: type) -> dict[str, str]:
+    """Return the description of each argument of a class: from its docstring, or else from that of its constructor."""
     sources = getdoc(owner.__init__), owner.__doc__  # type: ignore[misc]
     arguments = [each for source in sources for each in parse(source or "").params]
     # On a terminal single backticks are easier to read than the double ones of docstrings.

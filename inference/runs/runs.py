@@ -20,6 +20,7 @@ from ssvae.inference._lightning import Callback, Logger
 from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.evaluation.comparison import Comparison, compare
 from ssvae.inference.evaluation.evaluation import calibrate_main_classes, discover_classes, evaluate
+from ssvae.inference.nearest import did_you_mean, nearest
 from ssvae.inference.objective.objective import Objective
 from ssvae.inference.predict import predict_probabilities, seeded
 from ssvae.inference.runs.class_names import named, rename
@@ -476,7 +477,12 @@ def _without_sizes(description: Description) -> Description:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
-        raise FileNotFoundError(f"run: expected a run folder with a config.yaml; got {folder}, which has none.")
+        others = {
+            each.parent.name: each.parent for at in (folder.parent, Path("runs")) for each in at.glob("*/config.yaml")
+        }
+        near = did_you_mean([str(others[name]) for name in nearest(folder.name, others)])
+        what = "has none" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"run: expected a run folder with a config.yaml; got {folder}, which {what}.{near}")
     config = read_yaml(path, "run")
     if not isinstance(config, dict) or not {"data", "model", "baselines"} <= config.keys():
         raise ValueError(f"run: expected the configuration of a run; got {path}, which is another file.")
