@@ -3,13 +3,29 @@
 import codecs
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ssvae.data.columns import is_number
 
+_MARK = "\ufeff"
 _DELIMITERS = (",", ";", "\t", "|")
+
+
+class Form(NamedTuple):
+    """How a text file writes a table.
+
+    Attributes:
+        delimiter: The sign between cells.
+        line_end: The end of each line.
+        mark: The byte order mark at the beginning of the file, or "".
+    """
+
+    delimiter: str = ","
+    line_end: str = "\n"
+    mark: str = ""
 
 
 class Cells(NamedTuple):
@@ -18,10 +34,12 @@ class Cells(NamedTuple):
     Attributes:
         columns: The cells of each column, by its name, without surrounding spaces.
         num_rows: The number of rows, without the heading.
+        form: How the file writes them; that of CSV for a Parquet file.
     """
 
     columns: dict[str, list[str]]
     num_rows: int
+    form: Form
 
 
 def read_cells(file: Path) -> Cells:
@@ -38,7 +56,7 @@ def read_cells(file: Path) -> Cells:
     """
     if not file.is_file():
         raise FileNotFoundError(f"file: expected a table; got {str(file)!r}, which is not a file.")
-    names, rows = _parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _text(file)
+    names, rows, form = _parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _text(file)
     if not rows:
         raise ValueError(f"file: expected a heading and rows below it; got none in {str(file)!r}.")
     if len(names) == 1:
@@ -51,16 +69,35 @@ def read_cells(file: Path) -> Cells:
     if repeated:
         raise ValueError(f"file: expected columns of different names; got {repeated[0]!r} twice or more.")
     columns = {name: [row[number] for row in rows] for number, name in enumerate(names)}
-    return Cells(columns, len(rows))
+    return Cells(columns, len(rows), form)
 
 
-def _text(file: Path) -> tuple[list[str], list[list[str]]]:
-    text = _decoded(file)
+def write_cells(columns: Mapping[str, Sequence[str]], form: Form) -> str:
+    """Return a table as text.
+
+    Args:
+        columns: The cells of each column, by its name.
+        form: How they are written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=form.delimiter, lineterminator=form.line_end)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return form.mark + text.getvalue()
+
+
+def _text(file: Path) -> tuple[list[str], list[list[str]], Form]:
+    marked = _decoded(file)
+    text = marked.removeprefix(_MARK)
     first = next((line for line in text.splitlines() if line.strip(",;|\t ")), "")
     widths = {sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in _DELIMITERS}
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=max(widths, key=lambda sign: widths[sign]), strict=True
+    line_end = re.search(r"\r\n|\r|\n", text)
+    form = Form(
+        max(widths, key=lambda sign: widths[sign]),
+        line_end[0] if line_end else "\n",
+        _MARK if marked.startswith(_MARK) else "",
     )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=form.delimiter, strict=True)
     rows: list[list[str]] = []
     line = 1
     try:
@@ -79,11 +116,11 @@ def _text(file: Path) -> tuple[list[str], list[list[str]]]:
         raise ValueError(
             f"file: expected {what}; got others in the row that begins in line {line} of {str(file)!r} ({error})."
         ) from error
-    return (rows[0], rows[1:]) if rows else ([], [])
+    return (rows[0], rows[1:], form) if rows else ([], [], form)
 
 
 def _decoded(file: Path) -> str:
-    """Return the text of a file in UTF-8.
+    """Return the text of a file in UTF-8 or UTF-16, with its byte order mark.
 
     Raises:
         ValueError: If it is in another encoding.
@@ -91,8 +128,8 @@ def _decoded(file: Path) -> str:
     content = file.read_bytes()
     try:
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return content.decode("utf-16")  # as spreadsheets write "Unicode text"
-        return content.decode("utf-8-sig")
+            return _MARK + content.decode("utf-16")  # as spreadsheets write "Unicode text"
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(
@@ -101,7 +138,7 @@ def _decoded(file: Path) -> str:
         ) from error
 
 
-def _parquet(file: Path) -> tuple[list[str], list[list[str]]]:
+def _parquet(file: Path) -> tuple[list[str], list[list[str]], Form]:
     import pandas as pd
 
     try:
@@ -111,7 +148,7 @@ def _parquet(file: Path) -> tuple[list[str], list[list[str]]]:
     except (ValueError, OSError) as error:
         raise ValueError(f"file: expected a Parquet file; got {str(file)!r}, which is damaged.") from error
     columns = [_as_text(frame.iloc[:, number].astype(object).tolist()) for number in range(frame.shape[1])]
-    return [str(name) for name in frame.columns], [list(row) for row in zip(*columns, strict=True)]
+    return [str(name) for name in frame.columns], [list(row) for row in zip(*columns, strict=True)], Form()
 
 
 def _as_text(values: Sequence[object]) -> list[str]:

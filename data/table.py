@@ -1,14 +1,12 @@
 """Tables from CSV and Parquet files."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from ssvae.data.cells import Cells, read_cells
+from ssvae.data.cells import Cells, read_cells, write_cells
 from ssvae.data.class_names import class_of, is_missing, whole_numbers
 from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, read_column
 from ssvae.data.labels import check_count, check_fractions, draw_labels, split, validation_share
@@ -159,7 +157,7 @@ class Table(VectorData):
         return narrow("file", np.stack(values, 1), self.feature_names, check_rounding=False, first_row=1)
 
     def fill(self, file: str, x: Tensor) -> str:
-        """Return another file as CSV, with its missing entries of features filled in.
+        """Return another file as text, with its missing entries of features filled in.
 
         Args:
             file: A table as for ``read``. Its other columns, and all cells that are not missing, stay as they are.
@@ -167,7 +165,8 @@ class Table(VectorData):
                 written as the category whose code is nearest, a count as the nearest whole number.
 
         Returns:
-            The table with commas between cells.
+            The table with the file's signs between cells, ends of lines and byte order mark; with commas if it is a
+            Parquet file.
 
         Raises:
             FileNotFoundError, ValueError: As in ``read``.
@@ -182,11 +181,7 @@ class Table(VectorData):
             columns[name] = [
                 new if is_missing(cell) else cell for cell, new in zip(columns[name], written, strict=True)
             ]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        return text.getvalue()
+        return write_cells(columns, cells.form)
 
     def summary(self) -> str:
         """Return the summary of `Data.summary`, with the number of features of each kind."""

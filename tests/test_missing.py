@@ -691,6 +691,21 @@ def test_a_filled_table_has_names_whole_counts_and_all_other_cells_as_they_were(
         data.fill(str(tmp_path / "animals.csv"), x[:1])
 
 
+@pytest.mark.parametrize(("delimiter", "line_end", "encoding"), [(";", "\r\n", "utf-8-sig"), ("\t", "\r", "utf-8")])
+def test_a_filled_table_has_the_form_of_the_file(tmp_path, delimiter, line_end, encoding):
+    lines = _table(tmp_path / "animals.csv")
+    data = Table(str(tmp_path / "animals.csv"), "species", ignore=["note"])
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=line_end).writerows(lines)
+    content = text.getvalue().encode(encoding)
+    (tmp_path / "other.csv").write_bytes(content)
+    filled = data.fill(str(tmp_path / "other.csv"), torch.tensor([[1.25, 2.6, 1.0, 0.7]]).expand(60, -1)).encode()
+    assert filled.startswith(b"\xef\xbb\xbf") == (encoding == "utf-8-sig")
+    assert filled.count(line_end.encode()) == content.count(line_end.encode()) == 61
+    assert filled.count(b"\n") == content.count(b"\n")
+    assert filled.count(delimiter.encode()) == content.count(delimiter.encode())
+
+
 @pytest.mark.slow
 def test_a_table_with_gaps_trains_classifies_and_is_filled_in(tmp_path, capsys, monkeypatch):
     from ssvae.inference.command_line.main import main
@@ -725,3 +740,17 @@ def test_a_table_with_gaps_trains_classifies_and_is_filled_in(tmp_path, capsys, 
     assert main(["impute", "run", "animals.csv"]) == 2
     assert "animals_imputed.csv, which exists and is never overwritten" in capsys.readouterr().err
     assert (tmp_path / "animals_imputed.csv").read_bytes() == kept
+    # The run, the options and the file are looked at before the output.
+    for words, sentence in {
+        "nowhere animals.csv": "run: expected a run folder",
+        "run animals.csv --num_samples=0": "--num_samples: expected at least 1; got 0.",
+        "run nowhere.csv": "file: expected a table; got 'nowhere.csv', which is not a file.",
+    }.items():
+        assert main(["impute", *words.split()]) == 2
+        assert capsys.readouterr().err.startswith(f"ssvae impute: {sentence}")
+    assert main(["impute", "run", "animals_imputed.csv"]) == 0
+    assert capsys.readouterr() == (
+        "animals_imputed_imputed.csv\n",
+        "No entry of a feature is missing: the new file is a copy.\n",
+    )
+    assert (tmp_path / "animals_imputed_imputed.csv").read_bytes() == kept

@@ -120,7 +120,7 @@ def impute_table(
     missing = rows.isnan()
     incomplete = missing.any(-1)
     filled = rows.clone()
-    summary = "No entry is missing."
+    summary = "No entry of a feature is missing: the new file is a copy."
     if incomplete.any():
         with seeded(seed):
             imputation = impute(model, data.preprocess(rows[incomplete]), num_samples, progress_bar=True)

@@ -431,15 +431,19 @@ def impute(arguments: list[str]) -> None:
     parser.add_argument("--num_samples", type=int, default=200, help="number of importance samples for each class")
     parser.add_argument("--seed", type=int, default=0, help="random seed for the samples")
     options = parse(parser, arguments)
-    table = Path(options.file)
-    output = Path(options.output) if options.output else table.with_name(f"{table.stem}_imputed.csv")
-    if output.exists():
-        raise FileExistsError(
-            f"output: expected a name that is not taken; got {output}, which exists and is never overwritten."
-        )
     run = runs.load(options.run, checkpoint=options.checkpoint)
     if not isinstance(run.data, Table):
         raise ValueError(f"run: expected one on a Table; got one on {type(run.data).__name__}.")
+    if options.num_samples < 1:
+        raise UsageError(f"--num_samples: expected at least 1; got {options.num_samples}.")
+    check_count("seed", options.seed)
+    table = Path(options.file)
+    run.data.read(options.file)  # refuses a file that is no such table
+    output = Path(options.output) if options.output else table.with_name(f"{table.stem}_imputed.csv")
+    if output.exists():
+        raise UsageError(
+            f"--output: expected a name that is not taken; got {output}, which exists and is never overwritten."
+        )
     imputed = impute_table(run.model, run.data, str(table), num_samples=options.num_samples, seed=options.seed)
     write_atomically(output, imputed.csv)
     print(output)
