@@ -1,4 +1,4 @@
-"""Random augmentation: rotation, scaling, translation, elastic deformation, horizontal flip, cutout."""
+"""Random augmentation: rotation, scaling, translation, elastic deformation, horizontal flip, light, cutout."""
 
 import math
 from dataclasses import dataclass
@@ -23,9 +23,12 @@ class Augmentation:
     by N(0, elastic²) times width and height, and interpolates smoothly (Simard, Steinkraus and Platt 2003, ICDAR). All
     this is one bilinear resampling; edge pixels are repeated beyond the border. Then the image is flipped horizontally
     with probability ``horizontal_flip``: use it for images whose class does not change, such as clothes, not digits.
+    Then the light changes: with m the mean of an image's values, each becomes m + c (x - m) + b, clipped to [0, 1],
+    with c from U(1 - contrast, 1 + contrast) and b from U(-brightness, brightness) (Howard 2013, arXiv 1312.5402).
     Last, a rectangle of ``cutout`` times width and height becomes grey, with its centre anywhere in the image (DeVries
-    and Taylor 2017, arXiv 1708.04552). In training only the classifier gets images with a cut-out rectangle; the
-    generative terms get the whole image. Random numbers come from torch's global generator on the images' device.
+    and Taylor 2017, arXiv 1708.04552). In training only the classifier gets images in another light or with a cut-out
+    rectangle; the generative terms get the whole image in its own light. Random numbers come from torch's global
+    generator on the images' device.
 
     Args:
         degrees: The largest angle, in degrees, from 0 to 180.
@@ -35,6 +38,8 @@ class Augmentation:
         horizontal_flip: The probability of a horizontal flip.
         cutout: The sides of the cut-out rectangle, as a share of the image's sides, from 0 to 1. The part beyond the
             border is ignored.
+        brightness: The largest value that is added to or subtracted from all values of an image, from 0 to 1.
+        contrast: The largest relative change of the differences from an image's mean, from 0 to 1.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -52,6 +57,8 @@ class Augmentation:
     elastic: float = 0.0
     horizontal_flip: float = 0.0
     cutout: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.degrees <= 180:
@@ -66,6 +73,15 @@ class Augmentation:
             raise ValueError(f"horizontal_flip: expected a probability from 0 to 1; got {self.horizontal_flip}.")
         if not 0 <= self.cutout <= 1:
             raise ValueError(f"cutout: expected a share of the image's sides, from 0 to 1; got {self.cutout}.")
+        if not 0 <= self.brightness <= 1:
+            raise ValueError(f"brightness: expected a number from 0 to 1; got {self.brightness}.")
+        if not 0 <= self.contrast <= 1:
+            raise ValueError(f"contrast: expected a number from 0 to 1; got {self.contrast}.")
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether some options change what is to be seen and not only where: light or cutout."""
+        return bool(self.brightness or self.contrast or self.cutout)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return the augmented images.
@@ -79,10 +95,10 @@ class Augmentation:
         Raises:
             ValueError: If ``pixels`` is not a batch of floating-point images.
         """
-        return self.cut(self.move(pixels))
+        return self.disturb(self.move(pixels))
 
     def move(self, pixels: Tensor) -> Tensor:
-        """Return the images rotated, scaled, shifted, deformed and flipped, without cutout.
+        """Return the images rotated, scaled, shifted, deformed and flipped, in their own light and without cutout.
 
         Args:
             pixels: Floats in [0, 1] of shape (B, C, H, W).
@@ -103,8 +119,8 @@ class Augmentation:
             pixels = torch.where(flipped, pixels.flip(-1), pixels)
         return pixels
 
-    def cut(self, pixels: Tensor) -> Tensor:
-        """Return the images with a cut-out rectangle each, otherwise unchanged.
+    def disturb(self, pixels: Tensor) -> Tensor:
+        """Return the images in another light and with a cut-out rectangle each, where they are.
 
         Args:
             pixels: Floats in [0, 1] of shape (B, C, H, W).
@@ -116,8 +132,19 @@ class Augmentation:
             ValueError: If ``pixels`` is not a batch of floating-point images.
         """
         _check(pixels)
-        if not self.cutout:
-            return pixels
+        if self.brightness or self.contrast:
+            pixels = self._relit(pixels)
+        return self._cut(pixels) if self.cutout else pixels
+
+    def _relit(self, pixels: Tensor) -> Tensor:
+        """Return the images with other contrast and brightness."""
+        uniform = torch.rand(2, len(pixels), 1, 1, 1, dtype=pixels.dtype, device=pixels.device) * 2 - 1
+        mean = pixels.mean((1, 2, 3), keepdim=True)
+        relit = mean + (1 + self.contrast * uniform[0]) * (pixels - mean) + self.brightness * uniform[1]
+        return _eight_bit(relit)
+
+    def _cut(self, pixels: Tensor) -> Tensor:
+        """Return the images with a cut-out rectangle each."""
         height, width = pixels.shape[2:]
         rows, columns = (self._within(len(pixels), side, pixels.device) for side in (height, width))
         cut = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
@@ -178,5 +205,9 @@ def _resample(pixels: Tensor, angles: Tensor, scales: Tensor, shifts: Tensor, de
     if deformation is not None:
         grid = grid + deformation
     sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    # Round to multiples of 1/255, the only pixels that an 8-bit likelihood accepts.
-    return (sampled * 255).round().clamp(0, 255) / 255
+    return _eight_bit(sampled)
+
+
+def _eight_bit(pixels: Tensor) -> Tensor:
+    """Return the closest multiples of 1/255 in [0, 1], the only pixels that an 8-bit likelihood accepts."""
+    return (pixels * 255).round().clamp(0, 255) / 255

@@ -172,15 +172,46 @@ def test_what_is_not_cut_out_is_the_image_in_every_channel():
     assert torch.equal(found[~cut], pixels[~cut])
 
 
-def test_to_augment_is_to_move_and_then_to_cut():
+def test_another_light_keeps_the_order_of_values_and_moves_their_mean_and_spread_by_as_much_as_it_says():
+    pixels = 0.4 + 0.2 * torch.rand(3000, 3, 6, 6)  # far from 0 and 1, so that nothing is clipped
+    relit = Augmentation(**STILL, brightness=0.2, contrast=0.5)(pixels)
+    mean, other = (each.flatten(1).mean(1) for each in (pixels, relit))
+    factor = ((relit - other[:, None, None, None]).flatten(1).std(1)) / (pixels.flatten(1) - mean[:, None]).std(1)
+    # Uniform in [-0.2, 0.2] and in [0.5, 1.5]: means, standard deviations and ends. Rounding to 1/255 adds a little.
+    for found, low, high, rounding in ((other - mean, -0.2, 0.2, 0.001), (factor, 0.5, 1.5, 0.02)):
+        width = high - low
+        assert found.mean().item() == pytest.approx((low + high) / 2, abs=5 * width / math.sqrt(12 * 3000))
+        assert found.std().item() == pytest.approx(width / math.sqrt(12), rel=0.05)
+        assert low - rounding <= found.min() < low + 0.01 * width + rounding
+        assert high - 0.01 * width - rounding < found.max() <= high + rounding
+    expected = mean[:, None] + factor[:, None] * (pixels.flatten(1) - mean[:, None]) + (other - mean)[:, None]
+    assert (relit.flatten(1) - expected).abs().max() < 0.8 / 255
+
+
+def test_light_stays_in_0_to_1_in_steps_of_an_eight_bit_pixel():
+    relit = Augmentation(**STILL, brightness=1.0, contrast=1.0)(eight_bit(40, 1, 8, 8))
+    assert relit.min() == 0
+    assert relit.max() == 1
+    assert torch.equal((relit * 255).round() / 255, relit)
+
+
+@pytest.mark.parametrize(("options", "disturbs"), [({}, False), ({"cutout": 0.5}, True), ({"contrast": 0.1}, True)])
+def test_light_and_cutout_are_for_the_classifier_alone(options, disturbs):
+    augmentation = Augmentation(**options)
+    assert augmentation.disturbs == disturbs
+    pixels = eight_bit(4, 1, 8, 8)
+    assert torch.equal(augmentation.disturb(pixels), pixels) == (not disturbs)
+
+
+def test_to_augment_is_to_move_and_then_to_disturb():
     pixels = eight_bit(4, 1, 12, 12)
-    augmentation = Augmentation(elastic=0.1, horizontal_flip=0.5, cutout=0.5)
+    augmentation = Augmentation(elastic=0.1, horizontal_flip=0.5, cutout=0.5, brightness=0.2)
     with torch.random.fork_rng():
         torch.manual_seed(5)
         both = augmentation(pixels)
         torch.manual_seed(5)
         moved = augmentation.move(pixels)
-        apart = augmentation.cut(moved)
+        apart = augmentation.disturb(moved)
         torch.manual_seed(5)
         whole = Augmentation(elastic=0.1, horizontal_flip=0.5)(pixels)
     assert torch.equal(both, apart)
@@ -216,6 +247,8 @@ def test_no_images_give_no_images():
         ({"elastic": -0.1}, "elastic: expected a share .* got -0.1"),
         ({"horizontal_flip": 1.1}, "horizontal_flip: expected a probability from 0 to 1; got 1.1"),
         ({"cutout": -0.1}, "cutout: expected a share .* got -0.1"),
+        ({"brightness": 1.1}, "brightness: expected a number from 0 to 1; got 1.1"),
+        ({"contrast": -0.4}, "contrast: expected a number from 0 to 1; got -0.4"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):

@@ -274,7 +274,7 @@ def test_of_images_that_are_cut_the_story_sees_the_whole_and_the_classifier_the_
     cut = _images(4)
     objective = Objective(alpha=0.3, consistency=consistency)
     torch.manual_seed(7)
-    loss, _ = objective(model, replace(whole, cut=cut), SIZES)
+    loss, _ = objective(model, replace(whole, disturbed=cut), SIZES)
     gradients = _gradients(model, loss)
 
     torch.manual_seed(7)

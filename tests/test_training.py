@@ -85,11 +85,11 @@ def by_hand(model, data, recipe):
         totals = {}
         for batch in batches:
             labelled = recipe.augmentation.move(data.preprocess(data.train_images[batch.labelled]))
-            cut = data.observe(recipe.augmentation.cut(labelled))
+            disturbed = data.observe(recipe.augmentation.disturb(labelled))
             unlabelled = data.preprocess(data.train_images[batch.unlabelled])
             transformed = data.observe(recipe.augmentation(unlabelled))
             labelled, y = data.observe(labelled), data.train_labels[batch.labelled]
-            seen = Observations(labelled, y, data.observe(unlabelled), transformed, cut=cut)
+            seen = Observations(labelled, y, data.observe(unlabelled), transformed, disturbed=disturbed)
             loss, terms = recipe.objective(student, seen, sizes, step / steps, alignment, model)
             adam.zero_grad()
             loss.backward()

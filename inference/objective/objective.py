@@ -142,7 +142,8 @@ class Observations:
         transformed: The unlabelled images, each shifted, rotated and scaled at random; for `Consistency`.
         partial: Images with a partial label, (partially labelled batch, channels, height, width).
         candidates: Their candidate classes, booleans (partially labelled batch, classes).
-        cut: The labelled images with a random square cut out, for the term -log q(y|x); None to use ``labelled``.
+        disturbed: The labelled images in another light and with a random square cut out, for the term -log q(y|x); None
+            to use ``labelled``.
     """
 
     labelled: Tensor
@@ -151,7 +152,7 @@ class Observations:
     transformed: Tensor | None = None
     partial: Tensor | None = None
     candidates: Tensor | None = None
-    cut: Tensor | None = None
+    disturbed: Tensor | None = None
 
 
 class Term(NamedTuple):
@@ -355,7 +356,7 @@ class Objective:
         all others, which is consistent too.
         """
         stages = model if isinstance(model, Staged) else None
-        labelled = observations.labelled if observations.cut is None else observations.cut
+        labelled = observations.labelled if observations.disturbed is None else observations.disturbed
         if (
             self.consistency is None
             or not len(observations.unlabelled)

@@ -164,26 +164,26 @@ class Training(lightning.LightningModule):
     def observations(self, batch: Batch) -> Observations:
         """Return the images of a batch of indices, augmented and binarised as the recipe and the data require.
 
-        Cutout applies to -log q(y|x) only, since in L(x, y) the model would have to generate the cut-out square.
+        Light and cutout apply to -log q(y|x) only, since in L(x, y) the model would have to generate them.
         """
         observe, augment = self._observe, self.recipe.augmentation
         labelled = self._pixels(batch.labelled)
         unlabelled = self._pixels(batch.unlabelled if self.needs_unlabelled else batch.unlabelled[:0])
-        transformed = cut = None
+        transformed = disturbed = None
         if augment is not None:
             labelled = augment.move(labelled)
-            if augment.cutout:
-                cut = observe(augment.cut(labelled))
+            if augment.disturbs:
+                disturbed = observe(augment.disturb(labelled))
             if self.recipe.objective.consistency is not None:
                 transformed = observe(augment(unlabelled))
         y = self._labels[batch.labelled]
         if not len(batch.partial):
-            return Observations(observe(labelled), y, observe(unlabelled), transformed, cut=cut)
+            return Observations(observe(labelled), y, observe(unlabelled), transformed, disturbed=disturbed)
         assert self._candidates is not None
         partial = self._pixels(batch.partial)
         partial = observe(partial if augment is None else augment.move(partial))
         return Observations(
-            observe(labelled), y, observe(unlabelled), transformed, partial, self._candidates[batch.partial], cut
+            observe(labelled), y, observe(unlabelled), transformed, partial, self._candidates[batch.partial], disturbed
         )
 
     def _observe(self, pixels: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def everything(precision="32-true", **options):
         objective=Objective(
             alpha=1, kl_weight=KLWeight(3, 1, 0.8), consistency=Consistency(2.0, aligned=True, teacher_decay=0.5)
         ),
-        augmentation=Augmentation(cutout=0.5),
+        augmentation=Augmentation(cutout=0.5, brightness=0.2, contrast=0.4),
         one_cycle=True,
         trainer=TrainerOptions(precision=precision, progress_bar=False),
         **options,
