@@ -19,6 +19,8 @@ from ssvae.data.image_files import (
     check_no_link,
     common_bits,
     images_in,
+    passed_over,
+    some_of,
 )
 from ssvae.data.images import ImageData
 from ssvae.data.label_table import Row, read_table
@@ -154,6 +156,7 @@ class ImageFolder(ImageData):
             if csv is None
             else _in_table(folder, Path(csv), file_column, label_column, need_classes=not num_new_classes)
         )
+        self._passed_over = _passed_over_beside(entries) if csv is None else ""
         names = {entry.class_name for entry in entries if entry.class_name is not None}
         check_distinct(names, "root" if csv is None else "csv")
         main_classes = {} if tree is None else read_tree(tree)
@@ -239,15 +242,25 @@ class ImageFolder(ImageData):
         self.num_coarse_labels = num_coarse_labels
 
     def summary(self) -> str:
-        """Return the summary of `ImageData.summary`, with the scaling of values of more than 8 bits, and of sizes."""
+        """Return the summary of `ImageData.summary`, with the scaling of values of more than 8 bits, and of sizes.
+
+        A sentence names files beside the images that are not images.
+        """
         first, *warnings = super().summary().splitlines()
-        return "\n".join([first + self._scale, *filter(None, [self._resampled]), *warnings])
+        return "\n".join([first + self._scale, *filter(None, [self._resampled, self._passed_over]), *warnings])
 
 
 class _Entry(NamedTuple):
     path: Path
     class_name: str | None
     part: str | None = None
+
+
+def _passed_over_beside(entries: Sequence[_Entry]) -> str:
+    """Return a sentence that names the files in the images' folders that are not images; "" if there are none."""
+    folders = sorted({entry.path.parent for entry in entries})
+    files = [name for folder in folders for name in passed_over(folder) if (folder / name).is_file()]
+    return f"Not read, as their names are not those of images: {some_of(files)}." if files else ""
 
 
 def _check_format(size: int | None, channels: int | None) -> None:

@@ -209,6 +209,22 @@ def images_in(folder: Path, argument: str) -> list[Path]:
     return files
 
 
+def passed_over(folder: Path) -> list[str]:
+    """List the names of a folder's files and folders that `images_in` passes over, but for hidden and system files."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() not in SUFFIXES and not path.name.startswith((".", "__", "@", "$"))
+        if path.name.casefold() not in ("thumbs.db", "desktop.ini")
+    )
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first three names of a list, and how many more there are: "'a.txt', 'b.txt', 'c.txt' and 4 more"."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more
+
+
 def check_no_link(argument: str, path: Path) -> None:
     """Raise ValueError if a path is a symbolic link."""
     if path.is_symlink():

@@ -533,11 +533,24 @@ def test_a_run_whose_name_has_a_slip_is_suggested(run, capsys, tmp_path):
     assert "got runs, which has none." in refused(capsys, 2, "evaluate", "runs")
 
 
-def test_one_unreadable_image_stops_the_table(finished, pictures, capsys):
-    (pictures / "red" / "x.png").write_bytes((pictures / "red" / "0.png").read_bytes()[:40])
-    sentence = refused(capsys, 2, "classify", str(finished), str(pictures / "red"))
-    assert "x.png': expected an image file; got one that cannot be read" in sentence
-    assert capsys.readouterr().out == ""
+def test_an_unreadable_image_is_named_and_the_others_are_classified(finished, pictures, capsys):
+    red = pictures / "red"
+    assert main(["classify", str(finished), str(red)]) == 0
+    complete = capsys.readouterr()
+    assert complete.err == ""
+    (red / "x.png").write_bytes((red / "0.png").read_bytes()[:40])
+    (red / "notes.txt").write_text("notes")
+    (red / "more").mkdir()
+    assert main(["classify", str(finished), str(red)]) == 1
+    written = capsys.readouterr()
+    assert written.out == complete.out
+    passed, unreadable, last = written.err.splitlines()
+    assert passed == f"Warning: '{red}': only image files are classified, not 'more', 'notes.txt'."
+    assert re.fullmatch(
+        r"Warning: '.*x\.png': expected an image file; got one that cannot be read \(\w+\)\. It is left out\.",
+        unreadable,
+    )
+    assert last == "ssvae classify: 1 of 10 images could not be read; the others are classified."
 
 
 @pytest.mark.parametrize(

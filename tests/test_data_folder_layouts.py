@@ -194,3 +194,14 @@ def test_a_link_in_a_part_is_not_followed(tmp_path):
         ValueError, match=r"^root: expected files and folders themselves; got .*test/dog', which is a sym"
     ):
         read(tmp_path)
+
+
+def test_files_beside_the_images_that_are_none_are_named(tmp_path):
+    lay_out(tmp_path, *PETS)
+    assert "Not read" not in read(tmp_path).summary()
+    for name in ("cat/IMG_1.HEIC", "cat/IMG_2.HEIC", "dog/notes.txt", "dog/Thumbs.db", "dog/.hidden"):
+        (tmp_path / name).touch()
+    sentence = "Not read, as their names are not those of images: 'IMG_1.HEIC', 'IMG_2.HEIC', 'notes.txt'."
+    assert sentence in read(tmp_path).summary().splitlines()
+    (tmp_path / "dog" / "sound.wav").touch()
+    assert "'IMG_2.HEIC', 'notes.txt' and 1 more." in read(tmp_path).summary()

@@ -64,6 +64,10 @@ _RUN_OPTIONS = ("--config", "--recipe", "--resume", "--folder", "--baselines", "
 """The options of `ssvae fit` that belong to no class."""
 
 
+class LeftOutError(Exception):
+    """Some of the files could not be read. The result is that of the others."""
+
+
 class StudyError(Exception):
     """Some runs of a study failed. Each of them has printed its error."""
 
@@ -107,8 +111,12 @@ def run_command(command: str, arguments: list[str]) -> int:
 def _plain_warnings() -> Iterator[None]:
     """Print warnings as sentences on stderr, without the line of code that gave them."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr, flush=True)
+        warnings.showwarning = lambda message, *_, **__: _warn(message)
         yield
+
+
+def _warn(sentence: object) -> None:
+    print(f"Warning: {sentence}", file=sys.stderr, flush=True)
 
 
 def _attempt(function: Callable[[list[str]], None], command: str, arguments: list[str]) -> int:
@@ -126,7 +134,7 @@ def _attempt(function: Callable[[list[str]], None], command: str, arguments: lis
         if not str(error).startswith(f"{error.name}: expected"):  # not one of this project's sentences
             raise
         return _say(command, error, USAGE_ERROR)
-    except (FloatingPointError, StudyError) as error:
+    except (FloatingPointError, LeftOutError, StudyError) as error:
         return _say(command, error, FAILURE)
     except (MemoryError, RuntimeError) as error:
         # On a CPU torch raises RuntimeError if memory is exhausted.
@@ -362,13 +370,14 @@ def generate(arguments: list[str]) -> None:
 
 def classify(arguments: list[str]) -> None:
     """`ssvae classify`: class probabilities of image files, or of the rows of tables, as CSV."""
-    from ssvae.data.image_files import find_images, read_image
+    from ssvae.data.image_files import find_images, passed_over, read_image, some_of
     from ssvae.inference.predict import class_probabilities, image_shape, images_per_chunk
 
     parser = run_parser(
         "classify",
         "Print a line of CSV for each image: the file, the most probable class, and the probability of each class. Of "
-        "a run on a Table, a line for each row: its number, from 1.",
+        "a run on a Table, a line for each row: its number, from 1. Images that cannot be read are named and left out, "
+        "and the exit status is 1.",
     )
     parser.add_argument("images", nargs="+", help="image files, or folders of image files; or one table")
     options = parse(parser, arguments)
@@ -377,18 +386,32 @@ def classify(arguments: list[str]) -> None:
         _classify_rows(runs.load(options.run, checkpoint=options.checkpoint), options.images)
         return
     paths = [path for name in options.images for path in find_images(Path(name))]
-    # Read all images first, so that an error prints no partial table.
-    images = []
+    for folder in filter(Path.is_dir, map(Path, options.images)):
+        if others := passed_over(folder):
+            _warn(f"{str(folder)!r}: only image files are classified, not {some_of(others)}.")
+    readable: list[Path] = []
+    images: list[Tensor] = []
+    unreadable: list[ValueError] = []
     with progress("reading images", len(paths), "files") as advance:
         for path in paths:
-            images.append(read_image(str(path), image_shape(run.model), bits=run.bits))
+            try:
+                images.append(read_image(str(path), image_shape(run.model), bits=run.bits))
+                readable.append(path)
+            except ValueError as error:
+                unreadable.append(error)
             advance(1)
+    if unreadable and not images:
+        raise unreadable[0]
     probabilities = []
     with progress("classifying", len(images), "images") as advance:
         for chunk in torch.stack(images).split(images_per_chunk(run.model)):
             probabilities += class_probabilities(run.model, chunk / 255).tolist()
             advance(len(chunk))
-    _write_probabilities("file", paths, probabilities, run.class_names)
+    _write_probabilities("file", readable, probabilities, run.class_names)
+    if unreadable:
+        for error in unreadable:
+            _warn(f"{error} It is left out.")
+        raise LeftOutError(f"{len(unreadable)} of {len(paths)} images could not be read; the others are classified.")
 
 
 def _classify_rows(run: runs.Run, files: Sequence[str]) -> None:
