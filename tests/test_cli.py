@@ -331,7 +331,10 @@ def test_help_is_at_hand_without_torch():
             ["--objective.alpha", "0.1 is", "--config", "few_labels", "MNIST, SVHN", "between q(z|x,y) and p(z)"],
         ),
         (["fit", "--model.help", "M2"], ["--model.prior", "p(x | ·)"]),
-        (["fit", "--model.prior.help", "GaussianMixture"], ["num_components", "The number of Gaussians."]),
+        (
+            ["fit", "--model.prior.help", "GaussianMixture"],
+            ["--model.prior.num_components INTEGER The number of Gaussians.", "options of GaussianMixture."],
+        ),
         (["fit", "--data.help=MNIST"], ["--data.num_labels", "The number of training images that keep their label"]),
         (["evaluate", "--help"], ["the run folder", "importance samples"]),
         (["generate", "--help"], ["the run folder", "--tsne"]),

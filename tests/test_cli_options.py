@@ -10,6 +10,7 @@ import yaml
 
 from ssvae.inference.command_line.choices import CHOICES
 from ssvae.inference.command_line.commands import fit_parser, help_of_fit
+from ssvae.inference.command_line.fit_help import documentation
 from ssvae.inference.command_line.main import COMMANDS, main
 from ssvae.inference.command_line.options import suggest
 from ssvae.inference.command_line.parsing import chosen_by, known_options, parse
@@ -414,6 +415,35 @@ def test_the_help_is_of_what_is_chosen(capsys):
     ):
         assert text in written, text
     assert "known subclasses" not in written
+
+
+@pytest.mark.parametrize("words", [["--model.prior.help=VampPrior"], ["--model.prior.help", "VampPrior", "--seed=3"]])
+def test_the_help_of_a_class_lists_its_options_as_they_are_typed(capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        main(["fit", *words])
+    assert caught.value.code == 0
+    listed = {*re.findall(r"^  (--[\w.]+)", capsys.readouterr().out, re.MULTILINE)}
+    assert listed == {f"--model.prior.{name}" for name in ("latent_dim", "num_components", "per_class")}
+
+
+def test_without_a_class_after_it_the_help_of_a_class_is_refused():
+    assert sentence("fit", "--model.prior.help") == (
+        "ssvae fit: --model.prior.help: expected the name of a class after it; got none."
+    )
+
+
+def test_an_argument_is_described_as_such_and_not_as_an_attribute():
+    class Both:
+        """Both.
+
+        Args:
+            share: The argument.
+
+        Attributes:
+            share: The attribute.
+        """
+
+    assert documentation(Both) == {"share": "The argument."}
 
 
 def test_help_of_a_command_may_be_asked_for_in_words(capsys):

@@ -167,7 +167,7 @@ def test_bad_arguments_are_refused(root, arguments, error, match):
 
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST, SVHN])
 def test_the_help_of_a_set_explains_every_argument(kind):
-    explained = fit_help._documentation(kind)
+    explained = fit_help.documentation(kind)
     assert set(explained) == set(inspect.signature(kind).parameters)
     folder = next(iter(kind.files)).rpartition("/")[0] or kind.files[0]
     assert folder in explained["root"]

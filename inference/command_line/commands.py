@@ -153,8 +153,9 @@ def _say(command: str, message: object, status: int) -> int:
 
 def fit(arguments: list[str]) -> None:
     """`ssvae fit`: train a model and its baselines, evaluate, and write a run folder."""
-    if {"-h", "--help"} & set(arguments):
-        shown = help_of_fit([word for word in arguments if word not in ("-h", "--help")])
+    words, below = _without_help(arguments)
+    if below is not None:
+        shown = help_of_fit(words, below)
         shown.print_help()
         shown.exit()
     from ssvae.inference.runs.report import result, verdict
@@ -260,11 +261,33 @@ def fit_parser() -> ArgumentParser:
     return parser
 
 
-def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
+def _without_help(arguments: list[str]) -> tuple[list[str], str | None]:
+    """Return the words without those that ask for help, and the option whose class the help is of.
+
+    Returns:
+        The words, in which `--model.prior.help NAME` is replaced by `--model.prior NAME`, and "--model.prior"; "" for
+        the help of all options, None if no help is asked for.
+
+    Raises:
+        UsageError: If no class is named after an option that ends with ".help".
+    """
+    below = "" if {"-h", "--help"} & {*arguments} else None
+    words = [word for word in arguments if word not in ("-h", "--help")]
+    for option, name in given_options(words).items():
+        if option.endswith(".help"):
+            if name[:2] in ("", "--"):
+                raise UsageError(f"{option}: expected the name of a class after it; got none.")
+            below = option.removesuffix(".help")
+            words = [re.sub(rf"^{re.escape(option)}(?==|$)", below, word) for word in words]
+    return words, below
+
+
+def help_of_fit(arguments: list[str], below: str = "") -> argparse.ArgumentParser:
     """Return the help of `ssvae fit`: the options of the chosen classes with their current defaults.
 
     Args:
         arguments: The words of the command, which choose classes, such as --model GMVAE, and set options.
+        below: The option of a class, such as --model.prior, to show its options alone; "" for all.
     """
     from ssvae.inference.command_line.fit_help import fit_help
 
@@ -285,10 +308,12 @@ def help_of_fit(arguments: list[str]) -> argparse.ArgumentParser:
     for option in needed:
         values = {path: value for path, value in values.items() if not f"{path}.".startswith(f"{option.path}.")}
     chosen = classes_named(values)
-    run_actions = [action for action in parser._actions if {*action.option_strings} & set(_RUN_OPTIONS)]
+    run_actions = [action for action in parser._actions if {*action.option_strings} & set(_RUN_OPTIONS) and not below]
     options = [option for option in known_options(parser, chosen, others=False) if option.owner is not ArgumentParser]
+    options = [option for option in options if not below or option.path.startswith(f"{below}.")]
     source = "the file" if "--config" in given else f"the recipe {recipe_name(given)}"
-    names = " and ".join(chosen[path].__name__ for path in ("--data", "--model") if path in chosen)
+    shown = [below] if below else ["--data", "--model"]
+    names = " and ".join(chosen[path].__name__ for path in shown if path in chosen)
     description = (
         f"{parser.description} Below are the options of {names}. Their defaults are those of {source}. To see the "
         "options of another class, name it beside --help: ssvae fit --model GMVAE --help."

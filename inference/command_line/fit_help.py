@@ -42,7 +42,7 @@ def fit_help(
         The parser, whose ``print_help`` prints the text.
     """
     shown = argparse.ArgumentParser("ssvae fit", "ssvae fit [OPTION VALUE] …", description, add_help=False)
-    run = shown.add_argument_group("the run")
+    run = shown.add_argument_group("the run") if run_actions else shown
     for action in run_actions:
         value = action.default
         if action.dest in choices and value:
@@ -77,7 +77,9 @@ def _offered(option: Option, choices: Choices) -> list[str]:
 def documentation(owner: type) -> dict[str, str]:
     """Return the description of each argument of a class: from its docstring, or else from that of its constructor."""
     sources = getdoc(owner.__init__), owner.__doc__  # type: ignore[misc]
-    arguments = [each for source in sources for each in parse(source or "").params]
+    parameters = [each for source in sources for each in parse(source or "").params]
+    # An attribute may have the name of an argument, which is meant; dataclasses have attributes alone.
+    arguments = sorted(parameters, key=lambda each: each.args[0] == "param")
     # On a terminal single backticks are easier to read than the double ones of docstrings.
     return {each.arg_name: " ".join((each.description or "").split()).replace("``", "`") for each in arguments}
 
