@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,14 @@ def test_which_baselines_there_are():
     assert baseline_objectives(generative).keys() == {"supervised"}
     assert baseline_objectives(generative)["supervised"].alpha == 0.1  # a classifier trained on nothing is none
     assert baseline_objectives(Objective(generative=False)) == {}
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_where_all_is_labelled_there_is_no_baseline_of_consistency_alone(tmp_path):
+    recipe = replace(tiny.everything(), max_epochs=1)
+    run = fit(tiny.m2(), tiny.arrays(num_labels=None), recipe, folder=str(tmp_path / "run"))
+    assert run.data.num_unlabelled == 0
+    assert set(run.baselines) == {"supervised"}
 
 
 def test_a_loaded_model_predicts_identically(finished):

@@ -80,7 +80,8 @@ def fit(
             all other data. The name is printed.
         folder: The run folder, which must not exist; None for runs/<time>-<data>-<model>.
         baselines: Whether to train the baselines: the same classifier with the same labels, steps and augmentation, but
-            without the generative terms (supervised); and, if the recipe has consistency, with consistency alone.
+            without the generative terms (supervised); and, if the recipe has consistency and there are unlabelled
+            observations, with consistency alone.
         callbacks: Lightning callbacks, such as EarlyStopping("validation_accuracy", mode="max"), for the training of
             the model, not of the baselines. Their metrics are the columns of metrics.csv. With callbacks every epoch
             has a row.
@@ -369,14 +370,16 @@ def _train(run: Run, baselines: bool, extras: tuple[Sequence[Callback], Sequence
     if not (baselines and run.data.has_labels):
         return
     recipe = replace(run.recipe, trainer=replace(run.recipe.trainer, logger=None))
-    for name, objective in baseline_objectives(recipe.objective).items():
+    # Without unlabelled observations consistency compares nothing: both baselines would be the same.
+    objective = recipe.objective if run.data.num_unlabelled else replace(recipe.objective, consistency=None)
+    for name, of_baseline in baseline_objectives(objective).items():
         if is_first():
             print(f"baseline: {name}", flush=True)
         with seeded(run.recipe.seed):
             baseline = untrained.baseline()
         folder = run.folder / "baselines" / name.replace(" ", "_")
         task = f"baseline: {name}"
-        rows = train(baseline, run.data, replace(recipe, objective=objective), folder, interactive, task=task)
+        rows = train(baseline, run.data, replace(recipe, objective=of_baseline), folder, interactive, task=task)
         run.seconds[name] = rows[-1]["seconds"]
         if len(run.data.test_x) and is_first():
             with on_accelerator(baseline, run.recipe.trainer):
