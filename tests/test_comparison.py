@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from ssvae.inference.evaluation import compare
+from ssvae.inference.runs.pages import DISCOVERY, EXPLANATION, HELP
 from ssvae.inference.runs.report import verdict
 from ssvae.inference.runs.run import Run
 from ssvae.models import M2
@@ -81,7 +83,8 @@ def test_the_sentence_says_better_beyond_chance(tmp_path):
     assert said(tmp_path, supervised=(80, 10, 1, 9)) == (
         "M2 is better than the labels alone (supervised) by 9.00 ± 3.21 points, beyond chance (paired difference ± "
         "standard error on 100 test images; McNemar's test at 5%, for these labels and this seed). "
-        "docs/explanation/when_the_generative_terms_pay.md explains when the generative terms pay."
+        'The page "When the generative terms pay" of the documentation '
+        "(docs/explanation/when_the_generative_terms_pay.md of the source) explains why."
     )
 
 
@@ -98,7 +101,23 @@ def test_the_sentence_says_worse_beyond_chance(tmp_path):
     assert words.startswith(
         "M2 is worse than the labels alone (supervised) by 9.00 ± 2.88 points, beyond chance (paired difference"
     )
-    assert words.endswith(" docs/how-to/better_than_the_baseline.md says what to try.")
+    assert words.endswith(
+        " Try more steps, a larger --objective.alpha or --objective.kl_weight.start, and choose by the validation "
+        'accuracy. The page "Be better than the baseline" of the documentation '
+        "(docs/how-to/better_than_the_baseline.md of the source) has more."
+    )
+
+
+def test_worse_within_chance_is_looked_at_again_first(tmp_path):
+    assert " Look first whether it is so with other labels and another --seed. The" in said(
+        tmp_path, supervised=(80, 2, 5, 13)
+    )
+
+
+def test_the_pages_that_are_named_exist_under_their_titles():
+    for page in (EXPLANATION, HELP, DISCOVERY):
+        first = (Path(__file__).resolve().parent.parent / page.path).read_text(encoding="utf-8").partition("\n")[0]
+        assert first.startswith(f"# {page.title}")
 
 
 def test_the_sentence_names_each_baseline(tmp_path):

@@ -14,7 +14,8 @@ from ssvae.inference import Consistency, Objective, fit
 from ssvae.inference.evaluation.calibration import calibrate
 from ssvae.inference.evaluation.comparison import compare
 from ssvae.inference.evaluation.drift import drift
-from ssvae.inference.runs.problems import HELP, problems
+from ssvae.inference.runs.pages import HELP
+from ssvae.inference.runs.problems import problems
 from ssvae.inference.runs.report import write_report
 from ssvae.inference.runs.run import Run
 from ssvae.inference.training.decline import decline
@@ -130,6 +131,17 @@ def test_a_run_below_its_labels_alone_says_so_with_what_to_try(consistency, alon
     assert sentence.startswith("The labels alone are better, by 25.0 points")
     assert words in sentence
     assert sentence.endswith(f"{HELP} has more.")
+
+
+@pytest.mark.usefixtures("no_drift")
+def test_where_all_is_labelled_there_is_no_word_of_consistency():
+    run = trained(Consistency(200), 55, 80, None, history(0.9, 0.2))
+    run.data = tiny.arrays(num_labels=None, num_validation=100)
+    assert run.data.num_unlabelled == 0
+    worse, declined = problems(run)
+    assert worse.startswith("The labels alone are better, by 25.0 points")
+    assert "try --early_stopping 5, or a larger --objective.alpha." in declined
+    assert "consistency" not in worse + declined
 
 
 @pytest.mark.usefixtures("no_drift")

@@ -3,7 +3,7 @@
 from ssvae.data import ImageData
 from ssvae.inference.evaluation.drift import drift
 from ssvae.inference.predict import predict_probabilities
-from ssvae.inference.runs.report import HELP
+from ssvae.inference.runs.pages import DISCOVERY, HELP
 from ssvae.inference.runs.run import Run
 from ssvae.inference.training.decline import decline
 
@@ -86,7 +86,7 @@ def _left_empty(run: Run) -> str:
         advice = f"--recipe {'discover' if isinstance(data, ImageData) else 'plane'}"
     return (
         f"No {data.item} among {len(chosen):,} unlabelled ones is put into {', '.join(map(repr, empty))}: try "
-        f"{advice}, or fewer new classes. docs/how-to/discover_classes.md has more."
+        f"{advice}, or fewer new classes. {DISCOVERY} has more."
     )
 
 
@@ -105,8 +105,9 @@ def _declined(run: Run) -> str:
 def _milder(run: Run) -> str:
     """Return the options that make the unlabelled images count for less, or more carefully."""
     assert run.recipe is not None
+    assert run.data is not None
     consistency = run.recipe.objective.consistency
-    if consistency is None:
+    if consistency is None or not run.data.num_unlabelled:
         return "a larger --objective.alpha"
     careful = []
     if not consistency.aligned:

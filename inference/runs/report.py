@@ -22,18 +22,13 @@ from ssvae.inference.objective.objective import Sizes
 from ssvae.inference.predict import device_of, seeded
 from ssvae.inference.runs.captions import CAPTIONS, elbo_in_words, terms_table
 from ssvae.inference.runs.discovery_report import discovery_sentence, discovery_table, draw_new_classes
+from ssvae.inference.runs.pages import EXPLANATION, HELP
 from ssvae.inference.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ssvae.inference.runs.run import Run
-
-EXPLANATION = "docs/explanation/when_the_generative_terms_pay.md"
-"""The page that says when a model is better than its baselines."""
-
-HELP = "docs/how-to/better_than_the_baseline.md"
-"""The page that says what to do where a baseline is better."""
 
 WARNED_FROM = 0.1
 """The report warns if a larger fraction of images has a k̂ above 0.7."""
@@ -149,9 +144,15 @@ def _compared(run: "Run", item: str, has_new_classes: bool) -> str:
 
 
 def _page(run: "Run") -> str:
-    if any(each.difference < 0 for each in run.comparisons.values()):
-        return f"{HELP} says what to try."
-    return f"{EXPLANATION} explains when the generative terms pay."
+    worse = [each for each in run.comparisons.values() if each.difference < 0]
+    if not worse:
+        return f"{EXPLANATION} explains why."
+    if not any(each.is_beyond_chance for each in worse):
+        return f"Look first whether it is so with other labels and another --seed. {HELP} says what to try."
+    return (
+        f"Try more steps, a larger --objective.alpha or --objective.kl_weight.start, and choose by the validation "
+        f"accuracy. {HELP} has more."
+    )
 
 
 def _difference(other: str, comparison: Comparison) -> str:
