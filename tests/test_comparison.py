@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ssvae.inference.evaluation import compare
+from ssvae.inference.evaluation.interval import accuracy_interval, few_tested
 from ssvae.inference.runs.pages import DISCOVERY, EXPLANATION, HELP
 from ssvae.inference.runs.report import verdict
 from ssvae.inference.runs.run import Run
@@ -131,3 +132,28 @@ def test_the_sentence_names_each_baseline(tmp_path):
 
 def test_there_is_no_sentence_without_a_comparison(tmp_path):
     assert said(tmp_path) == ""
+
+
+# One accuracy
+
+
+@pytest.mark.parametrize(("accuracy", "number"), [(5 / 6, 6), (0.5, 10), (0.96, 1000)])
+def test_the_interval_of_an_accuracy_has_the_ends_of_the_normal_test(accuracy, number):
+    ends = accuracy_interval(accuracy, number)
+    assert ends[0] < accuracy < ends[1]
+    for end in ends:
+        assert abs(accuracy - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / number), rel=1e-9)
+
+
+def test_the_interval_where_all_are_right_is_no_point():
+    # z² / (n + z²) is the share that may be wrong.
+    assert accuracy_interval(1.0, 6) == (pytest.approx(6 / (6 + 1.959964**2), rel=1e-9), 1.0)
+    assert accuracy_interval(0.0, 6) == (0.0, pytest.approx(1.959964**2 / (6 + 1.959964**2), rel=1e-9))
+
+
+def test_few_test_observations_are_told_with_the_interval():
+    assert few_tested(5 / 6, 6, "row") == (
+        "Only 6 test rows: an accuracy of 83% on so few is compatible with 44% to 97% on others (95% interval)."
+    )
+    assert few_tested(1.0, 1, "image").startswith("Only 1 test image: an accuracy of 100%")
+    assert few_tested(0.5, 24, "row") != "" == few_tested(0.5, 25, "row")

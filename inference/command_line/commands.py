@@ -349,6 +349,7 @@ def _resume_parser() -> ArgumentParser:
 def evaluate(arguments: list[str]) -> None:
     """`ssvae evaluate`: accuracy, calibration and log-likelihood of a run, on the test images."""
     from ssvae.inference.evaluation.evaluation import evaluate as evaluate_model
+    from ssvae.inference.evaluation.interval import few_tested
     from ssvae.inference.runs.report import evaluation_lines
     from ssvae.inference.training.trainer import on_accelerator
 
@@ -371,6 +372,8 @@ def evaluate(arguments: list[str]) -> None:
             progress_bar=True,
         )
     print("\n".join(evaluation_lines(evaluation, run.data)))
+    if few := few_tested(evaluation.classifier.accuracy, evaluation.num_images, run.data.item):
+        print(f"\n{few}")
 
 
 def generate(arguments: list[str]) -> None:

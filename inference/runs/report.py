@@ -18,6 +18,7 @@ from ssvae.inference.evaluation.calibration import Calibration
 from ssvae.inference.evaluation.comparison import SIGNIFICANCE, Comparison
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT
 from ssvae.inference.evaluation.evaluation import Evaluation
+from ssvae.inference.evaluation.interval import few_tested
 from ssvae.inference.objective.objective import Sizes
 from ssvae.inference.predict import device_of, seeded
 from ssvae.inference.runs.captions import CAPTIONS, elbo_in_words, terms_table
@@ -97,6 +98,8 @@ def result(run: "Run") -> str:
         model = {f"{type(run.model).__name__}, q(y\\|x)": run.evaluation.discovery}
         baselines = {f"baseline: {name}": discovery for name, discovery in run.discoveries.items()}
         rows += ["", discovery_table(model | baselines, run.data.item)]
+    if few := few_tested(run.evaluation.classifier.accuracy, run.evaluation.num_images, run.data.item):
+        rows += ["", few]
     if run.baselines:
         rows += [
             "",
