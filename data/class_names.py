@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal
+from difflib import SequenceMatcher
 from functools import cache
 
 PARTS = {
@@ -21,6 +22,7 @@ _DOUBTFUL = {
     *("nolabel", "nolabels", "notlabelled", "notlabeled", "nonlabelled", "nonlabeled", "withoutlabel"),
     *("unlabelledimages", "unlabeledimages", "unlabelleddata", "unlabeleddata"),
 }
+_NEARLY = 0.85
 # The words that pandas writes and reads for a missing value, except "None" and "NULL", which may be classes.
 _MISSING = {"#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NaN", "n/a", "nan"}
 
@@ -45,12 +47,20 @@ def class_of(name: str, argument: str, *, in_table: bool = False) -> str | None:
     bare = re.sub(r"[\W_]+", "", tidy.casefold())
     if bare in _UNLABELLED or re.fullmatch(r"-1(\.0*)?", tidy) or (in_table and (not tidy or tidy in _MISSING)):
         return None
-    if bare in _DOUBTFUL or tidy in _MISSING or re.fullmatch(r"\?+", tidy):
+    if bare in _DOUBTFUL or _is_misspelt(bare) or tidy in _MISSING or re.fullmatch(r"\?+", tidy):
         raise ValueError(
             f"{argument}: expected names of classes, or `unlabelled`; got {name!r}, which may be either; write "
             f"`unlabelled` where the class is not known, and if it is a class another name ({f'class {tidy}'!r}, say)."
         )
     return tidy
+
+
+def _is_misspelt(bare: str) -> bool:
+    """Return whether a name is nearly that of what is unlabelled, such as "unlabled", or begins with it."""
+    return bare.startswith((*_UNLABELLED,)) or (
+        bare.startswith("un")
+        and any(SequenceMatcher(None, bare, name, autojunk=False).ratio() >= _NEARLY for name in _UNLABELLED)
+    )
 
 
 def is_missing(cell: str) -> bool:

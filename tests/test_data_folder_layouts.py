@@ -196,6 +196,17 @@ def test_a_link_in_a_part_is_not_followed(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["unlabled", "Unlabelld", "unlabelledd", "un_lablled", "unlabel", "unlabelled_photos"])
+def test_a_misspelt_unlabelled_is_asked_about(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"got '{name}', which may be either; write `unlabelled` where the class is"):
+        read(lay_out(tmp_path, *PETS, f"{name}/a.png"))
+
+
+@pytest.mark.parametrize("name", ["unable", "unlaced", "unleaded", "unicorn", "sunlabelled"])
+def test_other_words_with_un_are_classes(tmp_path, name):
+    assert name in read(lay_out(tmp_path, *PETS, f"{name}/a.png")).class_names
+
+
 def test_files_beside_the_images_that_are_none_are_named(tmp_path):
     lay_out(tmp_path, *PETS)
     assert "Not read" not in read(tmp_path).summary()
