@@ -221,6 +221,16 @@ def test_a_run_without_its_option_is_recognised(tmp_path, monkeypatch):
     assert sentence("fit", "mine").endswith("Did you mean --resume mine?")
 
 
+@pytest.mark.parametrize("words", [["--data", "my.csv"], ["my.csv"], ["--data", "Table", "my.csv"]])
+def test_a_table_or_a_folder_of_ones_own_is_recognised(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.csv").write_text("a,b\n1,x\n")
+    assert sentence("fit", *words).endswith("Did you mean --data Table --data.file my.csv --data.label COLUMN?")
+    (tmp_path / "photos").mkdir()
+    words = [word.replace("my.csv", "photos") for word in words]
+    assert sentence("fit", *words).endswith("Did you mean --data ImageFolder --data.root photos?")
+
+
 # Arguments in the messages of Python
 
 

@@ -1,6 +1,8 @@
 """Error messages: one sentence in place of the paragraphs that jsonargparse writes."""
 
+import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from inspect import isabstract
@@ -9,6 +11,8 @@ from pathlib import Path
 from ssvae.data import Data, ImageData
 from ssvae.inference.command_line.options import Choices, Option, accepted, option_name, suggest
 from ssvae.inference.nearest import did_you_mean, hint, one_of
+
+_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 _TYPES = {
     "int": "an integer",
@@ -29,7 +33,7 @@ def unknown_class(option: str, value: str, choices: Choices) -> str:
     name = value.rpartition(".")[2]
     return (
         f"{option}: expected one of {', '.join(names)}, or the import path of another class; got {value!r}."
-        f"{hint(name, names) or did_you_mean(_after_another(name, choices))}"
+        f"{hint(name, names) or did_you_mean(_after_another(name, choices) or data_at(option, value))}"
     )
 
 
@@ -38,6 +42,15 @@ def _after_another(name: str, choices: Choices) -> list[str]:
     return [
         f"--{kind} {each.__name__}" for kind in ("data", "model") for each in choices[kind] if each.__name__ == name
     ]
+
+
+def data_at(option: str, path: str) -> list[str]:
+    """Return the options that read a user's folder of images, or table, whose path was typed after --data."""
+    if option == "--data" and os.path.isdir(path):
+        return [f"--data ImageFolder --data.root {shlex.quote(path)}"]
+    if option == "--data" and os.path.isfile(path) and Path(path).suffix.lower() in _TABLES:
+        return [f"--data Table --data.file {shlex.quote(path)} --data.label COLUMN"]
+    return []
 
 
 def explain(message: str, options: Sequence[Option], choices: Choices, typed: Mapping[str, str]) -> str:
@@ -108,7 +121,10 @@ def _instead_of(word: str, options: Sequence[Option], choices: Choices) -> str:
     if (Path(word) / "config.yaml").is_file():
         return did_you_mean([f"--resume {word}"])
     top_level = [option.path for option in options if "." not in option.path]
-    return did_you_mean(_after_another(word, choices) or [f"--{name}" for name in (word,) if f"--{name}" in top_level])
+    named = [f"--{name}" for name in (word,) if f"--{name}" in top_level]
+    return did_you_mean(
+        _after_another(word, choices) or named or data_at("--data" if "--data" in top_level else "", word)
+    )
 
 
 def _missing_option(message: str, option: str, options: Sequence[Option], typed: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from ssvae import models
 from ssvae.data.yaml_files import read_yaml
 from ssvae.inference.command_line.choices import CHOICES
-from ssvae.inference.command_line.error_messages import explain, unknown_class
+from ssvae.inference.command_line.error_messages import data_at, explain, unknown_class
 from ssvae.inference.command_line.options import (
     Option,
     chosen_in,
@@ -23,6 +23,7 @@ from ssvae.inference.command_line.options import (
     options_of,
     options_of_choice,
 )
+from ssvae.inference.nearest import did_you_mean
 from ssvae.inference.training.recipe import Recipe
 
 # jsonargparse imports a class before it checks its type, and some standard modules have side effects on import.
@@ -189,7 +190,10 @@ def _check_choice(option: str, value: str) -> None:
     kind = option.removeprefix("--").rpartition(".")[2]
     if kind in (*CHOICES, *_GROUPS) and os.path.lexists(value) and not os.path.isdir(value):
         # jsonargparse would read any file.
-        raise UsageError(f"{option}: expected a name (a file of options follows --config); got the file {value!r}.")
+        raise UsageError(
+            f"{option}: expected a name (a file of options follows --config); got the file {value!r}."
+            f"{did_you_mean(data_at(option, value))}"
+        )
     if kind not in CHOICES or not re.fullmatch(r"[A-Za-z_]\w*", value):
         return
     if value not in [*(each.__name__ for each in CHOICES[kind]), "null"]:
