@@ -51,7 +51,10 @@ def draw_labels(
         return torch.full_like(labels, -1)
     available = _class_counts(labels, num_classes)
     if num_labels > sum(available):
-        raise ValueError(f"{argument}: expected at most the {sum(available)} known labels; got {num_labels}.")
+        raise ValueError(
+            f"{argument}: expected at most the {sum(available)} known labels; got {num_labels} (labels for validation "
+            "and testing are not among them)."
+        )
     if num_labels < num_classes:
         raise ValueError(
             f"{argument}: expected at least one label for each of the {num_classes} classes (or 0 for none); "

@@ -31,7 +31,7 @@ def test_names_are_kept_in_the_folder(tmp_path):
     ("names", "match"),
     [
         ({"new 4": "x"}, "names: expected one of 'new 1', 'boots', 'new 3'; got 'new 4'"),
-        ({"a": "x"}, "names: expected one of 'new 1', 'boots', 'new 3'; got 'a'"),
+        ({"a": "x"}, "names: expected one of 'new 1', 'boots', 'new 3'; got 'a', which has labels"),
         ({"new 1": "a"}, "names: expected another name for each class; got 'a' for two"),
         ({"new 1": "boots"}, "names: expected another name for each class; got 'boots' for two"),
         ({"new 1": " "}, "names: expected printable text after '='; got ' '"),

@@ -619,7 +619,9 @@ def test_a_checkpoint_that_is_none_is_refused(run, capsys, tmp_path, command, sp
 def test_a_missing_best_epoch_is_named(run, capsys):
     (run / "checkpoints" / "best.ckpt").unlink()
     sentence = refused(capsys, 2, "evaluate", "run", "--checkpoint=best")
-    assert sentence == "checkpoint: expected a file; got run/checkpoints/best.ckpt, which does not exist."
+    assert sentence == (
+        "checkpoint: expected last, as run has no best epoch, which validation labels would tell; got best."
+    )
 
 
 def test_a_run_folder_is_never_overwritten(run, capsys):

@@ -55,7 +55,8 @@ def rename(folder: Path, class_names: Sequence[str], names: Mapping[str, str]) -
             original = name if name in new else current.get(name)
             if original is None:
                 shown = ", ".join(repr(each) for each in current)
-                raise ValueError(f"names: expected one of {shown}; got {name!r}.{hint(name, list(current))}")
+                what = ", which has labels" if name in class_names else ""
+                raise ValueError(f"names: expected one of {shown}; got {name!r}{what}.{hint(name, list(current))}")
             given[original] = _checked(text)
         all_names = tuple(given.get(name, name) for name in class_names)
         repeated = next((name for name in all_names if all_names.count(name) > 1), None)

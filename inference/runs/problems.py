@@ -61,9 +61,9 @@ def _drifted(run: Run) -> str:
     if not found.is_beyond_chance:
         return ""
     return (
-        f"Of {len(predicted):,} unlabelled images {found.predicted_share:.0%} are predicted to be "
+        f"Of {len(predicted):,} unlabelled {data.item}s {found.predicted_share:.0%} are predicted to be "
         f"{run.class_names[found.changed_class]!r}, the class of {found.label_share:.0%} of the labels. Either the "
-        f"labels are no random draw of the images, or the classifier predicts this class too "
+        f"labels are no random draw of the {data.item}s, or the classifier predicts this class too "
         f"{'often' if found.predicted_share > found.label_share else 'rarely'}: try {_milder(run)}."
     )
 

@@ -105,7 +105,7 @@ def result(run: "Run") -> str:
             "",
             "Weights are those of the last epoch. A baseline is the same classifier, trained with the same labels, "
             "steps and augmentation, but without the generative terms. The difference is what the generative terms "
-            f"add. All rows are for the same test {run.data.item}s{_kind_of_pixels(run)}.",
+            f"add. All lines are for the same test {run.data.item}s{_kind_of_pixels(run)}.",
         ]
     return "\n".join(rows)
 
@@ -261,9 +261,10 @@ def write_report(run: "Run") -> None:
             )
         sections["Evaluation"] = "\n".join(lines)
     sections["Data and recipe"] = "\n".join(f"- {line}" for line in _recipe_lines(run))
-    sections[f"Terms of J at the last epoch (nats per {run.data.item})"] = terms_table(run.history[-1])
+    item = run.data.item
+    sections[f"Terms of J at the last epoch (nats per {item})"] = terms_table(run.history[-1]).replace("image", item)
     sections["Pictures"] = "\n\n".join(
-        f"![{path.stem}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*" for path in pictures
+        f"![{path.stem}](figures/{path.name})\n\n*{CAPTIONS[path.stem].replace('image', item)}*" for path in pictures
     )
     if run.evaluation is not None:
         baselines = {name: calibration.to_dict() for name, calibration in run.baselines.items()}

@@ -196,6 +196,10 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
     if with_data:
         _check_data_named(config, target)
     path = target / "checkpoints" / f"{checkpoint}.ckpt"
+    if checkpoint == "best" and not path.exists() and path.with_name("last.ckpt").exists():
+        raise FileNotFoundError(
+            f"checkpoint: expected last, as {target} has no best epoch, which validation labels would tell; got best."
+        )
     saved = read_checkpoint(path)
     with _made_by_this_version(target, saved):
         model = _load_model(path, saved, config)
