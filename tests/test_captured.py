@@ -3,11 +3,12 @@
 import pytest
 import torch
 from support import captured, tiny
-from test_models import CLASSES, MODELS
+from test_models import CLASSES, MODELS, ROW
 
 from ssvae.inference.training import module
 from ssvae.inference.training.captured_step import CapturedStep
 from ssvae.models import M1M2, M2, DistilledM2
+from ssvae.models.likelihoods import ContinuousBernoulli, MissingEntries, Mixed
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
 
@@ -15,9 +16,15 @@ pytestmark = pytest.mark.slow
 
 
 def _small():
-    """M2 with few operations, of which each is compiled, and with the buffers and noise of batch norm and dropout."""
-    classifier = MLP((4,), batch_norm=True, dropout=0.2)
-    return M2((1, 4, 4), CLASSES, prior=StandardNormal(2), networks=MLP((4,)), classifier=classifier)
+    """M2 with few operations, of which each is compiled: the noise of dropout, missing pixels, batch norm's buffers."""
+    parts = {"likelihood": MissingEntries(ContinuousBernoulli()), "prior": StandardNormal(2), "networks": MLP((4,))}
+    return M2((1, 4, 4), CLASSES, classifier=MLP((4,), batch_norm=True, dropout=0.2), **parts)
+
+
+def _incomplete_rows():
+    """M2 of rows with missing entries in columns of each kind."""
+    likelihood = MissingEntries(Mixed.example())
+    return M2(ROW, CLASSES, prior=StandardNormal(2), likelihood=likelihood, networks=MLP((4,)))
 
 
 @pytest.mark.skipif(torch.__version__ < "2.13", reason="compiled steps are refused before torch 2.13")
@@ -36,6 +43,10 @@ def written(monkeypatch):
 )
 def test_a_step_of_any_model_can_be_captured(name, written):
     captured.assert_is_the_step(MODELS[name], "cpu", captured.OBJECTIVE, compiled=True)
+
+
+def test_a_step_on_missing_entries_can_be_captured(written):
+    captured.assert_is_the_step(_incomplete_rows, "cpu", captured.OBJECTIVE, compiled=True)
 
 
 def _trained(step):

@@ -8,6 +8,7 @@ import torch
 from test_models import CLASSES
 from torch._inductor import config
 
+from ssvae.data import hide
 from ssvae.inference import KLWeight, Objective
 from ssvae.inference.objective import Consistency, Observations, Sizes
 from ssvae.inference.objective.alignment import Alignment
@@ -41,15 +42,21 @@ def in_stages(kind):
 
 
 def seen(model, device):
-    """A step's images of zeros and ones, always the same."""
+    """A step's images of zeros and ones, always the same, a third of their entries missing if the model admits it."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.rand(20, *model.event_shape, generator=generator, dtype=torch.get_default_dtype()).round().to(device)
+    images = torch.rand(20, *model.event_shape, generator=generator, dtype=torch.get_default_dtype()).round()
+    if model.likelihood.admits_missing:
+        images = hide(images, 1 / 3, generator)
+    images = images.to(device)
     y = (torch.arange(6) % CLASSES).to(device)
     return Observations(images[:6], y, images[6:13], images[13:])
 
 
 def assert_is_the_step(make, device, objective, compiled):
-    """Compare losses, terms, gradients and buffers after three steps with those of three steps as they are."""
+    """Compare losses, terms, gradients and buffers after three steps with those of three steps as they are.
+
+    The rows change places from step to step, and with them the missing entries.
+    """
     torch.manual_seed(0)
     model = make().to(device)
     alignment = Alignment(model)
@@ -67,10 +74,10 @@ def assert_is_the_step(make, device, objective, compiled):
             buffer.copy_(value)
         torch.manual_seed(4)
         losses = []
-        for share in shares:
+        for number, share in enumerate(shares):
             model.zero_grad()
             with pyro.validation_enabled(False):
-                loss, terms = step(*given, torch.tensor(share))
+                loss, terms = step(*(rows.roll(number, 0) for rows in given), torch.tensor(share))
             (2 * loss).backward()
             losses.append(torch.stack([loss.detach(), *terms.values()]))
         gradient = [p.grad for p in model.parameters() if p.grad is not None]
