@@ -7,13 +7,16 @@ import onnxruntime
 import pytest
 import torch
 from support import tiny
+from test_missing import write_table
 from torch.torch_version import TorchVersion
 
+from ssvae.data import Moons, Table
 from ssvae.inference import extras, load
 from ssvae.inference.command_line.main import main
 from ssvae.inference.runs.export import export_classifier
 from ssvae.inference.training import train
-from ssvae.models import M1
+from ssvae.models import M1, M2
+from ssvae.models.likelihoods import Gaussian, MissingEntries
 from ssvae.models.networks import MLP
 
 pytestmark = pytest.mark.slow
@@ -116,4 +119,44 @@ def test_a_model_that_does_not_learn_its_classifier_is_refused(tmp_path):
     train(model, tiny.arrays(), tiny.recipe(max_epochs=1), None)
     with pytest.raises(ValueError, match=r"^model: expected one whose q\(y \| x\) is a network, .*; got M1, which"):
         export_classifier(model, ("a", "b", "c"), tmp_path / "classifier.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_file_takes_rows_with_gaps_in_the_units_of_the_table(tmp_path, suffix):
+    if suffix == ".onnx" and torch.__version__ < "2.7":
+        pytest.skip("ONNX needs torch 2.7")
+    write_table(tmp_path / "animals.csv")
+    data = Table(str(tmp_path / "animals.csv"), "species", ignore=["note"])
+    torch.manual_seed(1)
+    model = M2((4,), 2, likelihood=MissingEntries(Gaussian()), networks=MLP((8,)))
+    path = tmp_path / f"classifier{suffix}"
+    export_classifier(model, data.class_names, path, data)
+    rows = data.read(str(tmp_path / "animals.csv"))
+    assert rows.isnan().any(-1).any()
+    assert not rows.isnan().any(-1).all()
+    if suffix == ".onnx":
+        session = onnxruntime.InferenceSession(path)
+        said = session.get_modelmeta().custom_metadata_map
+        names, categories = said["feature_names"], said["feature_categories"]
+        probabilities = torch.from_numpy(session.run(["probabilities"], {"rows": rows.numpy()})[0])
+    else:
+        files = {"feature_names.json": "", "feature_categories.json": ""}
+        probabilities = torch.export.load(path, extra_files=files).module()(rows)
+        names, categories = files["feature_names.json"], files["feature_categories.json"]
+    assert json.loads(names) == ["length", "visits", "island", "tagged"]
+    assert json.loads(categories) == {"island": ["Biscoe", "Dream", "Torgersen"], "tagged": ["0", "1"]}
+    expected = model.classify((rows - data.centre.float()) / data.scale.float()).probs
+    torch.testing.assert_close(probabilities, expected, rtol=0, atol=1e-6)
+    assert expected.std(0).min() > 1e-2  # the rows do not all have one answer
+    unstandardised = model.classify(rows).probs
+    assert (unstandardised - expected).abs().max() > 1e-2
+
+
+def test_a_model_of_rows_is_not_exported_without_its_data(tmp_path):
+    model = M2((3,), 2, likelihood=Gaussian(), networks=MLP((4,)))
+    with pytest.raises(ValueError, match=r"^data: expected the data set of the model's 3 features; got None\.$"):
+        export_classifier(model, ("a", "b"), tmp_path / "classifier.pt2")
+    with pytest.raises(ValueError, match=r"^data: expected the data set of the model's 3 features; got one of 2\.$"):
+        export_classifier(model, ("a", "b"), tmp_path / "classifier.pt2", Moons())
     assert list(tmp_path.iterdir()) == []

@@ -85,7 +85,7 @@ def test_a_run_on_points_is_loaded_with_its_standardisation(moons):
 @pytest.mark.usefixtures("_there")
 @pytest.mark.parametrize(
     "words",
-    [["export", "{run}", "classifier.pt2"], ["score", "{run}"], ["features", "{run}"], ["attack", "{run}"]],
+    [["score", "{run}"], ["features", "{run}"], ["attack", "{run}"]],
     ids=lambda words: words[0],
 )
 def test_what_needs_images_says_so(moons, capsys, words):

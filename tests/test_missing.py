@@ -642,7 +642,7 @@ def test_log_p_is_in_the_units_of_the_entries_that_were_seen():
 # Tables
 
 
-def _table(path, rows=60):
+def write_table(path, rows=60):
     """Write a table with gaps in every kind of column; the second half is unlabelled."""
     random = np.random.default_rng(0)
     lines = [["length", "visits", "island", "tagged", "note", "species"]]
@@ -665,7 +665,7 @@ def _table(path, rows=60):
 
 
 def test_a_table_keeps_its_gaps(tmp_path):
-    lines = _table(tmp_path / "animals.csv")
+    lines = write_table(tmp_path / "animals.csv")
     data = Table(str(tmp_path / "animals.csv"), "species", ignore=["note"], test_fraction=0, validation_fraction=0)
     assert data.feature_kinds == ("real", "count", "categorical", "binary")
     expected = [[cell in ("", "NA") for cell in line[:4]] for line in lines[1:]]
@@ -679,7 +679,7 @@ def test_a_table_keeps_its_gaps(tmp_path):
 
 
 def test_a_filled_table_has_names_whole_counts_and_all_other_cells_as_they_were(tmp_path):
-    lines = _table(tmp_path / "animals.csv")
+    lines = write_table(tmp_path / "animals.csv")
     data = Table(str(tmp_path / "animals.csv"), "species", ignore=["note"])
     x = torch.tensor([[1.25, 2.6, 1.0, 0.7]]).expand(60, -1)
     filled = list(csv.reader(io.StringIO(data.fill(str(tmp_path / "animals.csv"), x))))
@@ -712,7 +712,7 @@ def test_a_table_with_gaps_trains_classifies_and_is_filled_in(tmp_path, capsys, 
 
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)
-    lines = _table(tmp_path / "animals.csv")
+    lines = write_table(tmp_path / "animals.csv")
     words = "fit --data Table --data.file animals.csv --data.label species --data.ignore ['note'] --folder run"
     assert (
         main([*words.split(), "--max_steps=60", "--batch_size=20", "--baselines=false", "--trainer.progress_bar=false"])
@@ -727,6 +727,12 @@ def test_a_table_with_gaps_trains_classifies_and_is_filled_in(tmp_path, capsys, 
     assert len(rows) == 61
     right = [row[1] == ["cat", "dog"][number % 2] for number, row in enumerate(rows[1:])]
     assert np.mean(right) > 0.85
+    assert main(["export", "run", "classifier.pt2"]) == 0
+    assert capsys.readouterr().out == "classifier.pt2\n"
+    data = Table("animals.csv", "species", ignore=["note"])
+    exported = torch.export.load("classifier.pt2").module()(data.read("animals.csv"))
+    answers = torch.tensor([[float(each) for each in row[2:]] for row in rows[1:]])
+    torch.testing.assert_close(exported, answers, rtol=0, atol=1e-4)
     assert main(["impute", "run", "animals.csv", "--num_samples=20"]) == 0
     shown = capsys.readouterr()
     assert shown.out.strip() == "animals_imputed.csv"

@@ -512,20 +512,22 @@ def _write_probabilities(
 
 def export(arguments: list[str]) -> None:
     """`ssvae export`: write the classifier to a file that other programs can run."""
-    from ssvae.inference.predict import image_shape
     from ssvae.inference.runs.export import check_export, export_classifier
 
     parser = run_parser(
         "export",
-        "Write the classifier q(y|x) to a file for other programs. It maps pixels in [0, 1] to class probabilities.",
+        "Write the classifier q(y|x) to a file for other programs. It maps pixels in [0, 1], or rows in the units of "
+        "the data, to class probabilities.",
     )
     parser.add_argument("file", help="the new file; its suffix is .onnx for ONNX, or .pt2 for torch.export.load")
     options = parse(parser, arguments)
     path = Path(options.file)
     check_export(path)
     run = runs.load(options.run, with_data=False, checkpoint=options.checkpoint)
-    image_shape(run.model)  # refuses vectors, which are standardised before the network
-    export_classifier(run.model, run.class_names, path)
+    is_vectors = len(run.model.event_shape) == 1
+    data = runs.load(options.run, checkpoint=options.checkpoint).data if is_vectors else None  # which standardises
+    assert data is None or isinstance(data, VectorData)
+    export_classifier(run.model, run.class_names, path, data)
     print(path)
 
 
