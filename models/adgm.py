@@ -98,21 +98,21 @@ class ADGM(M2):
             classifier=classifier,
             class_prior=class_prior,
         )
-        self.a_encoder = self.networks.encoder(event_shape, 2 * auxiliary_dim)
+        self.a_encoder = self._encoder(self.networks, 2 * auxiliary_dim)
         self.a_decoder = self._make_a_decoder()
         # The same noise for every image and call: q(y | x) does not depend on the batch or on the random state.
         noise = torch.randn(num_samples, 1, auxiliary_dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
 
     def _make_y_encoder(self) -> Network:
-        return self.classifier.encoder(self.event_shape, self.num_classes, num_beside=self.auxiliary_dim)
+        return self._encoder(self.classifier, self.num_classes, num_beside=self.auxiliary_dim)
 
     def _make_z_encoder(self, num_outputs: int) -> Network:
-        return self.networks.encoder(self.event_shape, num_outputs, self.num_classes, num_beside=self.auxiliary_dim)
+        return self._encoder(self.networks, num_outputs, self.num_classes, num_beside=self.auxiliary_dim)
 
     def _make_a_decoder(self) -> Network:
         latent_dim = self.prior.latent_dim
-        return self.networks.encoder(self.event_shape, 2 * self.auxiliary_dim, self.num_classes, num_beside=latent_dim)
+        return self._encoder(self.networks, 2 * self.auxiliary_dim, self.num_classes, num_beside=latent_dim)
 
     def _story(self) -> list[tuple[str, str]]:
         """The seven densities; see `SemiSupervisedModel._story`."""

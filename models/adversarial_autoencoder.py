@@ -114,7 +114,7 @@ class AdversarialAutoencoder(SemiSupervisedModel):
         self.label_smoothing = label_smoothing
 
         latent_dim = self.prior.latent_dim
-        self.encoder = self.networks.encoder(event_shape, num_classes + latent_dim)
+        self.encoder = self._encoder(self.networks, num_classes + latent_dim)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.y_discriminator = self.discriminators.dense(num_classes, 1)
         self.z_discriminator = self.discriminators.dense(latent_dim, 1, num_classes)

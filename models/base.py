@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssvae.models.importance import impute, weighted_samples
 from ssvae.models.likelihoods import ContinuousBernoulli, Gaussian, Likelihood
-from ssvae.models.networks import MLP, Architecture, EventShape, WithMask
+from ssvae.models.networks import MLP, Architecture, EventShape, Network, WithMask
 from ssvae.models.posteriors import DiagonalNormal, Posterior
 from ssvae.models.priors import ClassPrior, Prior
 
@@ -48,7 +48,8 @@ class SemiSupervisedModel(nn.Module, ABC):
        shape is (batch,), or (classes, 1) under enumeration, or has more dimensions on the left if several samples are
        drawn at once. Do not read values, as ``.item()`` and ``if`` do: a GPU has to wait for them, and a captured CUDA
        graph reads them once only.
-    3. Write ``classify``, ``q_z`` and ``p_x``; ``encode``, ``reconstruct`` and ``sample`` follow from them. A model
+    3. Make the networks of x by ``_encoder``, so that they see x as the likelihood shows it.
+       Write ``classify``, ``q_z`` and ``p_x``; ``encode``, ``reconstruct`` and ``sample`` follow from them. A model
        with latent variables beside the prior's z also writes ``_style`` and ``_draw``. List the densities in
        ``_story``; ``repr`` shows them.
     4. Set the five boolean attributes below if the model differs from M2 in them. Add further terms of the loss in
@@ -150,6 +151,22 @@ class SemiSupervisedModel(nn.Module, ABC):
         if self.likelihood.admits_missing and not isinstance(architecture, WithMask):
             return WithMask(architecture)
         return architecture
+
+    def _encoder(
+        self, architecture: Architecture, num_outputs: int, num_classes: int = 0, num_beside: int = 0
+    ) -> Network:
+        """Return a network of x, which sees what the likelihood's ``features`` make of x.
+
+        Args:
+            architecture: Its architecture: ``networks``, or another one from ``_seeing``.
+            num_outputs: The size of the output vector.
+            num_classes: The number of classes; 0 for a network without y.
+            num_beside: The size of a second vector beside x; 0 for none.
+        """
+        shape = self.likelihood.features_shape(self.event_shape)
+        encoder = architecture.encoder(shape, num_outputs, num_classes, num_beside)
+        encoder.features = self.likelihood.features
+        return encoder
 
     @property
     def decoder_shape(self) -> EventShape:

@@ -111,7 +111,7 @@ class ConditionalVAE(SemiSupervisedModel):
 
         latent_dim = self.prior.latent_dim
         # The last embedding is that of "unknown".
-        self.z_encoder = self.networks.encoder(event_shape, self.posterior.num_parameters(latent_dim), num_classes + 1)
+        self.z_encoder = self._encoder(self.networks, self.posterior.num_parameters(latent_dim), num_classes + 1)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes + 1)
         self.register_buffer("noise", torch.randn(num_samples, latent_dim))
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.z_encoder, self.posterior))

@@ -92,7 +92,7 @@ class DistilledM1(Staged, M1):
         self.feature_dim = feature_dim
         self.fitted_at = tuple(fitted_at)
 
-        self.h_encoder = self.classifier.encoder(event_shape, feature_dim)
+        self.h_encoder = self._encoder(self.classifier, feature_dim)
         self.y_encoder = self.classifier.dense(feature_dim, num_classes)
         self.feature_teacher = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("num_fits", torch.tensor(0))

@@ -94,7 +94,7 @@ class DistilledM2(Staged, Refits, M2):
         )
         self.fitted_at = tuple(fitted_at)
 
-        self.h_encoder = self.classifier.encoder(event_shape, feature_dim)
+        self.h_encoder = self._encoder(self.classifier, feature_dim)
         self.feature_teacher = FeatureTeacher(self.h_encoder, self.feature_classifier, feature_dim, num_classes)
         self.register_buffer("num_fits", torch.tensor(0))
         self._progress = 0.0

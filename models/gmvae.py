@@ -98,7 +98,7 @@ class GMVAE(SemiSupervisedModel):
             )
 
         latent_dim = self.prior.latent_dim
-        self.z_encoder = self.networks.encoder(event_shape, self.posterior.num_parameters(latent_dim))
+        self.z_encoder = self._encoder(self.networks, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 

@@ -115,7 +115,7 @@ class LadderVAE(M2):
         if not latent_dims:
             return
         outputs = [size + 2 * latent_dim for size, latent_dim in zip(hidden, latent_dims, strict=True)]
-        self.up.append(self.networks.encoder(event_shape, outputs[0]))
+        self.up.append(self._encoder(self.networks, outputs[0]))
         self.up.extend(self.networks.dense(size, output) for size, output in zip(hidden, outputs[1:], strict=False))
         self.down.extend(self.networks.dense(above, 2 * below) for below, above in pairwise(latent_dims))
         self.down.append(self.networks.dense(self.prior.latent_dim, 2 * latent_dims[-1], num_classes))

@@ -89,7 +89,7 @@ class M1(Refits, SemiSupervisedModel):
         self.feature_classifier = feature_classifier if feature_classifier is not None else SupportVectorMachine()
 
         latent_dim = self.prior.latent_dim
-        self.z_encoder = self.networks.encoder(event_shape, self.posterior.num_parameters(latent_dim))
+        self.z_encoder = self._encoder(self.networks, self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
         self.feature_bank = FeatureBank(self.feature_classifier, latent_dim, num_classes)
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))

@@ -118,7 +118,7 @@ class M1M2(Staged, Refits, SemiSupervisedModel):
         self.m2_until = m2_until
 
         latent_dim = self.prior.latent_dim
-        self.z1_encoder = self.networks.encoder(event_shape, 2 * z1_dim)
+        self.z1_encoder = self._encoder(self.networks, 2 * z1_dim)
         self.decoder = self.networks.decoder(z1_dim, self.decoder_shape)
         self.y_encoder = self.classifier.dense(z1_dim, num_classes)
         num_parameters = self.posterior.num_parameters(latent_dim)

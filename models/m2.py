@@ -87,10 +87,10 @@ class M2(SemiSupervisedModel):
     # Models whose densities condition on other variables override these three.
 
     def _make_y_encoder(self) -> Network:
-        return self.classifier.encoder(self.event_shape, self.num_classes)
+        return self._encoder(self.classifier, self.num_classes)
 
     def _make_z_encoder(self, num_outputs: int) -> Network:
-        return self.networks.encoder(self.event_shape, num_outputs, self.num_classes)
+        return self._encoder(self.networks, num_outputs, self.num_classes)
 
     def _make_decoder(self) -> Network:
         return self.networks.decoder(self.prior.latent_dim, self.decoder_shape, self.num_classes)

@@ -17,7 +17,7 @@ a vector of features as well.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, ClassVar
@@ -60,9 +60,11 @@ class Network(nn.Module, ABC):
 
     Attributes:
         compute_dtype: The type of the matrix products, such as ``torch.bfloat16``; None for the weights' own.
+        features: What an encoder sees of x, in full precision: the ``features`` of the likelihood. None for x itself.
     """
 
     compute_dtype: torch.dtype | None = None
+    features: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, inputs: Tensor, y: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         """Map the inputs, the class and the second vector, if the network takes them, to float outputs.
@@ -76,6 +78,8 @@ class Network(nn.Module, ABC):
         Returns:
             A vector (..., num_outputs), or ``(..., *event_shape)`` of a decoder.
         """
+        if self.features is not None:
+            inputs = self.features(inputs)
         if self.compute_dtype is None:
             return self.compute(inputs, y, beside)
         with torch.autocast(inputs.device.type, dtype=self.compute_dtype):

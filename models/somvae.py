@@ -184,7 +184,7 @@ class SOMVAE(Refits, SemiSupervisedModel):
         self.commitment = commitment
         self.neighbourhood = neighbourhood
 
-        self.encoder = self.networks.encoder(event_shape, latent_dim)
+        self.encoder = self._encoder(self.networks, latent_dim)
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape)
 
     def _story(self) -> list[tuple[str, str]]:

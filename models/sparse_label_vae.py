@@ -90,7 +90,7 @@ class SparseLabelVAE(SemiSupervisedModel):
             )
 
         latent_dim = self.prior.latent_dim
-        self.encoder = self.networks.encoder(event_shape, num_classes + self.posterior.num_parameters(latent_dim))
+        self.encoder = self._encoder(self.networks, num_classes + self.posterior.num_parameters(latent_dim))
         self.decoder = self.networks.decoder(latent_dim, self.decoder_shape, num_classes)
         self.prior.attach(num_classes, event_shape, AmortizedPosterior(self.encode_z, self.posterior))
 

@@ -49,6 +49,9 @@ _FEW_VALUES, _VALUES_OF_A_PHOTO = 10 * 32 * 32, 10 * 3 * 32 * 32
 
 _CHECKED_IMAGES = 1000
 
+_FORMAT_OF_FEATURES = 5
+"""The first format of runs whose encoders see the likelihood's ``features``."""
+
 
 def fit(
     model: SemiSupervisedModel,
@@ -569,7 +572,15 @@ def _load_model(path: Path, checkpoint: dict[str, Any], config: dict[str, Any]) 
         raise ValueError(
             f"checkpoint: expected tensors of the model in config.yaml; got {path}, where names or shapes differ."
         ) from error
+    if metadata.get("format", 1) < _FORMAT_OF_FEATURES and _shows_features(model):
+        raise ValueError(f"checkpoint: expected one whose encoders see what {model.likelihood} shows; got {path}.")
     return model
+
+
+def _shows_features(model: SemiSupervisedModel) -> bool:
+    """Return whether the model's encoders see something else than x."""
+    numbers = torch.arange(1.0, 1 + math.prod(model.event_shape)).view(model.event_shape)
+    return not torch.equal(model.likelihood.features(numbers), numbers)
 
 
 def _state(state: dict[str, Any]) -> dict[str, Any]:

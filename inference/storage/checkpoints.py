@@ -12,7 +12,7 @@ from ssvae.inference.storage.files import write_atomically
 
 METADATA = "ssvae"
 """The key of a checkpoint for the model's description, its classes and the history of training."""
-FORMAT = 4
+FORMAT = 5
 """The version of names of classes, options and weights in a run; to be raised if older runs become unreadable.
 
 A checkpoint has it under "format". Checkpoints of format 1 do not have this key.

@@ -63,7 +63,9 @@ class Likelihood(Part, nn.Module, ABC):
     3. Refuse x outside the support in ``check_input``; refuse x that a model may see but that has no density, such as
        grey pixels of a binarised image, in ``check``.
     4. Parameters of its own with a value for each entry are created in ``set_event_shape``, by `for_each_entry`.
-    5. Add it to ``models/likelihoods/__init__.py``. The tests, ``ssvae fit --help`` and ``--model.likelihood`` then
+    5. If the numbers of x are no good inputs of a network, as codes of categories and large counts are not, return
+       others from ``features``, and their shape from ``features_shape``. All encoders of a model then see those.
+    6. Add it to ``models/likelihoods/__init__.py``. The tests, ``ssvae fit --help`` and ``--model.likelihood`` then
        include it. A package of your own registers it under the entry point group ``ssvae.likelihoods``.
 
     Example:
@@ -125,6 +127,28 @@ class Likelihood(Part, nn.Module, ABC):
         """
         first, *others = event_shape
         return (first * self.parameters_per_entry, *others)
+
+    def features_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of ``features`` of one x. Default: that of x.
+
+        Args:
+            event_shape: (channels, height, width), or (features,).
+        """
+        return tuple(event_shape)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what encoders see of x. Default: x itself.
+
+        Counts are shown by their logarithms, categories as one-hot vectors. Learned pseudo-inputs of a prior come here
+        too: any real number is admitted, and the gradient is that of a continuous function.
+
+        Args:
+            x: ``(..., *event_shape)``; NaN where an entry was not seen.
+
+        Returns:
+            ``(..., *features_shape(event_shape))``; NaN for all features of an entry that was not seen.
+        """
+        return x
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> TorchDistribution:

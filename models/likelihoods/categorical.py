@@ -27,8 +27,9 @@ class Categorical(Likelihood):
     """Categories 0, …, K - 1: p(x | ·) = Π softmax(l)_x, the K logits l of each entry of x from the decoder.
 
     Categories have no mean: what the distribution calls ``mean``, and a model's reconstructions and samples show, is
-    the most probable category. The probabilities are ``p_x.base_dist.probs``, ``(..., *event_shape, K)``. As in
-    Nazábal et al. 2020, "Handling incomplete heterogeneous data using VAEs", arXiv 1807.03653.
+    the most probable category. The probabilities are ``p_x.base_dist.probs``, ``(..., *event_shape, K)``. Encoders see
+    one-hot vectors, since the size of a category's number means nothing. As in Nazábal et al. 2020, "Handling
+    incomplete heterogeneous data using VAEs", arXiv 1807.03653.
 
     Args:
         num_categories: K, the same for all entries of x; `Mixed` has entries with different numbers.
@@ -50,6 +51,21 @@ class Categorical(Likelihood):
             raise ValueError(f"num_categories: expected an integer of at least 2; got {num_categories}.")
         self.num_categories = num_categories
         self.parameters_per_entry = num_categories
+
+    def features_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of K numbers for each entry, those of an image as channels; see `Likelihood`."""
+        first, *others = event_shape
+        return (self.num_categories * first, *others)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return max(0, 1 - |x - k|) for k = 0, …, K - 1: one-hot vectors, interpolated between two categories.
+
+        Whether each entry is of category 0 comes first, as its logits do in ``forward``; see `Likelihood.features`.
+        """
+        dim = -self.event_dim - 1
+        categories = torch.arange(self.num_categories, dtype=x.dtype, device=x.device)
+        distance = (x.unsqueeze(dim) - categories.view(-1, *[1] * self.event_dim)).abs()
+        return (1 - distance).relu().flatten(dim, dim + 1)
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return Categorical(logits); the first logit of all entries comes first."""

@@ -8,9 +8,17 @@ _LARGEST_LOG_MEAN = 12.0
 
 
 class CountLikelihood(Likelihood):
-    """The distribution p(x | ·) of counts 0, 1, 2, …; see `Likelihood`."""
+    """The distribution p(x | ·) of counts 0, 1, 2, …; see `Likelihood`.
+
+    Encoders see log(1 + x), as in Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics", Nature
+    Methods 15: one row of large counts does not have a thousand times the weight of the others.
+    """
 
     is_discrete = True
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return log(1 + x), continued to negative numbers by sign(x) log(1 + |x|); see `Likelihood.features`."""
+        return x.sign() * x.abs().log1p()
 
     def check_input(self, x: Tensor) -> None:
         """Refuse negative numbers and numbers that are not integers; see `Likelihood.check_input`."""

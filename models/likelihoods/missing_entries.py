@@ -131,6 +131,14 @@ class MissingEntries(Likelihood):
         """Return the shape of the parameters of complete x; see `Likelihood.decoder_shape`."""
         return self.likelihood.decoder_shape(event_shape)
 
+    def features_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the features of complete x; see `Likelihood.features_shape`."""
+        return self.likelihood.features_shape(event_shape)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features of complete x, NaN for an entry that was not seen; see `Likelihood.features`."""
+        return self.likelihood.features(x)
+
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return p(x | ·), whose log_prob leaves out the entries that are NaN."""
         return self.of_seen(self.likelihood(parameters))

@@ -114,6 +114,17 @@ class Mixed(Likelihood):
         """Return the number of all likelihoods' parameters; see `Likelihood.decoder_shape`."""
         return (sum(self._sizes()),)
 
+    def features_shape(self, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the number of all likelihoods' features; see `Likelihood.features_shape`."""
+        pairs = zip(self.likelihoods, self.columns, strict=True)
+        return (sum(likelihood.features_shape((len(columns),))[0] for likelihood, columns in pairs),)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features of the first likelihood's columns, then of the second's; see `Likelihood.features`."""
+        columns = x.index_select(-1, self.positions).split([len(part) for part in self.columns], dim=-1)
+        pairs = zip(self.likelihoods, columns, strict=True)
+        return torch.cat([likelihood.features(part) for likelihood, part in pairs], dim=-1)
+
     def forward(self, parameters: Tensor) -> TorchDistribution:
         """Return the product of the likelihoods; the first one's parameters come first."""
         pieces = zip(self.likelihoods, parameters.split(self._sizes(), dim=-1), strict=True)
