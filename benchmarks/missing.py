@@ -135,10 +135,9 @@ def measure(table: Table, fraction: float, seed: int, options: argparse.Namespac
 
 
 def _model(data: Vectors, seed: int) -> tuple[SemiSupervisedModel, Recipe]:
-    """Return the model and the recipe `table`, with a scale of each feature."""
+    """Return the model and the recipe `table`."""
     settings = read_recipe("table", "Vectors")
     description = settings.pop("model")
-    description["init_args"]["likelihood"]["init_args"] = {"per_feature": True}
     if data.has_missing:
         description = for_missing(description, data)
     sizes = {"event_shape": data.event_shape, "num_classes": data.num_classes}

@@ -44,6 +44,7 @@ _FOR_IMAGES: dict[str, Any] = {
     "objective": Objective(alpha=100.0, kl_weight=KLWeight(start=5.0, end=1.0, until=0.75)),
     "batch_size": 100,
     "learning_rate": 2e-3,
+    "max_steps": 1000,
 }
 _IMPUTER = "sklearn.impute.SimpleImputer fills in missing values"
 _LEVELS = 255
@@ -89,8 +90,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     The kinds of a DataFrame's columns follow from their types: floats and negative integers are real; integers of at
     least 0 counts; booleans binary; pandas' categories categorical, which need not be numbers. Convert integers that
     count nothing, such as years, to floats. All columns of an array are real. Unless ``likelihood`` is given, real
-    columns are Gaussian, counts negative binomial, binary columns Bernoulli, categories categorical. A given likelihood
-    says which columns are standardised: those for which it has a density, and no probability.
+    columns follow Student's t distribution, counts a negative binomial one, binary columns are Bernoulli, categories
+    categorical. A given likelihood says which columns are standardised: those for which it has a density, and no
+    probability.
 
     NaN in vectors means not seen. If the rows of ``fit`` have some, the likelihood is `MissingEntries` of the one above
     (a given likelihood must be one), all methods take NaN, and the model sees a mask beside x. A model fitted to
@@ -111,8 +113,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
     Args:
         model: The model's class, or a function that returns a model, such as a `functools.partial`. It is called with
             event_shape, num_classes, and those of the next six arguments that are not None. For vectors, M2 itself
-            has the likelihood and networks of the recipe ``table`` if these are None, and a standard normal prior of
-            half as many dimensions as features, at least 1 and at most 10.
+            has the prior, likelihood and networks of the recipe ``table`` if these are None, or of ``plane`` for two
+            features.
         prior: p(z) or p(z | y). ``random_state`` does not affect initial values that its constructor has drawn.
         posterior: The family of q(z | ·).
         likelihood: p(x | ·); None for the model's own of images, and for that of the kinds of columns of vectors.
@@ -129,7 +131,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         augmentation: Random shifts, rotations and scalings of labelled images and of x' for consistency; or None.
         max_epochs: The largest number of passes over the unlabelled rows; None if only max_steps limits training.
         max_steps: The largest number of optimiser steps, rounded up to whole epochs; None if only max_epochs limits
-            training.
+            training. If both are None, 500 steps for vectors, and 1,000 for two features and for images.
         batch_size: The number of unlabelled rows in a step; all, if there are fewer. None for 200, and for 100 images.
         labelled_batch_size: The number of labelled rows in a step; all, if there are fewer. None for all, at most 100.
         learning_rate: The learning rate of Adam; with one_cycle, the highest one. None for 0.003, and for images 0.002.
@@ -168,7 +170,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         objective: Objective | None = None,
         augmentation: Augmentation | None = None,
         max_epochs: int | None = None,
-        max_steps: int | None = 1000,
+        max_steps: int | None = None,
         batch_size: int | None = None,
         labelled_batch_size: int | None = None,
         learning_rate: float | None = None,
@@ -414,16 +416,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin,
         if isinstance(data, VectorData):
             settings = _settings_for_vectors(data.event_shape[0])
             defaults = build_fields(Recipe, {name: settings[name] for name in _FOR_IMAGES})
-        objective, batch_size, learning_rate = (
-            defaults[name] if getattr(self, name) is None else getattr(self, name)
-            for name in ("objective", "batch_size", "learning_rate")
+        objective, batch_size, learning_rate, max_steps = (
+            defaults[name] if getattr(self, name) is None else getattr(self, name) for name in _FOR_IMAGES
         )
         # Grid searches often use NumPy's numbers, which Lightning does not accept.
         return Recipe(
             objective=objective,
             augmentation=self.augmentation,
             max_epochs=_plain(self.max_epochs),
-            max_steps=_plain(self.max_steps),
+            max_steps=_plain(self.max_steps if self.max_epochs is not None else max_steps),
             batch_size=int(min(batch_size, data.num_unlabelled or batch_size)),
             labelled_batch_size=_plain(labelled_batch_size),
             learning_rate=float(learning_rate),

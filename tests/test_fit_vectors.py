@@ -105,7 +105,7 @@ def test_each_column_of_a_table_has_a_likelihood_of_its_kind(tmp_path):
     kinds = [each["class_path"].rpartition(".")[2] for each in parts["likelihoods"]]
     columns = [list(each) for each in parts["columns"]]
     assert list(zip(kinds, columns, strict=True)) == [
-        ("Gaussian", [0]),
+        ("StudentT", [0]),
         ("NegativeBinomial", [1]),
         ("Bernoulli", [2]),
         ("Categorical", [3]),

@@ -15,7 +15,7 @@ from ssvae.inference.training.recipe import Recipe, TrainerOptions
 from ssvae.models import SemiSupervisedModel
 
 _LIKELIHOODS: dict[str, Description] = {
-    "real": {"class_path": "ssvae.models.likelihoods.Gaussian", "init_args": {"per_feature": True}},
+    "real": {"class_path": "ssvae.models.likelihoods.StudentT", "init_args": {"per_feature": True}},
     "count": {"class_path": "ssvae.models.likelihoods.NegativeBinomial"},
     "binary": {"class_path": "ssvae.models.likelihoods.Bernoulli"},
 }
@@ -31,6 +31,7 @@ _MISSING = "ssvae.models.likelihoods.MissingEntries"
 _DIGITS_SECTION = "digits"
 _EXPECTED_BERNOULLI = "ssvae.models.likelihoods.ExpectedBernoulli"
 _FOR_COLOURS = "ssvae.models.likelihoods.ContinuousBernoulli"
+_FOR_REALS = "ssvae.models.likelihoods.Gaussian"
 
 
 class RecipeOptions(TypedDict, total=False):
@@ -197,8 +198,8 @@ def for_colours(model: Description, binarise: bool) -> Description | None:
 def for_features(model: Description, data: VectorData) -> Description | None:
     """Return a model's description with a likelihood for each kind of feature, if the data have others than real ones.
 
-    Real features are Gaussian, each with a learned scale; counts negative binomial, binary features Bernoulli,
-    categories categorical.
+    Real features follow Student's t distribution, each with a learned scale; counts are negative binomial, binary
+    features Bernoulli, categories categorical.
 
     Args:
         model: The model's description.
@@ -236,7 +237,7 @@ def for_missing(model: Description, data: Data) -> Description:
         The description with `MissingEntries` around the likelihood.
     """
     arguments = model.get("init_args", {})
-    default = _FOR_COLOURS if isinstance(data, ImageData) else _LIKELIHOODS["real"]["class_path"]
+    default = _FOR_COLOURS if isinstance(data, ImageData) else _FOR_REALS  # those of a model without one
     likelihood = arguments.get("likelihood") or {"class_path": default}
     if likelihood["class_path"] == _MISSING:
         return model
