@@ -693,7 +693,7 @@ def test_a_filled_table_has_names_whole_counts_and_all_other_cells_as_they_were(
 
 @pytest.mark.parametrize(("delimiter", "line_end", "encoding"), [(";", "\r\n", "utf-8-sig"), ("\t", "\r", "utf-8")])
 def test_a_filled_table_has_the_form_of_the_file(tmp_path, delimiter, line_end, encoding):
-    lines = _table(tmp_path / "animals.csv")
+    lines = write_table(tmp_path / "animals.csv")
     data = Table(str(tmp_path / "animals.csv"), "species", ignore=["note"])
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator=line_end).writerows(lines)
