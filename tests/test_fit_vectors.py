@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from matplotlib.contour import ContourSet
 
 import ssvae
 from ssvae.data import Moons, Vectors
-from ssvae.inference import evaluate, figures, fit, load
+from ssvae.inference import evaluate, figures, fit, load, resume
 from ssvae.inference.command_line.main import main
 from ssvae.inference.evaluation import evaluation
+from ssvae.inference.storage.trained_on import restore, trained_on
 from ssvae.models import M2, likelihoods
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
@@ -310,6 +312,55 @@ def test_a_table_of_other_columns_or_categories_is_refused(animals, tmp_path, ca
     written = capsys.readouterr()
     assert written.out == ""
     assert re.match(f"ssvae classify: file: {sentence}", written.err)
+
+
+@pytest.fixture
+def changed(animals, tmp_path):
+    """A function that copies the run and its table, the table with more rows, and returns the run's folder."""
+
+    def change(more):
+        shutil.copytree(animals / "run", tmp_path / "run")
+        config = tmp_path / "run" / "config.yaml"
+        config.write_text(config.read_text().replace(str(animals), str(tmp_path)))
+        (tmp_path / "animals.csv").write_text(table() + "\n" + more)
+        return str(tmp_path / "run")
+
+    return change
+
+
+@pytest.mark.usefixtures("_there")
+def test_a_table_that_has_grown_is_standardised_as_in_training(animals, changed):
+    before = load(str(animals / "run"))
+    with pytest.warns(UserWarning, match=r"^animals has other rows or labels than .* Test rows may be among"):
+        after = load(changed("9999.5,1,f,a,cat\n" * 40))
+    assert after.data.standardisation == before.data.standardisation
+    assert float(after.data.train_x[:, 0].median()) > float(before.data.train_x[:, 0].median()) + 300
+    rows = before.data.test_x
+    assert torch.equal(after.data.preprocess(rows), before.data.preprocess(rows))
+
+
+@pytest.mark.usefixtures("_there")
+def test_a_table_whose_categories_have_changed_is_refused(changed):
+    # "aa" would take the code of "b".
+    with pytest.raises(ValueError, match=r"^run: expected the features .* whose categories of features have"):
+        load(changed("3500.5,1,f,aa,cat\n"))
+
+
+@pytest.mark.usefixtures("_there")
+def test_a_run_goes_on_with_the_table_that_it_began_with_alone(changed):
+    with pytest.raises(ValueError, match=r"^data: expected the rows and labels that .*run began with; got others\.$"):
+        resume(changed("3500.5,1,f,a,cat\n"))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{"centre": [0.0]}, {"scale": [1.0, 1.0, 1.0, -1.0]}, {"scale": "1111"}, {"centre": [0.0, 0.0, 0.0, math.nan]}],
+)
+@pytest.mark.usefixtures("_there")
+def test_a_checkpoint_with_a_standardisation_of_other_features_is_refused(animals, kept):
+    data = load(str(animals / "run")).data
+    with pytest.raises(ValueError, match=r"^checkpoint: expected .*; got others\.$"):
+        restore(data, {**trained_on(data), **kept})
 
 
 @pytest.mark.usefixtures("_there")

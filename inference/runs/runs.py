@@ -28,6 +28,7 @@ from ssvae.inference.runs.run import Run
 from ssvae.inference.storage.checkpoints import FORMAT, METADATA, AtomicCheckpointIO, check_trained, read_checkpoint
 from ssvae.inference.storage.description import Description, build, build_options, describe, holds_arrays, without_files
 from ssvae.inference.storage.files import write_atomically
+from ssvae.inference.storage.trained_on import KEY, is_unchanged, restore, trained_on
 from ssvae.inference.storage.weights import save_weights
 from ssvae.inference.training.checks import check_trainable
 from ssvae.inference.training.loggers import check_callbacks, check_logger
@@ -117,7 +118,7 @@ def fit(
     config = _config(model, data, chosen, baselines)
     target = _new_folder(folder, data, type(model).__name__)
     write_atomically(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    metadata = {"format": FORMAT, "model": without_files(describe(model))}
+    metadata = {"format": FORMAT, "model": without_files(describe(model)), KEY: trained_on(data)}
     if config["data"] is None:
         metadata["data"] = _digest(data)
     start = {"state_dict": model.state_dict(), METADATA: metadata}
@@ -173,9 +174,10 @@ def resume(
         model = _load_model(_initial(target), saved, config)
     recipe, extras = _with_logger(recipe, callbacks, logger)
     metadata = saved[METADATA]
-    if config["data"] is None and metadata.get("data") != _digest(data):
-        raise ValueError(f"data: expected the images and labels that {target} began with; got others.")
     check_sizes(model, data)
+    if not is_unchanged(data, metadata.get(KEY)) or (config["data"] is None and metadata.get("data") != _digest(data)):
+        raise ValueError(f"data: expected the {data.item}s and labels that {target} began with; got others.")
+    restore(data, metadata.get(KEY))
     return _train_and_evaluate(target, model, data, recipe, config["baselines"], extras)
 
 
@@ -192,7 +194,8 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
 
     Raises:
         FileNotFoundError: If there is no such run, or it has not saved an epoch yet.
-        ValueError: If a file is damaged, or ``with_data`` is set but the data were arrays in memory.
+        ValueError: If a file is damaged, or ``with_data`` is set but the data were arrays in memory, or vectors whose
+            features have other names, kinds or categories now.
     """
     target = Path(folder)
     config = _read_config(target)
@@ -216,6 +219,7 @@ def load(folder: str, *, with_data: bool = True, checkpoint: str = "last") -> Ru
             run.data = _build_data(config, target)
             run.recipe = _build_recipe(config, target)
         check_sizes(model, run.data)
+        restore(run.data, metadata.get(KEY))
         run.data.class_names = run.class_names  # with the names that a user has given to new classes
     return run
 

@@ -26,6 +26,7 @@ from ssvae.inference.predict import evaluating, predict_probabilities
 from ssvae.inference.storage.checkpoints import FORMAT, METADATA
 from ssvae.inference.storage.description import describe, without_files
 from ssvae.inference.storage.files import write_atomically
+from ssvae.inference.storage.trained_on import KEY, trained_on
 from ssvae.inference.training.captured_step import CapturedStep
 from ssvae.inference.training.decline import decline
 from ssvae.inference.training.history import Row
@@ -419,6 +420,7 @@ class Training(lightning.LightningModule):
             "format": FORMAT,
             "model": without_files(describe(self.model)),
             "class_names": list(self.data.class_names),
+            KEY: trained_on(self.data),
             "history": self.history,
             "seconds": self.seconds,
         }
