@@ -20,6 +20,20 @@ _SMALLEST_COUNT = 10
 """Counts begin near 0; whole numbers that do not, such as years and weights in grams, are measurements."""
 
 
+class NoFeatureError(ValueError):
+    """A column that tells nothing, and is to be left out.
+
+    Args:
+        name: The name of the column.
+        expected: What a feature has: "an entry".
+        got: What the column has: "none".
+    """
+
+    def __init__(self, name: str, expected: str, got: str) -> None:
+        super().__init__(f"file: expected {expected} in column {name!r}; got {got}")
+        self.name, self.got = name, got
+
+
 class Column(NamedTuple):
     """A column of numbers.
 
@@ -48,11 +62,12 @@ def read_column(name: str, cells: Sequence[str], kind: str | None) -> Column:
         kind: The kind; None to recognise it.
 
     Raises:
-        ValueError: If the cells are not of the kind, it is not clear what they are, or all are missing.
+        NoFeatureError: If all cells are missing or the same text, or they are different texts without end.
+        ValueError: If the cells are not of the kind, or it is not clear what they are.
     """
     cells = _without_words_for_missing(cells)
     if not any(cells):
-        raise ValueError(f"file: expected an entry in column {name!r}; got none: leave it out by ignore=[{name!r}].")
+        raise NoFeatureError(name, "an entry", "none")
     if kind is None:
         kind = _recognise(name, cells)
     if kind in ("real", "count"):
@@ -62,11 +77,10 @@ def read_column(name: str, cells: Sequence[str], kind: str | None) -> Column:
     categories = sorted(set(texts) - {""}, key=lambda text: (float(text) if is_number(text) else np.inf, text))
     check_distinct(categories, f"file, column {name!r}")
     expected = "two categories" if kind == "binary" else "two categories or more"
-    if len(categories) < 2 or (kind == "binary" and len(categories) > 2):
-        raise ValueError(
-            f"file: expected {expected} in column {name!r}; got {_some(categories)}"
-            + (f": write ignore=[{name!r}]." if len(categories) == 1 else ".")
-        )
+    if len(categories) == 1:
+        raise NoFeatureError(name, expected, f"{categories[0]!r} alone")
+    if kind == "binary" and len(categories) > 2:
+        raise ValueError(f"file: expected {expected} in column {name!r}; got {_some(categories)}.")
     return Column(kind, _codes(texts, categories), tuple(categories))
 
 
@@ -137,9 +151,10 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
             f"{comma.replace(',', '.')}, or kinds={{{name!r}: 'categorical'}} if it is a name."
         )
     if len(different) > _MOST_CATEGORIES:
-        raise ValueError(
-            f"file: expected numbers or at most {_MOST_CATEGORIES} categories in column {name!r}; got "
-            f"{len(different)} different texts, such as {different[0]!r}: leave it out by ignore=[{name!r}]."
+        raise NoFeatureError(
+            name,
+            f"numbers or at most {_MOST_CATEGORIES} categories",
+            f"{len(different)} different texts, such as {different[0]!r}",
         )
     return "binary" if len(different) == 2 else "categorical"
 
@@ -173,6 +188,4 @@ def _numbers(name: str, cells: Sequence[str], kind: str) -> npt.NDArray[np.float
 
 
 def _some(values: Sequence[str]) -> str:
-    if len(values) == 1:
-        return f"{values[0]!r} alone"
     return ", ".join(map(repr, values[:4])) + (f", … ({len(values)} in all)" if len(values) > 4 else "")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssvae.data.cells import Cells, read_cells, write_cells
 from ssvae.data.class_names import class_of, is_missing, whole_numbers
-from ssvae.data.columns import KINDS, Column, counts_the_rows, encode_column, is_number, read_column
+from ssvae.data.columns import KINDS, Column, NoFeatureError, counts_the_rows, encode_column, is_number, read_column
 from ssvae.data.labels import check_count, check_fractions, draw_labels, split, validation_share
 from ssvae.data.new_classes import number_known_classes
 from ssvae.data.rows import narrow
@@ -91,7 +91,7 @@ class Table(VectorData):
             {"label": np.array(classes, dtype=object)}, None, num_new_classes
         )
         labels = numbered["label"]
-        columns = {name: read_column(name, column, (kinds or {}).get(name)) for name, column in features.items()}
+        columns = _read_columns(features, kinds or {}, ignore)
         names = tuple(columns)
         x = narrow("file", np.stack([column.values for column in columns.values()], 1), names, first_row=1)
         num_known = int((labels >= 0).sum())
@@ -214,13 +214,31 @@ def _feature_cells(cells: Cells, label: str, ignore: Sequence[str], kinds: Mappi
     features = {name: column for name, column in cells.columns.items() if name != label and name not in ignore}
     if not features:
         raise ValueError(f"ignore: expected at least one column to stay beside the label; got {columns}.")
-    for name, column in features.items():
-        if name not in kinds and counts_the_rows(column):
-            raise ValueError(
-                f"file: expected features; got column {name!r}, which counts the rows: leave it out by "
-                f"ignore=[{name!r}]."
-            )
     return features
+
+
+def _read_columns(
+    features: Mapping[str, Sequence[str]], kinds: Mapping[str, str], ignore: Sequence[str]
+) -> dict[str, Column]:
+    """Read the columns of all features.
+
+    Raises:
+        ValueError: If one cannot be read. All columns that are to be left out are named at once.
+    """
+    columns: dict[str, Column] = {}
+    useless: list[NoFeatureError] = []
+    for name, cells in features.items():
+        try:
+            if name not in kinds and counts_the_rows(cells):
+                raise NoFeatureError(name, "a feature", "the number of the row")
+            columns[name] = read_column(name, cells, kinds.get(name))
+        except NoFeatureError as error:
+            useless.append(error)
+    if useless:
+        more = "".join(f", in {each.name!r} {each.got}" for each in useless[1:])
+        those = [*ignore, *(each.name for each in useless)]
+        raise ValueError(f"{useless[0]}{more}: leave {'them' if more else 'it'} out by ignore={those!r}.")
+    return columns
 
 
 def _classes(label: str, cells: Sequence[str], *, needs_labels: bool) -> list[str | None]:

@@ -266,7 +266,7 @@ TABLES = {
     ),
     "one text": (
         PENGUINS.assign(island="Dream"),
-        r"file: expected two categories or more in column 'island'; got 'Dream' alone: write ignore=\['island'\]",
+        r"file: expected two categories or more in column 'island'; got 'Dream' alone: leave it out by ignore=\['isl",
     ),
     "two spellings": (
         changed("island", 0, "dream"),
@@ -274,7 +274,7 @@ TABLES = {
     ),
     "row numbers": (
         PENGUINS.reset_index(),
-        r"file: expected features; got column 'index', which counts the rows: leave it out by ignore=\['index'\]",
+        r"file: expected a feature in column 'index'; got the number of the row: leave it out by ignore=\['index'\]",
     ),
     "seconds since 1970": (
         PENGUINS.assign(time=1.7e9 + np.arange(ROWS) / 2),
@@ -310,6 +310,19 @@ def test_tables_that_are_not_what_they_seem_are_refused(write, frame, match):
 
 
 THOUSANDS = "mass,species\n" + "{0},x\n{1},y\n{2},x\n" * 4
+
+
+def test_all_columns_to_leave_out_are_named_at_once(write):
+    frame = PENGUINS.assign(island="Dream", name=[f"bird {number:03}" for number in range(ROWS)], note=None)
+    with pytest.raises(
+        ValueError,
+        match=r"^file: expected two categories or more in column 'island'; got 'Dream' alone, in 'name' 120 different "
+        r"texts, such as 'bird 000', in 'note' none: leave them out by ignore=\['eggs', 'island', 'name', 'note'\]\.$",
+    ):
+        Table(write(frame), "species", ignore=["eggs"])
+    assert len(Table(write(frame), "species", ignore=["eggs", "island", "name", "note"]).feature_names) == 4
+
+
 TEXTS = {
     "another separator": (
         "a b species\n1 2 x\n2 3 y\n",
