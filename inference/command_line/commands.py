@@ -437,8 +437,8 @@ def classify(arguments: list[str]) -> None:
             advance(len(chunk))
     _write_probabilities("file", readable, probabilities, run.class_names)
     if unreadable:
-        for error in unreadable:
-            _warn(f"{error} It is left out.")
+        for reason in unreadable:
+            _warn(f"{reason} It is left out.")
         raise LeftOutError(f"{len(unreadable)} of {len(paths)} images could not be read; the others are classified.")
 
 
