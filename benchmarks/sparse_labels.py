@@ -27,6 +27,7 @@ from ssvae.models import SparseLabelVAE
 from ssvae.models.networks import MLP
 from ssvae.models.priors import StandardNormal
 
+KINDS = ("all images", "labelled only", "classifier alone")
 NUMBERS_OF_LABELS = (0, 10, 20, 50, 100, 200, 500, None)  # None: all of them
 ALPHA = 100.0
 """The best of 0.3, 1, 3, 10 and 100 on validation images, with 20 and with 100 labels, three draws, 600 steps."""
@@ -44,8 +45,7 @@ def main() -> None:
         f"{options.seeds} draws of the labels, {options.max_steps} steps, alpha {ALPHA:g}; mean ± standard deviation\n"
     )
     print(f"{'labels':>6}  {'accuracy, %':^52}  {'ELBO, nats':^35}")
-    kinds = ("all images", "labelled only", "classifier alone")
-    print(f"{'':>6}  {kinds[0]:>16}  {kinds[1]:>16}  {kinds[2]:>16}  {kinds[0]:>16}  {kinds[1]:>16}")
+    print(f"{'':>6}  {KINDS[0]:>16}  {KINDS[1]:>16}  {KINDS[2]:>16}  {KINDS[0]:>16}  {KINDS[1]:>16}")
     rows = [row(number, options.seeds, options.max_steps) for number in NUMBERS_OF_LABELS]
     print(f"\n{time.perf_counter() - started:.0f} s; {hardware()}")
     if options.figure:
@@ -66,8 +66,7 @@ def row(num_labels: int | None, seeds: int, max_steps: int) -> dict[str, list[fl
             results_by_column.setdefault(f"accuracy, {kind}", []).append(100 * accuracy)
             if generative:
                 results_by_column.setdefault(f"ELBO, {kind}", []).append(elbo)
-    columns = [f"accuracy, {kind}" for kind in ("all images", "labelled only", "classifier alone")]
-    columns += [f"ELBO, {kind}" for kind in ("all images", "labelled only")]
+    columns = [f"accuracy, {kind}" for kind in KINDS] + [f"ELBO, {kind}" for kind in KINDS[:2]]
     cells = [mean_and_deviation(results_by_column[column]) if column in results_by_column else "" for column in columns]
     print(
         f"{'all' if num_labels is None else num_labels:>6}  " + "  ".join(f"{cell:>16}" for cell in cells), flush=True
@@ -114,12 +113,15 @@ def draw(rows: list[dict[str, list[float]]], path: str) -> None:
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     places = range(len(NUMBERS_OF_LABELS))
     for ax, measure in zip(figure.subplots(1, 2), ("accuracy", "ELBO"), strict=True):
-        kinds = sorted({name for results in rows for name in results if name.startswith(measure)})
-        for name in kinds:
+        for number, kind in enumerate(KINDS):
+            name = f"{measure}, {kind}"
             points = [(place, row[name]) for place, row in zip(places, rows, strict=True) if name in row]
+            if not points:  # the classifier alone has no ELBO
+                continue
             means = [statistics.mean(values) for _, values in points]
             deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in points]
-            ax.errorbar([place for place, _ in points], means, deviations, capsize=3, label=name.partition(", ")[2])
+            where = [place for place, _ in points]
+            ax.errorbar(where, means, deviations, capsize=3, color=f"C{number}", label=kind)  # as in the other panel
         ax.set_xticks(places, ["all" if number is None else str(number) for number in NUMBERS_OF_LABELS])
         ax.set(xlabel="labels", ylabel="accuracy, %" if measure == "accuracy" else "ELBO, nats per image")
         ax.legend()
