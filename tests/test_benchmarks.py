@@ -1,9 +1,16 @@
-"""What the benchmark of photos calls the same mathematics by hand is the same."""
+"""What benchmarks print is what they say it is, by hand."""
 
+import numpy as np
+import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
+from benchmarks import features
 from benchmarks.photos import PhotosByHand
 from benchmarks.steps import unlabelled
+from ssvae.data import Digits
+from ssvae.inference.applications.generation import train_reference_classifier
 from ssvae.inference.objective import Objective, Sizes
 from ssvae.models import M2
 from ssvae.models.networks import Convolutional
@@ -22,3 +29,53 @@ def test_a_step_on_photos_by_hand_has_the_loss_and_the_gradients_of_ours():
     for (name, ours), theirs in zip(model.named_parameters(), by_hand.model.parameters(), strict=True):
         if theirs.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-12, msg=name)
+
+
+def _percent(right):
+    return f"{100 * np.mean(np.asarray(right)):.1f}"
+
+
+@pytest.mark.slow
+def test_the_rows_of_features_and_samples_have_the_scores_of_the_model_and_of_the_pixels(monkeypatch, capsys):
+    data, x_of = Digits(50), lambda images: images.double() / 255
+    reference, _ = train_reference_classifier(Digits(None), max_steps=30)
+    monkeypatch.setattr(features, "MNIST5k", lambda num_labels, seed=0: Digits(num_labels and 50, seed=seed))
+    monkeypatch.setattr(features, "train_reference_classifier", lambda data: (reference, 0.125))
+    trained, models = features.trained, []
+    monkeypatch.setattr(features, "trained", lambda *arguments: models.append(trained(*arguments)) or models[0])
+    features.main(["--models", "GMVAE", "--max_steps", "12"])
+    printed = capsys.readouterr().out
+    heading, _, of_model, of_pixels = (line.strip("| ").split(" | ") for line in printed.splitlines()[:4])
+    (model,) = models
+    x, y = x_of(data.test_images), data.test_labels
+    classes = torch.arange(10)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        samples = model.sample(classes, 100)  # (100, 10, 1, 8, 8)
+        expected = {
+            "accuracy": _percent(model.classify(x).logits.argmax(-1) == y),
+            "samples of the right class": _percent(reference.classes(samples.flatten(0, 1)).view(100, 10) == classes),
+        }
+    for row, encode in ((of_model, model.encode), (of_pixels, lambda x: x.flatten(1))):
+        with torch.no_grad():
+            train, test = (encode(x_of(images)).numpy() for images in (data.train_images, data.test_images))
+        mean, scale = train.mean(0), train.std(0)
+        known = train[data.labelled_index], data.train_labels[data.labelled_index]
+        scale[scale == 0] = 1
+        for name, classifier in {
+            "linear probe": LogisticRegression(max_iter=1000),
+            "5 neighbours": KNeighborsClassifier(5),
+        }.items():
+            classifier.fit((known[0] - mean) / scale, known[1])
+            expected[name] = _percent(classifier.predict((test - mean) / scale) == y.numpy())
+        cells = dict(zip(heading, row, strict=True))
+        assert {name: cells[name] for name in expected} == expected
+        expected = {"accuracy": "–", "CPU s": "–"}
+    assert of_pixels[0] == "training images; pixels"
+    assert "1 draw, 12 steps; accuracies in %; the reference classifier has 12.5%; " in printed
+
+
+def test_a_line_of_several_draws_has_means_and_standard_deviations():
+    rows = [{"accuracy": 90.0, "NMI": 0.5}, {"accuracy": 93.0, "NMI": 0.7}]
+    line = features.line("M2", rows)
+    assert line == "| M2 | 91.5 ± 2.1 | – | – | – | – | – | 0.60 ± 0.14 | – |"
