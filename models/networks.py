@@ -461,7 +461,8 @@ class Convolutional(Architecture):
 
     Encoders are convolutions with stride 2 and a dense layer; decoders are a dense layer, upsampling and convolutions.
     The class enters the dense layer of each. In an encoder this is after the convolutions, which are computed once for
-    all classes; in a decoder before them, so that a sum over classes computes them once for each class.
+    all classes; in a decoder before them, so that a sum over classes computes them once for each class. A class that
+    entered a decoder later would save nothing, since q(z | x, y) gives another z for each class.
 
     Example:
         >>> import torch
