@@ -15,6 +15,11 @@ _LEADING_ZERO = re.compile(r"0\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([,.' \u00a0\u202f])\d{3}(?:\1\d{3})*(?:\.\d+)?")
 """Numbers with a sign between groups of three digits: 1,250 or 1.250.000."""
+_UNIT = re.compile(r"([$€£¥]?) ?([+-]?\d+(?:\.\d+)?) ?([^\d\s.,+-]\D*)?")
+_MARK_OF_MISSING = re.compile(r"-99+(?:\.0*)?")
+_FEWEST_WITH_UNIT = 3
+"""Two different numbers with a unit may be the names of two groups."""
+
 _MOST_CATEGORIES = 50
 _SMALLEST_COUNT = 10
 """Counts begin near 0; whole numbers that do not, such as years and weights in grams, are measurements."""
@@ -134,6 +139,12 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
         values = [float(cell) for cell in numbers]
         if set(values) == {0.0, 1.0}:
             return "binary"
+        marks = [cell for cell in numbers if _MARK_OF_MISSING.fullmatch(cell)]
+        if marks and len(numbers) > 2 and all(float(cell) >= 0 for cell in numbers if cell not in marks):
+            raise ValueError(
+                f"file: expected empty cells where entries are missing in column {name!r}; got {marks[0]!r}, where all "
+                f"other numbers are 0 or more: empty them, or write kinds={{{name!r}: 'real'}} if it is a number."
+            )
         is_whole = all(re.fullmatch(r"\+?\d+", cell) for cell in numbers)
         return "count" if is_whole and min(values) < _SMALLEST_COUNT else "real"
     if len(numbers) < len(different) and all(_THOUSANDS.fullmatch(cell) or is_number(cell) for cell in different):
@@ -150,6 +161,11 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
             f"file: expected numbers with a decimal point in column {name!r}; got {comma!r}: write "
             f"{comma.replace(',', '.')}, or kinds={{{name!r}: 'categorical'}} if it is a name."
         )
+    if (number := _without_unit(different)) is not None:
+        raise ValueError(
+            f"file: expected numbers without a unit in column {name!r}; got {different[0]!r}: write {number}, or "
+            f"kinds={{{name!r}: 'categorical'}} if it is a name."
+        )
     if len(different) > _MOST_CATEGORIES:
         raise NoFeatureError(
             name,
@@ -157,6 +173,15 @@ def _recognise(name: str, cells: Sequence[str]) -> str:
             f"{len(different)} different texts, such as {different[0]!r}",
         )
     return "binary" if len(different) == 2 else "categorical"
+
+
+def _without_unit(different: Sequence[str]) -> str | None:
+    """Return the number in the first of some texts if all are numbers with the same unit; None if they are not."""
+    matches = [match for match in map(_UNIT.fullmatch, different) if match]
+    units = {(match[1], match[3]) for match in matches}
+    if len(matches) < len(different) or len(units) > 1 or ("", None) in units or len(different) < _FEWEST_WITH_UNIT:
+        return None
+    return str(matches[0][2])
 
 
 def _grouped(name: str, cell: str) -> str:

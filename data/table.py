@@ -14,6 +14,9 @@ from ssvae.data.new_classes import number_known_classes
 from ssvae.data.rows import narrow
 from ssvae.data.vector_data import VectorData
 
+_MOST_NUMBERED_CLASSES = 50
+"""More different numbers with gaps between them are a measurement, and not the numbers of classes."""
+
 _MOST_LONE_CLASSES = 20
 """More different labels than half of the labelled rows are classes only if they are at most so many."""
 
@@ -252,6 +255,12 @@ def _classes(label: str, cells: Sequence[str], *, needs_labels: bool) -> list[st
         raise ValueError(
             f"label: expected a column of classes; got {fraction} in {label!r}, which is a number: name another "
             "column, or write names for its ranges."
+        )
+    numbers = sorted(int(float(name)) for name in set(known) if is_number(name))
+    if len(numbers) == len(set(known)) > _MOST_NUMBERED_CLASSES and numbers[-1] - numbers[0] >= 2 * len(numbers):
+        raise ValueError(
+            f"label: expected a column of classes; got {len(numbers)} different numbers from {numbers[0]} to "
+            f"{numbers[-1]} in {label!r}, as a measurement has: name another column, or write names for its ranges."
         )
     if {cell.removesuffix(".0").removeprefix("+") for cell in cells} == {"-1", "1"}:
         raise ValueError(

@@ -141,6 +141,19 @@ def test_numbers_with_leading_zeros_are_categories(write):
     assert data.feature_categories["postcode"] == ("01067", "20095", "80331")
 
 
+@pytest.mark.parametrize("cells", [["group 1", "group 2", "group 3"], ["1st", "2nd", "3rd"], ["4 doors", "2 doors"]])
+def test_names_with_numbers_are_categories(write, cells):
+    data = everything(write(PENGUINS.assign(ring=[cells[number % len(cells)] for number in range(ROWS)])))
+    assert data.feature_categories["ring"] == tuple(sorted(cells))
+
+
+def test_negative_numbers_are_no_marks_of_missing_entries(write):
+    below_zero = [-99 - number % 7 for number in range(ROWS)]
+    assert everything(write(PENGUINS.assign(depth=below_zero))).feature_kinds[-1] == "real"
+    kinds = {"flipper_length_mm": "real"}
+    assert everything(write(changed("flipper_length_mm", 5, "-999")), kinds=kinds).train_x[5, 2] == -999
+
+
 def test_numbers_as_classes(write):
     data = everything(write(PENGUINS.assign(species=np.arange(ROWS) % 11)))
     assert data.class_names == tuple(map(str, range(11)))
@@ -263,6 +276,22 @@ TABLES = {
     "decimal commas": (
         PENGUINS.assign(depth=[f"{number},5" for number in range(ROWS)]),
         "file: expected numbers with a decimal point in column 'depth'; got '0,5': write 0.5",
+    ),
+    "minus 999 for a missing entry": (
+        changed("flipper_length_mm", 5, "-999"),
+        "file: expected empty cells where entries are missing in column 'flipper_length_mm'; got '-999', where",
+    ),
+    "a unit": (
+        PENGUINS.assign(mass=[f"{3000 + number % 9} g" for number in range(ROWS)]),
+        "file: expected numbers without a unit in column 'mass'; got '3000 g': write 3000, or kinds={'mass'",
+    ),
+    "a currency": (
+        PENGUINS.assign(price=[f"${number % 9}.50" for number in range(ROWS)]),
+        r"got '\$0\.50': write 0\.50, or",
+    ),
+    "a measurement as label": (
+        PENGUINS.assign(species=[2700 + 25 * (number % 51) for number in range(ROWS)]),
+        "label: expected a column of classes; got 51 different numbers from 2700 to 3950 in 'species', as a",
     ),
     "one text": (
         PENGUINS.assign(island="Dream"),

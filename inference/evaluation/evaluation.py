@@ -474,7 +474,7 @@ def _observe(
     estimates: list[ImportanceEstimate] = []
     probabilities: list[Tensor] = []
     terms: dict[str, float] = {}
-    with progress("log p(x)", len(images), "images", is_shown=progress_bar) as advance:
+    with progress("log p(x)", len(images), f"{data.item}s", is_shown=progress_bar) as advance:
         # The chunks, and so the binarisation by a seed, do not depend on S.
         for chunk in torch.split(images, images_per_chunk(model, copies=model.num_classes)):
             x = data.observe(data.preprocess(chunk), generator)

@@ -80,7 +80,8 @@ def summary(run: "Run") -> str:
 def result(run: "Run") -> str:
     """Return a Markdown table of the model and its baselines on the test images; a sentence without test images."""
     if run.evaluation is None:
-        return "There are no test images, so the model is not compared with its baselines."
+        items = "observations" if run.data is None else f"{run.data.item}s"
+        return f"There are no test {items}, so the model is not compared with its baselines."
     rows = [
         "| classifier | accuracy | NLL (nats) | ECE | training (s) |",
         "|---|---|---|---|---|",
