@@ -78,7 +78,7 @@ class CapturedStep:
             run: Callable[..., list[Tensor]] = self._run
             run(*arguments)  # creates what is made on first use, such as a fitted classifier
             if self.compiled:
-                traced = make_fx(self._run)(*arguments)
+                traced = make_fx(self._run, decomposition_table=_DECOMPOSITIONS)(*arguments)
                 run = torch.compile(traced, fullgraph=True)
                 with torch.no_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the compiler's hints on performance
@@ -112,6 +112,18 @@ def capture(run: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = run()
     return graph, result
+
+
+def _bernoulli_(x: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
+    """Fill x with ones and zeros, which are 1 with probability p: the same random numbers as ``x.bernoulli_(p)``."""
+    assert generator is None
+    _, kept = torch.native_dropout(torch.ones_like(x), 1 - p, True)
+    return x.copy_(kept)
+
+
+# Dropout on a CPU is `bernoulli_` into new memory. torch 2.13 may compile what reads it into a kernel that runs before,
+# so that units are multiplied by whatever was in that memory. `native_dropout` returns a tensor of its own.
+_DECOMPOSITIONS: dict[Any, Callable[..., Tensor]] = {torch.ops.aten.bernoulli_.float: _bernoulli_}
 
 
 class _Graph:
