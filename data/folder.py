@@ -40,8 +40,9 @@ class ImageFolder(ImageData):
     """Your own images: a sub-folder for each class, or a table of files and labels.
 
     **Folders.** ``root`` contains a sub-folder of images for each class, with the class's name, and optionally a
-    sub-folder ``unlabelled`` (or ``unlabeled``, in any case, or ``-1``). Hidden files and folders, system folders and
-    files that are not images are ignored. Classes are in alphabetical order, or in numerical order if all are numbers.
+    sub-folder ``unlabelled`` (or ``unlabeled``, in any case, or ``-1``). Hidden files and folders and system folders
+    are ignored; other files that are no images by their names are named in the summary. Classes are in alphabetical
+    order, or in numerical order if all are numbers.
 
     **Parts.** ``root`` may instead contain the folders ``train``, ``test`` and ``validation`` (or ``val``, ``valid``),
     each with a sub-folder for each class. Or ``test_root`` and ``validation_root`` are the folders of test and
