@@ -58,7 +58,7 @@ class Categorical(Likelihood):
         return (self.num_categories * first, *others)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return max(0, 1 - |x - k|) for k = 0, …, K - 1: one-hot vectors, interpolated between two categories.
+        """Return ``max(0, 1 - |x - k|)`` for k = 0, …, K - 1: one-hot vectors, interpolated between two categories.
 
         Whether each entry is of category 0 comes first, as its logits do in ``forward``; see `Likelihood.features`.
         """

@@ -17,7 +17,7 @@ class CountLikelihood(Likelihood):
     is_discrete = True
 
     def features(self, x: Tensor) -> Tensor:
-        """Return log(1 + x), continued to negative numbers by sign(x) log(1 + |x|); see `Likelihood.features`."""
+        """Return log(1 + x), continued to negative numbers by ``sign(x) log(1 + |x|)``; see `Likelihood.features`."""
         return x.sign() * x.abs().log1p()
 
     def check_input(self, x: Tensor) -> None:
