@@ -17,6 +17,7 @@ from ssvae.inference.training.recipe_choice import (
     RecipeOptions,
     choose_recipe,
     for_colours,
+    for_missing,
     read_recipe,
     recipe_files,
     recipe_for,
@@ -32,6 +33,14 @@ BERNOULLI, EXPECTED, CONTINUOUS = (
 
 def small(kind=M2):
     return kind((1, 8, 8), 3, networks=MLP((5,)))
+
+
+@pytest.mark.parametrize("path", ["MissingEntries", "missing_entries.MissingEntries"])
+def test_a_likelihood_that_admits_missing_entries_already_stays_as_it_is(path):
+    inner = {"class_path": "ssvae.models.likelihoods.gaussian.Gaussian"}
+    likelihood = {"class_path": f"ssvae.models.likelihoods.{path}", "init_args": {"likelihood": inner}}
+    model = {"class_path": "ssvae.models.m2.M2", "init_args": {"likelihood": likelihood}}
+    assert for_missing(model, tiny.arrays()) == model
 
 
 def test_the_options_of_fit_are_the_fields_of_recipe():

@@ -239,7 +239,7 @@ def for_missing(model: Description, data: Data) -> Description:
     arguments = model.get("init_args", {})
     default = _FOR_COLOURS if isinstance(data, ImageData) else _FOR_REALS  # those of a model without one
     likelihood = arguments.get("likelihood") or {"class_path": default}
-    if likelihood["class_path"] == _MISSING:
+    if likelihood["class_path"].rpartition(".")[2] == _MISSING.rpartition(".")[2]:  # config.yaml names its module
         return model
     missing = {"class_path": _MISSING, "init_args": {"likelihood": likelihood}}
     return {**model, "init_args": {**arguments, "likelihood": missing}}
