@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssvae.data.hierarchy import Hierarchy
+from ssvae.data.random_order import random_order
 
 
 class Data:
@@ -197,8 +198,7 @@ class Data:
         Returns:
             int64 (at most number,), the same ones at each call.
         """
-        order = torch.randperm(len(self.unlabelled_index), generator=torch.Generator().manual_seed(0))
-        return self.unlabelled_index[order[:number]]
+        return self.unlabelled_index[random_order(len(self.unlabelled_index))[:number]]
 
     def known_validation(self) -> tuple[Tensor, Tensor]:
         """Return the validation observations of the classes that have labels, and their classes.

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ssvae.data import Batches, Data, Digits, ImageData
+from ssvae.data.random_order import random_order
 
 X = torch.arange(30, dtype=torch.float32).view(5, 2, 3) / 8
 LABELS = torch.tensor([-1, 0, -1, 1, -1])
@@ -97,3 +98,14 @@ ERRORS = {
 def test_bad_arguments_are_refused(changes, error, match):
     with pytest.raises(error, match=match):
         build(**changes)
+
+
+def test_a_random_order_is_always_the_same_unless_a_generator_draws_it():
+    order = random_order(50)
+    assert order.sort().values.tolist() == list(range(50))
+    torch.manual_seed(0)  # as a run's report draws the images of its map
+    assert torch.equal(order, torch.randperm(50))
+    assert torch.equal(random_order(50), order)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(random_order(50, generator), order)
+    assert not torch.equal(random_order(50, generator), order)

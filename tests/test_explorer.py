@@ -492,7 +492,7 @@ def test_the_server_says_what_there_is_to_explore(server):
 @pytest.mark.parametrize("run", [0, 1])
 def test_a_drawing_is_answered(server, run):
     explorer = server[1][run]
-    found, expected = draw(server, SEVEN, run), explorer.answer_drawing(SEVEN)
+    found, expected = draw(server, SEVEN, run), explorer.answer(explorer.drawn(SEVEN))
     assert found["probabilities"] == expected.probabilities.tolist()
     assert found["posterior"]["probabilities"] == expected.posterior.probabilities.tolist()
     assert found["posterior"]["low"] == expected.posterior.low.tolist()
@@ -509,7 +509,8 @@ def test_an_image_is_answered(server):
     content = encoded(noise(16, 16))
     for invert in (False, True):
         found = ask(server, f"/api/runs/1/image?invert={str(invert).lower()}", content)
-        assert found["probabilities"] == server[1][1].answer_upload(content, invert=invert).probabilities.tolist()
+        expected = server[1][1].answer(read_upload(content, (1, 8, 8), invert=invert))
+        assert found["probabilities"] == expected.probabilities.tolist()
         assert torch.equal(pixels(found["image"]), read_upload(content, (1, 8, 8), invert=invert)[0])
 
 
@@ -517,7 +518,7 @@ def test_an_incomplete_image_is_completed(server):
     explorer, missing = server[1][1], torch.zeros(8, 8, dtype=torch.bool)
     missing[0, 0] = missing[1, 2:6] = True
     path = "missing=803c000000000000"
-    expected = explorer.complete_drawing(SEVEN, missing)
+    expected = explorer.complete(explorer.drawn(SEVEN), missing)
     content = json.dumps({"strokes": SEVEN}).encode()
     found = ask(server, f"/api/runs/1/drawing?{path}", content, kind="application/json")
     assert found["probabilities"] == expected.probabilities.tolist()
@@ -534,7 +535,7 @@ def test_an_incomplete_image_is_completed(server):
     assert torch.equal(seen[..., 0], levels(expected.observed.nan_to_num(0)))
     content = encoded(noise(16, 16))
     found = ask(server, f"/api/runs/1/image?invert=true&{path}", content)
-    expected = explorer.complete_upload(content, missing, invert=True)
+    expected = explorer.complete(explorer.uploaded(content, invert=True), missing)
     assert found["posterior"]["log_evidence"] == expected.posterior.log_evidence
 
 

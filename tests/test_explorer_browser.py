@@ -141,7 +141,7 @@ def test_a_drawing_is_answered_by_both_runs_as_the_server_says(page, served):
     assert len(strokes) == 2  # the last that was asked is all that was drawn
     assert strokes[1][-1] == pytest.approx(BAR[-1], abs=0.005)
     for panel, explorer in zip(panels, served[1], strict=True):
-        assert_says(panel, explorer.answer_drawing(strokes), explorer.run.class_names)
+        assert_says(panel, explorer.answer(explorer.drawn(strokes)), explorer.run.class_names)
         assert panel.locator(".analogies img").count() == 10
         assert source(panel.locator(".reconstruction")).startswith("data:image/png")
     # by_class sees binarised pixels, and its panel shows them.
@@ -192,11 +192,11 @@ def test_images_are_chosen_and_dropped(page, served, image):
     panel, explorer = page.locator("#draw .panel").first, served[1][0]
     page.locator("#file").set_input_files(image)
     settled(page)
-    assert_says(panel, explorer.answer_upload(image.read_bytes()), explorer.run.class_names)
+    assert_says(panel, explorer.answer(explorer.uploaded(image.read_bytes())), explorer.run.class_names)
     as_it_is = read(panel)
     page.locator("#invert").check()
     settled(page)
-    assert_says(panel, explorer.answer_upload(image.read_bytes(), invert=True), explorer.run.class_names)
+    assert_says(panel, explorer.answer(explorer.uploaded(image.read_bytes(), invert=True)), explorer.run.class_names)
     page.locator("#invert").uncheck()
     page.locator("#clear").click()
     expect(panel.locator(".answer")).to_have_text("Nothing drawn yet")
@@ -245,7 +245,7 @@ def test_what_is_wiped_is_completed(page, served):
     settled(page)
     content = base64.b64decode(picture(explorers[0].example(0)).split(",")[1])
     for panel, explorer in zip(panels, explorers, strict=True):
-        assert_says(panel, explorer.answer_upload(content), explorer.run.class_names)
+        assert_says(panel, explorer.answer(explorer.uploaded(content)), explorer.run.class_names)
     before = read(panels[0])
     page.get_by_text("Wipe", exact=True).click()
     page.get_by_role("button", name="Left half").click()
@@ -253,7 +253,7 @@ def test_what_is_wiped_is_completed(page, served):
     missing = torch.zeros(8, 8, dtype=torch.bool)
     missing[:, :4] = True
     for panel, explorer in zip(panels, explorers, strict=True):
-        found = explorer.complete_upload(content, missing)
+        found = explorer.complete(explorer.uploaded(content), missing)
         words, rows = read(panel)
         assert words == in_words(found.posterior.probabilities, explorer.run.class_names)
         expected = torch.stack([found.probabilities, found.posterior.probabilities]) * 100

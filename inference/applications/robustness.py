@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssvae.data import ImageData
 from ssvae.data.domain_adaptation import like
+from ssvae.data.random_order import random_order
 from ssvae.inference import figures
 from ssvae.inference.applications.attacks import attacks, check_attackable, check_strength
 from ssvae.inference.applications.rejection import Attacked, Rejection, anomaly_scores, auroc, measure
@@ -167,4 +168,4 @@ def reject_other(
 
 def _some_test_images(data: ImageData, number: int, seed: int) -> Tensor:
     """Return the positions of test images in a random order, at most so many; sets may be sorted by class."""
-    return torch.randperm(len(data.test_images), generator=torch.Generator().manual_seed(seed))[:number]
+    return random_order(len(data.test_images), torch.Generator().manual_seed(seed))[:number]

@@ -28,6 +28,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ssvae.data import Data, ImageData
+from ssvae.data.random_order import random_order
 from ssvae.data.time_left import progress
 from ssvae.inference.evaluation.calibration import Calibration, calibrate
 from ssvae.inference.evaluation.diagnostics import FEWEST_SAMPLES, K_LIMIT, effective_samples, pareto_k
@@ -247,7 +248,7 @@ def evaluate(
     if discovery is not None:
         probabilities = discovery.reorder(probabilities)
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(num_test_images, generator=generator)[:num_images]
+    chosen = random_order(num_test_images, generator)[:num_images]
     with seeded(seed):
         images = data.test_x.cpu()[chosen]
         estimate, probabilities_beside, terms = _observe(model, data, images, num_samples, generator, progress_bar)

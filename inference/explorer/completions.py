@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ssvae.data import ImageData
+from ssvae.data.random_order import random_order
 from ssvae.inference.applications.imputation import fitted_samples
 from ssvae.inference.explorer.answers import Predictions, check_num_samples, pixels_of, posterior_of
-from ssvae.inference.explorer.latent import in_random_order
 from ssvae.inference.predict import class_probabilities, device_of, evaluating, seeded
 from ssvae.inference.runs.run import Run
 from ssvae.models import SemiSupervisedModel
@@ -151,5 +151,5 @@ def complete(
 
 
 def _mean_image(data: ImageData) -> Tensor:
-    chosen = in_random_order(len(data.train_images))[:_AVERAGED_IMAGES]
+    chosen = random_order(len(data.train_images))[:_AVERAGED_IMAGES]
     return data.preprocess(data.train_images[chosen]).mean(0)

@@ -6,13 +6,13 @@ from functools import cached_property
 from torch import Tensor
 
 from ssvae.data import VectorData
+from ssvae.data.random_order import random_order
 from ssvae.inference.explorer.answers import Answer, answer
 from ssvae.inference.explorer.completions import Completions, complete, model_of_seen
 from ssvae.inference.explorer.drawing import DrawingStyle, Stroke
 from ssvae.inference.explorer.latent import (
     LatentMap,
     decode_point,
-    in_random_order,
     latent_map,
     sample_class,
     shown_part,
@@ -66,21 +66,21 @@ class Explorer(ExploredRun):
         """The model, as one that takes missing pixels; see `ssvae.inference.explorer.completions.model_of_seen`."""
         return model_of_seen(self.run)
 
-    def answer_drawing(self, strokes: Sequence[Stroke]) -> Answer:
-        """Return the predictions for a drawing; see `ssvae.inference.explorer.drawing.DrawingStyle.render`."""
-        return answer(self.run, self.style.render(strokes), num_samples=self.num_samples)
+    def drawn(self, strokes: Sequence[Stroke]) -> Tensor:
+        """Return the image of a drawing; see `ssvae.inference.explorer.drawing.DrawingStyle.render`."""
+        return self.style.render(strokes)
 
-    def answer_upload(self, content: bytes, *, invert: bool = False) -> Answer:
-        """Return the predictions for an image file; see `ssvae.inference.explorer.uploads.read_upload`."""
-        return answer(self.run, self._read(content, invert), num_samples=self.num_samples)
+    def uploaded(self, content: bytes, *, invert: bool = False) -> Tensor:
+        """Return the image of an image file; see `ssvae.inference.explorer.uploads.read_upload`."""
+        return read_upload(content, image_shape(self.run.model), invert=invert, bits=self.run.bits)
 
-    def complete_drawing(self, strokes: Sequence[Stroke], missing: Tensor) -> Completions:
-        """Return the predictions for a drawing with missing pixels, bool (height, width)."""
-        return self._complete(self.style.render(strokes), missing)
+    def answer(self, image: Tensor) -> Answer:
+        """Return the predictions for an image, pixels in [0, 1]."""
+        return answer(self.run, image, num_samples=self.num_samples)
 
-    def complete_upload(self, content: bytes, missing: Tensor, *, invert: bool = False) -> Completions:
-        """Return the predictions for an image file with missing pixels, bool (height, width)."""
-        return self._complete(self._read(content, invert), missing)
+    def complete(self, image: Tensor, missing: Tensor) -> Completions:
+        """Return the predictions for an image of which some pixels are missing, bool (height, width)."""
+        return complete(self.model_of_seen, self.run.image_data, image, missing, num_samples=self.num_samples)
 
     def example(self, number: int) -> Tensor:
         """Return a test image by its number in a random order, pixels in [0, 1]; after the last one the first again.
@@ -88,14 +88,8 @@ class Explorer(ExploredRun):
         Without test images it is a validation image, and without these a training image.
         """
         images, _, _ = shown_part(self.run.image_data)
-        order = in_random_order(len(images))
+        order = random_order(len(images))
         return self.run.image_data.preprocess(images[order[number % len(order)]])
-
-    def _read(self, content: bytes, invert: bool) -> Tensor:
-        return read_upload(content, image_shape(self.run.model), invert=invert, bits=self.run.bits)
-
-    def _complete(self, image: Tensor, missing: Tensor) -> Completions:
-        return complete(self.model_of_seen, self.run.image_data, image, missing, num_samples=self.num_samples)
 
     def decode(self, point: tuple[float, float]) -> Tensor:
         """Decode a point of the map for every class; see `ssvae.inference.explorer.latent.decode_point`."""
@@ -107,7 +101,7 @@ class Explorer(ExploredRun):
 
     def warm_up(self) -> None:
         """Compute one answer, since the first takes longer, and the latent map."""
-        self.answer_drawing([[(0.5, 0.2), (0.5, 0.8)]])
+        self.answer(self.drawn([[(0.5, 0.2), (0.5, 0.8)]]))
         self.decode((0.0, 0.0))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssvae.data import ImageData
+from ssvae.data.random_order import random_order
 from ssvae.inference.predict import device_of, evaluating, latent_means, seeded
 from ssvae.inference.principal_plane import PrincipalPlane, principal_plane
 from ssvae.inference.runs.run import Run
@@ -41,7 +42,7 @@ def latent_map(run: Run) -> LatentMap:
     images, labels, part = shown_part(data)
     if len(images) < 2:
         raise ValueError(f"run: expected at least two images to map; got {len(images)}.")
-    chosen = in_random_order(len(images))[:MAPPED_IMAGES]
+    chosen = random_order(len(images))[:MAPPED_IMAGES]
     z = latent_means(model, data.preprocess(images[chosen]))
     # The number of a true class without labels says nothing about the model's new classes.
     known = labels[chosen].masked_fill(labels[chosen] >= data.num_known_classes, -1)
@@ -60,12 +61,6 @@ def shown_part(data: ImageData) -> tuple[Tensor, Tensor, str]:
     }
     part = next((name for name, (images, _) in parts.items() if len(images)), "training")
     return (*parts[part], part)
-
-
-def in_random_order(number: int) -> Tensor:
-    """Return the positions of so many images in a random order, the same one as in a run's report."""
-    with seeded(0):
-        return torch.randperm(number)
 
 
 def decode_point(run: Run, mapped: LatentMap, point: tuple[float, float]) -> Tensor:

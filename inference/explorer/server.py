@@ -187,26 +187,14 @@ class _Endpoints:
         explorer = self._explorer(request)
         missing = _missing(request, explorer)
         strokes = strokes_of(await body(request))
-
-        def task() -> dict[str, Any]:
-            if missing is None:
-                return _answer(explorer, explorer.answer_drawing(strokes))
-            return _completed(explorer, explorer.complete_drawing(strokes, missing))
-
-        return JSONResponse(await self._work(task))
+        return await self._predictions(explorer, lambda: explorer.drawn(strokes), missing)
 
     async def image(self, request: Request) -> Response:
         explorer = self._explorer(request)
         invert = choice(request, "invert", {"true": True, "false": False})
         missing = _missing(request, explorer)
         content = await body(request)
-
-        def task() -> dict[str, Any]:
-            if missing is None:
-                return _answer(explorer, explorer.answer_upload(content, invert=invert))
-            return _completed(explorer, explorer.complete_upload(content, missing, invert=invert))
-
-        return JSONResponse(await self._work(task))
+        return await self._predictions(explorer, lambda: explorer.uploaded(content, invert=invert), missing)
 
     async def example(self, request: Request) -> Response:
         explorer = self._explorer(request)
@@ -328,6 +316,16 @@ class _Endpoints:
         if name not in known:
             raise HTTPException(404, f"run: expected one of {', '.join(known)}; got {name[:100]!r}.")
         return known[name]
+
+    async def _predictions(self, explorer: Explorer, image: Callable[[], Tensor], missing: Tensor | None) -> Response:
+        """Return the predictions for an image, of which some pixels are missing unless ``missing`` is None."""
+
+        def task() -> dict[str, Any]:
+            if missing is None:
+                return _answer(explorer, explorer.answer(image()))
+            return _completed(explorer, explorer.complete(image(), missing))
+
+        return JSONResponse(await self._work(task))
 
     async def _work(self, task: Callable[[], _Result]) -> _Result:
         """Run a task in the worker thread; a ValueError becomes a response with its message."""
