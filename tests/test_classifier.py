@@ -310,6 +310,25 @@ def test_the_defaults_for_vectors_are_those_of_a_recipe(number, recipe):
     assert_same_tensors(found.model_.state_dict(), model.state_dict())
 
 
+@pytest.mark.parametrize(
+    ("columns", "options", "limits"),
+    [
+        (9, {}, (None, 500)),
+        (2, {}, (None, 1000)),
+        (64, {"image_shape": (1, 8, 8)}, (None, 1000)),
+        (9, {"max_epochs": 3}, (3, None)),
+        (9, {"max_steps": 7}, (None, 7)),
+        (9, {"max_epochs": 3, "max_steps": 7}, (3, 7)),
+    ],
+)
+def test_the_limits_of_training_are_those_of_the_recipe_unless_one_is_given(monkeypatch, columns, options, limits):
+    recipes = []
+    monkeypatch.setattr("ssvae.inference.estimator.train", lambda model, data, recipe, folder: recipes.append(recipe))
+    start = 0 if columns == 64 else 20
+    SemiSupervisedClassifier(**options, random_state=0).fit(X[:, start : start + columns], Y)
+    assert [(recipe.max_epochs, recipe.max_steps) for recipe in recipes] == [limits]
+
+
 def kinds_frame(number=60):
     random = np.random.default_rng(0)
     return pd.DataFrame(
