@@ -64,6 +64,7 @@ benchmark: install
 	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.family
 	$(BIN)/python -m benchmarks.photos
+	$(BIN)/python -m benchmarks.vectors
 	$(BIN)/python -m benchmarks.many_classes
 	$(BIN)/python -m benchmarks.time_to_accuracy
 

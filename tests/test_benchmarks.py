@@ -9,6 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from benchmarks import features
 from benchmarks.photos import PhotosByHand
 from benchmarks.steps import unlabelled
+from benchmarks.vectors import SETTINGS, VectorsByHand, model_of
 from ssvae.data import Digits
 from ssvae.inference.applications.generation import train_reference_classifier
 from ssvae.inference.objective import Objective, Sizes
@@ -18,7 +19,16 @@ from ssvae.models.networks import Convolutional
 
 def test_a_step_on_photos_by_hand_has_the_loss_and_the_gradients_of_ours():
     model, x = M2((3, 9, 8), 10, networks=Convolutional(channels=(4, 5), hidden=7)), torch.rand(4, 3, 9, 8)
-    by_hand = PhotosByHand(model)
+    _assert_same(model, PhotosByHand(model), x)
+
+
+@pytest.mark.parametrize("num_features", SETTINGS)
+def test_a_step_on_vectors_by_hand_has_the_loss_and_the_gradients_of_ours(num_features):
+    model = model_of(num_features)
+    _assert_same(model, VectorsByHand(model), torch.randn(5, num_features))
+
+
+def _assert_same(model, by_hand, x):
     torch.manual_seed(1)
     expected = by_hand.loss(x)
     torch.manual_seed(1)
