@@ -160,7 +160,7 @@ def test_yaml_that_is_not_plain_is_refused(run, capsys, reader, content, expecte
         "tree": ["fit", *SMALL, "--data.tree=file.yaml"],
     }
     found = sentence(capsys, *words[reader])
-    assert f": {reader}: " in found
+    assert f": {'--data.tree' if reader == 'tree' else reader}: " in found
     # In a tree everything is text, dates and numbers too, and these are no lists of classes.
     is_text = reader == "tree" and content in (YAMLS["a date"][0], YAMLS["an integer without an end"][0])
     assert ("expected a list of classes for each main class; got" if is_text else expected) in found
