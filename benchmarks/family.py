@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.steps import optimiser_step, unlabelled
 from ssvae.inference.objective import Objective, Sizes
+from ssvae.inference.runs.report import hardware
 from ssvae.models import (
     ADGM,
     GMVAE,
@@ -87,7 +88,7 @@ def main() -> None:
             step()
             if repeat >= 2:  # the first steps allocate memory
                 seconds[name].append(time.perf_counter() - started)
-    print(f"{BATCH} unlabelled images, {torch.get_num_threads()} threads; medians of {options.repeats} steps\n")
+    print(f"{BATCH} unlabelled images; medians of {options.repeats} steps; {hardware()}\n")
     print(f"{'model':<24}{'ms':>8}{'/ M2':>8}{'parameters':>14}")
     median_of_m2 = statistics.median(seconds["M2"])
     for name, times in seconds.items():
