@@ -16,8 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
+from benchmarks.recipes import build_model
 from ssvae.data import ImageData, MNIST5k
 from ssvae.inference import Recipe
 from ssvae.inference.applications.features import score_features
@@ -28,7 +27,7 @@ from ssvae.inference.applications.generation import (
 )
 from ssvae.inference.predict import predict_probabilities
 from ssvae.inference.runs.report import hardware
-from ssvae.inference.storage.description import build, build_fields
+from ssvae.inference.storage.description import build_fields
 from ssvae.inference.training import train
 from ssvae.inference.training.recipe_choice import batch_size_for, choose_recipe, read_recipe
 from ssvae.models import SemiSupervisedModel
@@ -139,10 +138,7 @@ def trained(name: str, data: ImageData, max_steps: int, seed: int) -> SemiSuperv
     """Return a model that was trained by its default recipe; the data become binarised if the recipe has them so."""
     settings = read_recipe(choose_recipe(name, type(data).__name__), type(data).__name__)
     data.binarise = settings.get("data", {}).get("binarise", False)
-    description = settings["model"]
-    sizes = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-    torch.manual_seed(seed)
-    model: SemiSupervisedModel = build({**description, "init_args": sizes | description["init_args"]})
+    model = build_model(settings["model"], data, seed)
     names = Recipe.__dataclass_fields__.keys() & settings.keys()
     recipe = Recipe(**build_fields(Recipe, {each: settings[each] for each in names}))
     recipe = replace(

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.recipes import read_recipe
+from benchmarks.recipes import build_model, read_recipe
 from ssvae.data import FashionMNIST, ImageData
 from ssvae.inference.evaluation import calibrate
 from ssvae.inference.predict import evaluating, predict_probabilities
 from ssvae.inference.runs.report import hardware
-from ssvae.inference.storage.description import build, build_options
+from ssvae.inference.storage.description import build_options
 from ssvae.inference.training import Recipe, train
 from ssvae.models import M1
 
@@ -33,11 +33,8 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     recipe = read_recipe("fashion_m1")
     settings = {"root": options.root, **recipe.pop("data")}
-    description = recipe.pop("model")
-    torch.manual_seed(recipe["seed"])
     data = FashionMNIST(num_labels=LABELS[0], **settings)
-    sizes = {"event_shape": data.image_shape, "num_classes": data.num_classes}
-    model = build({**description, "init_args": sizes | description["init_args"]})
+    model = build_model(recipe.pop("model"), data, recipe["seed"])
     assert isinstance(model, M1)
     started = time.perf_counter()
     train(model, data, build_options(Recipe, recipe), None)

@@ -27,11 +27,12 @@ from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.model_selection import train_test_split
 
 from benchmarks.penguins import penguins
+from benchmarks.recipes import build_model
 from ssvae.data import Vectors
 from ssvae.inference import Objective, Recipe, TrainerOptions, impute
 from ssvae.inference.predict import predict_probabilities
 from ssvae.inference.runs.report import hardware
-from ssvae.inference.storage.description import build, build_fields
+from ssvae.inference.storage.description import build_fields
 from ssvae.inference.training import train
 from ssvae.inference.training.recipe_choice import batch_size_for, for_missing, read_recipe
 from ssvae.models import SemiSupervisedModel
@@ -140,9 +141,7 @@ def _model(data: Vectors, seed: int) -> tuple[SemiSupervisedModel, Recipe]:
     description = settings.pop("model")
     if data.has_missing:
         description = for_missing(description, data)
-    sizes = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-    torch.manual_seed(seed)
-    model: SemiSupervisedModel = build({**description, "init_args": sizes | description["init_args"]})
+    model = build_model(description, data, seed)
     recipe = Recipe(**build_fields(Recipe, settings))
     trainer = TrainerOptions(accelerator="cpu", progress_bar=False)
     batch_size = batch_size_for(data, recipe.batch_size)

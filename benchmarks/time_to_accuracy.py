@@ -9,15 +9,12 @@ on the 10,000 test images. All 60,000 other images are for training.
 import argparse
 import time
 
-import torch
-
-from benchmarks.recipes import read_recipe
+from benchmarks.recipes import build_model, read_recipe
 from ssvae.data import MNIST
 from ssvae.inference.evaluation import calibrate
 from ssvae.inference.predict import predict_probabilities
-from ssvae.inference.storage.description import build, build_options
+from ssvae.inference.storage.description import build_options
 from ssvae.inference.training import Recipe, train
-from ssvae.models import SemiSupervisedModel
 
 RECIPE = "few_labels_convolutional"
 EPOCHS = (1, 2, 4)
@@ -42,12 +39,8 @@ def timed(root: str | None, epochs: int, seed: int) -> tuple[float, float]:
     """Return the seconds of a run and its test accuracy."""
     recipe = read_recipe(RECIPE)
     data = MNIST(num_labels=100, num_validation=0, seed=seed, root=root, **recipe.pop("data", {}))
-    description = recipe.pop("model")
     started = time.perf_counter()
-    torch.manual_seed(seed)
-    sizes = {"event_shape": data.image_shape, "num_classes": data.num_classes}
-    model = build({**description, "init_args": sizes | description["init_args"]})
-    assert isinstance(model, SemiSupervisedModel)
+    model = build_model(recipe.pop("model"), data, seed)
     recipe |= {"seed": seed, "max_steps": None, "max_epochs": epochs}
     train(model, data, build_options(Recipe, recipe), None)
     probabilities = predict_probabilities(model, data, data.test_images)
