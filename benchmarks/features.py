@@ -11,12 +11,12 @@ place of samples, and the pixels in place of latent means. DistilledM2 is left o
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.recipes import build_model
+from benchmarks.spread import mean_and_deviation
 from ssvae.data import ImageData, MNIST5k
 from ssvae.inference import Recipe
 from ssvae.inference.applications.features import score_features
@@ -157,9 +157,7 @@ def line(name: str, rows: Sequence[Row]) -> str:
     cells = [name]
     for column, form in COLUMNS.items():
         values = [row[column] for row in rows if column in row]
-        mean = form.format(statistics.mean(values)) if values else "–"
-        spread = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
-        cells.append(mean + spread)
+        cells.append(mean_and_deviation(values, form) if values else "–")
     return f"| {' | '.join(cells)} |"
 
 

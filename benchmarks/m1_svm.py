@@ -7,13 +7,13 @@ anew to the latent means of each draw's labelled images.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Sequence
 
 import torch
 
 from benchmarks.recipes import build_model, read_recipe
+from benchmarks.spread import mean_and_deviation
 from ssvae.data import FashionMNIST, ImageData
 from ssvae.inference.evaluation import calibrate
 from ssvae.inference.predict import evaluating, predict_probabilities
@@ -43,8 +43,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for number in LABELS:
         draws = (FashionMNIST(num_labels=number, seed=seed, **settings) for seed in range(options.draws))
         accuracies = [accuracy(model, draw) for draw in draws]
-        deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        print(f"| {number:,} | {statistics.mean(accuracies):.2f} ± {deviation:.2f} |", flush=True)
+        print(f"| {number:,} | {mean_and_deviation(accuracies, '{:.2f}')} |", flush=True)
     fits = time.perf_counter() - started - seconds
     print(f"\n{options.draws} draws; {seconds:.0f} s for the VAE, {fits:.0f} s for the fits; {hardware()}")
 

@@ -28,6 +28,7 @@ from sklearn.model_selection import train_test_split
 
 from benchmarks.penguins import penguins
 from benchmarks.recipes import build_model
+from benchmarks.spread import mean_and_deviation
 from ssvae.data import Vectors
 from ssvae.inference import Objective, Recipe, TrainerOptions, impute
 from ssvae.inference.predict import predict_probabilities
@@ -150,9 +151,8 @@ def _model(data: Vectors, seed: int) -> tuple[SemiSupervisedModel, Recipe]:
 
 def _cell(values: Sequence[tuple[float, float]]) -> str:
     errors, accuracies = zip(*values, strict=True)
-    spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
     error = "–" if np.isnan(errors[0]) else f"{statistics.mean(errors):.2f}"
-    return f"{error}, {100 * statistics.mean(accuracies):.1f}{spread} %"
+    return f"{error}, {mean_and_deviation([100 * accuracy for accuracy in accuracies])} %"
 
 
 if __name__ == "__main__":

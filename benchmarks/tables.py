@@ -32,6 +32,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from benchmarks.penguins import penguins
+from benchmarks.spread import mean_and_deviation
 from ssvae.data import Moons, VectorData, Vectors
 from ssvae.inference import SemiSupervisedClassifier
 from ssvae.inference.runs.report import hardware
@@ -79,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> None:
                     accuracy, used = measure(method, data, seed)
                     accuracies[method].append(100 * accuracy)
                     seconds[method].append(used)
-            print(f"| {name} | {labels} | {' | '.join(map(cell, accuracies.values()))} |", flush=True)
+            print(f"| {name} | {labels} | {' | '.join(map(mean_and_deviation, accuracies.values()))} |", flush=True)
     print(f"| CPU seconds of a fit | | {' | '.join(f'{statistics.mean(each):.1f}' for each in seconds.values())} |")
     elapsed = time.perf_counter() - started
     versions = f"scikit-learn {sklearn.__version__}; {hardware()}"
@@ -119,12 +120,6 @@ def measure(method: str, data: VectorData, seed: int) -> tuple[float, float]:
 def scaled(classifier: Any) -> Any:
     """Return a classifier of standardised rows, whose missing entries are the mean."""
     return make_pipeline(SimpleImputer(), StandardScaler(), classifier)
-
-
-def cell(accuracies: Sequence[float]) -> str:
-    """Return mean ± standard deviation; the number alone if there is one."""
-    spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
-    return f"{statistics.mean(accuracies):.1f}{spread}"
 
 
 if __name__ == "__main__":
