@@ -5,19 +5,70 @@ outputs logits. Log-densities are computed in few elementwise passes; that of th
 project, which is faster than PyTorch's. Adam is fused.
 """
 
+import copy
 import math
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from benchmarks.steps import adam
 from ssvae.models import M2
 from ssvae.models.likelihoods import log_bernoulli
 
 
-class StepByHand:
+class ByHand(ABC):
+    """One optimiser step on the mean of U(x) of an M2.
+
+    Attributes:
+        optimizer: The optimiser of the weights.
+    """
+
+    optimizer: Optimizer
+
+    @abstractmethod
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean of U(x) in nats, for x (batch, ...)."""
+
+    def __call__(self, x: Tensor) -> None:
+        """Take an optimiser step on a batch."""
+        self.optimizer.zero_grad()
+        self.loss(x).backward()
+        self.optimizer.step()
+
+
+class CopyByHand(ByHand):
+    """A step with the networks of an M2.
+
+    Args:
+        model: Whose weights to start from; they are copied.
+    """
+
+    def __init__(self, model: M2) -> None:
+        self.model = copy.deepcopy(model)
+        self.optimizer = adam(self.model.parameters())
+
+
+def mean_u(log_likelihood: Tensor, log_q_y: Tensor, z: Tensor, noise: Tensor, log_scale: Tensor) -> Tensor:
+    """Return the mean of U(x) in nats, with uniform p(y), p(z) = N(0, I) and z = loc + exp(log_scale) noise.
+
+    Args:
+        log_likelihood: log p(x | y, z), (classes, batch).
+        log_q_y: log q(y | x), (classes, batch).
+        z: A sample of q(z | x, y), (classes, batch, latent).
+        noise: That of z.
+        log_scale: That of q(z | x, y).
+    """
+    # log p(z) - log q(z | x, y): the constants cancel
+    log_ratio = (0.5 * (noise.square() - z.square()) + log_scale).sum(-1)
+    bound = log_likelihood + log_ratio - math.log(len(log_q_y)) - log_q_y
+    return -(log_q_y.exp() * bound).sum(0).mean()
+
+
+class StepByHand(ByHand):
     """One optimiser step on U(x) of an M2 with one hidden layer, N(0, I) and Bernoulli pixels.
 
     Args:
@@ -64,13 +115,4 @@ class StepByHand:
             hidden = F.softplus(hidden + self.x_class.to(hidden.dtype).unsqueeze(1))
             pixels = F.linear(hidden, *self.x_out)
         log_likelihood = log_bernoulli(pixels.float().unflatten(-1, image_shape), x.unflatten(-1, image_shape))
-        # log p(z) - log q(z | x, y): the constants cancel
-        log_ratio = (0.5 * (noise.square() - z.square()) + log_scale).sum(-1)
-        bound = log_likelihood + log_ratio - math.log(self.num_classes) - log_q_y
-        return -(log_q_y.exp() * bound).sum(0).mean()
-
-    def __call__(self, x: Tensor) -> None:
-        """Take an optimiser step on a batch of images."""
-        self.optimizer.zero_grad()
-        self.loss(x).backward()
-        self.optimizer.step()
+        return mean_u(log_likelihood, log_q_y, z, noise, log_scale)

@@ -9,7 +9,6 @@ With one thread the time is the processor's, in which other programs do not coun
 
 import argparse
 import copy
-import math
 import os
 import statistics
 import time
@@ -21,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.__main__ import alternate
-from benchmarks.steps import adam, optimiser_step, unlabelled
+from benchmarks.by_hand import CopyByHand, mean_u
+from benchmarks.steps import optimiser_step, unlabelled
 from ssvae.inference.objective import Objective, Sizes
 from ssvae.inference.training.memory import keep_freed_memory
 from ssvae.models import GMVAE, M2, SDGM
@@ -30,16 +30,8 @@ from ssvae.models.networks import Convolutional
 BATCH, CLASSES = 250, 10
 
 
-class PhotosByHand:
-    """One optimiser step on U(x) of an M2 of `Convolutional()` networks, N(0, I) and continuous Bernoulli pixels.
-
-    Args:
-        model: Whose weights to start from; they are copied.
-    """
-
-    def __init__(self, model: M2) -> None:
-        self.model = copy.deepcopy(model)
-        self.optimizer = adam(self.model.parameters())
+class PhotosByHand(CopyByHand):
+    """One optimiser step on U(x) of an M2 of `Convolutional()` networks, N(0, I) and continuous Bernoulli pixels."""
 
     def loss(self, x: Tensor) -> Tensor:
         """Return mean U(x) for images (batch, 3, height, width)."""
@@ -64,17 +56,12 @@ class PhotosByHand:
             if isinstance(layer, nn.Conv2d):
                 pixels = layer(F.relu(pixels))
         log_likelihood = self.model.likelihood(pixels.unflatten(0, z.shape[:-1])).log_prob(x)
-        # log p(z) - log q(z | x, y): the constants cancel
-        log_ratio = (0.5 * (noise.square() - z.square()) + log_scale).sum(-1)
-        bound = log_likelihood + log_ratio - math.log(CLASSES) - log_q_y
-        return -(log_q_y.exp() * bound).sum(0).mean()
+        return mean_u(log_likelihood, log_q_y, z, noise, log_scale)
 
     def __call__(self, x: Tensor) -> None:
         """Take a step."""
-        self.optimizer.zero_grad()
         with pyro.validation_enabled(False):
-            self.loss(x).backward()
-        self.optimizer.step()
+            super().__call__(x)
 
 
 def _features(convolutions: nn.Sequential, image: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ processor's, in which other programs do not count.
 """
 
 import argparse
-import copy
 import math
 import os
 import time
@@ -19,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.__main__ import alternate
-from benchmarks.steps import adam, compiled_step, optimiser_step, unlabelled
+from benchmarks.by_hand import CopyByHand, mean_u
+from benchmarks.steps import compiled_step, optimiser_step, unlabelled
 from ssvae.inference.objective import Sizes
 from ssvae.inference.training.memory import keep_freed_memory
 from ssvae.models import M2
@@ -32,16 +32,8 @@ SETTINGS = {2: (2, 1), 50: (3, 10)}
 """Classes and latent dimensions by the number of features."""
 
 
-class VectorsByHand:
-    """One optimiser step on U(x) of an M2 of rectified perceptrons, N(0, I) and a Gaussian likelihood.
-
-    Args:
-        model: Whose weights to start from; they are copied.
-    """
-
-    def __init__(self, model: M2) -> None:
-        self.model = copy.deepcopy(model)
-        self.optimizer = adam(self.model.parameters())
+class VectorsByHand(CopyByHand):
+    """One optimiser step on U(x) of an M2 of rectified perceptrons, N(0, I) and a Gaussian likelihood."""
 
     def loss(self, x: Tensor) -> Tensor:
         """Return mean U(x) for rows (batch, features)."""
@@ -61,16 +53,7 @@ class VectorsByHand:
         log_scale_x = 6 * torch.tanh(self.model.likelihood.log_scale / 6)
         squares = ((x - mean) * (-log_scale_x).exp()).square().sum(-1)
         log_likelihood = -0.5 * squares - x.shape[-1] * (log_scale_x + 0.5 * math.log(2 * math.pi))
-        # log p(z) - log q(z | x, y): the constants cancel
-        log_ratio = (0.5 * (noise.square() - z.square()) + log_scale).sum(-1)
-        bound = log_likelihood + log_ratio - math.log(self.model.num_classes) - log_q_y
-        return -(log_q_y.exp() * bound).sum(0).mean()
-
-    def __call__(self, x: Tensor) -> None:
-        """Take a step."""
-        self.optimizer.zero_grad()
-        self.loss(x).backward()
-        self.optimizer.step()
+        return mean_u(log_likelihood, log_q_y, z, noise, log_scale)
 
 
 def _rest(perceptron: nn.Module, hidden: Tensor) -> Tensor:
