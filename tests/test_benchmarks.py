@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks import features
+from benchmarks import coloured_clothes, features
 from benchmarks.photos import PhotosByHand
 from benchmarks.steps import unlabelled
 from benchmarks.vectors import SETTINGS, VectorsByHand, model_of
@@ -89,3 +90,20 @@ def test_a_line_of_several_draws_has_means_and_standard_deviations():
     rows = [{"accuracy": 90.0, "NMI": 0.5}, {"accuracy": 93.0, "NMI": 0.7}]
     line = features.line("M2", rows)
     assert line == "| M2 | 91.5 ± 2.1 | – | – | – | – | – | 0.60 ± 0.14 | – |"
+
+
+def test_clothes_are_grey_times_a_colour_on_a_black_border(tmp_path):
+    images = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
+    coloured_clothes.write(images, tmp_path / "Coat", np.random.default_rng(0))
+    files = sorted((tmp_path / "Coat").iterdir())
+    assert [file.name for file in files] == ["000.png", "001.png", "002.png"]
+    colours = []
+    for file, (grey,) in zip(files, images.numpy(), strict=True):
+        dyed = np.asarray(Image.open(file), dtype=float)
+        assert dyed.shape == (32, 32, 3)
+        assert dyed[:2].max() == dyed[-2:].max() == dyed[:, :2].max() == dyed[:, -2:].max() == 0
+        colour = dyed[2:-2, 2:-2].sum((0, 1)) / grey.sum()
+        np.testing.assert_allclose(dyed[2:-2, 2:-2], grey[..., None] * colour, atol=0.51 + 255 * 0.002)
+        assert np.all((colour > 0.29) & (colour < 1.01))
+        colours.append(colour)
+    assert np.ptp(colours, axis=0).min() > 0.01
