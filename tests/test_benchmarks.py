@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks import coloured_clothes, features
+from benchmarks import coloured_clothes, features, no_harm
 from benchmarks.photos import PhotosByHand
 from benchmarks.steps import unlabelled
 from benchmarks.vectors import SETTINGS, VectorsByHand, model_of
@@ -107,3 +107,20 @@ def test_clothes_are_grey_times_a_colour_on_a_black_border(tmp_path):
         assert np.all((colour > 0.29) & (colour < 1.01))
         colours.append(colour)
     assert np.ptp(colours, axis=0).min() > 0.01
+
+
+def test_differences_of_a_study_are_those_of_each_draw_and_their_mean(tmp_path, capsys):
+    columns = (
+        "data,model,labels,seed,accuracy,ece,log_likelihood,reconstruction_error,supervised,consistency,steps,seconds"
+    )
+    rows = [
+        "A,M2,20,1,80,0,0,0,70,79.96,9,1,h,c",
+        "A,M2,20,0,60,0,0,0,65.5,60,9,1,h,c",
+        "A,M2,100,0,9,0,0,0,8,,9,1,h,c",
+    ]
+    path = tmp_path / "some.csv"
+    path.write_text("\n".join([f"{columns},hardware,commit", *rows]), encoding="utf-8")
+    no_harm.main([str(path)])
+    *_, twenty, hundred = capsys.readouterr().out.splitlines()
+    assert twenty == "| A | 20 | 2.2 (−5.5, 10.0) | 0.0 (0.0, 0.0) |"
+    assert hundred == "| A | 100 | 1.0 (1.0) |  |"
