@@ -194,11 +194,11 @@ def test_what_is_no_recipe_and_no_option_is_refused(tmp_path, recipe, options, e
 
 @pytest.mark.parametrize(
     ("likelihood", "binarise", "changes"),
-    [(BERNOULLI, True, True), (EXPECTED, False, True), (CONTINUOUS, True, True), (CONTINUOUS, False, False)],
+    [(BERNOULLI, True, True), (EXPECTED, False, False), (CONTINUOUS, True, True), (CONTINUOUS, False, False)],
 )
-def test_of_colours_a_recipe_for_ink_gets_a_density(likelihood, binarise, changes):
+def test_of_colours_a_recipe_that_binarises_gets_a_likelihood_without_it(likelihood, binarise, changes):
     model = {"class_path": "ssvae.models.M2", "init_args": {"prior": None, "likelihood": {"class_path": likelihood}}}
-    expected = {"class_path": "ssvae.models.M2", "init_args": {"prior": None, "likelihood": {"class_path": CONTINUOUS}}}
+    expected = {"class_path": "ssvae.models.M2", "init_args": {"prior": None, "likelihood": {"class_path": EXPECTED}}}
     assert for_colours(model, binarise) == (expected if changes else None)
     assert model["init_args"]["likelihood"] == {"class_path": likelihood}
 

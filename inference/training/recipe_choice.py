@@ -30,7 +30,7 @@ DEFAULT_EPOCHS = 50
 _MISSING = "ssvae.models.likelihoods.MissingEntries"
 _DIGITS_SECTION = "digits"
 _EXPECTED_BERNOULLI = "ssvae.models.likelihoods.ExpectedBernoulli"
-_FOR_COLOURS = "ssvae.models.likelihoods.ContinuousBernoulli"
+_FOR_PIXELS = "ssvae.models.likelihoods.ContinuousBernoulli"
 _FOR_REALS = "ssvae.models.likelihoods.Gaussian"
 
 
@@ -177,22 +177,22 @@ def batch_size_for(data: Data, batch_size: int) -> int:
 
 
 def for_colours(model: Description, binarise: bool) -> Description | None:
-    """Return a model's description with a likelihood for images in colour, if the recipe has a Bernoulli one.
+    """Return a model's description with a likelihood for images in colour, if the recipe binarises.
 
-    Binarised RGB pixels have only eight colours. A `Bernoulli` or `ExpectedBernoulli` likelihood is therefore replaced
-    by `ContinuousBernoulli`, and the data must not be binarised.
+    Binarised RGB pixels have only eight colours. `ExpectedBernoulli` takes the place of the likelihood, and the data
+    must not be binarised. `ContinuousBernoulli` would not do: its density has no limit at pixels of exactly 0 or 1, so
+    that photos with a black or white background pull the classifier away from the labels.
 
     Args:
         model: The model's description.
         binarise: Whether the recipe binarises the data.
 
     Returns:
-        The new description; None if the recipe has no Bernoulli likelihood.
+        The new description; None if the recipe does not binarise.
     """
-    likelihood = model.get("init_args", {}).get("likelihood") or {}
-    if not binarise and likelihood.get("class_path") != _EXPECTED_BERNOULLI:
+    if not binarise:
         return None
-    return {**model, "init_args": {**model["init_args"], "likelihood": {"class_path": _FOR_COLOURS}}}
+    return {**model, "init_args": {**model["init_args"], "likelihood": {"class_path": _EXPECTED_BERNOULLI}}}
 
 
 def for_features(model: Description, data: VectorData) -> Description | None:
@@ -237,7 +237,7 @@ def for_missing(model: Description, data: Data) -> Description:
         The description with `MissingEntries` around the likelihood.
     """
     arguments = model.get("init_args", {})
-    default = _FOR_COLOURS if isinstance(data, ImageData) else _FOR_REALS  # those of a model without one
+    default = _FOR_PIXELS if isinstance(data, ImageData) else _FOR_REALS  # those of a model without one
     likelihood = arguments.get("likelihood") or {"class_path": default}
     if likelihood["class_path"].rpartition(".")[2] == _MISSING.rpartition(".")[2]:  # config.yaml names its module
         return model

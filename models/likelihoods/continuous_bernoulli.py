@@ -120,6 +120,10 @@ class ContinuousBernoulli(PixelLikelihood):
     l are the decoder's logits and C(l) = l / tanh(l / 2). Without C it is the common "binary cross-entropy on grey
     pixels", which is not a density. Loaiza-Ganem and Cunningham 2019, "The continuous Bernoulli: fixing a pervasive
     error in variational autoencoders", arXiv 1907.06845.
+
+    Where a pixel is exactly 0 or 1, the density grows with |l| without limit. If many are, as with a black or white
+    background, log p(x | y, z) differs between classes by so much that it may outweigh the labels; `ExpectedBernoulli`
+    is at most 0 there.
     """
 
     def forward(self, parameters: Tensor) -> TorchDistribution:
