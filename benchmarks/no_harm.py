@@ -1,6 +1,6 @@
 """`python -m benchmarks.no_harm studies/photos.csv …`: how far above its baselines the model of a study ends.
 
-For each number of labels the table has the differences of the accuracies on the test images, in points: the mean over
+For each model and number of labels the table has the differences of the accuracies on the test images, in points: the mean over
 draws of the labels, and each draw in the order of its seed.
 """
 
@@ -18,14 +18,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="the results of studies with baselines, CSV")
     options = parser.parse_args(words)
-    print("| data | labels | above the labels alone | above consistency alone |\n|---|---|---|---|")
+    print("| data | model | labels | above the labels alone | above consistency alone |\n|---|---|---|---|---|")
     for path in options.results:
         results = sorted(from_csv(path.read_text(encoding="utf-8")), key=lambda each: (*_cell(each), each.seed))
-        for (data, _, labels), draws in groupby(results, _cell):
+        for (data, model, labels), draws in groupby(results, _cell):
             runs = list(draws)
             above_labels = differences([(run.accuracy, run.supervised) for run in runs])
             above_consistency = differences([(run.accuracy, run.consistency) for run in runs])
-            print(f"| {data} | {labels} | {above_labels} | {above_consistency} |")
+            print(f"| {data} | {model} | {labels} | {above_labels} | {above_consistency} |")
 
 
 def _cell(result: Result) -> tuple[str, str, int]:

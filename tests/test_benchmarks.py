@@ -122,5 +122,5 @@ def test_differences_of_a_study_are_those_of_each_draw_and_their_mean(tmp_path, 
     path.write_text("\n".join([f"{columns},hardware,commit", *rows]), encoding="utf-8")
     no_harm.main([str(path)])
     *_, twenty, hundred = capsys.readouterr().out.splitlines()
-    assert twenty == "| A | 20 | 2.2 (−5.5, 10.0) | 0.0 (0.0, 0.0) |"
-    assert hundred == "| A | 100 | 1.0 (1.0) |  |"
+    assert twenty == "| A | M2 | 20 | 2.2 (−5.5, 10.0) | 0.0 (0.0, 0.0) |"
+    assert hundred == "| A | M2 | 100 | 1.0 (1.0) |  |"
