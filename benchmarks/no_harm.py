@@ -1,7 +1,7 @@
 """`python -m benchmarks.no_harm studies/photos.csv …`: how far above its baselines the model of a study ends.
 
-For each model and number of labels the table has the differences of the accuracies on the test images, in points: the mean over
-draws of the labels, and each draw in the order of its seed.
+For each model and number of labels the table has the differences of the accuracies on the test images, in points: the
+mean over draws of the labels, and each draw in the order of its seed.
 """
 
 import argparse
