@@ -193,7 +193,7 @@ def test_a_folder_of_colour_pictures_is_trained_on(pictures, capsys, tmp_path):
     assert config["batch_size"] == 9  # photos says 100, and there are as many unlabelled images
     assert (
         config["model"]["init_args"]["likelihood"]["class_path"]
-        == "ssvae.models.likelihoods.continuous_bernoulli.ContinuousBernoulli"
+        == "ssvae.models.likelihoods.expected_bernoulli.ExpectedBernoulli"
     )
     assert main(["classify", "run", str(pictures / "unlabelled")]) == 0
     assert "pictures/unlabelled" in capsys.readouterr().out

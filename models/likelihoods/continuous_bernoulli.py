@@ -121,7 +121,7 @@ class ContinuousBernoulli(PixelLikelihood):
     pixels", which is not a density. Loaiza-Ganem and Cunningham 2019, "The continuous Bernoulli: fixing a pervasive
     error in variational autoencoders", arXiv 1907.06845.
 
-    Where a pixel is exactly 0 or 1, the density grows with |l| without limit. If many are, as with a black or white
+    Where a pixel is exactly 0 or 1, the density grows without limit as l does. If many are, as with a black or white
     background, log p(x | y, z) differs between classes by so much that it may outweigh the labels; `ExpectedBernoulli`
     is at most 0 there.
     """
